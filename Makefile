@@ -1,0 +1,56 @@
+# Two commands on a fresh clone: `make demo` finds a circuit, `make test` runs all tests.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.edgewise-ready
+DEMO   := runs/demo
+
+.PHONY: help setup demo test check format bench clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment and install what is missing
+
+# torch goes first and alone: left to the resolver, a range could bring another build of it.
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "edgewise needs Python 3.11 or newer, and '$(PYTHON)' is not;" \
+	         "name one that is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
+	  $(PYTHON) -m venv $(VENV); }
+	@echo "installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY) ## find a circuit in the embedded model; leaves it, its report and its picture in runs/demo
+	@if [ -e $(DEMO) ]; then old="$(DEMO)-$$(date +%Y%m%d-%H%M%S)"; mv $(DEMO) "$$old"; echo "kept the last demo as $$old"; fi
+	@mkdir -p $(dir $(DEMO))
+	@$(BIN)/edgewise discover --out $(DEMO)
+	@printf 'report:  %s\npicture: %s\n' $(DEMO)/report.json $(DEMO)/circuit.svg
+
+test: $(READY) ## run all tests
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS)
+
+check: $(READY) ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the sources in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure; prints ratios to a bound and to a naive twin
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and what tools and builds left behind (runs/ stays)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

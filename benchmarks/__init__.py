@@ -1,0 +1,1 @@
+"""Benchmarks: this project beside its bound, in one process, as ratios of interleaved medians. `python -m benchmarks`."""

@@ -1,0 +1,49 @@
+"""`python -m benchmarks [--rounds N] [NAME …]`: prints every figure as a ratio, with the target it has to meet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.attribution import attribution_memory, attribution_time
+from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
+
+BENCHMARKS = {
+    "eap-time": attribution_time,
+    "eap-memory": attribution_memory,
+    "masked-forward": dense_forward,
+    "evaluate": sparse_evaluation,
+    "batched-masks": batched_masks,
+}
+
+
+def main() -> None:
+    """Run the chosen benchmarks, or all of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each pair (default 5)")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"unknown benchmark {sorted(unknown)}; known: {', '.join(BENCHMARKS)}")
+    table = Table(title=machine(), title_justify="left")
+    for column in ("benchmark", "setting", "ratio (median)", "target", "ours", "bound"):
+        table.add_column(column, no_wrap=True)
+    for name in arguments.names or BENCHMARKS:
+        for row in BENCHMARKS[name](arguments.rounds):
+            table.add_row(name, *row)
+    Console(width=150).print(table)
+
+
+def machine() -> str:
+    """One line about where the figures come from."""
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} threads, float32"
+
+
+if __name__ == "__main__":
+    main()

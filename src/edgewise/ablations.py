@@ -1,0 +1,153 @@
+"""Ablations: what replaces a writer's output along the edges that are not kept.
+
+`corrupted` puts in the corrupted prompt's own value (resample ablation), `zero` nothing at all, `mean` the writer's average
+over the corrupted prompts of a dataset, `position-mean` that average position by position. Averages take the tokens up to
+the answer position, and the dataset is the pairs at hand unless another one is given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from edgewise.engine.record import record
+from edgewise.engine.replacement import Replacement
+from edgewise.engine.writes import Writes
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+
+Replacer = Callable[[Pairs], Replacement]
+
+
+class Ablation(ABC):
+    """Where replaced values come from."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        """Look at the data once; the function it returns gives the replacement for one batch of them."""
+
+
+@final
+@dataclass(frozen=True)
+class Corrupted(Ablation):
+    """The writer's value on the corrupted prompt of the same pair."""
+
+    name: ClassVar[str] = "corrupted"
+    summary: ClassVar[str] = "the value on the corrupted prompt of the pair (resample ablation)"
+
+    def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        return lambda batch: Replacement.of_run(record(subject, batch.corrupted, batch.positions))
+
+
+@final
+@dataclass(frozen=True)
+class Zero(Ablation):
+    """Nothing: zero vectors. Output biases, which belong to no writer, stay."""
+
+    name: ClassVar[str] = "zero"
+    summary: ClassVar[str] = "zero vectors"
+
+    def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        like = torch.zeros((), dtype=subject.dtype, device=subject.device)
+        replacement = Replacement.of_values(subject, _map(_shapes(subject), lambda shape: like.new_zeros(1, 1, *shape)))
+        return lambda batch: replacement
+
+
+@final
+@dataclass(frozen=True)
+class Mean(Ablation):
+    """The writer's average over all tokens of the corrupted prompts of `over` (default: the pairs at hand)."""
+
+    over: Pairs | None = None
+    name: ClassVar[str] = "mean"
+    summary: ClassVar[str] = "average over the corrupted prompts and all their positions"
+
+    def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        sums, counts = _sums(subject, self.over or pairs, batch_size)
+        total = counts.sum()
+        means = _map(sums, lambda s: (s.sum(dim=0, keepdim=True) / total)[None].to(subject.dtype))
+        replacement = Replacement.of_values(subject, means)
+        return lambda batch: replacement
+
+
+@final
+@dataclass(frozen=True)
+class PositionMean(Ablation):
+    """The writer's average at each position over the corrupted prompts of `over` (default: the pairs at hand)."""
+
+    over: Pairs | None = None
+    name: ClassVar[str] = "position-mean"
+    summary: ClassVar[str] = "average over the corrupted prompts, position by position"
+
+    def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        sums, counts = _sums(subject, self.over or pairs, batch_size)
+        longest = int((counts > 0).sum())
+
+        def replacement(batch: Pairs) -> Replacement:
+            width = batch.clean.shape[1]
+            if width > longest:
+                raise InvalidValue(
+                    f"prompts of {width} tokens, but the mean was taken over prompts of at most {longest}"
+                )
+            means = _map(
+                sums, lambda s: (s[:width] / counts[:width].view(-1, *[1] * (s.ndim - 1)))[None].to(subject.dtype)
+            )
+            return Replacement.of_values(subject, means)
+
+        return replacement
+
+
+ABLATIONS: dict[str, type[Ablation]] = {a.name: a for a in (Corrupted, Zero, Mean, PositionMean)}
+
+
+def ablation(name: str | Ablation) -> Ablation:
+    """The ablation of that name, or the Ablation itself."""
+    if isinstance(name, Ablation):
+        return name
+    key = str(name).replace("_", "-")
+    if key not in ABLATIONS:
+        raise UnknownName.of("ablation", name, ABLATIONS)
+    return ABLATIONS[key]()
+
+
+def _shapes(subject: Subject) -> Writes:
+    """Shapes of one token's writes, in the place of the tensors."""
+    heads = [block.output_weight.shape[:2] for block in subject.blocks]
+    stream = (subject.d_model,)
+    return Writes(stream, heads, [stream for _ in subject.blocks if subject.graph.mlps], heads)  # type: ignore[arg-type]
+
+
+def _map(writes: Writes, f: Callable[..., Tensor]) -> Writes:
+    return Writes(f(writes.input), [f(z) for z in writes.z], [f(m) for m in writes.mlp], [f(z) for z in writes.raw])
+
+
+def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tensor]:
+    """Sums of all writes at each position over the corrupted prompts, and how many prompts reach that position."""
+    width = int(pairs.positions.max()) + 1
+    dtype, device = subject.work_dtype, subject.device
+    sums = _map(_shapes(subject), lambda shape: torch.zeros(width, *shape, dtype=dtype, device=device))
+    counts = torch.zeros(width, dtype=dtype, device=device)
+    for batch in pairs.batches(batch_size):
+        batch = batch.trimmed().to(device)
+        writes = record(subject, batch.corrupted, batch.positions).writes
+        inside = (torch.arange(batch.corrupted.shape[1], device=device) <= batch.positions[:, None]).to(dtype)
+        counts[: inside.shape[1]] += inside.sum(dim=0)
+        _add(sums, writes, inside)
+    return sums, counts
+
+
+def _add(sums: Writes, writes: Writes, inside: Tensor) -> None:
+    pairs = [(sums.input, writes.input), *zip(sums.z, writes.z, strict=True), *zip(sums.mlp, writes.mlp, strict=True)]
+    if sums.raw[0] is not sums.z[0]:
+        pairs += list(zip(sums.raw, writes.raw, strict=True))
+    for total, new in pairs:
+        total[: inside.shape[1]] += torch.einsum("bt...,bt->t...", new.to(total.dtype), inside)

@@ -1,0 +1,67 @@
+"""The verbs: attribute and discover. `evaluate`, `load`, `task`, `save`, `open` and `show` live with their nouns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from edgewise.ablations import Ablation, ablation as find_ablation
+from edgewise.attribution import Method, Request, method as find_method
+from edgewise.circuit import Circuit
+from edgewise.errors import InvalidValue
+from edgewise.metrics import Metric, metric as find_metric
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+from edgewise.progress import Track, silent
+from edgewise.provenance import provenance
+from edgewise.scores import Scores
+
+DEFAULT_SHARE = 0.1
+
+
+def attribute(
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: str | Method = "eap",
+    metric: str | Metric = "logit_diff",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+    **options: Any,
+) -> Scores:
+    """A score for every edge: the drop of `metric` that replacing the edge alone causes, measured or predicted.
+
+    Positive = the edge helps; mean over the pairs. `options` are the method's own (`seed` of random, `checkpoint` of exact).
+    Results do not depend on `batch_size`, on the order of the pairs or on padding. Nothing about the model changes.
+    """
+    if batch_size < 1:
+        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+    chosen = find_method(method, options)
+    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
+    started = time.perf_counter()
+    values = chosen.scores(request)
+    return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
+
+
+def discover(
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: str | Method = "eap",
+    edges: int | None = None,
+    absolute: bool = True,
+    **options: Any,
+) -> Circuit:
+    """The circuit a method finds: for attribution methods the `edges` best-scored edges (default a tenth of all), without
+    those on no path from input to logits.
+
+    `absolute` ranks by absolute score. Other arguments are those of `attribute`. Its provenance counts the edges before and
+    after dangling ones are dropped.
+    """
+    scores = attribute(subject, pairs, method=method, **options)
+    wanted = round(DEFAULT_SHARE * subject.graph.n_edges) if edges is None else edges
+    selected = scores.top(wanted, absolute=absolute)
+    circuit = selected.without_dangling()
+    counts = {"selected": len(selected), "kept": len(circuit), "total": subject.graph.n_edges}
+    return circuit.with_provenance(edges=counts)

@@ -1,0 +1,165 @@
+"""Exact scores: each edge replaced alone, everything else left clean. The oracle.
+
+    score(w → r) = metric(clean) − metric(clean with that one edge replaced),   mean over examples
+
+One edge changes one node's input; the rest of the run is native. So the changed node is recomputed for many writers at once
+on the batch axis, and the model finishes each of these runs from that layer on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from edgewise.attribution.base import Method, Request, Step
+from edgewise.attribution.checkpoint import Checkpoint
+from edgewise.engine.forward import native_attention
+from edgewise.engine.native import Continuation, mlp
+from edgewise.engine.record import Recording, record
+from edgewise.engine.writes import expand
+from edgewise.models.family import Block
+from edgewise.models.hooks import steady
+
+# Tokens (edges × examples × positions) of one native continuation.
+TOKENS_AT_ONCE = 4096
+
+
+@final
+@dataclass(frozen=True)
+class Exact(Method):
+    """Patch every edge alone. With `checkpoint`, a file, an interrupted run goes on where it was."""
+
+    checkpoint: str | None = None
+    name: ClassVar[str] = "exact"
+    summary: ClassVar[str] = "every edge replaced alone and measured, the oracle"
+    cost: ClassVar[str] = "about half a forward for each edge"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
+
+    def scores(self, request: Request) -> Tensor:
+        graph = request.subject.graph
+        state = Checkpoint.open(Path(self.checkpoint) if self.checkpoint else None, request)
+        units = request.batches * len(graph.readers)
+        with state.kept_on_the_way_out(), torch.no_grad(), steady(request.subject.model):
+            for unit, (reader, effects) in enumerate(
+                request.track(self._units(request, state.done), units, f"patching {graph.n_edges:,} edges one by one")
+            ):
+                if effects is not None:
+                    state.add(unit, reader, effects)
+        state.remove()
+        return state.sums / len(request.pairs)
+
+    def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
+        """(reader, effects of the writers it reads, summed over a batch), None for units that were done before."""
+        readers = len(request.subject.graph.readers)
+        for number, step in enumerate(request.steps()):
+            if (number + 1) * readers <= done:
+                yield from ((reader, None) for reader in range(readers))
+                continue
+            patcher = _Patcher.of(step)
+            for reader in range(readers):
+                finished = number * readers + reader < done
+                yield reader, None if finished else patcher.effects(reader)
+
+
+@dataclass(frozen=True)
+class _Patcher:
+    """Replaces single edges of one batch. `deltas` [writer, token, d_model]: clean minus replacement."""
+
+    step: Step
+    clean: Recording
+    deltas: Tensor
+    rest: Continuation
+    baseline: Tensor
+
+    @classmethod
+    def of(cls, step: Step) -> _Patcher:
+        subject, batch = step.subject, step.batch
+        clean = record(subject, batch.clean, batch.positions)
+        flat = clean.writes.minus(step.replacement.writes, subject.work_dtype).flat()
+        tokens = len(flat.input)
+        buffer = flat.input.new_empty(len(subject.graph.writers), tokens, subject.d_model)
+        deltas = expand(subject, flat, slice(0, tokens), buffer)
+        rest = Continuation(subject, batch.positions, batch.clean.shape[1])
+        return cls(step, clean, deltas, rest, step.objective(clean.logits, clean.logits))
+
+    def effects(self, reader: int) -> Tensor:
+        """Effect of replacing each edge into `reader` alone, summed over the batch: [writer]."""
+        graph = self.step.subject.graph
+        reach, tokens = graph.reach(reader), self.deltas.shape[1]
+        size = max(1, TOKENS_AT_ONCE // tokens)
+        chunks = (range(start, min(reach, start + size)) for start in range(0, reach, size))
+        return torch.cat([self._effects(reader, writers) for writers in chunks])
+
+    def _effects(self, reader: int, writers: range) -> Tensor:
+        delta = self.deltas[writers.start : writers.stop].unflatten(1, self.clean.final_in.shape[:2])
+        layer, slot = divmod(reader, self.step.subject.graph.readers_per_layer)
+        if reader == len(self.step.subject.graph.readers) - 1:
+            logits = self._into_logits(delta)
+        elif self.step.subject.graph.mlps and slot == self.step.subject.graph.readers_per_layer - 1:
+            logits = self._into_mlp(layer, delta)
+        else:
+            logits = self._into_attention(layer, slot, delta)
+        logits = logits.unflatten(0, (len(writers), -1))
+        after = torch.stack([self.step.objective(one, self.clean.logits) for one in logits])
+        return (self.baseline - after).double().sum(dim=1).cpu()
+
+    def _into_logits(self, delta: Tensor) -> Tensor:
+        stream = (self.clean.final_in - delta).to(self.step.subject.dtype).flatten(0, 1)
+        return self.step.subject.unembed(self.rest.answers(stream))
+
+    def _into_mlp(self, layer: int, delta: Tensor) -> Tensor:
+        block, dtype = self.step.subject.blocks[layer], self.step.subject.dtype
+        changed = mlp(block, (self.clean.mlp_in[layer] - delta).to(dtype).flatten(0, 1))
+        leaving = self._leaving(layer) - self.clean.writes.mlp[layer]
+        return self.rest.after_layer(layer, (leaving + changed.unflatten(0, delta.shape[:2])).flatten(0, 1))
+
+    def _into_attention(self, layer: int, slot: int, delta: Tensor) -> Tensor:
+        block, before = self.step.subject.blocks[layer], self.clean.attention_in[layer]
+        change = self._change_of_attention(block, layer, slot, delta)
+        middle = (self._after_attention(block, layer) + change).flatten(0, 1)
+        streams = before.expand(len(delta), *before.shape).flatten(0, 1)
+        if layer == self.step.subject.graph.layers - 1:
+            return self.rest.after_last_attention(streams, middle)
+        return self.rest.after_layer(layer, self.rest.after_attention(layer, streams, middle))
+
+    def _change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
+        """How the attention's output changes when one q, k or v reader gets less `delta`: [writer, example, position, d]."""
+        projections, writes = block.projections, self.clean.writes
+        group, heads = projections.group_of(slot)
+        slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
+        before = self.clean.attention_in[layer]
+        clean = _projected(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
+        clean[:, :, :, slots.index(slot)] = _projected(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
+        context = self.step.subject.context(before.shape[1])[layer]
+        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), 1)
+        change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
+        if block.attention_post is None:
+            return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads])
+        raw = writes.raw[layer].expand(len(delta), *writes.raw[layer].shape).clone()
+        raw[..., heads, :] += change
+        old = block.attention_post(block.output(writes.raw[layer].flatten(-2)))
+        return block.attention_post(block.output(raw.flatten(-2))) - old
+
+    def _after_attention(self, block: Block, layer: int) -> Tensor:
+        """The clean stream between the attention of a layer and its MLP."""
+        if self.step.subject.graph.mlps and not self.step.subject.graph.parallel:
+            return self.clean.mlp_in[layer]
+        leaving = self._leaving(layer)
+        return leaving - self.clean.writes.mlp[layer] if self.step.subject.graph.mlps else leaving
+
+    def _leaving(self, layer: int) -> Tensor:
+        """The clean stream that leaves a layer."""
+        last = layer == self.step.subject.graph.layers - 1
+        return self.clean.final_in if last else self.clean.attention_in[layer + 1]
+
+
+def _projected(block: Block, x: Tensor, slots: list[int]) -> Tensor:
+    """Outputs of the projections of `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
+    weight, bias = block.projections.rows(slots)
+    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight)
+    return out if bias is None else out + bias

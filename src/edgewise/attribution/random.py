@@ -1,0 +1,26 @@
+"""Random scores: the baseline every circuit should beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from edgewise.attribution.base import Method, Request
+
+
+@final
+@dataclass(frozen=True)
+class Random(Method):
+    """Independent normal scores from `seed`; nothing about the model or the data enters."""
+
+    seed: int = 0
+    name: ClassVar[str] = "random"
+    summary: ClassVar[str] = "random scores, a baseline"
+    cost: ClassVar[str] = "nothing"
+
+    def scores(self, request: Request) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(request.subject.graph.edge_mask.shape, generator=generator)

@@ -1,0 +1,78 @@
+"""What edgewise knows by name, as rows of text: for `edgewise list` and for whoever writes tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgewise.errors import UnknownName
+
+Rows = list[dict[str, str]]
+
+
+def catalogue(kind: str) -> Rows:
+    """The rows of one kind (models, methods, tasks, metrics, ablations, formats); UnknownName for another."""
+    if kind not in KINDS:
+        raise UnknownName.of("kind", kind, KINDS)
+    return KINDS[kind]()
+
+
+def _models() -> Rows:
+    from edgewise.models import FAMILIES
+
+    rows = [{"name": "nano", "loads": "the model that comes with edgewise (GPT-2 architecture)"}]
+    return rows + [{"name": name, "loads": ", ".join(family.architectures)} for name, family in FAMILIES.items()]
+
+
+def _methods() -> Rows:
+    from edgewise.attribution import METHODS
+
+    return [{"name": name, "summary": method.summary, "cost": method.cost} for name, method in METHODS.items()]
+
+
+def _tasks() -> Rows:
+    from edgewise.tasks import TASKS
+
+    return [
+        {"name": name, "metric": task.metric, "corruptions": ", ".join(task.corruptions)}
+        for name, task in TASKS.items()
+    ]
+
+
+def _metrics() -> Rows:
+    from edgewise.metrics import METRICS
+
+    return [
+        {
+            "name": name,
+            "better": "higher" if metric.sign > 0 else "lower",
+            "meaning": first_line(metric.function),
+        }
+        for name, metric in METRICS.items()
+    ]
+
+
+def _ablations() -> Rows:
+    from edgewise.ablations import ABLATIONS
+
+    return [{"name": name, "meaning": first_line(ablation)} for name, ablation in ABLATIONS.items()]
+
+
+def _formats() -> Rows:
+    from edgewise.formats import FORMATS
+
+    return [{"name": name, "suffix": form.suffix, "holds": form.summary} for name, form in FORMATS.items()]
+
+
+def first_line(thing: object) -> str:
+    """The promise a docstring begins with."""
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+KINDS: dict[str, Callable[[], Rows]] = {
+    "models": _models,
+    "methods": _methods,
+    "tasks": _tasks,
+    "metrics": _metrics,
+    "ablations": _ablations,
+    "formats": _formats,
+}

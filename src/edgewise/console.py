@@ -1,0 +1,160 @@
+"""What the command line prints: the report, the tables, the progress bars. Rich text to people, JSON to machines."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edgewise.errors import EdgewiseError
+from edgewise.progress import Track, silent
+
+if TYPE_CHECKING:
+    from edgewise.circuit import Circuit
+    from edgewise.evaluation import Report
+    from edgewise.run import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """The command with its failures as one message on stderr: exit code 2 for a mistake, 130 for Ctrl-C."""
+
+    @functools.wraps(command)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except EdgewiseError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted; nothing was written", err=True)
+            raise typer.Exit(130) from None
+
+    return guard
+
+
+def stdout() -> Console:
+    """The console for results."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """The console for progress and complaints."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Track]:
+    """A Track that draws bars on stderr while the block runs; silent if `quiet` or if nobody is watching."""
+    console = stderr()
+    if quiet or not console.is_terminal:
+        yield silent
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+
+        def track(steps: Iterable[T], total: int, label: str) -> Iterable[T]:
+            bar = bars.add_task(escape(label), total=total)
+            return bars.track(steps, total=total, task_id=bar)
+
+        yield track
+
+
+def print_run(run: Run) -> None:
+    """The report of a run: what was measured, how large the circuit is, where the files are."""
+    console = stdout()
+    known, report = run.circuit.provenance, run.report
+    prompts = known.get("task") or known.get("data_file")
+    console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
+    print_report(report)
+    print_size(run.circuit, run.selected, run.recipe.ranking)
+    console.print(f"time      {run.seconds:.1f} s")
+    if run.folder is not None:
+        console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
+
+
+def print_report(report: Report) -> None:
+    """The metrics of an evaluation; `random` is a random circuit of as many edges."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("metric")
+    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
+        table.add_column(column, justify="right")
+    for name, value in report.metrics.items():
+        numbers = (value.clean, value.corrupted, value.circuit, value.random)
+        shares = (value.faithfulness, value.random_faithfulness)
+        table.add_row(name, *(_number(n) for n in numbers), *(_number(n, ".1%") for n in shares))
+    stdout().print(table)
+    stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
+
+
+def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
+    """How many edges out of how many, before and after dangling ones are dropped; a missing path is announced."""
+    console = stdout()
+    total = circuit.graph.n_edges
+    before = f"{selected:,} selected by {ranking} score, " if selected is not None else ""
+    dropped = f" after {selected - len(circuit):,} dangling ones are dropped" if selected is not None else ""
+    console.print(f"edges     {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
+    if not circuit.has_path:
+        console.print("[yellow]No path leads from input to logits: this circuit is the corrupted run.[/]")
+
+
+def print_table(title: str, rows: list[dict[str, str]]) -> None:
+    """A table with one row for each mapping."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    stdout().print(table)
+    stdout().print()
+
+
+def described(found: Run) -> dict[str, Any]:
+    """A run as plain values."""
+    folder = os.fspath(found.folder) if found.folder is not None else None
+    return {
+        "folder": folder,
+        "files": list(found.files),
+        "recipe": found.recipe.model_dump(),
+        "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
+        "report": found.report.to_dict(),
+        "seconds": found.seconds,
+    }
+
+
+def size(circuit: Circuit) -> dict[str, Any]:
+    """How large a circuit is, as plain values."""
+    sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(circuit.nodes)}
+    return {**sizes, "has_path": circuit.has_path}
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON document."""
+    from edgewise.store.schema import dump, encode
+
+    sys.stdout.buffer.write(encode(dump(value)))
+
+
+def print_path(path: Path, as_json: bool) -> None:
+    """Where a file was written."""
+    if as_json:
+        print_json({"file": os.fspath(path)})
+    else:
+        typer.echo(os.fspath(path))
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    return "–" if value is None or value != value else f"{value:{form}}"

@@ -1,0 +1,163 @@
+"""The user's own prompt pairs, from JSONL or CSV.
+
+Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
+leading space included. Several answers are a list in JSONL and separated by `|` in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import FileError, PairsError, UnknownName
+from edgewise.pairs import Pairs
+from edgewise.store.disk import read_bytes
+
+COLUMNS, REQUIRED = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair as text, and the line of the file it stands in."""
+
+    line: int
+    clean: str
+    corrupted: str
+    correct: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+def read_rows(path: str | os.PathLike[str]) -> tuple[Row, ...]:
+    """The rows of a `.jsonl` or `.csv` file; FileError with the file, the line and what is wrong with it."""
+    name, suffix = os.fspath(path), Path(path).suffix.lower()
+    if suffix not in READERS:
+        raise FileError(f"{name}: data are read from {' and '.join(READERS)} files")
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FileError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    rows = tuple(READERS[suffix](text, name))
+    if not rows:
+        raise FileError(f"{name} is empty: there are no pairs in it")
+    return rows
+
+
+def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str) -> Pairs:
+    """The rows as Pairs; PairsError with the line of the first pair that does not fit."""
+    try:
+        return _pairs(tokenizer, rows)
+    except PairsError as error:
+        if tokenizer is not None:
+            _blame_line(tokenizer, rows, name)
+        raise PairsError(f"{name}: {error}") from None
+
+
+def _pairs(tokenizer: Any, rows: tuple[Row, ...]) -> Pairs:
+    columns = ([getattr(row, column) for row in rows] for column in COLUMNS)
+    return Pairs.from_prompts(tokenizer, *columns)
+
+
+def _blame_line(tokenizer: Any, rows: tuple[Row, ...], name: str) -> None:
+    for row in rows:
+        try:
+            _pairs(tokenizer, (row,))
+        except PairsError as error:
+            # On its own every row is number 0; the line says which one it is.
+            message = str(error).replace("pair 0", "the pair", 1).replace("example 0", "the pair", 1)
+            raise PairsError(f"{name}, line {row.line}: {message}") from None
+
+
+# -- JSONL ------------------------------------------------------------------------------------------------------------
+
+
+def _jsonl(text: str, name: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise FileError(f"{place}: not JSON ({detail})") from None
+        if not isinstance(value, dict):
+            raise FileError(f'{place}: a JSON {type(value).__name__}; each line is an object like {{"clean": …}}')
+        _check_columns(value, place)
+        yield _row(number, value, place, _listed)
+
+
+def _listed(value: Any, place: str) -> tuple[str, ...]:
+    answers = [value] if isinstance(value, str) else value
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise FileError(f"{place} is a string or a list of strings, not {value!r:.60}")
+    return tuple(answers)
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def _csv(text: str, name: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    before = 0
+    try:
+        for fields in reader:
+            # A quoted field may span lines: a row stands where it begins.
+            line, before = before + 1, reader.line_num
+            place = f"{name}, line {line}"
+            if not fields:
+                continue
+            if header is None:
+                header = _header(fields, place)
+                continue
+            if len(fields) != len(header):
+                raise FileError(f"{place}: {len(fields)} fields under {len(header)} columns")
+            yield _row(line, dict(zip(header, fields, strict=True)), place, _separated)
+    except csv.Error as error:
+        raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _header(fields: list[str], place: str) -> list[str]:
+    names = [field.strip() for field in fields]
+    _check_columns(dict.fromkeys(names), place)
+    repeated = [name for i, name in enumerate(names) if name in names[:i]]
+    if repeated:
+        raise FileError(f"{place}: the column {repeated[0]!r} stands there twice")
+    return names
+
+
+def _separated(value: str, place: str) -> tuple[str, ...]:
+    return tuple(value.split("|")) if value else ()
+
+
+READERS: dict[str, Callable[[str, str], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv}
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+def _check_columns(columns: Mapping[str, Any], place: str) -> None:
+    for column in columns:
+        if column not in COLUMNS:
+            raise FileError(f"{place}: {UnknownName.of('column', column, COLUMNS)}")
+    for column in REQUIRED:
+        if column not in columns:
+            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(REQUIRED)}")
+
+
+def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:
+    for column in ("clean", "corrupted"):
+        if not isinstance(value[column], str) or not value[column]:
+            raise FileError(f"{place}: {column!r} is a prompt, not {value[column]!r:.60}")
+    given = {side: value.get(side) for side in ("correct", "wrong")}
+    sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
+    if not sides["correct"] or not all(answer for side in sides.values() for answer in side):
+        raise FileError(f"{place}: an answer is empty; 'correct' needs at least one, with its leading space")
+    return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"])

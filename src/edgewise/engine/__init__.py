@@ -1,0 +1,1 @@
+"""The engine: native runs recorded, and masked runs walked by our own residual bookkeeping."""

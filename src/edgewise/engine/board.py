@@ -1,0 +1,183 @@
+"""Board: one buffer with every computed writer's output minus its replacement, and how readers mix from it.
+
+`put` writes a node's rows; `read` mixes what a set of readers gets, Σ_w mask[w, r] · row_w + base, and applies the layer's
+norm and projections to it. Both are differentiable without keeping anything per reader: mixed inputs are recomputed from
+the buffer in the backward pass, and gradients of the rows gather in a second buffer of the same size. A zero-sized
+*ticket* that each put hands on makes autograd run every read's backward before that of the puts it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.engine.writes import token_chunks
+
+# Below this share of kept edges, adding row by row beats a dense product.
+SPARSE_SHARE = 0.12
+
+Transform = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Workspace:
+    """Memory reused from run to run: fresh pages cost more than the arithmetic done on them."""
+
+    _held: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """An uninitialised tensor of that shape; the next call with the same name may hand out the same memory."""
+        size = int(torch.Size(shape).numel())
+        held = self._held.get(name)
+        if held is None or held.numel() < size or (held.dtype, held.device) != (like.dtype, like.device):
+            self._held[name] = held = like.new_empty(size)
+        return held[:size].view(shape)
+
+
+@dataclass
+class Board:
+    """Rows [mask, row, token, d_model] of the writers put so far, and the ticket of the last put."""
+
+    rows: Tensor
+    ticket: Tensor
+    gradient: Tensor | None = None
+
+    @classmethod
+    def empty(cls, workspace: Workspace, shape: tuple[int, ...], like: Tensor) -> Board:
+        """A board of that shape with no rows put."""
+        return cls(workspace.take("rows", shape, like), like.new_zeros(()))
+
+    def put(self, first: int, delta: Tensor, weight: Tensor | None = None) -> None:
+        """Write rows `first`…: `delta` [mask, row, token, d_model], or [mask, row, token, d_head] times `weight`."""
+        self.ticket = _Put.apply(delta, self.ticket, self, first, weight)  # type: ignore[no-untyped-call]
+
+    def read(self, order: Order) -> Tensor:
+        """What the readers of `order` make of the board: [mask, reader, token, ·]."""
+        return _Read.apply(order.mask, self.ticket, self, order)  # type: ignore[no-untyped-call]
+
+    def gradient_rows(self) -> Tensor:
+        """The buffer where gradients of the rows gather."""
+        if self.gradient is None:
+            self.gradient = torch.zeros_like(self.rows)
+        return self.gradient
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to read: `mask` [mask, row, reader] over the first rows, `base` [token, d_model] under it, at which tokens.
+
+    `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token.
+    """
+
+    mask: Tensor
+    base: Tensor
+    tokens: Tensor | None
+    transform: Transform
+
+    @property
+    def count(self) -> int:
+        """How many tokens are read."""
+        return len(self.base)
+
+
+class _Put(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: Board, first: int, weight: Tensor | None) -> Tensor:
+        ctx.board, ctx.rows, ctx.weight = board, slice(first, first + delta.shape[1]), weight
+        target = board.rows[:, ctx.rows]
+        if weight is None:
+            target.copy_(delta)
+        else:
+            for one, out in zip(delta, target, strict=True):
+                torch.bmm(one, weight, out=out)
+        return ticket.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        rows = ctx.board.gradient_rows()[:, ctx.rows]
+        delta = rows.clone() if ctx.weight is None else torch.matmul(rows, ctx.weight.transpose(-1, -2))
+        return delta, gradients[0], None, None, None
+
+
+class _Read(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: Board, order: Order) -> Tensor:
+        ctx.board, ctx.order = board, order
+        pieces = [order.transform(_mix(board, order, which)) for which in _pieces(board, order)]
+        return _join(pieces, len(mask))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        board, order, rows = ctx.board, ctx.order, ctx.order.mask.shape[1]
+        gathered, for_mask = board.gradient_rows(), torch.zeros_like(order.mask)
+        for masks, tokens in _pieces(board, order):
+            mixed = _mix(board, order, (masks, tokens)).requires_grad_()
+            with torch.enable_grad():
+                out = order.transform(mixed)
+            (at_mixed,) = torch.autograd.grad(out, mixed, gradients[0][masks][:, :, tokens])
+            at_mixed = at_mixed.flatten(2)
+            where = _where(order, tokens)
+            read = board.rows[masks, :rows, where].flatten(2)
+            for_mask[masks] += torch.bmm(read, at_mixed.transpose(1, 2))
+            spread = torch.bmm(order.mask[masks], at_mixed).unflatten(2, (-1, order.base.shape[-1]))
+            _accumulate(gathered, masks, rows, where, spread)
+        return for_mask, torch.zeros_like(board.ticket), None, None
+
+
+def _pieces(board: Board, order: Order) -> list[tuple[slice, slice]]:
+    """Cut the work so that a piece stays in cache: several masks at a time if they are small, else tokens of one."""
+    masks, rows, readers = order.mask.shape
+    per_token = (rows + 2 * readers) * order.base.shape[-1] * order.base.itemsize
+    tokens = list(token_chunks(order.count, per_token))
+    if len(tokens) > 1:
+        return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in tokens]
+    return [(chunk, tokens[0]) for chunk in token_chunks(masks, per_token * order.count)]
+
+
+def _join(pieces: list[Tensor], masks: int) -> Tensor:
+    """Put pieces of [mask, reader, token, ·] together, in the order `_pieces` cuts them."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if pieces[0].shape[0] == 1 and len(pieces) > masks:
+        per_mask = len(pieces) // masks
+        rows = [torch.cat(pieces[i * per_mask : (i + 1) * per_mask], dim=2) for i in range(masks)]
+        return torch.cat(rows)
+    return torch.cat(pieces)
+
+
+def _where(order: Order, tokens: slice) -> Any:
+    return tokens if order.tokens is None else order.tokens[tokens]
+
+
+def _mix(board: Board, order: Order, piece: tuple[slice, slice]) -> Tensor:
+    """Σ_w mask[w, r] · row_w + base for a piece: [mask, reader, token, d_model]."""
+    masks, tokens = piece
+    mask, base = order.mask[masks], order.base[tokens]
+    count, rows, readers = mask.shape
+    if not rows:
+        return base.expand(count, readers, *base.shape).clone()
+    read = board.rows[masks, :rows, _where(order, tokens)]
+    kept = mask.nonzero()
+    if len(kept) <= SPARSE_SHARE * mask.numel():
+        return _mix_sparsely(mask, base, read, kept)
+    flat = torch.bmm(mask.transpose(1, 2).to(read.dtype), read.flatten(2))
+    return flat.unflatten(2, base.shape).add_(base)
+
+
+def _mix_sparsely(mask: Tensor, base: Tensor, read: Tensor, kept: Tensor) -> Tensor:
+    mixed = base.expand(len(mask), mask.shape[2], *base.shape).clone()
+    weights = mask[kept.unbind(1)].tolist()
+    for (m, row, reader), weight in zip(kept.tolist(), weights, strict=True):
+        mixed[m, reader].add_(read[m, row], alpha=weight)
+    return mixed
+
+
+def _accumulate(gathered: Tensor, masks: slice, rows: int, where: Any, spread: Tensor) -> None:
+    if isinstance(where, slice):
+        gathered[masks, :rows, where] += spread
+    else:
+        gathered[masks, :rows].index_add_(2, where, spread)

@@ -1,0 +1,64 @@
+"""The self-check every model passes before it is used: walking it reproduces its native run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgewise.engine.forward import masked_forward
+from edgewise.engine.record import Recording, record
+from edgewise.engine.replacement import Replacement
+from edgewise.engine.writes import expand
+from edgewise.errors import UnsupportedModel
+from edgewise.models.subject import Subject
+
+EXAMPLES, WIDTH = 2, 6
+# How far sums of hundreds of rounded terms may stray, relative to the size of what is summed.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
+
+
+@torch.no_grad()
+def self_check(subject: Subject) -> None:
+    """Raise UnsupportedModel, with the first layer that differs, unless the writers sum up to the residual stream and
+    walking with every edge kept gives the native logits.
+    """
+    generator = torch.Generator().manual_seed(0)
+    width = min(WIDTH, subject.longest_prompt or WIDTH)
+    tokens = torch.randint(0, int(subject.model.config.vocab_size), (2 * EXAMPLES, width), generator=generator)
+    tokens = tokens.to(subject.device)
+    positions = torch.full((EXAMPLES,), width - 1, device=subject.device)
+    clean = record(subject, tokens[:EXAMPLES], positions)
+    _check_sums(subject, clean)
+    other = record(subject, tokens[EXAMPLES:], positions)
+    everything = subject.graph.edge_mask.to(subject.work_dtype)
+    walked = masked_forward(subject, tokens[:EXAMPLES], positions, everything, Replacement.of_run(other))
+    if (error := _distance(subject, walked, clean.logits)) > 1:
+        raise _refusal(subject, f"walking it with every edge kept misses its own logits by {error:.1f} × the tolerance")
+
+
+def _check_sums(subject: Subject, clean: Recording) -> None:
+    graph, flat = subject.graph, clean.writes.flat()
+    tokens = len(flat.input)
+    buffer = torch.empty(len(graph.writers), tokens, subject.d_model, dtype=subject.work_dtype, device=subject.device)
+    writers = expand(subject, flat, slice(0, tokens), buffer)
+    bias = torch.zeros(subject.d_model, dtype=subject.work_dtype, device=subject.device)
+    for layer, block in enumerate(subject.blocks):
+        bias = bias if block.output_bias is None else bias + block.output_bias
+        summed = writers[: graph.writers_before(layer + 1)].sum(dim=0) + bias
+        last = layer == graph.layers - 1
+        stream = (clean.final_in if last else clean.attention_in[layer + 1]).flatten(0, 1)
+        if _distance(subject, summed, stream) > 1:
+            raise _refusal(subject, f"its writers do not sum up to the residual stream after layer {layer}")
+
+
+def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:
+    """The largest difference, in units of the tolerance."""
+    ours, native = ours.double(), native.double()
+    return float((ours - native).abs().max() / (TOLERANCE[subject.dtype] * native.abs().max().clamp(min=1e-6)))
+
+
+def _refusal(subject: Subject, what: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{type(subject.model).__name__} ({subject.name}) does not pass the self-check: {what}; "
+        "its configuration computes something edgewise does not know"
+    )

@@ -1,0 +1,231 @@
+"""masked_forward: THE primitive. A run of the model in which every edge is kept, replaced, or anything between.
+
+Each reader of the residual stream gets an input of its own,
+
+    x_r = base_r + Σ_w mask[w, r] · (out_w − replacement_w),
+
+to which the model's own norm, that head's projection rows, the native attention module (with the projections' outputs
+forced), the native MLP and the native unembedding are applied. Mask 1 everywhere gives the clean run, 0 the replaced one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.circuit import live_writers
+from edgewise.engine.board import Board, Order, Transform, Workspace
+from edgewise.engine.plan import LayerPlan, Plan, make_plan
+from edgewise.engine.record import post_scale
+from edgewise.engine.replacement import Replacement
+from edgewise.errors import GraphMismatch
+from edgewise.models.family import Block
+from edgewise.models.hooks import OnInput, forced, hooked, steady
+from edgewise.models.subject import Subject, finite
+
+
+def masked_forward(
+    subject: Subject,
+    tokens: Tensor,
+    positions: Tensor,
+    mask: Tensor,
+    replacement: Replacement,
+    *,
+    candidates: Tensor | None = None,
+    workspace: Workspace | None = None,
+) -> Tensor:
+    """Logits [example, vocab] at the answer positions under `mask` [writer, reader], or [mask, example, vocab] for
+    `mask` [mask, writer, reader].
+
+    `tokens` [example, position] is the clean batch. Differentiable in the mask. Work is done only where `candidates`
+    (bool [writer, reader]) may be non-zero: by default the non-zero entries of the mask, or every edge when the mask
+    requires a gradient. A node that `input` does not reach outputs its replacement.
+    """
+    graph = subject.graph
+    if mask.shape[-2:] != graph.edge_mask.shape:
+        raise GraphMismatch(f"mask of shape {tuple(mask.shape)} for a graph of {tuple(graph.edge_mask.shape)}")
+    masks = mask[None] if mask.ndim == 2 else mask
+    if candidates is None:
+        differentiable = masks.requires_grad and torch.is_grad_enabled()
+        candidates = graph.edge_mask if differentiable else (masks != 0).any(dim=0).cpu() & graph.edge_mask
+    with steady(subject.model):
+        with torch.no_grad():
+            start = subject.embed(tokens)
+        plan = make_plan(graph, candidates, coupled=subject.blocks[0].attention_post is not None)
+        walk = _Walk(subject, plan, masks.to(subject.device, subject.work_dtype), replacement, positions)
+        logits = finite(walk.run(start, workspace or Workspace()), subject.name)
+    return logits[0] if mask.ndim == 2 else logits
+
+
+@dataclass
+class _Walk:
+    """One masked run: the blocks walked from input to logits, every node put on the board as it is computed."""
+
+    subject: Subject
+    plan: Plan
+    masks: Tensor
+    replacement: Replacement
+    positions: Tensor
+
+    def run(self, start: Tensor, workspace: Workspace) -> Tensor:
+        """Logits [mask, example, vocab] for layer-0 inputs `start` [example, position, d_model]."""
+        self.shape = start.shape[:2]
+        self.contexts = self.subject.context(start.shape[1])
+        offsets = torch.arange(len(start), device=start.device) * start.shape[1]
+        self.answers = offsets + self.positions.to(start.device)
+        # A dead node outputs its replacement. It computes just that by itself where the replacement is a run of the
+        # model, unless a norm after attention rescales it together with live heads.
+        shared_norm = self.subject.blocks[0].attention_post is not None
+        self.live = self._live() if shared_norm or not self.replacement.is_run else None
+        like = start.to(self.subject.work_dtype)
+        shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[2])
+        self.board = Board.empty(workspace, shape, like)
+        delta = like - self.replacement.writes.input.to(like.dtype)
+        self.board.put(0, delta.flatten(0, 1).expand(len(self.masks), 1, -1, -1))
+        for layer, plan in enumerate(self.plan.layers):
+            self._attention(layer, plan)
+            if plan.mlp:
+                self._mlp(layer, plan)
+        return self._logits()
+
+    # -- the three kinds of readers ---------------------------------------------------------------------------------
+
+    def _attention(self, layer: int, plan: LayerPlan) -> None:
+        if not plan.heads:
+            return
+        block, slots = self.subject.blocks[layer], plan.slots
+        outputs = self._projections(layer, plan, block)
+        by_token = outputs.transpose(1, 2).reshape(-1, *self.shape[1:], *outputs.shape[1:2], outputs.shape[3])
+        z = native_attention(self.subject, block, self.contexts[layer], by_token, len(plan.groups))
+        z = z.view(len(self.masks), *self.shape, len(plan.heads), -1)
+        replaced = self.replacement.writes.z[layer].to(z.dtype)[..., plan.heads, :]
+        if block.attention_post is not None:
+            z = z * self._post_scale(layer, plan, block, z)
+        delta = (z - replaced).flatten(1, 2).transpose(1, 2)
+        delta = self._dead_to_zero(delta, self.subject.graph.head_writers(layer).start, plan.heads)
+        weight = block.output_weight.to(self.board.rows.dtype)
+        weight = weight if len(plan.heads) == len(weight) else weight[plan.heads]
+        first = self.plan.rows_before(self.subject.graph.head_writers(layer).start)
+        self.board.put(first, delta.to(self.board.rows.dtype), weight)
+
+    def _mlp(self, layer: int, plan: LayerPlan) -> None:
+        block, graph = self.subject.blocks[layer], self.subject.graph
+        assert block.mlp_norm is not None and block.mlp is not None
+        tokens = self.answers if plan.mlp_late else None
+        base = self._base(self.replacement.mlp_in[layer], tokens)
+        x = self._read(graph.mlp_reader(layer), [0], base, tokens, _unchanged)[:, 0]
+        out = block.mlp(block.mlp_norm(x.to(self.subject.dtype)))
+        out = out if block.mlp_post is None else block.mlp_post(out)
+        delta = out.to(x.dtype) - self._base(self.replacement.writes.mlp[layer], tokens)
+        delta = self._dead_to_zero(delta[:, None], graph.mlp_writer(layer), [0])
+        if tokens is not None:
+            full = delta.new_zeros(*delta.shape[:2], self.board.rows.shape[2], delta.shape[3])
+            delta = full.index_copy(2, tokens, delta)
+        self.board.put(self.plan.rows_before(graph.mlp_writer(layer)), delta)
+
+    def _logits(self) -> Tensor:
+        base = self._base(self.replacement.final_in, self.answers)
+        reader = len(self.subject.graph.readers) - 1
+        x = self._read(reader, [0], base, self.answers, _unchanged)[:, 0]
+        return self.subject.unembed(x.to(self.subject.dtype))
+
+    # -- attention --------------------------------------------------------------------------------------------------
+
+    def _projections(self, layer: int, plan: LayerPlan, block: Block) -> Tensor:
+        """Outputs of the running projections, [mask, reader, token, d_head]."""
+        first = self.subject.graph.q_readers(layer).start
+        base = self._base(self.replacement.attention_in[layer], None)
+        slots = plan.slots
+        parts: list[tuple[list[int], Tensor]] = []
+        if plan.everywhere:
+            transform = _project(self.subject, block, plan.everywhere)
+            parts.append((plan.everywhere, self._read(first, plan.everywhere, base, None, transform)))
+        if plan.unfed:
+            unfed = _project(self.subject, block, plan.unfed)(base[None, None])
+            parts.append((plan.unfed, unfed.expand(len(self.masks), -1, -1, -1)))
+        if plan.late_queries:
+            transform = _project(self.subject, block, plan.late_queries)
+            at_answers = self._read(first, plan.late_queries, base[self.answers], self.answers, transform)
+            # Other tokens of these queries reach nothing, so any finite value will do for them.
+            full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
+            parts.append((plan.late_queries, full.index_copy(2, self.answers, at_answers)))
+        order = [slot for group, _ in parts for slot in group]
+        joined = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim=1)
+        return joined if order == slots else joined[:, [order.index(slot) for slot in slots]]
+
+    def _post_scale(self, layer: int, plan: LayerPlan, block: Block, z: Tensor) -> Tensor:
+        """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
+        raw = self.replacement.writes.raw[layer].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
+        alive = self._alive(self.subject.graph.head_writers(layer).start, plan.heads)
+        raw[..., plan.heads, :] = z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+        return post_scale(block, block.output(raw.flatten(-2)))[..., None]
+
+    # -- common -----------------------------------------------------------------------------------------------------
+
+    def _read(self, first: int, slots: list[int], base: Tensor, tokens: Tensor | None, transform: Transform) -> Tensor:
+        """Read the board for the readers `first` + slots."""
+        graph = self.subject.graph
+        reach = graph.reach(first + slots[0])
+        rows = self.plan.rows_before(reach)
+        writers = self.plan.computed[:rows].to(self.masks.device)
+        readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
+        mask = self.masks[:, writers[:, None], readers[None, :]]
+        return self.board.read(Order(mask, base, tokens, transform))
+
+    def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
+        """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens."""
+        flat = stream.to(self.subject.work_dtype).expand(*self.shape, -1).flatten(0, 1)
+        return flat if tokens is None else flat[tokens]
+
+    def _live(self) -> Tensor:
+        nonzero = (self.masks != 0).cpu()
+        return torch.stack([live_writers(self.subject.graph, one) for one in nonzero]).to(self.masks.device)
+
+    def _alive(self, first: int, slots: list[int]) -> Tensor | None:
+        return None if self.live is None else self.live[:, [first + slot for slot in slots]]
+
+    def _dead_to_zero(self, delta: Tensor, first: int, slots: list[int]) -> Tensor:
+        """Rows [mask, node, token, ·] with those of nodes that a mask leaves dead set to zero, their replacement."""
+        alive = self._alive(first, slots)
+        return delta if alive is None else delta * alive[:, :, None, None]
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: int) -> Tensor:
+    """`z`, the output projection's input [row, position, head·d_head], by the model's own attention module.
+
+    `projected` [row, position, reader, d_head] are the outputs its q, k and v projections are made to have, of all heads
+    of `groups` kv-heads, in graph order.
+    """
+    wanted = block.projections.join(projected, groups)
+    heads = projected.shape[2] - 2 * groups
+    width = subject.graph.heads * projected.shape[3]
+    seen: list[Tensor] = []
+
+    def catch(z: Tensor) -> Tensor:
+        seen.append(z)
+        return z.new_empty(0, z.shape[1], width)  # no rows: what the heads write is taken apart by us
+
+    # The module takes only its shape from this: what it would compute from the values is forced.
+    shape_only = projected.new_zeros(()).expand(*projected.shape[:2], subject.d_model)
+    hooks = hooked([OnInput(block.output, catch)])
+    with forced(block.projections.modules, wanted), hooks, block.projections.narrowed(heads):
+        block.attention(hidden_states=shape_only, **context)
+    return seen[0]
+
+
+def _project(subject: Subject, block: Block, slots: list[int]) -> Transform:
+    """Norm and projection rows of the readers `slots`: [mask, reader, token, d_model] → [mask, reader, token, d_head]."""
+    weight, bias = block.projections.rows(slots)
+
+    def transform(x: Tensor) -> Tensor:
+        normed = block.attention_norm(x.to(subject.dtype))
+        out = torch.matmul(normed, weight.transpose(-1, -2))
+        return out if bias is None else out + bias[:, None, :]
+
+    return transform

@@ -1,0 +1,71 @@
+"""Continuing a run natively: from a changed residual stream in the middle of the model to the logits.
+
+Where only one node's input was changed and everything after it is kept, no reader needs an input of its own any more: the
+model's own modules finish the run at their own price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.models.family import Block
+from edgewise.models.subject import Subject
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Finishes runs on a batch of the width `width` whose answers stand at `positions` [example].
+
+    Streams have shape [copies·example, position, d_model]; logits come back as [copies·example, vocab].
+    """
+
+    subject: Subject
+    positions: Tensor
+    width: int
+
+    def after_layer(self, layer: int, stream: Tensor) -> Tensor:
+        """Logits, for the stream that leaves `layer`."""
+        for later in range(layer + 1, self.subject.graph.layers):
+            context = self.subject.context(self.width)[later]
+            block = self.subject.blocks[later]
+            middle = stream + attend(block, stream, context)
+            if later == self.subject.graph.layers - 1:
+                return self.after_last_attention(stream, middle)
+            stream = self.after_attention(later, stream, middle)
+        return self.subject.unembed(self.answers(stream))
+
+    def after_attention(self, layer: int, before: Tensor, middle: Tensor) -> Tensor:
+        """The stream that leaves `layer`, for the streams before and after its attention."""
+        block = self.subject.blocks[layer]
+        return middle + mlp(block, before if self.subject.graph.parallel else middle)
+
+    def after_last_attention(self, before: Tensor, middle: Tensor) -> Tensor:
+        """Logits, for the streams before and after the last attention: the rest needs the answer positions alone."""
+        return self.subject.unembed(
+            self.after_attention(self.subject.graph.layers - 1, self.answers(before), self.answers(middle))
+        )
+
+    def answers(self, stream: Tensor) -> Tensor:
+        """The answer positions of a stream, [copies·example, d_model]."""
+        if stream.shape[1] == 1:
+            return stream[:, 0]
+        positions = self.positions.repeat(len(stream) // len(self.positions))
+        return stream[torch.arange(len(stream), device=stream.device), positions]
+
+
+def attend(block: Block, stream: Tensor, context: dict) -> Tensor:
+    """What the attention of a block adds to the stream, by the native modules."""
+    result = block.attention(hidden_states=block.attention_norm(stream), **context)
+    out = result[0] if isinstance(result, tuple) else result
+    return out if block.attention_post is None else block.attention_post(out)
+
+
+def mlp(block: Block, stream: Tensor) -> Tensor | float:
+    """What the MLP of a block adds to the stream; nothing where there is none."""
+    if block.mlp is None or block.mlp_norm is None:
+        return 0.0
+    out = block.mlp(block.mlp_norm(stream))
+    return out if block.mlp_post is None else block.mlp_post(out)

@@ -1,0 +1,62 @@
+"""Writes: the outputs of all writers of one run in compact form, expanded to [writer, token, d_model] piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.models.subject import Subject
+
+# Pieces this size stay in the processor's caches while hundreds of readers take their products from them.
+CHUNK_BYTES = 12 << 20
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Every writer's output, compactly.
+
+    `input` [example, position, d_model]; `z` per layer [example, position, head, d_head], of which head h writes
+    z_h · output_weight[h] (with a norm after attention z already holds that norm's scale; `raw` is without it);
+    `mlp` per layer [example, position, d_model]. Leading axes may be 1 where all examples or positions share a value.
+    """
+
+    input: Tensor
+    z: list[Tensor]
+    mlp: list[Tensor]
+    raw: list[Tensor]
+
+    def minus(self, other: Writes, dtype: torch.dtype) -> Writes:
+        """The difference of two runs, in `dtype`. `raw` is not part of it."""
+        return Writes(
+            input=self.input.to(dtype) - other.input.to(dtype),
+            z=[a.to(dtype) - b.to(dtype) for a, b in zip(self.z, other.z, strict=True)],
+            mlp=[a.to(dtype) - b.to(dtype) for a, b in zip(self.mlp, other.mlp, strict=True)],
+            raw=[],
+        )
+
+    def flat(self) -> Writes:
+        """With the example and position axes merged into one token axis. `raw` is not part of it."""
+        return Writes(self.input.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], [])
+
+
+def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:
+    """Fill `out` [writer, token, d_model] with the outputs of all writers at the token `rows` of flat writes."""
+    graph = subject.graph
+    out[0] = writes.input[rows]
+    for layer, block in enumerate(subject.blocks):
+        z = writes.z[layer][rows].transpose(0, 1)
+        torch.bmm(z, block.output_weight.to(out.dtype), out=out[graph.head_writers(layer)])
+        if graph.mlps:
+            out[graph.mlp_writer(layer)] = writes.mlp[layer][rows]
+    return out
+
+
+def token_chunks(tokens: int, bytes_per_token: int) -> Iterator[slice]:
+    """Consecutive slices of the token axis whose pieces stay within CHUNK_BYTES."""
+    size = max(1, CHUNK_BYTES // max(1, bytes_per_token))
+    size = -(-tokens // -(-tokens // size))  # even pieces: a last sliver would run at a fraction of the speed
+    for start in range(0, tokens, size):
+        yield slice(start, min(tokens, start + size))

@@ -1,0 +1,68 @@
+"""Every error edgewise raises on purpose.
+
+EdgewiseError
+├── UnknownName        a model, task, method, metric, ablation, edge or format nobody knows; the nearest is offered
+├── InvalidValue       an option whose value makes no sense (how many edges, batch size, an option no method has)
+├── UnsupportedModel   an architecture, or a config attribute, that is not handled exactly
+├── TaskError          a task cannot make its prompts with this tokenizer
+├── PairsError         clean and corrupted prompts that are empty, misaligned, or whose answers are not single tokens
+├── NumericalError     NaN or infinite logits, a metric whose gradient is zero
+├── GraphMismatch      scores, circuit and model that do not belong together
+└── FileError          a file that cannot be read, is damaged, of a newer schema, or may not be overwritten
+
+The message says what is wrong, with which values, and the cure. The command line prints it and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgewiseError(Exception):
+    """Base class: catch this to catch every mistake edgewise can name."""
+
+
+class UnknownName(EdgewiseError):
+    """A name that is not one of the known ones."""
+
+    @classmethod
+    def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownName:
+        """The error for `name`, offering the nearest of `known`.
+
+        >>> UnknownName.of("metric", "logit-dif", ["logit_diff", "kl"])
+        UnknownName("unknown metric 'logit-dif'; did you mean 'logit_diff'? known: kl, logit_diff")
+        """
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        return cls(f"unknown {kind} {name!r}{hint} known: {shown}")
+
+
+class InvalidValue(EdgewiseError, ValueError):
+    """An option whose value makes no sense."""
+
+
+class UnsupportedModel(EdgewiseError):
+    """A model whose computation edgewise does not reproduce exactly."""
+
+
+class TaskError(EdgewiseError):
+    """A task that cannot make its prompts with the given tokenizer."""
+
+
+class PairsError(EdgewiseError):
+    """Clean and corrupted prompts that do not fit together."""
+
+
+class NumericalError(EdgewiseError):
+    """Logits or gradients that cannot be used: NaN, infinite, or zero everywhere."""
+
+
+class GraphMismatch(EdgewiseError):
+    """Scores, circuits and models that belong to different graphs."""
+
+
+class FileError(EdgewiseError):
+    """A file that cannot be read or written as asked."""

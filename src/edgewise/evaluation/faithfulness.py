@@ -1,0 +1,121 @@
+"""evaluate: run the model with only a circuit's edges kept, and compare it with the clean and the corrupted run."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.ablations import Ablation, ablation as find_ablation
+from edgewise.circuit import Circuit
+from edgewise.engine.board import Workspace
+from edgewise.engine.forward import masked_forward
+from edgewise.engine.replacement import Replacement
+from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.evaluation.report import MetricReport, Report
+from edgewise.graph import Graph
+from edgewise.metrics import Answers, Metric, metric as find_metric
+from edgewise.models.hooks import steady
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+from edgewise.progress import Track, silent
+
+
+@torch.no_grad()
+def evaluate(
+    subject: Subject,
+    circuit: Circuit,
+    pairs: Pairs,
+    *,
+    metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    random: int | None = 0,
+    track: Track = silent,
+) -> Report:
+    """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
+
+    Edges outside the circuit carry what `ablation` puts in their place. `random` is the seed of the random circuit of the
+    same size it is compared with, or None for no comparison. Means over the pairs. Raises GraphMismatch for a circuit of
+    another graph.
+    """
+    started = time.perf_counter()
+    if circuit.graph != subject.graph:
+        raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
+    if not metrics:
+        raise InvalidValue("no metrics given")
+    chosen, how = [find_metric(name) for name in metrics], find_ablation(ablation)
+    masks = {"circuit": circuit.mask}
+    if random is not None:
+        masks["random"] = random_mask(subject.graph, len(circuit), random)
+    runner = _Runner(subject, masks, chosen)
+    replacer = how.prepare(subject, pairs, batch_size)
+    batches = -(-len(pairs) // batch_size)
+    with steady(subject.model):
+        for batch in track(pairs.batches(batch_size), batches, "evaluating the circuit"):
+            ready = (batch.trimmed() if subject.causal else batch).to(subject.device)
+            runner.add(ready, replacer(ready))
+    return Report(
+        metrics=runner.reports(),
+        edges=len(circuit),
+        live_edges=len(circuit.without_dangling()),
+        total_edges=subject.graph.n_edges,
+        nodes=len(circuit.nodes),
+        has_path=circuit.has_path,
+        examples=len(pairs),
+        ablation=how.name,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def random_mask(graph: Graph, edges: int, seed: int) -> Tensor:
+    """A mask of that many edges drawn evenly from all edges of the graph."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(graph.n_edges, generator=generator)[:edges]
+    mask = torch.zeros_like(graph.edge_mask)
+    mask[tuple(graph.edge_mask.nonzero()[chosen].T)] = True
+    return mask
+
+
+@dataclass
+class _Runner:
+    """Collects metric values batch by batch, by what was run."""
+
+    subject: Subject
+    masks: dict[str, Tensor]
+    metrics: list[Metric]
+
+    def __post_init__(self) -> None:
+        self.values: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+        self.workspace = Workspace()
+
+    def add(self, batch: Pairs, replacement: Replacement) -> None:
+        """Run one batch clean, replaced, and under each mask."""
+        clean = self.subject.logits(batch.clean, batch.positions)
+        self._collect("clean", clean, clean, batch)
+        self._collect("corrupted", replacement.logits(self.subject, batch.positions), clean, batch)
+        for name, mask in self.masks.items():
+            logits = masked_forward(
+                self.subject, batch.clean, batch.positions, mask, replacement, workspace=self.workspace
+            )
+            self._collect(name, logits, clean, batch)
+
+    def _collect(self, name: str, logits: Tensor, clean: Tensor, batch: Pairs) -> None:
+        answers = Answers(batch.correct, batch.wrong)
+        for one in self.metrics:
+            self.values[name, one.name].append(one.value(logits, answers, clean).double().cpu())
+
+    def reports(self) -> dict[str, MetricReport]:
+        """The means, metric by metric."""
+        return {one.name: self._report(one.name) for one in self.metrics}
+
+    def _report(self, metric: str) -> MetricReport:
+        values = {name: torch.cat(parts) for (name, of), parts in self.values.items() if of == metric}
+        means = {name: float(value.mean()) for name, value in values.items()}
+        random = means.get("random")
+        examples = tuple(values["circuit"].tolist())
+        return MetricReport(means["clean"], means["corrupted"], means["circuit"], random, examples)

@@ -1,0 +1,221 @@
+"""The residual-stream graph of a transformer: who writes, who reads, and which pairs are edges.
+
+Index order (that of EAP-IG and MIB): writers are `input`, then per layer its heads and its MLP; readers are per layer
+all q, all k, all v, then the MLP, and `logits` last. A reader reads every writer computed before it, so its edges are
+always the first `reach(reader)` writers: a prefix, which is what makes the engine's matrix products dense.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import InvalidValue, UnknownName
+
+HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<([qkv])>)?")
+MLP = re.compile(r"m(\d+)")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Immutable topology of one model: writers, readers, and which pairs are edges.
+
+    `kv_heads` is the number of key and value heads: with grouped attention several query heads share one k and one v
+    reader. `parallel` means that the MLP does not read the heads of its own layer (GPT-NeoX). `mlps` is False for
+    attention-only models.
+
+    >>> gpt2 = Graph(layers=12, heads=12, kv_heads=12)
+    >>> gpt2.n_edges, len(gpt2.writers), len(gpt2.readers)
+    (32491, 157, 445)
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int
+    parallel: bool = False
+    mlps: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
+            raise InvalidValue(
+                f"a graph needs layers, heads and kv_heads of at least 1 and kv_heads that divide heads; "
+                f"got {self.layers}, {self.heads}, {self.kv_heads}"
+            )
+
+    # -- names ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def writers(self) -> tuple[str, ...]:
+        """Names of the writers in index order."""
+        return ("input", *(name for layer in range(self.layers) for name in self._layer_writers(layer)))
+
+    @cached_property
+    def readers(self) -> tuple[str, ...]:
+        """Names of the readers in index order."""
+        return (*(name for layer in range(self.layers) for name in self._layer_readers(layer)), "logits")
+
+    @cached_property
+    def edges(self) -> tuple[str, ...]:
+        """Names of all edges, reader by reader."""
+        return tuple(self.edge_name(w, r) for r in range(len(self.readers)) for w in range(self.reach(r)))
+
+    @cached_property
+    def writer_index(self) -> dict[str, int]:
+        """Writer name → index."""
+        return {name: i for i, name in enumerate(self.writers)}
+
+    @cached_property
+    def reader_index(self) -> dict[str, int]:
+        """Reader name → index."""
+        return {name: i for i, name in enumerate(self.readers)}
+
+    def edge_name(self, writer: int, reader: int) -> str:
+        """`writer->reader` for a pair of indices."""
+        return f"{self.writers[writer]}->{self.readers[reader]}"
+
+    def edge_index(self, edge: str) -> tuple[int, int]:
+        """(writer index, reader index) of a named edge; UnknownName if this graph has no such edge."""
+        writer, arrow, reader = edge.partition("->")
+        w, r = self.writer_index.get(writer), self.reader_index.get(reader)
+        if not arrow or w is None or r is None:
+            raise UnknownName(f"unknown edge {edge!r}: {self._unknown_part(edge, writer, reader)}")
+        if w >= self.reach(r):
+            raise UnknownName(f"unknown edge {edge!r}: {writer} is not computed before {reader}")
+        return w, r
+
+    # -- numbers ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def edge_mask(self) -> Tensor:
+        """bool [writer, reader]: True where the pair is an edge."""
+        reach = torch.tensor([self.reach(r) for r in range(len(self.readers))])
+        return torch.arange(len(self.writers))[:, None] < reach[None, :]
+
+    @cached_property
+    def n_edges(self) -> int:
+        """How many edges there are: the denominator of every sparsity."""
+        return sum(self.reach(r) for r in range(len(self.readers)))
+
+    @property
+    def writers_per_layer(self) -> int:
+        """Heads and, if there is one, the MLP."""
+        return self.heads + int(self.mlps)
+
+    @property
+    def readers_per_layer(self) -> int:
+        """q readers, k readers, v readers and, if there is one, the MLP."""
+        return self.heads + 2 * self.kv_heads + int(self.mlps)
+
+    def writers_before(self, layer: int) -> int:
+        """How many writers the attention of `layer` reads; the index of that layer's first head."""
+        return 1 + layer * self.writers_per_layer
+
+    def reach(self, reader: int) -> int:
+        """How many writers a reader reads; always the first ones."""
+        layer, slot = divmod(reader, self.readers_per_layer)
+        before = self.writers_before(layer)
+        is_mlp = self.mlps and layer < self.layers and slot == self.readers_per_layer - 1
+        return before + self.heads if is_mlp and not self.parallel else before
+
+    # -- places of a layer ------------------------------------------------------------------------------------------
+
+    def head_writers(self, layer: int) -> slice:
+        """Writer indices of the heads of `layer`."""
+        start = self.writers_before(layer)
+        return slice(start, start + self.heads)
+
+    def mlp_writer(self, layer: int) -> int:
+        """Writer index of the MLP of `layer`."""
+        return self.writers_before(layer) + self.heads
+
+    def q_readers(self, layer: int) -> slice:
+        """Reader indices of the queries of `layer`."""
+        start = layer * self.readers_per_layer
+        return slice(start, start + self.heads)
+
+    def k_readers(self, layer: int) -> slice:
+        """Reader indices of the keys of `layer`, one for each kv-head."""
+        start = layer * self.readers_per_layer + self.heads
+        return slice(start, start + self.kv_heads)
+
+    def v_readers(self, layer: int) -> slice:
+        """Reader indices of the values of `layer`, one for each kv-head."""
+        start = layer * self.readers_per_layer + self.heads + self.kv_heads
+        return slice(start, start + self.kv_heads)
+
+    def attention_readers(self, layer: int) -> slice:
+        """Reader indices of q, k and v of `layer`, in this order."""
+        start = layer * self.readers_per_layer
+        return slice(start, start + self.heads + 2 * self.kv_heads)
+
+    def mlp_reader(self, layer: int) -> int:
+        """Reader index of the MLP of `layer`."""
+        return layer * self.readers_per_layer + self.heads + 2 * self.kv_heads
+
+    @cached_property
+    def serves(self) -> Tensor:
+        """bool [reader, writer]: the writers that a reader takes part in computing (a k reader: its group's heads)."""
+        table = torch.zeros(len(self.readers), len(self.writers), dtype=torch.bool)
+        group = self.heads // self.kv_heads
+        for layer in range(self.layers):
+            first = self.writers_before(layer)
+            for head in range(self.heads):
+                kv = head // group
+                readers = (self.q_readers(layer).start + head, self.k_readers(layer).start + kv)
+                table[[*readers, self.v_readers(layer).start + kv], first + head] = True
+            if self.mlps:
+                table[self.mlp_reader(layer), self.mlp_writer(layer)] = True
+        return table
+
+    # -- private ----------------------------------------------------------------------------------------------------
+
+    def _layer_writers(self, layer: int) -> Iterator[str]:
+        yield from (f"a{layer}.h{head}" for head in range(self.heads))
+        if self.mlps:
+            yield f"m{layer}"
+
+    def _layer_readers(self, layer: int) -> Iterator[str]:
+        yield from (f"a{layer}.h{head}<q>" for head in range(self.heads))
+        yield from (f"a{layer}.h{head}<{kind}>" for kind in "kv" for head in range(self.kv_heads))
+        if self.mlps:
+            yield f"m{layer}"
+
+    def _unknown_part(self, edge: str, writer: str, reader: str) -> str:
+        if "->" not in edge:
+            return "an edge is written writer->reader, for example 'a0.h1->a3.h7<q>' or 'm0->logits'"
+        if writer not in self.writer_index:
+            return str(UnknownName.of("writer", writer, self.writers))
+        if HEAD.fullmatch(reader) and not reader.endswith(">"):
+            return f"say which input of the head: {reader}<q>, {reader}<k> or {reader}<v>"
+        return str(UnknownName.of("reader", reader, self.readers))
+
+    def __str__(self) -> str:
+        shape = f"{self.layers} layers, {self.heads} heads"
+        grouped = f" ({self.kv_heads} kv)" if self.kv_heads != self.heads else ""
+        traits = [t for t, on in (("parallel", self.parallel), ("attention only", not self.mlps)) if on]
+        return f"{', '.join([shape + grouped, *traits])}: {self.n_edges:,} edges"
+
+
+def layer_of(node: str) -> int:
+    """The layer of a head or MLP, writer or reader; -1 for `input`, a very large number for `logits`.
+
+    >>> layer_of("a3.h7<q>"), layer_of("m2"), layer_of("input")
+    (3, 2, -1)
+    """
+    if match := HEAD.fullmatch(node) or MLP.fullmatch(node):
+        return int(match[1])
+    return -1 if node == "input" else 1 << 30
+
+
+def node_of(reader: str) -> str:
+    """The node a reader belongs to: `a3.h7<q>` → `a3.h7`.
+
+    >>> node_of("a3.h7<q>"), node_of("logits")
+    ('a3.h7', 'logits')
+    """
+    return reader.split("<")[0]

@@ -1,0 +1,119 @@
+"""Loading: a name, a folder or a model becomes a checked Subject."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgewise.engine.check import self_check
+from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
+from edgewise.models import FAMILIES, Family, Subject
+from edgewise.models.subject import DTYPES
+
+# Names that stand for folders shipped with the package.
+EMBEDDED = ("nano",)
+
+
+def load(
+    model: str | Path | nn.Module,
+    *,
+    tokenizer: Any = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+) -> Subject:
+    """A model seen through its graph, checked to be reproduced exactly.
+
+    `model`: "nano" (shipped with edgewise), a Hugging Face hub id, a local folder, or a loaded model (which is never
+    changed, and needs `tokenizer` for tasks and text). `dtype`: "float32", "bfloat16" or "float64", default the
+    checkpoint's own. Raises UnknownName for a model that cannot be found and UnsupportedModel for one whose architecture or
+    configuration is not handled. Code from the hub is never run.
+    """
+    if isinstance(model, nn.Module):
+        if dtype is not None or device is not None or revision is not None:
+            raise InvalidValue(
+                "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
+            )
+        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+        return _checked(Subject(model, tokenizer, family_of(type(model).__name__), name))
+    name, source = str(model), _source(str(model))
+    with _named(name, source):
+        return _from_pretrained(name, source, tokenizer, _dtype(dtype), device, revision)
+
+
+def family_of(architecture: str) -> Family:
+    """The family that handles a model class; UnsupportedModel with the list of those that are handled."""
+    for family in FAMILIES.values():
+        if architecture in family.architectures:
+            return family
+    known = sorted(name for family in FAMILIES.values() for name in family.architectures)
+    raise UnsupportedModel(f"{architecture} is not supported; supported: {', '.join(known)}")
+
+
+def _from_pretrained(
+    name: str, source: str, tokenizer: Any, dtype: torch.dtype | None, device: Any, revision: str | None
+) -> Subject:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    architectures = getattr(config, "architectures", None) or [type(config).__name__]
+    family = family_of(architectures[0])
+    wanted = dtype or getattr(config, "dtype", None) or torch.float32
+    # Half precision with a narrow exponent overflows in our sums, so such checkpoints are read as float32.
+    wanted = torch.float32 if wanted == torch.float16 else wanted
+    model = AutoModelForCausalLM.from_pretrained(source, revision=revision, trust_remote_code=False, dtype=wanted)
+    model = model.to(device).eval() if device is not None else model.eval()
+    return _checked(Subject(model, tokenizer or _tokenizer(source, revision), family, name))
+
+
+def _tokenizer(source: str, revision: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # token ids still work; tasks and text say that a tokenizer is missing
+
+
+def _checked(subject: Subject) -> Subject:
+    self_check(subject)
+    return subject
+
+
+def _source(name: str) -> str:
+    if name in EMBEDDED:
+        return str(resources.files("edgewise") / "assets" / name)
+    return name
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise UnknownName.of("dtype", dtype, DTYPES)
+    return DTYPES[dtype]
+
+
+class _named:
+    """Turns what the libraries raise while loading into one sentence that names the model."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name, self.source = name, source
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, EdgewiseError) or not isinstance(error, Exception):
+            return
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if Path(self.source).is_dir():
+            raise UnsupportedModel(f"the folder {self.name} cannot be loaded as a model: {first}") from error
+        if isinstance(error, (OSError, ValueError)) and "trust_remote_code" not in str(error):
+            suggestion = UnknownName.of("model", self.name, EMBEDDED)
+            raise UnknownName(f"{suggestion}; or a local folder, or a hub id that can be reached ({first})") from error
+        raise UnsupportedModel(f"{self.name} cannot be loaded: {first}") from error

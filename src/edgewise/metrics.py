@@ -1,0 +1,145 @@
+"""Metrics: logits at the answer position → one number per example.
+
+Each metric is a pure function of the logits, the answers and the clean model's logits. Inside the library higher is
+better: `Metric.objective` negates those that are distances or losses (`kl`, `nll`), `Metric.value` reports them as they
+are usually read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import PairsError, UnknownName
+from edgewise.pairs import NO_ANSWER
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Right and wrong answer tokens of a batch, int64 [example, answer], padded with -1."""
+
+    correct: Tensor
+    wrong: Tensor
+
+
+Function = Callable[[Tensor, Answers, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric: `function(logits [example, vocab], answers, clean_logits) → [example]`.
+
+    `sign` is -1 where lower is better. `needs_wrong` if wrong answers must be given. `flat_at_clean` if its gradient
+    vanishes at the clean logits, `differentiable` if it has one at all: gradient methods refuse what they cannot use.
+    """
+
+    name: str
+    function: Function
+    sign: int = 1
+    needs_wrong: bool = False
+    flat_at_clean: bool = False
+    differentiable: bool = True
+
+    def value(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+        """The metric as it is reported, float [example]."""
+        if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
+            raise PairsError(f"the metric {self.name} compares with wrong answers, and some examples have none")
+        return self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
+
+    def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+        """The metric with higher = better, float [example]."""
+        return self.sign * self.value(logits, answers, clean_logits)
+
+
+def logit_diff(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    """Mean logit of the correct answers minus mean logit of the wrong ones.
+
+    >>> logits = torch.tensor([[2.0, 5.0, 1.0]])
+    >>> logit_diff(logits, Answers(torch.tensor([[1, -1]]), torch.tensor([[0, 2]])), logits)
+    tensor([3.5000])
+    """
+    return _mean(logits, answers.correct) - _mean(logits, answers.wrong)
+
+
+def prob_diff(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    """Probability of the correct answers together minus that of the wrong ones (Hanna et al. 2023, greater-than).
+
+    >>> logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    >>> prob_diff(logits, Answers(torch.tensor([[0, 2]]), torch.tensor([[1]])), logits)
+    tensor([0.4000])
+    """
+    probabilities = logits.softmax(dim=-1)
+    return _total(probabilities, answers.correct) - _total(probabilities, answers.wrong)
+
+
+def kl(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence KL(clean ‖ logits) in nats over the whole vocabulary; 0 where they agree.
+
+    >>> clean, other = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
+    >>> kl(other, Answers(torch.tensor([[0]]), torch.tensor([[1]])), clean)
+    tensor([0.1438])
+    """
+    clean_log = clean_logits.to(logits.dtype).log_softmax(dim=-1)
+    return (clean_log.exp() * (clean_log - logits.log_softmax(dim=-1))).sum(dim=-1)
+
+
+def nll(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    """Negative log-likelihood in nats of the correct answers together.
+
+    >>> logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    >>> nll(logits, Answers(torch.tensor([[0]]), torch.tensor([[1]])), logits)
+    tensor([0.6931])
+    """
+    log_probabilities = logits.log_softmax(dim=-1)
+    chosen = _gather(log_probabilities, answers.correct).masked_fill(answers.correct == NO_ANSWER, -torch.inf)
+    return -chosen.logsumexp(dim=-1)
+
+
+def accuracy(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    """1 where the best correct answer has a larger logit than every wrong one; without wrong ones, than all tokens.
+
+    >>> logits = torch.tensor([[2.0, 5.0, 1.0]])
+    >>> accuracy(logits, Answers(torch.tensor([[0]]), torch.tensor([[2]])), logits)
+    tensor([1.])
+    """
+    best = _gather(logits, answers.correct).masked_fill(answers.correct == NO_ANSWER, -torch.inf).amax(dim=-1)
+    wrong = _gather(logits, answers.wrong).masked_fill(answers.wrong == NO_ANSWER, -torch.inf).amax(dim=-1)
+    against_all = best >= logits.amax(dim=-1)
+    return torch.where(wrong == -torch.inf, against_all, best > wrong).to(logits.dtype)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("logit_diff", logit_diff, needs_wrong=True),
+        Metric("prob_diff", prob_diff, needs_wrong=True),
+        Metric("kl", kl, sign=-1, flat_at_clean=True),
+        Metric("nll", nll, sign=-1),
+        Metric("accuracy", accuracy, differentiable=False),
+    )
+}
+
+
+def metric(name: str | Metric) -> Metric:
+    """The metric of that name (`-` and `_` are the same), or the Metric itself."""
+    if isinstance(name, Metric):
+        return name
+    key = str(name).replace("-", "_")
+    if key not in METRICS:
+        raise UnknownName.of("metric", name, METRICS)
+    return METRICS[key]
+
+
+def _gather(values: Tensor, tokens: Tensor) -> Tensor:
+    return values.gather(-1, tokens.clamp(min=0))
+
+
+def _total(values: Tensor, tokens: Tensor) -> Tensor:
+    return _gather(values, tokens).masked_fill(tokens == NO_ANSWER, 0).sum(dim=-1)
+
+
+def _mean(values: Tensor, tokens: Tensor) -> Tensor:
+    return _total(values, tokens) / (tokens != NO_ANSWER).sum(dim=-1)

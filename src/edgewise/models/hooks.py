@@ -1,0 +1,124 @@
+"""The only file that registers hooks, and the only one that touches a model's flags: all of it undone on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Keep = Callable[[Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class OnInput:
+    """Calls `action` with the module's first input; a tensor it returns replaces that input."""
+
+    module: nn.Module
+    action: Keep
+
+    def attach(self) -> Any:
+        """Register; returns the handle."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            new = self.action(args[0] if args else kwargs["hidden_states"])
+            if new is None:
+                return None
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+        return self.module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+@dataclass(frozen=True)
+class OnOutput:
+    """Calls `action` with the module's output; a tensor it returns replaces that output."""
+
+    module: nn.Module
+    action: Keep
+
+    def attach(self) -> Any:
+        """Register; returns the handle."""
+        return self.module.register_forward_hook(lambda module, args, output: self.action(output))
+
+
+@dataclass(frozen=True)
+class OnKeywords:
+    """Calls `action` with the keyword arguments a module is called with."""
+
+    module: nn.Module
+    action: Callable[[dict[str, Any]], None]
+
+    def attach(self) -> Any:
+        """Register; returns the handle."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.action(kwargs)
+
+        return self.module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+Hook = OnInput | OnOutput | OnKeywords
+
+
+@contextmanager
+def hooked(hooks: Sequence[Hook]) -> Iterator[None]:
+    """The hooks are in place while inside, and gone afterwards whatever happens."""
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.callback(hook.attach().remove)
+        yield
+
+
+@contextmanager
+def forced(modules: Sequence[nn.Module], outputs: Sequence[Tensor]) -> Iterator[None]:
+    """While inside, each module returns its given output; its own product runs on no rows and costs nothing."""
+
+    def nothing(x: Tensor) -> Tensor:
+        return x[:0]
+
+    hooks: list[Hook] = []
+    for module, output in zip(modules, outputs, strict=True):
+        hooks += [OnInput(module, nothing), OnOutput(module, lambda _, output=output: output)]
+    with hooked(hooks):
+        yield
+
+
+class _Stop(Exception):
+    pass
+
+
+def input_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """The first input that `module` gets in `run`, which is cut short there."""
+    seen: list[Tensor] = []
+
+    def stop(x: Tensor) -> None:
+        seen.append(x)
+        raise _Stop
+
+    with hooked([OnInput(module, stop)]):
+        try:
+            run()
+        except _Stop:
+            pass
+    return seen[0]
+
+
+@contextmanager
+def steady(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and frozen parameters while inside; every flag as it was afterwards."""
+    training = [module for module in model.modules() if module.training]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in trainable:
+            parameter.requires_grad_(True)

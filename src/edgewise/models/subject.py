@@ -1,0 +1,158 @@
+"""Subject: a Hugging Face model seen through its Graph."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import InvalidValue, NumericalError, UnsupportedModel
+from edgewise.graph import Graph
+from edgewise.models.family import Block, Family
+from edgewise.models.hooks import OnKeywords, hooked, input_of, steady
+from edgewise.models.norms import Norm
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+CONTEXTS_KEPT = 8
+
+
+class Subject:
+    """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`."""
+
+    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str) -> None:
+        family.check(model)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.family = family
+        self.name = name
+        self.graph: Graph = family.graph(model)
+        self.blocks: tuple[Block, ...] = family.bind(model)
+        self.final_norm: Norm = family.last_norm(model)
+        self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
+        self._refuse_unusual_storage()
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def work_dtype(self) -> torch.dtype:
+        """The dtype of edgewise's own sums over writers: float32 for half-precision models, else the model's."""
+        return torch.float32 if self.dtype.itemsize < 4 else self.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def causal(self) -> bool:
+        """Whether tokens after the answer position can be left out."""
+        return bool(getattr(self.model.config, "causal", True))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a file needs to name this model again: name, architecture, dtype, and hub revision or weights hash."""
+        revision = getattr(self.model.config, "_commit_hash", None)
+        return {
+            "model": self.name,
+            "architecture": type(self.model).__name__,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            **({"revision": revision} if revision else {"weights": self._weights_hash()}),
+        }
+
+    def _weights_hash(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return "sha256:" + digest.hexdigest()
+
+    # -- native runs ------------------------------------------------------------------------------------------------
+
+    def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Native logits [example, vocab] at the answer positions, the only ones computed. Checks tokens and result."""
+        self._check_tokens(tokens)
+        kept, where = positions.unique(return_inverse=True)
+        logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        chosen = logits[torch.arange(len(tokens), device=logits.device), where]
+        return finite(chosen, self.name)
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """Final norm and unembedding of [.., d_model], soft cap included, as the model does it."""
+        logits = self.model.get_output_embeddings()(self.final_norm(x))
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What enters layer 0: [example, position, d_model]."""
+        self._check_tokens(tokens)
+        return input_of(self.blocks[0].module, lambda: self.model(input_ids=tokens, use_cache=False, logits_to_keep=1))
+
+    def context(self, width: int) -> list[dict[str, Any]]:
+        """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles, …
+
+        Prompts are padded on the right, so they depend on the width alone; each has a leading axis of 1 or none.
+        """
+        key = (width, str(getattr(self.model.config, "_attn_implementation", "")))
+        if key not in self._contexts:
+            if len(self._contexts) >= CONTEXTS_KEPT:
+                self._contexts.pop(next(iter(self._contexts)))
+            self._contexts[key] = self._capture_context(width)
+        return self._contexts[key]
+
+    def _capture_context(self, width: int) -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = []
+        hooks = [OnKeywords(block.attention, lambda kwargs: seen.append(dict(kwargs))) for block in self.blocks]
+        tokens = torch.zeros((1, width), dtype=torch.long, device=self.device)
+        with steady(self.model), torch.no_grad(), hooked(hooks):
+            self.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
+        return [{k: v for k, v in kwargs.items() if k != "hidden_states"} for kwargs in seen]
+
+    # -- refusals ---------------------------------------------------------------------------------------------------
+
+    def _check_tokens(self, tokens: Tensor) -> None:
+        vocabulary, longest = int(self.model.config.vocab_size), self.longest_prompt
+        if int(tokens.max()) >= vocabulary:
+            raise InvalidValue(f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?")
+        if longest is not None and tokens.shape[1] > longest:
+            raise InvalidValue(f"prompts of {tokens.shape[1]} tokens; {self.name} takes at most {longest}")
+
+    @property
+    def longest_prompt(self) -> int | None:
+        """The most tokens the model takes, if it says so."""
+        config = self.model.config
+        return getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+
+    def _refuse_unusual_storage(self) -> None:
+        devices = {parameter.device for parameter in self.model.parameters()}
+        if len(devices) != 1 or torch.device("meta") in devices:
+            shown = ", ".join(sorted(map(str, devices)))
+            raise UnsupportedModel(f"the model's weights lie on {shown}; load it whole on one device")
+        if self.dtype not in DTYPES.values():
+            raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
+
+    def __repr__(self) -> str:
+        return f"<Subject: {self.name}, {self.graph}>"
+
+
+def finite(logits: Tensor, name: str) -> Tensor:
+    """The logits; NumericalError if one of them is NaN or infinite."""
+    if not bool(logits.isfinite().all()):
+        rows = (~logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
+        raise NumericalError(
+            f"{name} gives NaN or infinite logits for {len(rows)} prompt(s) of this batch, the first being number {rows[0]}; "
+            "check the weights, or load the model in another dtype"
+        )
+    return logits

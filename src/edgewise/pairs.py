@@ -1,0 +1,237 @@
+"""Pairs: aligned clean and corrupted prompts with their answers, as token ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import InvalidValue, PairsError
+
+NO_ANSWER = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Clean and corrupted prompts, position by position, and the tokens that count as right and wrong answers.
+
+    `clean`, `corrupted`: int64 [example, position], padded on the right (the models are causal, so what stands after
+    the answer position is never read and needs no mask). `correct`, `wrong`: int64 [example, answer], padded with -1.
+    `positions`: int64 [example], the index of the token whose logits predict the answer.
+    Build them with `from_tokens`, `from_prompts` or a task.
+    """
+
+    clean: Tensor
+    corrupted: Tensor
+    correct: Tensor
+    wrong: Tensor
+    positions: Tensor
+    texts: tuple[tuple[str, str], ...] = ()
+
+    # -- construction -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_tokens(
+        cls,
+        clean: Tensor,
+        corrupted: Tensor,
+        *,
+        correct: Tensor,
+        wrong: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Pairs:
+        """Pairs from token ids.
+
+        Shapes: `clean`, `corrupted` [example, position]; `correct`, `wrong` [example] or [example, answer], padded with
+        -1; `positions` [example], default the last. Rows shorter than the widest are padded on the right with any
+        token, and `positions` says where they end. Raises PairsError with the first example that does not fit.
+        """
+        clean, corrupted = _tokens("clean", clean), _tokens("corrupted", corrupted)
+        if clean.shape != corrupted.shape:
+            raise PairsError(
+                f"clean has shape {tuple(clean.shape)} and corrupted {tuple(corrupted.shape)}: the two prompts of a "
+                "pair need the same number of tokens, position by position"
+            )
+        n, width = clean.shape
+        if positions is None:
+            positions = torch.full((n,), width - 1)
+        positions = _integers("positions", positions, 1)
+        if len(positions) != n or bool(((positions < 0) | (positions >= width)).any()):
+            raise PairsError(f"positions must be {n} indices between 0 and {width - 1}, one for each example")
+        right = _answers("correct", correct, n)
+        empty = torch.full((n, 1), NO_ANSWER)
+        against = empty if wrong is None else _answers("wrong", wrong, n)
+        return cls(clean, corrupted, right, against, positions)._checked()
+
+    @classmethod
+    def from_prompts(
+        cls,
+        tokenizer: Any,
+        clean: Sequence[str],
+        corrupted: Sequence[str],
+        correct: Sequence[Sequence[str]],
+        wrong: Sequence[Sequence[str]],
+    ) -> Pairs:
+        """Pairs from text: tokenises, checks that each pair is aligned and that each answer is one token in context."""
+        if tokenizer is None:
+            raise PairsError(
+                "prompts are text, but the model came without a tokenizer; give one: load(model, tokenizer=…)"
+            )
+        if not clean:
+            raise PairsError("there are no prompts")
+        if not len(clean) == len(corrupted) == len(correct) == len(wrong):
+            counts = [len(column) for column in (clean, corrupted, correct, wrong)]
+            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows: they need one each per pair")
+        rows = [(_encode(tokenizer, a), _encode(tokenizer, b)) for a, b in zip(clean, corrupted, strict=True)]
+        for i, (a, b) in enumerate(rows):
+            _check_alignment(tokenizer, i, a, b)
+        reader = AnswerReader(tokenizer)
+        pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
+        pairs = cls.from_tokens(
+            _padded([a for a, _ in rows], pad),
+            _padded([b for _, b in rows], pad),
+            correct=_padded([[reader.token(p, a) for a in many] for p, many in zip(clean, correct, strict=True)]),
+            wrong=_padded([[reader.token(p, a) for a in many] for p, many in zip(clean, wrong, strict=True)]),
+            positions=torch.tensor([len(a) - 1 for a, _ in rows]),
+        )
+        return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)))
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Pairs:
+        """The pairs at `rows` (an index, a slice or indices)."""
+        index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)].reshape(-1)
+        texts = tuple(self.texts[i] for i in index.tolist()) if self.texts else ()
+        tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
+        return Pairs(*tensors, texts=texts)
+
+    def batches(self, size: int) -> Iterator[Pairs]:
+        """The pairs in consecutive batches of at most `size`."""
+        if size < 1:
+            raise InvalidValue(f"batch size {size}: it must be at least 1")
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def trimmed(self) -> Pairs:
+        """Without the columns after the last answer position, which a causal model never reads."""
+        width = int(self.positions.max()) + 1
+        return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width])
+
+    def to(self, device: torch.device) -> Pairs:
+        """The same pairs with their tensors on `device`."""
+        names = ("clean", "corrupted", "correct", "wrong", "positions")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the data that matter: tokens up to the answer position, answers and positions."""
+        digest = hashlib.sha256()
+        for i in range(len(self)):
+            end = int(self.positions[i]) + 1
+            answers = [sorted(t for t in side[i].tolist() if t != NO_ANSWER) for side in (self.correct, self.wrong)]
+            digest.update(repr((self.clean[i, :end].tolist(), self.corrupted[i, :end].tolist(), answers)).encode())
+        return digest.hexdigest()
+
+    def _checked(self) -> Pairs:
+        if bool((self.correct == NO_ANSWER).all(dim=1).any()):
+            i = int((self.correct == NO_ANSWER).all(dim=1).nonzero()[0])
+            raise PairsError(f"example {i} has no correct answer")
+        both = (self.correct[:, :, None] == self.wrong[:, None, :]) & (self.correct != NO_ANSWER)[:, :, None]
+        if bool(both.any()):
+            i, k, _ = (int(x) for x in both.nonzero()[0])
+            raise PairsError(f"example {i}: token {int(self.correct[i, k])} is given as correct and as wrong")
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Pairs: {len(self)} examples of up to {int(self.positions.max()) + 1} tokens>"
+
+
+class AnswerReader:
+    """Finds the one token an answer adds to a prompt."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._known: dict[tuple[str, str], int] = {}
+
+    def token(self, prompt: str, answer: str) -> int:
+        """The token id of `answer` right after `prompt`; PairsError if it is not exactly one token there."""
+        # How an answer is cut depends on the word and the white space it follows, not on the whole prompt.
+        key = (prompt[max(prompt.rstrip().rfind(" "), 0) :], answer)
+        if key not in self._known:
+            self._known[key] = self._tokenise(prompt, answer)
+        return self._known[key]
+
+    def _tokenise(self, prompt: str, answer: str) -> int:
+        before, after = _encode(self.tokenizer, prompt), _encode(self.tokenizer, prompt + answer)
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        if len(after) == len(before) + 1 and after[: len(before)] == before and after[-1] != unknown:
+            return after[-1]
+        cut = boundaries(self.tokenizer, after)
+        hint = "" if answer.startswith(" ") else f"; perhaps {' ' + answer!r}, with a leading space?"
+        raise PairsError(f"the answer {answer!r} is not one token after its prompt: {cut}{hint}")
+
+
+def boundaries(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The tokens as text with `|` between them, as error messages show them."""
+    return "|".join(tokenizer.decode([token]) for token in tokens)
+
+
+def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[int]) -> None:
+    if not clean:
+        raise PairsError(f"pair {i}: the clean prompt is empty")
+    if len(clean) != len(corrupted):
+        raise PairsError(
+            f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted\n"
+            f"  clean:     {boundaries(tokenizer, clean)}\n  corrupted: {boundaries(tokenizer, corrupted)}\n"
+            "replace words by words of as many tokens"
+        )
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text)["input_ids"])
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int = NO_ANSWER) -> Tensor:
+    width = max(1, *(len(row) for row in rows))
+    return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def _rectangular(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PairsError(f"{name} must be a rectangular tensor of integers: {error}") from None
+
+
+def _integers(name: str, value: Any, dims: int) -> Tensor:
+    tensor = _rectangular(name, value)
+    if tensor.dtype.is_floating_point or tensor.dtype == torch.bool or tensor.ndim != dims:
+        raise PairsError(f"{name} must be integers with {dims} dimension(s); got {tensor.dtype} {tuple(tensor.shape)}")
+    return tensor.detach().to("cpu", torch.long)
+
+
+def _tokens(name: str, value: Any) -> Tensor:
+    tensor = _integers(name, value, 2)
+    if not tensor.numel():
+        raise PairsError(f"{name} is empty: shape {tuple(tensor.shape)}")
+    if bool((tensor < 0).any()):
+        raise PairsError(f"{name} holds negative token ids; pad with any real token and give positions")
+    return tensor
+
+
+def _answers(name: str, value: Any, n: int) -> Tensor:
+    tensor = _rectangular(name, value)
+    tensor = _integers(name, tensor[:, None] if tensor.ndim == 1 else tensor, 2)
+    if len(tensor) != n:
+        raise PairsError(f"{name} has {len(tensor)} rows for {n} examples")
+    if bool((tensor < NO_ANSWER).any()):
+        raise PairsError(f"{name} holds token ids below -1")
+    return tensor if tensor.shape[1] else torch.full((n, 1), NO_ANSWER)

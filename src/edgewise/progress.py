@@ -1,0 +1,21 @@
+"""How long work tells where it is: a `Track` wraps an iterable, and may draw a bar while it is consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Wraps an iterable of `total` steps, labelled `label`."""
+
+    def __call__(self, steps: Iterable[T], total: int, label: str) -> Iterable[T]:
+        """The same steps, in the same order."""
+        ...
+
+
+def silent(steps: Iterable[T], total: int, label: str) -> Iterable[T]:
+    """The Track that shows nothing."""
+    return steps

@@ -1,0 +1,50 @@
+"""Provenance: what every result says about where it comes from."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edgewise.attribution.base import Method, Request
+from edgewise.pairs import Pairs
+
+
+def provenance(request: Request, method: Method, seconds: float) -> dict[str, Any]:
+    """Model, data, method, options, metric, ablation, versions and time of a run, as plain values."""
+    return {
+        **request.subject.identity,
+        "data": request.pairs.fingerprint,
+        "examples": len(request.pairs),
+        "method": method.name,
+        "options": {name: value for name, value in asdict(method).items() if name != "checkpoint"},  # type: ignore[call-overload]
+        "metric": request.metric.name,
+        "ablation": request.ablation.name,
+        **_ablation_data(request),
+        "batch_size": request.batch_size,
+        "seconds": round(seconds, 3),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of edgewise and of what it computes with."""
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("edgewise", "torch", "transformers")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _ablation_data(request: Request) -> dict[str, str]:
+    over = getattr(request.ablation, "over", None)
+    return {"ablation_data": over.fingerprint} if isinstance(over, Pairs) else {}

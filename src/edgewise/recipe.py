@@ -1,0 +1,100 @@
+"""Recipe: everything a run depends on, as one frozen and strict value that goes to a file and comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from edgewise.errors import FileError, InvalidValue
+from edgewise.store.disk import read_bytes
+from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
+
+RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
+TASK = "ioi"
+
+
+class Recipe(Strict):
+    """A run: which model, which prompts, which method, how many edges.
+
+    Prompts come from a `task` or from a file of pairs (`data`), not both. `metric`, `corruption`, `examples` and
+    `edges` may be left open: the task's own metric and corruption, 64 examples of a task or all of a file, a tenth of
+    all edges.
+    `options` are those of the method. Build one from outside values with `Recipe.of`, from a file with `Recipe.read`.
+    """
+
+    model: str = "nano"
+    task: str | None = None
+    data: str | None = None
+    method: str = "eap"
+    metric: str | None = None
+    ablation: str = "corrupted"
+    edges: int | None = Field(default=None, ge=0)
+    ranking: Literal["absolute", "signed"] = "absolute"
+    examples: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    corruption: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_task(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("task") is None and value.get("data") is None:
+            return {**value, "task": TASK}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Recipe:
+        if self.task is not None and self.data is not None:
+            raise ValueError("give a task or a file of data, not both")
+        if self.data is not None and self.corruption is not None:
+            raise ValueError("a file of data holds its own corrupted prompts; corruption is for tasks")
+        return self
+
+    @classmethod
+    def of(cls, **fields: Any) -> Recipe:
+        """The recipe with these fields; InvalidValue, in one sentence, if they make none."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise InvalidValue(f"the recipe is not usable: {first_problem(error, cls)}") from None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+        """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
+        name = os.fspath(path)
+        value = parse(read_bytes(path), name)
+        kind = value.pop("schema", RECIPE)
+        check_version(value.pop("version", VERSION), name)
+        if kind == MANIFEST:
+            value = value.get("recipe")
+        if kind not in (RECIPE, MANIFEST) or not isinstance(value, dict):
+            raise FileError(f"{name} holds {kind!r}, not a recipe")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise FileError(f"{name}: {first_problem(error, cls)}") from None
+
+    def with_changes(self, **changes: Any) -> Recipe:
+        """The recipe with some fields changed; a new task takes the place of data, and the other way round."""
+        fields = self.model_dump()
+        if "task" in changes:
+            fields["data"] = None
+        if "data" in changes:
+            fields["task"] = fields["corruption"] = None
+        return Recipe.of(**{**fields, **changes})
+
+    def to_json(self) -> str:
+        """The recipe as a JSON document that `read` takes."""
+        return dump({"schema": RECIPE, "version": VERSION, **self.model_dump()})
+
+    @property
+    def prompts(self) -> str:
+        """The task's name, or that of the file of data without folder and suffix."""
+        return self.task if self.task is not None else Path(self.data or "").stem

@@ -1,0 +1,225 @@
+"""From a recipe to a run folder: load, make pairs, attribute, select, evaluate, save."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgewise.ablations import ablation
+from edgewise.api import attribute
+from edgewise.attribution import method
+from edgewise.circuit import Circuit
+from edgewise.data import Row, read_rows, to_pairs
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.evaluation import Report, evaluate
+from edgewise.formats import CIRCUIT_FILE, SCORES_FILE
+from edgewise.graph import Graph
+from edgewise.loading import load
+from edgewise.metrics import metric
+from edgewise.models import Subject
+from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.progress import Track, silent
+from edgewise.provenance import versions
+from edgewise.recipe import MANIFEST, Recipe
+from edgewise.scores import Scores
+from edgewise.store.disk import new_folder, write_bytes
+from edgewise.store.files import save
+from edgewise.store.schema import VERSION, dump, encode, plain
+from edgewise.tasks import task
+from edgewise.viewer import show
+
+EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
+
+    `selected` is the number of edges before those on no path were dropped.
+    """
+
+    recipe: Recipe
+    model: dict[str, Any]
+    data: str
+    scores: Scores
+    circuit: Circuit
+    selected: int
+    report: Report
+    seconds: float
+    folder: Path | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""
+
+    recipe: Recipe
+    rows: tuple[Row, ...] | None
+
+    def pairs(self, tokenizer: Any) -> Pairs:
+        """The pairs for this tokenizer."""
+        if self.rows is not None:
+            return to_pairs(self.rows[: self.recipe.examples], tokenizer, str(self.recipe.data))
+        n = self.recipe.examples or EXAMPLES
+        chosen = task(str(self.recipe.task))
+        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
+
+    def metric(self, pairs: Pairs) -> str:
+        """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""
+        if self.recipe.metric is not None:
+            return metric(self.recipe.metric).name
+        if self.recipe.task is not None:
+            return task(self.recipe.task).metric
+        return "nll" if bool((pairs.wrong == NO_ANSWER).all(dim=1).any()) else "logit_diff"
+
+
+def run(recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent) -> Run:
+    """Runs a recipe and leaves a whole run folder at `out`, or nothing; without `out` nothing is written.
+
+    Every name in the recipe, the data file and the folder are checked before anything is computed.
+    """
+    source = prepare(recipe)
+    if out is None:
+        return compute(source, track)
+    with new_folder(out) as folder:
+        found = compute(source, track)
+        files = write(found, folder)
+    return replace(found, folder=Path(out), files=files)
+
+
+def compute(source: Source, track: Track = silent) -> Run:
+    """Load, make pairs, attribute, select, evaluate."""
+    started = time.perf_counter()
+    recipe = source.recipe
+    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
+    edges = edges_wanted(recipe, subject.graph)
+    pairs = source.pairs(subject.tokenizer)
+    scores = _attribute(source, subject, pairs, track)
+    selected = scores.top(edges, absolute=recipe.ranking == "absolute")
+    circuit = selected.without_dangling()
+    report = _evaluate(source, subject, circuit, pairs, track)
+    faithfulness = _faithfulness(report, source.metric(pairs))
+    return Run(
+        recipe=recipe,
+        model=subject.identity,
+        data=pairs.fingerprint,
+        scores=scores,
+        circuit=circuit.with_provenance(edges=_counts(selected, circuit), faithfulness=faithfulness),
+        selected=len(selected),
+        report=report,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def prepare(recipe: Recipe) -> Source:
+    """Checks every name in the recipe and reads its data: all that can be refused before a model is loaded."""
+    if recipe.task is not None:
+        corruptions = task(recipe.task).corruptions
+        if recipe.corruption is not None:
+            _known("corruption", recipe.corruption, corruptions)
+    method(recipe.method, recipe.options)
+    ablation(recipe.ablation)
+    if recipe.metric is not None:
+        metric(recipe.metric)
+    return Source(recipe, read_rows(recipe.data) if recipe.data is not None else None)
+
+
+def edges_wanted(recipe: Recipe, graph: Graph) -> int:
+    """The recipe's number of edges, or a tenth of all; InvalidValue if the graph has fewer."""
+    if recipe.edges is None:
+        return max(1, round(graph.n_edges / 10))
+    if recipe.edges > graph.n_edges:
+        raise InvalidValue(f"asked for {recipe.edges:,} edges, and {recipe.model} has {graph.n_edges:,}: {graph}")
+    return recipe.edges
+
+
+def reported_metrics(first: str) -> list[str]:
+    """The metrics a run reports: its own, then those that every circuit is asked for."""
+    return list(dict.fromkeys([first, "kl", "accuracy"]))
+
+
+def default_folder(recipe: Recipe, root: Path = Path("runs")) -> Path:
+    """`runs/<task>-<model>-<method>`, with a number appended if it exists."""
+    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method)
+    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
+    folder, number = root / name, 2
+    while os.path.lexists(folder):
+        folder, number = root / f"{name}-{number}", number + 1
+    return folder
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _attribute(source: Source, subject: Subject, pairs: Pairs, track: Track) -> Scores:
+    recipe = source.recipe
+    fixed = {"method": recipe.method, "metric": source.metric(pairs), "ablation": recipe.ablation}
+    scores = attribute(subject, pairs, **fixed, batch_size=recipe.batch_size, track=track, **recipe.options)
+    prompts = {"task": recipe.task, "corruption": recipe.corruption} if recipe.task else {"data_file": recipe.data}
+    mine = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
+    return Scores(scores.graph, scores.values, {**scores.provenance, **mine, "recipe": recipe.model_dump()})
+
+
+def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Report:
+    recipe = source.recipe
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
+    return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
+
+
+def _counts(selected: Circuit, kept: Circuit) -> dict[str, int]:
+    return {"selected": len(selected), "kept": len(kept), "total": kept.graph.n_edges}
+
+
+def _faithfulness(report: Report, name: str) -> dict[str, Any]:
+    return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
+
+
+def write(found: Run, folder: Path) -> tuple[str, ...]:
+    """Everything a run leaves, the manifest with the hash of every other file last."""
+    save(found.circuit, folder / CIRCUIT_FILE)
+    save(found.scores, folder / SCORES_FILE)
+    write_bytes(
+        folder / "report.json", encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)}))
+    )
+    write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
+    for suffix in (".svg", ".dot", ".html"):
+        show(found.circuit, folder / f"circuit{suffix}", scores=found.scores)
+    names = sorted(path.name for path in folder.iterdir())
+    write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
+    return (*names, "manifest.json")
+
+
+def _report(found: Run) -> dict[str, Any]:
+    return {"selected": found.selected, "ranking": found.recipe.ranking, **plain(found.report.to_dict())}
+
+
+def _manifest(found: Run, folder: Path) -> dict[str, Any]:
+    return {
+        "schema": MANIFEST,
+        "version": VERSION,
+        "recipe": found.recipe.model_dump(),
+        "repeat": "edgewise discover --recipe manifest.json",
+        "versions": versions(),
+        "model": found.model,
+        "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(found.seconds, 3),
+        "files": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+    }
+
+
+def _hash(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _known(kind: str, name: str, known: Iterable[str]) -> None:
+    known = tuple(known)
+    if name not in known:
+        raise UnknownName.of(kind, name, known)

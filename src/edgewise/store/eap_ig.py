@@ -1,0 +1,200 @@
+"""EAP-IG JSON, the format of the EAP-IG library and the MIB benchmark, in both directions.
+
+Three things differ between their files and ours, and are converted here:
+
+- **Sign.** Theirs is the gradient of the metric that was given. With their usual loss (a negated logit difference)
+  positive means that the edge helps, as it does here: `sign=1`. For scores made with a metric that is better when
+  higher, give `sign=-1`. Their scale also holds a factor 1 / batch size, which nothing in the file tells; the ranking
+  is not affected.
+- **Grouped key and value heads.** They give every query head its own k and v. The score of a shared k is the sum of
+  those of its query heads, so reading sums a group; a shared edge is kept if one of them is. Writing has no unique
+  answer: each query head gets score / group size.
+- **Input.** Their `input` is the token embedding alone; ours is what enters the first block, positions included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgewise.circuit import Circuit
+from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
+from edgewise.graph import Graph
+from edgewise.scores import Scores
+from edgewise.store.disk import read_bytes
+from edgewise.store.schema import dump, first_problem, parse
+
+KEY_OR_VALUE = re.compile(r"->a(\d+)\.h(\d+)<([kv])>$")
+
+
+class Config(BaseModel):
+    """The shape of the model, as far as their graph needs it; other keys are left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    n_layers: int = Field(ge=1)
+    n_heads: int = Field(ge=1)
+    parallel_attn_mlp: bool = False
+    d_model: int | None = None
+
+
+class EdgeEntry(BaseModel):
+    """One edge."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    score: float = Field(allow_inf_nan=False)
+    in_graph: bool
+
+
+class EapIgDocument(BaseModel):
+    """A file of either age: nodes are objects with `in_graph`, or, until mid-2024, plain booleans."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    cfg: Config
+    nodes: dict[str, bool | dict[str, Any]]
+    edges: dict[str, EdgeEntry]
+
+
+def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1) -> tuple[Scores, Circuit]:
+    """The scores and the circuit in an EAP-IG JSON file of either age.
+
+    `graph` is that of the model at hand; without it the graph is built from the file's `cfg`, one k and v per head.
+    Edges the file does not list score 0 and are not kept. `sign` (1 or -1) multiplies the scores and is recorded in
+    the provenance. Raises FileError for a damaged file, GraphMismatch for a graph of another shape.
+    """
+    if sign not in (1, -1):
+        raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
+    name = os.fspath(path)
+    document = _parse(path, name)
+    graph = _fitting(graph, document.cfg, name)
+    places, entries = _places(graph, document, name), list(document.edges.values())
+    values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
+    mask = torch.zeros_like(values)
+    if entries:
+        values.index_put_(places, torch.tensor([e.score for e in entries], dtype=torch.float64), accumulate=True)
+        mask.index_put_(places, torch.tensor([e.in_graph for e in entries], dtype=torch.float64), accumulate=True)
+    provenance = _provenance(name, document.cfg, sign)
+    return Scores(graph, sign * values, provenance), Circuit(graph, mask > 0, provenance)
+
+
+def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
+    """Scores, a circuit, or both on one graph, as EAP-IG JSON (the newer age).
+
+    Without scores the edges of the circuit score 1 and the others 0 (a membership file); without a circuit no edge is
+    kept. Their reader needs `cfg.d_model`: give it, or it is taken from the provenance, or 1 stands in. What was
+    converted is said in `cfg.edgewise`, which their reader copies along and never looks at.
+    """
+    value = scores if scores is not None else circuit
+    if value is None:
+        raise InvalidValue("give scores, a circuit, or both")
+    if circuit is None:
+        circuit = Circuit(value.graph, torch.zeros_like(value.graph.edge_mask))
+    if circuit.graph != value.graph:
+        raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
+    if not value.graph.mlps:
+        raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
+    width = d_model or value.provenance.get("d_model")
+    config = _config(value.graph, width, sign, value.provenance)
+    nodes = {name: {"in_graph": name in circuit.nodes} for name in value.graph.writers}
+    nodes["input"] = nodes["logits"] = {"in_graph": True}
+    return dump({"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}, indent=None)
+
+
+def is_eap_ig(data: bytes) -> bool:
+    """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"cfg", "nodes", "edges"} <= value.keys()
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _parse(path: str | os.PathLike[str], name: str) -> EapIgDocument:
+    value = parse(read_bytes(path), name)
+    missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
+    if missing:
+        raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+    try:
+        return EapIgDocument.model_validate(value)
+    except ValidationError as error:
+        raise FileError(f"{name}: {first_problem(error, EapIgDocument)}") from None
+
+
+def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
+    """The graph asked for, if the file's shape is its shape; otherwise the file's own."""
+    theirs = Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
+    if graph is None:
+        return theirs
+    if (graph.layers, graph.heads, graph.parallel) != (theirs.layers, theirs.heads, theirs.parallel):
+        raise GraphMismatch(f"{name} is of another graph ({theirs}) than the one asked for ({graph})")
+    return graph
+
+
+def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Writer and reader indices of every listed edge, query heads of a group at their shared k and v."""
+    group = graph.heads // graph.kv_heads
+
+    def shared(match: re.Match[str]) -> str:
+        layer, head, kind = match.groups()
+        if int(head) >= graph.heads:
+            raise UnknownName(f"it names head {head} of {graph.heads} (counted from 0)")
+        return f"->a{layer}.h{int(head) // group}<{kind}>"
+
+    try:
+        pairs = [graph.edge_index(KEY_OR_VALUE.sub(shared, edge)) for edge in document.edges]
+    except EdgewiseError as error:
+        raise FileError(f"{name}: {error}") from None
+    table = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _provenance(name: str, config: Config, sign: int) -> dict[str, Any]:
+    source = {"format": "eap-ig", "file": Path(name).name, "sign": sign}
+    return {"imported": source, **({"d_model": config.d_model} if config.d_model else {})}
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _config(graph: Graph, d_model: int | None, sign: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    mark: dict[str, Any] = {"sign": sign}
+    if graph.kv_heads != graph.heads:
+        mark["kv_heads"] = graph.kv_heads
+        mark["grouped"] = f"k and v scores are those of a shared head divided by {graph.heads // graph.kv_heads}"
+    if not d_model:
+        mark["d_model"] = "not known; 1 stands in"
+    mark["provenance"] = {key: provenance[key] for key in sorted(provenance)}
+    shape = {"n_layers": graph.layers, "n_heads": graph.heads, "parallel_attn_mlp": graph.parallel}
+    return {**shape, "d_model": d_model or 1, "edgewise": mark}
+
+
+def _edges(scores: Scores | None, circuit: Circuit, sign: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(their edge name, entry): a shared k or v once for each query head of its group."""
+    graph, group = circuit.graph, circuit.graph.heads // circuit.graph.kv_heads
+    values = (scores.values if scores is not None else circuit.mask.double()).T.tolist()
+    kept = circuit.mask.T.tolist()
+    for r, reader in enumerate(graph.readers):
+        names = _ungrouped(reader, group)
+        for w in range(graph.reach(r)):
+            entry = {"score": sign * values[r][w] / len(names), "in_graph": kept[r][w]}
+            yield from ((f"{graph.writers[w]}->{name}", entry) for name in names)
+
+
+def _ungrouped(reader: str, group: int) -> list[str]:
+    match = KEY_OR_VALUE.fullmatch(f"->{reader}")
+    if match is None:
+        return [reader]
+    layer, head, kind = match.groups()
+    return [f"a{layer}.h{int(head) * group + i}<{kind}>" for i in range(group)]

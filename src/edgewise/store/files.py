@@ -1,0 +1,182 @@
+"""Circuits and scores to files and back.
+
+A circuit is one `.json`. Scores are one `.safetensors` (the tensor `values` [writer, reader], and the JSON header as
+its metadata) or, readable and as exact, a `.json` with a value for every edge. Never pickle.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgewise.circuit import Circuit
+from edgewise.errors import EdgewiseError, FileError
+from edgewise.graph import Graph
+from edgewise.scores import Scores
+from edgewise.store.disk import read_bytes, write_bytes
+from edgewise.store.schema import (
+    CIRCUIT,
+    SCORES,
+    CircuitDocument,
+    GraphDocument,
+    ScoresDocument,
+    ScoresHeader,
+    dump,
+    encode,
+    kind_of,
+    parse,
+    plain,
+    validate,
+)
+
+METADATA = "edgewise"
+
+
+def save(value: Circuit | Scores, path: str | os.PathLike[str]) -> Path:
+    """Writes a circuit (`.json`) or scores (`.safetensors` or `.json`), whole or not at all; returns the path.
+
+    The same value gives the same bytes. Raises FileError if the folder is missing or cannot be written.
+    """
+    name, suffix = os.fspath(path), Path(path).suffix
+    if isinstance(value, Circuit) and suffix == ".json":
+        return write_bytes(path, encode(circuit_json(value)))
+    if isinstance(value, Scores) and suffix == ".json":
+        return write_bytes(path, encode(scores_json(value)))
+    if isinstance(value, Scores) and suffix == ".safetensors":
+        return write_bytes(path, scores_safetensors(value))
+    if not isinstance(value, Circuit | Scores):
+        raise FileError(f"a {type(value).__name__} cannot be saved; give a Circuit or Scores")
+    wanted = (
+        "a circuit is saved as .json" if isinstance(value, Circuit) else "scores are saved as .safetensors or .json"
+    )
+    raise FileError(f"{name}: {wanted}")
+
+
+def read(path: str | os.PathLike[str]) -> Circuit | Scores:
+    """The circuit or the scores in a file that `save` wrote.
+
+    Raises FileError, naming the file, if it is missing, truncated, damaged, of a newer schema, or of another kind.
+    """
+    name = os.fspath(path)
+    data = read_bytes(path)
+    if Path(path).suffix == ".safetensors":
+        return _read_safetensors(data, name)
+    document = parse(data, name)
+    kind = kind_of(document, name)
+    if kind == CIRCUIT:
+        return _circuit(validate(CircuitDocument, document, name), name)
+    if kind == SCORES:
+        return _scores(validate(ScoresDocument, document, name), name)
+    raise FileError(f"{name} holds {kind!r}, not a circuit or scores")
+
+
+# -- to text and bytes -----------------------------------------------------------------------------------------------
+
+
+def circuit_json(circuit: Circuit) -> str:
+    """The circuit as JSON text."""
+    document = CircuitDocument(
+        graph=GraphDocument.of(circuit.graph),
+        provenance=_provenance(circuit.provenance),
+        edges=list(circuit.edges),
+    )
+    return dump(document)
+
+
+def scores_json(scores: Scores) -> str:
+    """The scores as JSON text with a value for every edge; float32 values come back exactly."""
+    edges = dict(zip(scores.graph.edges, edge_values(scores), strict=True))
+    infinite = [edge for edge, value in edges.items() if not math.isfinite(value)]
+    if infinite:
+        raise FileError(f"the score of {infinite[0]} is infinite, which JSON cannot hold; save to .safetensors")
+    document = ScoresDocument(
+        graph=GraphDocument.of(scores.graph), provenance=_provenance(scores.provenance), edges=edges
+    )
+    return dump(document)
+
+
+def scores_safetensors(scores: Scores) -> bytes:
+    """The scores as a safetensors file whose metadata holds the JSON header."""
+    from safetensors.torch import save as to_bytes
+
+    header = ScoresHeader(graph=GraphDocument.of(scores.graph), provenance=_provenance(scores.provenance))
+    metadata = {METADATA: encode(dump(header, indent=None)).decode()}
+    return to_bytes({"values": scores.values.contiguous()}, metadata=metadata)
+
+
+def edge_values(scores: Scores) -> list[float]:
+    """The value of every edge, in the order of `Graph.edges`."""
+    return scores.values.T[scores.graph.edge_mask.T].tolist()
+
+
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): plain(provenance[key]) for key in sorted(provenance, key=str)}
+
+
+# -- from documents --------------------------------------------------------------------------------------------------
+
+
+def _circuit(document: CircuitDocument, name: str) -> Circuit:
+    try:
+        circuit = Circuit.from_edges(document.graph.graph(), document.edges, document.provenance)
+    except EdgewiseError as error:
+        raise FileError(f"{name}: {error}") from None
+    if len(circuit) != len(document.edges):
+        raise FileError(f"{name}: {len(document.edges) - len(circuit)} edges are named twice")
+    return circuit
+
+
+def _scores(document: ScoresDocument, name: str) -> Scores:
+    try:
+        graph = document.graph.graph()
+        return Scores(graph, from_edge_values(graph, document.edges), document.provenance)
+    except EdgewiseError as error:
+        raise FileError(f"{name}: {error}") from None
+
+
+def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
+    """float32 [writer, reader] with the value of every edge; FileError if one is missing."""
+    values = torch.zeros(graph.edge_mask.shape)
+    if edges:
+        places = torch.tensor([graph.edge_index(edge) for edge in edges]).T
+        values[places[0], places[1]] = torch.tensor(list(edges.values()), dtype=torch.float32)
+    if len(edges) < graph.n_edges:
+        missing = next(edge for edge in graph.edges if edge not in edges)
+        raise FileError(f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, {missing} for one")
+    return values
+
+
+def _read_safetensors(data: bytes, name: str) -> Scores:
+    header, values = _unpack(data, name)
+    value = parse(header.encode(), name)
+    kind = kind_of(value, name)
+    if kind != SCORES:
+        raise FileError(f"{name} holds {kind!r}, not scores")
+    document = validate(ScoresHeader, value, name)
+    try:
+        graph = document.graph.graph()
+        if values.dtype != torch.float32 or values.shape != graph.edge_mask.shape:
+            raise FileError(f"its tensor is {values.dtype} {tuple(values.shape)}, not that of its graph ({graph})")
+        return Scores(graph, values, document.provenance)
+    except EdgewiseError as error:
+        raise FileError(f"{name}: {error}") from None
+
+
+def _unpack(data: bytes, name: str) -> tuple[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+        # `load` does not return the metadata; the format is an 8-byte length and then a JSON header.
+        metadata = parse(data[8 : 8 + int.from_bytes(data[:8], "little")], name).get("__metadata__") or {}
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise FileError(f"{name} is truncated or not a safetensors file: {error}") from None
+    if METADATA not in metadata or tensors.keys() != {"values"}:
+        raise FileError(f"{name} is a safetensors file, but not scores of edgewise")
+    return metadata[METADATA], tensors["values"]

@@ -1,0 +1,175 @@
+"""The documents edgewise writes: strict, versioned, and closed to unknown keys."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgewise.errors import FileError, UnknownName
+from edgewise.graph import Graph
+
+VERSION = 1
+CIRCUIT, SCORES = "edgewise/circuit", "edgewise/scores"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen value without coercion and without unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class GraphDocument(Strict):
+    """The fields of a Graph."""
+
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    parallel: bool
+    mlps: bool
+
+    @classmethod
+    def of(cls, graph: Graph) -> GraphDocument:
+        return cls(
+            layers=graph.layers, heads=graph.heads, kv_heads=graph.kv_heads, parallel=graph.parallel, mlps=graph.mlps
+        )
+
+    def graph(self) -> Graph:
+        return Graph(**self.model_dump())
+
+
+class CircuitDocument(Strict):
+    """A circuit: its edges by name, in index order."""
+
+    kind: Literal["edgewise/circuit"] = Field(default=CIRCUIT, alias="schema")
+    version: Literal[1] = VERSION
+    graph: GraphDocument
+    provenance: dict[str, Any]
+    edges: list[str]
+
+
+class ScoresHeader(Strict):
+    """Scores whose values stand beside it as a tensor [writer, reader]."""
+
+    kind: Literal["edgewise/scores"] = Field(default=SCORES, alias="schema")
+    version: Literal[1] = VERSION
+    graph: GraphDocument
+    provenance: dict[str, Any]
+
+
+class ScoresDocument(ScoresHeader):
+    """Scores in readable form: a value for every edge."""
+
+    edges: dict[str, float]
+
+
+def dump(document: BaseModel | Mapping[str, Any], *, indent: int | None = 1) -> str:
+    """The document as JSON text: the same value gives the same text, byte for byte."""
+    value = document.model_dump(by_alias=True) if isinstance(document, BaseModel) else document
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+
+
+def encode(text: str) -> bytes:
+    """UTF-8; a lone surrogate (from an odd file name) becomes its JSON escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's types: mappings to objects, sequences to arrays, numbers that are not finite to null.
+
+    >>> plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
+
+
+def parse(data: bytes, name: str) -> dict[str, Any]:
+    """The JSON object in `data`; FileError, with `name`, if it is empty, truncated or not JSON."""
+    if not data.strip():
+        raise FileError(f"{name} is empty")
+    try:
+        value = json.loads(data, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
+            raise FileError(f"{name} is truncated: it ends in the middle of its JSON") from None
+        raise FileError(f"{name} is not JSON: {error.msg} in line {error.lineno}") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{name} is not JSON: it is not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{name} is not usable JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FileError(f"{name} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def kind_of(value: Mapping[str, Any], name: str) -> str:
+    """The document's schema, once its version is known to be readable; FileError otherwise."""
+    kind, version = value.get("schema"), value.get("version")
+    if {"cfg", "nodes", "edges"} <= value.keys():
+        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.store.read_eap_ig")
+    if not isinstance(kind, str) or not kind.startswith("edgewise/"):
+        raise FileError(f"{name} is JSON, but not a document of edgewise: it has no schema 'edgewise/…'")
+    check_version(version, name)
+    return kind
+
+
+def check_version(version: Any, name: str) -> None:
+    """FileError unless this edgewise reads documents of that version."""
+    if type(version) is not int or version < 1:
+        raise FileError(f"{name}: its schema version {version!r} is not a whole number from 1")
+    if version > VERSION:
+        raise FileError(
+            f"{name} was written by a newer edgewise (schema {version}; this one reads up to {VERSION}); upgrade"
+        )
+
+
+def validate(model: type[Model], value: Mapping[str, Any], name: str) -> Model:
+    """The document; FileError with one sentence about the first thing wrong."""
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        raise FileError(f"{name}: {first_problem(error, model)}") from None
+
+
+def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """One sentence about a validation error; an unknown key is answered with the nearest known one."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return str(UnknownName.of("key", place, _keys(model, problem["loc"])))
+    if problem["type"] == "missing":
+        return f"the key {place!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not place:
+        return message
+    return f"{place}: {message[:1].lower()}{message[1:]}, not {_short(problem['input'])}"
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable[str]:
+    for part in place[:-1]:
+        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    prefix = "".join(f"{part}." for part in place[:-1])
+    return [prefix + (field.alias or key) for key, field in model.model_fields.items()]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _refuse_constant(token: str) -> None:
+    raise ValueError(f"{token} is not a JSON number")

@@ -1,0 +1,152 @@
+"""The contract of a task: word lists, a filter for the tokenizer at hand, and a seeded draw of one prompt pair."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, final
+
+from edgewise.errors import InvalidValue, TaskError, UnknownName
+from edgewise.pairs import Pairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Lists = Mapping[str, tuple[str, ...]]
+
+ATTEMPTS_PER_PROMPT = 20
+
+
+@final
+@dataclass(frozen=True)
+class Prompt:
+    """One clean text, its corrupted twin, and the answers as they continue the text (leading space included).
+
+    `key` is the combination behind the prompt (for IOI the two names): prompts of one key belong together in a split.
+    """
+
+    clean: str
+    corrupted: str
+    correct: tuple[str, ...]
+    wrong: tuple[str, ...]
+    key: tuple[str, ...]
+
+    def fold(self, folds: int) -> int:
+        """Number, in [0, folds), that this prompt's key has on every machine: for splits into disjoint parts."""
+        return zlib.crc32("|".join(self.key).encode()) % folds
+
+
+@final
+@dataclass(frozen=True)
+class Task:
+    """A behaviour that can be asked of a model: a generator of Pairs and the name of the metric that measures it.
+
+    `corruptions` are the names of the ways to make a corrupted twin; the first is the default, the published one.
+    `lists` are the words by slot; `fit` returns the part of them that the tokenizer at hand can ask about;
+    `draw` makes one prompt from a source of randomness, those lists and a corruption's name, and draws whatever the
+    clean text needs first, so that the same seed gives the same clean prompts under every corruption.
+    """
+
+    name: str
+    metric: str
+    corruptions: tuple[str, ...]
+    lists: Lists
+    fit: Callable[[Lists, PreTrainedTokenizerBase], Lists]
+    draw: Callable[[random.Random, Lists, str], Prompt]
+    model: str = "nano"
+    reference: None = None
+
+    def pairs(
+        self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None
+    ) -> Pairs:
+        """`n` aligned pairs for this tokenizer; the same seed gives the same pairs, whatever else was drawn.
+
+        Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
+        """
+        return collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, corruption=corruption))
+
+    def prompts(
+        self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None
+    ) -> tuple[Prompt, ...]:
+        """The texts behind `pairs`; the first prompts of a longer draw are those of a shorter one."""
+        _check_request(self.name, tokenizer, n)
+        name = self._corruption(corruption)
+        lists = self.fit(self.lists, tokenizer)
+        aligned = (p for p in self._draws(lists, name, seed, n * ATTEMPTS_PER_PROMPT) if _aligned(tokenizer, p))
+        found = tuple(islice(aligned, n))
+        if len(found) < n:
+            raise TaskError(
+                f"task {self.name!r}: only {len(found)} of {n} prompts have a corrupted twin ({name!r}) of the same "
+                f"number of tokens with this tokenizer; ask for another corruption ({', '.join(self.corruptions)})"
+            )
+        return found
+
+    def _draws(self, lists: Lists, corruption: str, seed: int, attempts: int) -> Iterator[Prompt]:
+        # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
+        for attempt in range(attempts):
+            yield self.draw(random.Random(f"{self.name}/{seed}/{attempt}"), lists, corruption)
+
+    def _corruption(self, name: str | None) -> str:
+        if name is None:
+            return self.corruptions[0]
+        if name not in self.corruptions:
+            raise UnknownName.of("corruption", name, self.corruptions)
+        return name
+
+
+def collate(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Pairs:
+    """The Pairs of these prompts."""
+    return Pairs.from_prompts(
+        tokenizer,
+        [p.clean for p in prompts],
+        [p.corrupted for p in prompts],
+        [list(p.correct) for p in prompts],
+        [list(p.wrong) for p in prompts],
+    )
+
+
+def single_tokens(tokenizer: PreTrainedTokenizerBase, context: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The words, as they continue the context, that add exactly one token and leave the context's tokens alone."""
+    before = _encode(tokenizer, context)
+    unknown = tokenizer.unk_token_id
+
+    def fits(word: str) -> bool:
+        after = _encode(tokenizer, context + word)
+        return len(after) == len(before) + 1 and after[:-1] == before and after[-1] != unknown
+
+    return tuple(word for word in words if fits(word))
+
+
+def at_least(count: int, words: tuple[str, ...], *, what: str) -> tuple[str, ...]:
+    """The words themselves; TaskError if there are fewer than `count`."""
+    if len(words) < count:
+        raise TaskError(
+            f"{what}: only {len(words)} are a single token with this tokenizer and {count} are needed"
+            f" (found: {', '.join(words) or 'none'}); use a model whose tokenizer has whole words, or your own pairs"
+        )
+    return words
+
+
+def fit_words(tokenizer: PreTrainedTokenizerBase, context: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The words that are a single token after the context and a space, returned without the space."""
+    return tuple(word[1:] for word in single_tokens(tokenizer, context, [f" {word}" for word in words]))
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]
+
+
+def _aligned(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> bool:
+    return len(_encode(tokenizer, prompt.clean)) == len(_encode(tokenizer, prompt.corrupted))
+
+
+def _check_request(task: str, tokenizer: PreTrainedTokenizerBase | None, n: int) -> None:
+    if tokenizer is None:
+        raise TaskError(
+            f"task {task!r} needs a tokenizer and got None; load the model with one: load(model, tokenizer=...)"
+        )
+    if n <= 0:
+        raise InvalidValue(f"task {task!r}: n must be at least 1, got {n}")

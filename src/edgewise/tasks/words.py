@@ -1,0 +1,52 @@
+"""Word lists shared by the task generators.
+
+Every list is a plain tuple, chosen so that a word with its leading space is a single token in common tokenizers;
+generators still filter them, because no list is right for all. No word is in two lists.
+"""
+
+NAMES = tuple(
+    """
+    Adam Alan Alex Alice Amy Andrew Anna Ben Brian Carl Chris Daniel David Emily Emma Eric Frank George Grace Henry
+    Jack James Jane Jason John Kate Kevin Laura Linda Lisa Lucy Maria Mark Martin Mary Matt Michael Nick Oliver Paul
+    Peter Rachel Robert Ruth Sam Sarah Simon Steve Susan Thomas Tom Victor
+    """.split()
+)
+
+PLACES = tuple(
+    """
+    airport bakery beach bridge castle church cinema farm garden gym harbor hotel library market museum office park
+    restaurant school station theater village
+    """.split()
+)
+
+THINGS = tuple(
+    """
+    ball banana basket blanket book bottle camera coat coin flower guitar hammer hat rope knife lamp letter map
+    mirror necklace pencil phone ring sandwich shirt ticket
+    """.split()
+)
+
+EVENTS = tuple(
+    """
+    alliance blockade boom campaign ceremony conflict crisis crusade debate decline drought dynasty empire epidemic
+    expedition famine feud flood government journey marriage mission movement occupation peace plague project
+    protest rebellion regime reign revolt riot siege storm strike struggle trial truce war
+    """.split()
+)
+
+ARGUMENTS = tuple(
+    """
+    area base block cell channel client color count data date depth edge event file filter flag format frame group
+    handle host image index input item key label layer length level limit line list mask message method mode model
+    node number offset order output owner page parent path point port prefix query range rate result root rule scale
+    scope score seed shape size slot sort source speed state step style table tag target task text time token type
+    unit user value width
+    """.split()
+)
+
+SUBJECTS = tuple(
+    """
+    action answer bank car city cloud dog door engine field fire forest game glass hill horse island king moon music
+    paper river road room ship snow song star stone story street sugar sun team tree truth water wheel window winter
+    """.split()
+)

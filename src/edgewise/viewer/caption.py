@@ -1,0 +1,80 @@
+"""What a picture says about where the circuit comes from."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from edgewise.circuit import Circuit
+
+TOLD = "model dtype task data_file corruption examples seed method metric ablation".split()
+BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def title(circuit: Circuit) -> str:
+    """The heading: task, model and method as far as they are known.
+
+    >>> from edgewise.graph import Graph
+    >>> title(Circuit.full(Graph(1, 1, 1)).with_provenance(task="ioi", model="nano", method="eap"))
+    'ioi in nano, by eap'
+    """
+    known = circuit.provenance
+    name = known.get("task") or known.get("data_file") or "circuit"
+    model, method = known.get("model"), known.get("method")
+    return clean(f"{name}{f' in {model}' if model else ''}{f', by {method}' if method else ''}", 90)
+
+
+def facts(circuit: Circuit) -> list[tuple[str, str]]:
+    """(label, text) of everything worth telling under a picture, in reading order."""
+    known = circuit.provenance
+    found = [
+        ("edges", _size(circuit)),
+        *((key.replace("_", " "), known.get(key)) for key in TOLD),
+        ("options", _pairs(known.get("options"))),
+        ("selection", selection(known)),
+        ("weights", str(known.get("revision") or known.get("weights") or "")[:23]),
+        ("faithfulness", _faithfulness(known)),
+        ("imported", _pairs(known.get("imported"))),
+        ("versions", _pairs(known.get("versions"))),
+    ]
+    return [(label, clean(value, 160)) for label, value in found if value not in (None, "", {})]
+
+
+def selection(provenance: Mapping[str, Any]) -> str:
+    """How edges were chosen from their scores, ranking included."""
+    chosen = provenance.get("selection")
+    if not isinstance(chosen, Mapping):
+        return ""
+    ranking = "absolute" if chosen.get("absolute", True) else "signed"
+    limit = f"top {chosen['n']}" if "n" in chosen else f"at least {chosen.get('threshold')}"
+    return f"{limit} by {ranking} score"
+
+
+def clean(value: object, longest: int) -> str:
+    """One line of plain text: no control or direction characters, and no longer than `longest`."""
+    text = "".join(" " if c in "\n\t" else "\ufffd" if _hostile(c) else c for c in str(value)[: 2 * longest])
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _hostile(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Co") or character in BIDI
+
+
+def _size(circuit: Circuit) -> str:
+    total = circuit.graph.n_edges
+    path = "" if circuit.has_path else "; no path from input to logits"
+    return f"{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){path}"
+
+
+def _pairs(value: Any) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else ""
+
+
+def _faithfulness(provenance: Mapping[str, Any]) -> str:
+    value = provenance.get("faithfulness")
+    if not isinstance(value, Mapping) or not isinstance(value.get("circuit"), int | float):
+        return ""
+    chance = value.get("random")
+    beside = f", a random circuit of the same size {chance:.3f}" if isinstance(chance, int | float) else ""
+    return f"{value['circuit']:.3f} ({value.get('metric', 'metric')}){beside}"

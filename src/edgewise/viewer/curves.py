@@ -1,0 +1,71 @@
+"""The curve of every edge: cubic Béziers that leave nodes upwards and enter them from below."""
+
+from __future__ import annotations
+
+from edgewise.graph import MLP
+from edgewise.viewer.elements import number
+from edgewise.viewer.layout import PORT_OFFSETS, Box, Layout, Point
+
+Curve = tuple[Point, Point, Point, Point]
+SPREAD = 0.62
+
+
+def curve(layout: Layout, writer: str, reader: str) -> Curve:
+    """Start, two control points and end of the edge `writer->reader`."""
+    start, port = layout.boxes[writer], layout.ports[reader]
+    if _in_column(writer, "input") and _in_column(reader, "logits"):
+        return _arc(layout, start, layout.boxes[reader])
+    if writer == "input":
+        return _upwards(layout, Point(_towards(start, port.x), start.top), port)
+    if reader == "logits":
+        target = layout.boxes[reader]
+        return _upwards(layout, Point(start.x, start.top), Point(_towards(target, start.x), target.bottom + 1))
+    if MLP.fullmatch(reader):
+        return _upwards(layout, Point(start.x, start.top), Point(port.x - 16, port.y))
+    # Edges into q, k and v of one head leave a little apart, or they would lie on each other.
+    apart = 0.7 * PORT_OFFSETS[reader[-2]]
+    return _upwards(layout, Point(start.x + apart, start.top), port)
+
+
+def svg_path(points: Curve) -> str:
+    """The curve as the `d` of an SVG path.
+
+    >>> svg_path((Point(0, 9), Point(0, 6), Point(4, 3.25), Point(4, 0)))
+    'M0 9C0 6 4 3.2 4 0'
+    """
+    a, b, c, d = (f"{number(p.x)} {number(p.y)}" for p in points)
+    return f"M{a}C{b} {c} {d}"
+
+
+def _in_column(name: str, bar: str) -> bool:
+    """Whether an end belongs to the MLP column: an MLP, or the bar that closes it."""
+    return name == bar or MLP.fullmatch(name) is not None
+
+
+def _towards(bar: Box, x: float) -> float:
+    """Where on a bar an edge starts or ends: part of the way to the other end, so that edges do not all meet."""
+    return bar.x + SPREAD * (x - bar.x)
+
+
+def _upwards(layout: Layout, start: Point, end: Point) -> Curve:
+    rise = max(1.0, start.y - end.y)
+    pull = min(1.1 * layout.row, max(0.45 * rise, 8.0))
+    bow = _bow(layout, start, end, rise)
+    return start, Point(start.x + bow, start.y - pull), Point(end.x + bow, end.y + pull), end
+
+
+def _bow(layout: Layout, start: Point, end: Point, rise: float) -> float:
+    """A sideways push for an edge that would run behind the nodes of its own column."""
+    if rise < 1.6 * layout.row or abs(end.x - start.x) > 0.5 * layout.column:
+        return 0.0
+    outwards = 1 if start.x >= layout.width / 2 else -1
+    return -outwards * 0.72 * layout.column
+
+
+def _arc(layout: Layout, start: Box, end: Box) -> Curve:
+    """An arc on the right of the MLP column, wider the more layers it spans."""
+    spans = (start.y - end.y) / layout.row
+    reach = min(34 + 11 * spans, (layout.width - start.right) / 0.75 - 12)
+    lift = min(0.25 * (start.y - end.y), 0.5 * layout.row)
+    a, d = Point(start.right, start.y - 3), Point(end.right + 1, end.y + 3)
+    return a, Point(a.x + reach, a.y - lift), Point(d.x + reach, d.y + lift), d

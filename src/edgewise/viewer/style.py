@@ -1,0 +1,97 @@
+"""How strong, which colour, which pattern: the look of every edge, the same in all formats.
+
+Colour tells the sign (blue and orange, told apart by every kind of colour vision), width and opacity the strength, the
+line pattern and the mark at its end whether an edge goes into q, k, v or elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgewise.circuit import Circuit
+from edgewise.errors import GraphMismatch
+from edgewise.graph import HEAD
+from edgewise.scores import Scores
+
+HELPS, HURTS, UNSCORED = "#0f68b0", "#d9660a", "#5b6b7d"
+PATTERNS = {"q": "7 3", "k": "1.6 3.2", "v": "9 3 1.6 3", "": ""}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One edge as it is drawn; `strength` is in [0, 1], `rank` counts from 1 at the strongest."""
+
+    writer: str
+    reader: str
+    score: float | None
+    strength: float
+    rank: int
+    crowd: float
+
+    @property
+    def edge(self) -> str:
+        """Its name."""
+        return f"{self.writer}->{self.reader}"
+
+    @property
+    def kind(self) -> str:
+        """`q`, `k`, `v`, or the empty string for an MLP or the logits."""
+        match = HEAD.fullmatch(self.reader)
+        return match[3] if match else ""
+
+    @property
+    def colour(self) -> str:
+        """By sign."""
+        if self.score is None:
+            return UNSCORED
+        return HURTS if self.score < 0 else HELPS
+
+    @property
+    def weight(self) -> float:
+        """Strength as the eye gets it: among many edges only the strongest stand out."""
+        return self.strength ** (2 - self.crowd)
+
+    @property
+    def width(self) -> float:
+        """In pixels; thinner where there are many."""
+        return 0.7 * (0.5 + 0.5 * self.crowd) + 3.6 * self.weight * (0.55 + 0.45 * self.crowd)
+
+    @property
+    def opacity(self) -> float:
+        """Weak edges of a large circuit fade."""
+        faintest = 0.12 + 0.52 * self.crowd
+        return faintest + (0.95 - faintest) * self.weight
+
+    def describe(self) -> str:
+        """The text a reader sees when pointing at the edge."""
+        if self.score is None:
+            return self.edge
+        return f"{self.edge}\nscore {self.score:+.4g} (number {self.rank:,} by size)"
+
+
+def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
+    """The edges of the circuit, weakest first, so that the strongest are drawn last and on top."""
+    if scores is not None and scores.graph != circuit.graph:
+        raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
+    values = [(edge, None if scores is None else scores[edge]) for edge in circuit.edges]
+    values.sort(key=lambda item: -abs(item[1] or 0.0))
+    largest = max((abs(value) for _, value in values if value is not None), default=0.0)
+    crowd = min(1.0, (90 / max(1, len(values))) ** 0.5)
+    drawn = [_stroke(edge, value, rank, largest, crowd) for rank, (edge, value) in enumerate(values, 1)]
+    return drawn[::-1]
+
+
+def _stroke(edge: str, score: float | None, rank: int, largest: float, crowd: float) -> Stroke:
+    writer, _, reader = edge.partition("->")
+    return Stroke(writer, reader, score, strength(score, largest), rank, crowd)
+
+
+def strength(score: float | None, largest: float) -> float:
+    """Square root of the share of the largest score: weak edges stay visible beside strong ones.
+
+    >>> strength(-0.25, 1.0), strength(None, 1.0)
+    (0.5, 0.4)
+    """
+    if score is None or not largest:
+        return 0.4
+    return min(1.0, (abs(score) / largest) ** 0.5) if largest != float("inf") else float(abs(score) == largest)

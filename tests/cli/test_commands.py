@@ -1,0 +1,90 @@
+"""edgewise evaluate, show, list and convert work on what discover wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import edgewise, make_model, refused
+
+import edgewise as ew
+
+
+def test_evaluate_repeats_the_report(a_run: Path) -> None:
+    first = json.loads((a_run / "report.json").read_text())["metrics"]
+    for file in (a_run, a_run / "circuit.json"):
+        result = edgewise("evaluate", file, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["report"]["metrics"] == first
+
+
+def test_evaluate_takes_other_settings(a_run: Path) -> None:
+    arguments = ["--metric", "prob_diff", "--metric", "kl", "--ablation", "zero", "--examples", "3", "--seed", "7"]
+    report = json.loads(edgewise("evaluate", a_run, *arguments, "--json").stdout)["report"]
+    assert list(report["metrics"]) == ["prob_diff", "kl"]
+    assert (report["ablation"], report["examples"]) == ("zero", 3)
+    assert "prob_diff" in edgewise("evaluate", a_run, *arguments).stdout
+
+
+def test_evaluate_refuses_another_graph_and_other_weights(a_run: Path, tmp_path: Path) -> None:
+    deeper, retrained = make_model(tmp_path / "deep", layers=3), make_model(tmp_path / "re", seed=1)
+    refused(edgewise("evaluate", a_run, "--model", deeper), message="belongs to another graph")
+    refused(edgewise("evaluate", a_run, "--model", retrained), message="give --allow-other-weights")
+    assert edgewise("evaluate", a_run, "--model", retrained, "--allow-other-weights").exit_code == 0
+
+
+def test_show_draws_and_says_where(a_run: Path, here: Path) -> None:
+    result = edgewise("show", a_run, "-o", "a.html")
+    assert result.stdout == "a.html\n"
+    assert "<svg" in Path("a.html").read_text()
+    alone = edgewise("show", a_run / "circuit.json", "--scores", a_run / "scores.safetensors", "-o", "b.svg", "--json")
+    assert json.loads(alone.stdout) == {"file": "b.svg"}
+    assert Path("b.svg").read_text() == (a_run / "circuit.svg").read_text()
+    assert edgewise("show", a_run / "scores.safetensors", "-o", "c.dot").exit_code == 0
+
+
+KINDS = ("models", "methods", "tasks", "metrics", "ablations", "formats")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_what_there_is(kind: str) -> None:
+    names = [row["name"] for row in json.loads(edgewise("list", kind, "--json").stdout)[kind]]
+    shown = edgewise("list", kind)
+    assert shown.exit_code == 0
+    assert all(name in shown.stdout for name in names)
+    assert len(names) >= 3
+
+
+def test_list_without_a_kind_shows_all() -> None:
+    assert set(json.loads(edgewise("list", "--json").stdout)) == set(KINDS)
+    assert edgewise("list").exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["json", "safetensors", "eap-ig", "svg", "dot", "html"])
+def test_convert_writes_every_format(a_run: Path, here: Path, form: str) -> None:
+    result = edgewise("convert", a_run, "--to", form, "-o", "out")
+    assert (result.exit_code, result.stdout) == (0, "out\n"), result.stderr
+    assert edgewise("convert", a_run, "--to", form, "-o", "-").stdout_bytes == Path("out").read_bytes()
+
+
+def test_eap_ig_goes_out_and_comes_back(a_run: Path, here: Path) -> None:
+    assert edgewise("convert", a_run, "--to", "eap-ig", "-o", "theirs.json").exit_code == 0
+    assert edgewise("convert", "theirs.json", "--to", "json", "-o", "circuit.json").exit_code == 0
+    assert edgewise("convert", "theirs.json", "--to", "safetensors").exit_code == 0
+    assert ew.open("circuit.json") == ew.open(a_run / "circuit.json")
+    assert torch.equal(ew.open("theirs.safetensors").values, ew.open(a_run / "scores.safetensors").values)
+    assert json.loads(Path("theirs.json").read_text())["cfg"]["d_model"] == 16
+    refused(edgewise("evaluate", "circuit.json"), message="does not say which model it is of; give --model")
+    refused(edgewise("evaluate", "circuit.json", "--model", "nano"), message="give --task or --data")
+    refused(edgewise("show", "theirs.json"), message="is an EAP-IG file; use edgewise convert")
+    assert json.loads(edgewise("convert", "theirs.json", "--to", "json", "--sign", "-1", "-o", "-").stdout)
+
+
+def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> None:
+    Path("mine.svg").write_text("precious")
+    refused(edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg"), message="mine.svg exists already")
+    assert Path("mine.svg").read_text() == "precious"
+    assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
+    refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")

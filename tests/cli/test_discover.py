@@ -1,0 +1,121 @@
+"""edgewise discover: what a run leaves, what it prints, and that it can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import SMALL, edgewise
+
+import edgewise as ew
+from edgewise.graph import Graph
+
+FILES = {
+    "circuit.json",
+    "circuit.svg",
+    "circuit.dot",
+    "circuit.html",
+    "scores.safetensors",
+    "report.json",
+    "recipe.json",
+    "manifest.json",
+}
+
+
+def test_a_run_leaves_everything_and_says_what_it_found(here: Path, model: Path) -> None:
+    result = edgewise("discover", "--model", model, *SMALL, "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (here / "run").iterdir()} == FILES
+    assert os.listdir(here) == ["run"]
+    for word in ("clean", "corrupted", "circuit", "random", "faithfulness", "logit_diff", "kl", "accuracy"):
+        assert word in result.stdout
+    graph = Graph(2, 4, 4)
+    assert "30 selected by absolute score" in result.stdout
+    assert f"of {graph.n_edges:,}" in result.stdout
+    assert "run/" in result.stdout
+
+
+def test_the_manifest_names_everything_the_run_depends_on(a_run: Path) -> None:
+    manifest = json.loads((a_run / "manifest.json").read_text())
+    assert manifest["schema"] == "edgewise/manifest"
+    assert set(manifest["files"]) == FILES - {"manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert digest == "sha256:" + hashlib.sha256((a_run / name).read_bytes()).hexdigest()
+    assert manifest["model"]["weights"].startswith("sha256:")
+    assert len(manifest["data"]["sha256"]) == 64
+    assert {"edgewise", "torch", "transformers", "python"} <= manifest["versions"].keys()
+
+
+def test_the_files_agree_with_each_other(a_run: Path) -> None:
+    circuit, scores = ew.open(a_run / "circuit.json"), ew.open(a_run / "scores.safetensors")
+    report = json.loads((a_run / "report.json").read_text())
+    assert isinstance(scores, ew.Scores)
+    assert scores.top(30).without_dangling() == circuit
+    assert circuit.provenance["edges"] == {"selected": 30, "kept": len(circuit), "total": circuit.graph.n_edges}
+    assert circuit.provenance["selection"]["absolute"] is True
+    assert report["selected"] == 30
+    assert report["edges"] == len(circuit)
+    shown = circuit.provenance["faithfulness"]
+    assert shown["circuit"] == report["metrics"]["logit_diff"]["faithfulness"]
+    assert (a_run / "circuit.svg").read_text().count("data-edge") == len(circuit)
+
+
+@pytest.mark.parametrize("source", ["recipe.json", "manifest.json"])
+def test_a_run_can_be_repeated_from_its_own_files(here: Path, a_run: Path, source: str) -> None:
+    result = edgewise("discover", "--recipe", a_run / source, "--out", "again", "--json")
+    assert result.exit_code == 0, result.output
+    first, again = ew.open(a_run / "scores.safetensors"), ew.open(here / "again" / "scores.safetensors")
+    assert torch.equal(first.values, again.values)
+    assert ew.open(here / "again" / "circuit.json") == ew.open(a_run / "circuit.json")
+
+
+def test_options_change_a_recipe(here: Path, a_run: Path) -> None:
+    result = edgewise("discover", "--recipe", a_run / "recipe.json", "--edges", "5", "--ranking", "signed", "--json")
+    recipe = json.loads(result.stdout)["recipe"]
+    assert (recipe["edges"], recipe["ranking"], recipe["examples"]) == (5, "signed", 6)
+
+
+def test_json_is_one_document_and_nothing_else(here: Path, model: Path) -> None:
+    result = edgewise("discover", "--model", model, *SMALL, "--json")
+    found = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert found["folder"] == "runs/ioi-tiny-eap"
+    assert set(found["files"]) == FILES
+    assert found["circuit"]["selected"] == 30
+    assert set(found["report"]["metrics"]) == {"logit_diff", "kl", "accuracy"}
+
+
+def test_quiet_prints_nothing(here: Path, model: Path) -> None:
+    result = edgewise("discover", "--model", model, *SMALL, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert (here / "runs" / "ioi-tiny-eap").is_dir()
+
+
+def test_default_folders_are_numbered(here: Path, model: Path) -> None:
+    for _ in range(3):
+        assert edgewise("discover", "--model", model, *SMALL, "--quiet").exit_code == 0
+    assert sorted(os.listdir(here / "runs")) == ["ioi-tiny-eap", "ioi-tiny-eap-2", "ioi-tiny-eap-3"]
+
+
+def test_a_circuit_without_a_path_is_announced(here: Path, model: Path) -> None:
+    result = edgewise("discover", "--model", model, "--examples", "4", "--edges", "0")
+    assert result.exit_code == 0
+    assert "No path leads from input to logits" in result.stdout
+    assert "no edges" in (here / "runs" / "ioi-tiny-eap" / "circuit.svg").read_text()
+
+
+def test_own_pairs_are_used(here: Path, model: Path) -> None:
+    prompts = ew.task("ioi").prompts(ew.load(model).tokenizer, n=5)
+    rows = [{"clean": p.clean, "corrupted": p.corrupted, "correct": list(p.correct)} for p in prompts]
+    Path("mine.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    result = edgewise("discover", "--model", model, "--data", "mine.jsonl", "--edges", "20", "--json")
+    found = json.loads(result.stdout)
+    assert found["folder"] == "runs/mine-tiny-eap"
+    assert found["report"]["examples"] == 5
+    assert "nll" in found["report"]["metrics"]  # no wrong answers, so no logit difference
+    again = edgewise("evaluate", "runs/mine-tiny-eap", "--json")
+    assert json.loads(again.stdout)["report"]["metrics"] == found["report"]["metrics"]

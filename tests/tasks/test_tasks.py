@@ -1,0 +1,266 @@
+"""What every task keeps, with two tokenizers; and what the corruptions of each change."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+import numpy
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from edgewise.errors import InvalidValue, TaskError, UnknownName
+from edgewise.metrics import METRICS
+from edgewise.pairs import NO_ANSWER
+from edgewise.tasks import TASKS, Prompt, Task, task
+from edgewise.tasks.docstring import DOCSTRING
+from edgewise.tasks.greater_than import CENTURIES, GREATER_THAN, YEARS
+from edgewise.tasks.induction import INDUCTION, WORDS
+from edgewise.tasks.ioi import IOI
+from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
+from edgewise.tasks.words import ARGUMENTS, EVENTS, NAMES
+
+EVERY = [(name, corruption) for name, each in TASKS.items() for corruption in each.corruptions]
+
+
+@pytest.fixture(params=["nano", "bpe"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    return request.getfixturevalue(request.param)
+
+
+def drawn(each: Task, corruption: str, n: int = 50) -> list[Prompt]:
+    """Prompts with the full word lists: what a tokenizer without gaps would get."""
+    return [each.draw(random.Random(seed), each.lists, corruption) for seed in range(n)]
+
+
+# -- every task ------------------------------------------------------------------------------------------------------
+
+
+def test_table_is_complete() -> None:
+    assert list(TASKS) == ["ioi", "greater-than", "docstring", "induction"]
+    assert all(task(name).name == name for name in TASKS)
+    assert all(each.metric in METRICS and each.model == "nano" for each in TASKS.values())
+    assert [each.corruptions[0] for each in TASKS.values()] == ["abc", "year-01", "random-args", "other-first"]
+
+
+@pytest.mark.parametrize(("name", "corruption"), EVERY)
+def test_pairs_are_aligned_differ_and_hold_single_tokens(
+    name: str, corruption: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    pairs = task(name).pairs(tokenizer, n=20, seed=3, corruption=corruption)
+    assert len(pairs) == 20
+    assert pairs.clean.shape == pairs.corrupted.shape
+    assert bool((pairs.clean != pairs.corrupted).any(dim=1).all())
+    assert bool((pairs.wrong[:, 0] != NO_ANSWER).all())
+    # The answer position is the last token of the text, and the answers are what the tokenizer makes of the whole.
+    prompt = task(name).prompts(tokenizer, n=1, seed=3, corruption=corruption)[0]
+    end = int(pairs.positions[0]) + 1
+    assert tokenizer(prompt.clean)["input_ids"] == pairs.clean[0, :end].tolist()
+    assert tokenizer(prompt.clean + prompt.correct[0])["input_ids"][-1] == int(pairs.correct[0, 0])
+    assert tokenizer.unk_token_id not in pairs.clean[0, :end].tolist()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_same_seed_same_pairs_and_no_global_state(name: str, nano: PreTrainedTokenizerBase) -> None:
+    states = random.getstate(), numpy.random.get_state(legacy=False), torch.get_rng_state()
+    first = task(name).pairs(nano, n=10, seed=7)
+    assert random.getstate() == states[0]
+    assert str(numpy.random.get_state(legacy=False)) == str(states[1])
+    assert torch.equal(torch.get_rng_state(), states[2])
+    random.seed(1)
+    again, other = task(name).pairs(nano, n=10, seed=7), task(name).pairs(nano, n=10, seed=8)
+    random.setstate(states[0])
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_more_prompts_begin_with_the_same_ones(name: str, nano: PreTrainedTokenizerBase) -> None:
+    assert task(name).prompts(nano, n=30)[:5] == task(name).prompts(nano, n=5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_corruptions_share_the_clean_prompts(name: str, nano: PreTrainedTokenizerBase) -> None:
+    each = task(name)
+    by_corruption = [each.prompts(nano, n=20, corruption=corruption) for corruption in each.corruptions]
+    assert len({tuple((p.clean, p.correct, p.wrong) for p in prompts) for prompts in by_corruption}) == 1
+    assert len({tuple(p.corrupted for p in prompts) for prompts in by_corruption}) == len(each.corruptions)
+    assert each.prompts(nano, n=20) == by_corruption[0]
+
+
+def test_fold_depends_on_the_key_alone_and_is_the_same_everywhere() -> None:
+    # zlib.crc32(b"John|Mary") = 104906077 and 104906077 mod 8 = 5
+    a = Prompt("text", "other", (), (), key=("John", "Mary"))
+    b = Prompt("another text", "other", (), (), key=("John", "Mary"))
+    assert a.fold(8) == b.fold(8) == 5
+
+
+# -- each task -------------------------------------------------------------------------------------------------------
+
+
+def names_in(text: str) -> list[str]:
+    return [word for word in re.findall(r"[A-Za-z]+", text) if word in NAMES]
+
+
+def test_ioi_covers_templates_and_both_orders() -> None:
+    prompts = drawn(IOI, "abc", n=400)
+    assert len({p.clean.split()[0] for p in prompts}) == len(IOI_TEMPLATES) >= 6
+    first_is_answer = [f" {names_in(p.clean)[0]}" == p.correct[0] for p in prompts]
+    assert 0.4 < sum(first_is_answer) / len(prompts) < 0.6
+
+
+def test_ioi_repeats_the_wrong_name() -> None:
+    for prompt in drawn(IOI, "abc"):
+        first, second, giver = names_in(prompt.clean)
+        io = second if giver == first else first
+        assert (prompt.correct, prompt.wrong) == ((f" {io}",), (f" {giver}",))
+        assert {first, second} == {io, giver} == set(prompt.key)
+
+
+def test_ioi_abc_has_three_fresh_distinct_names() -> None:
+    for prompt in drawn(IOI, "abc"):
+        assert len({*names_in(prompt.clean), *names_in(prompt.corrupted)}) == 5
+
+
+def test_ioi_random_names_keep_the_order_of_the_repeat() -> None:
+    for prompt in drawn(IOI, "random-names"):
+        clean, other = names_in(prompt.clean), names_in(prompt.corrupted)
+        assert [clean.index(name) for name in clean] == [other.index(name) for name in other]
+        assert not set(clean) & set(other)
+
+
+def test_ioi_s2_corruptions_change_the_giver_alone() -> None:
+    for corruption in ("s2-io-flip", "s2-random"):
+        for prompt in drawn(IOI, corruption):
+            clean, other = names_in(prompt.clean), names_in(prompt.corrupted)
+            assert clean[:2] == other[:2]
+            assert (f" {other[2]}" == prompt.correct[0]) == (corruption == "s2-io-flip")
+            assert other[2] != clean[2]
+
+
+def test_greater_than_splits_the_years_at_the_start_year() -> None:
+    for prompt in drawn(GREATER_THAN, "year-01"):
+        century, year, end = re.search(r"(\d\d)(\d\d) to the year (\d\d)$", prompt.clean).groups()  # pyright: ignore
+        assert century == end
+        assert "02" <= year <= "98"
+        assert prompt.correct == tuple(f"{y:02d}" for y in range(int(year) + 1, 100))
+        assert prompt.wrong == tuple(f"{y:02d}" for y in range(int(year) + 1))
+        assert prompt.corrupted == prompt.clean.replace(century + year, century + "01")
+
+
+def test_greater_than_random_year_stays_in_the_century() -> None:
+    for prompt in drawn(GREATER_THAN, "random-year"):
+        (clean,), (other,) = (re.findall(r"\d{4}", text) for text in (prompt.clean, prompt.corrupted))
+        assert clean != other
+        assert clean[:2] == other[:2]
+
+
+def test_greater_than_leaves_out_years_that_are_one_token(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    whole = bpe_of([f" {century}{year}" for century in CENTURIES for year in YEARS])
+    whole.add_tokens([" 1732"])
+    lists = GREATER_THAN.fit(GREATER_THAN.lists, whole)
+    assert "32" not in lists["17"]
+    assert "32" in lists["16"]
+    prompts = GREATER_THAN.prompts(whole, n=300)
+    assert not any("1732" in p.clean or (p.key[0] == "17" and "32" in p.correct + p.wrong) for p in prompts)
+
+
+def test_docstring_answers_with_the_third_documented_argument() -> None:
+    for prompt in drawn(DOCSTRING, "random-args"):
+        signature = re.findall(r"\w+", prompt.clean.split("(self")[1].split(")")[0])
+        documented = re.findall(r":param (\w+):", prompt.clean)
+        assert signature[2:4] == documented
+        assert prompt.correct == (f" {signature[4]}",)
+        assert len(prompt.wrong) == 10
+        assert {f" {name}" for name in signature} <= {*prompt.wrong, *prompt.correct}
+
+
+@pytest.mark.parametrize(
+    ("corruption", "def_changes", "doc_changes"),
+    [("random-args", True, True), ("random-def", True, False), ("random-doc", False, True)],
+)
+def test_docstring_corruptions_change_what_they_say(corruption: str, def_changes: bool, doc_changes: bool) -> None:
+    for prompt in drawn(DOCSTRING, corruption):
+        (clean_def, clean_doc), (other_def, other_doc) = (t.split('"""') for t in (prompt.clean, prompt.corrupted))
+        assert (clean_def != other_def, clean_doc != other_doc) == (def_changes, doc_changes)
+        assert (prompt.correct[0] in other_def) == (not def_changes)
+        # Untouched: method, the arguments before and after, and every noun.
+        kept = [word for word in re.findall(r"\w+", prompt.clean) if word not in ARGUMENTS]
+        assert kept == [word for word in re.findall(r"\w+", prompt.corrupted) if word not in ARGUMENTS]
+
+
+def test_induction_answers_with_what_followed() -> None:
+    for prompt in drawn(INDUCTION, "other-first"):
+        words = prompt.clean.removeprefix("Words: ").split()
+        at = words.index(words[-1])
+        assert len(set(words)) == len(words) - 1
+        assert prompt.correct == (f" {words[at + 1]}",)
+        assert prompt.key == (words[at], words[at + 1])
+        assert prompt.wrong[0].strip() in words[1:]
+        assert prompt.wrong[0].strip() not in prompt.key
+
+
+def test_induction_corruptions_break_one_end_of_the_repeat() -> None:
+    for corruption, changed in (("other-first", 0), ("other-second", -1)):
+        for prompt in drawn(INDUCTION, corruption):
+            clean, other = prompt.clean.split(), prompt.corrupted.split()
+            (at,) = (i for i, pair in enumerate(zip(clean, other, strict=True)) if pair[0] != pair[1])
+            assert at == (len(clean) - 1 if changed else clean.index(clean[-1]))
+            assert len(set(other)) == len(other)
+
+
+def test_word_lists_are_disjoint_where_a_task_tells_them_apart() -> None:
+    assert len({*WORDS, *ARGUMENTS, *EVENTS}) == len(WORDS) + len(ARGUMENTS) + len(EVENTS)
+    assert len(NAMES) >= 40
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_names_offer_the_nearest(nano: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(UnknownName, match="'greater-than'"):
+        task("greater_than")
+    with pytest.raises(UnknownName, match="did you mean 's2-io-flip'"):
+        task("ioi").pairs(nano, n=1, corruption="s2-flip")
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_n_below_one_is_refused(n: int, nano: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InvalidValue, match=f"'ioi'.* got {n}"):
+        task("ioi").pairs(nano, n=n)
+
+
+def test_no_tokenizer_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"'ioi' needs a tokenizer.*load"):
+        task("ioi").pairs(None, n=1)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("ioi", "names"), ("greater-than", "century"), ("docstring", "argument"), ("induction", "words")],
+)
+def test_a_tokenizer_without_the_words_is_refused(
+    name: str, words: str, bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]
+) -> None:
+    letters = bpe_of(["a b"])
+    with pytest.raises(TaskError, match=f"'{name}'.*{words}.*your own pairs"):
+        task(name).pairs(letters, n=1)
+
+
+def test_names_of_several_tokens_are_left_out(bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]) -> None:
+    texts = [(p.clean + p.correct[0]).replace("Mary", "M a r y") for p in drawn(IOI, "abc", n=2000)]
+    lists = IOI.fit(IOI.lists, bpe_of(texts))
+    assert set(NAMES) - set(lists["names"]) == {"Mary"}
+
+
+def test_too_few_aligned_twins_is_an_error(nano: PreTrainedTokenizerBase) -> None:
+    def uneven(rng: random.Random, lists: object, corruption: str) -> Prompt:
+        return Prompt("When Mary", "When Mary and", (" Mary",), (" Tom",), ("Mary",))
+
+    crooked = Task("crooked", "logit_diff", ("only",), {}, lambda lists, _: lists, uneven)
+    with pytest.raises(TaskError, match=r"'crooked': only 0 of 2 prompts"):
+        crooked.pairs(nano, n=2)
