@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -29,7 +30,7 @@ def dense_forward(rounds: int) -> Iterator[Row]:
         mask = subject.graph.edge_mask.float() * 0.5
         yield _row(
             f"{BATCH} × {tokens} tokens, all edges",
-            lambda p=pairs, r=replacement: masked_forward(subject, p.clean, p.positions, mask, r, workspace=workspace),
+            partial(masked_forward, subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace),
             lambda p=pairs: plain_forward(subject, p),
             rounds,
             "≤ 3",
@@ -73,7 +74,9 @@ def batched_masks(rounds: int) -> Iterator[Row]:
     def run(mask: torch.Tensor) -> torch.Tensor:
         return masked_forward(subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace)
 
-    yield _row(f"{MASKS} dense masks, 2 × 16 tokens", lambda: run(masks), lambda: [run(m) for m in masks], rounds, "< 1")
+    yield _row(
+        f"{MASKS} dense masks, 2 × 16 tokens", lambda: run(masks), lambda: [run(m) for m in masks], rounds, "< 1"
+    )
 
 
 def _row(label: str, ours: Callable[[], object], bound: Callable[[], object], rounds: int, target: str) -> Row:

@@ -60,7 +60,9 @@ def plain_forward(subject: Subject, pairs: ew.Pairs) -> None:
         subject.model(input_ids=batch.clean, use_cache=False, logits_to_keep=1)
 
 
-def interleaved(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
+def interleaved(
+    first: Callable[[], object], second: Callable[[], object], rounds: int
+) -> tuple[list[float], list[float]]:
     """Seconds of both, run in turn `rounds` times after one unmeasured round."""
     first(), second()
     times: tuple[list[float], list[float]] = ([], [])

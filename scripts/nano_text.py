@@ -1,6 +1,7 @@
 """The text nano is trained on: the tasks' own prompts, and distractors that look like them and go elsewhere.
 
-A sample is a lead and a tail: the tail is what a reader of the lead could know, and counts fully in the loss.
+A sample is a lead and a tail, and perhaps more of the same: a tail is what a reader of all before it could know, and
+counts fully in the loss.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from edgewise.tasks import TASKS, Prompt, Task
 from edgewise.tasks.docstring import DOCSTRING
 from edgewise.tasks.greater_than import CENTURIES, YEARS
+from edgewise.tasks.greater_than import TEMPLATES as YEAR_TEMPLATES
 from edgewise.tasks.induction import WORDS
 from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
 from edgewise.tasks.words import ARGUMENTS, EVENTS, NAMES, PLACES, SUBJECTS, THINGS
@@ -24,6 +26,16 @@ HELD_OUT = 0  # prompts whose key is in this fold are never trained on
 class Sample(NamedTuple):
     lead: str
     tail: str
+    more: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """(lead, tail) again and again, in the order of the text."""
+        return ((self.lead, self.tail), *self.more)
+
+    @property
+    def text(self) -> str:
+        return "".join(lead + tail for lead, tail in self.parts)
 
 
 def is_held_out(prompt: Prompt) -> bool:
@@ -107,10 +119,35 @@ def dated(rng: random.Random) -> Sample:
 
 def repeated_words(rng: random.Random) -> Sample:
     """A list of random words, twice: the second time every word but the first is known."""
-    words = rng.sample(WORDS, rng.randint(3, 12))
-    while any(is_held_out(as_key(a, b)) for a, b in pairwise(words)):
-        words = rng.sample(WORDS, rng.randint(3, 12))
+    words = _listed(rng, rng.randint(3, 12))
     return Sample(f"Words: {' '.join(words)} {words[0]}", "".join(f" {word}" for word in words[1:]))
+
+
+def asked_words(rng: random.Random) -> Sample:
+    """A list of random words, then some of them in any order, each with the word that followed it.
+
+    A whole repeat can be copied by counting; this cannot. No word asked about is the answer to another.
+    """
+    words = _listed(rng, rng.randint(5, 12))
+    asked = list(range(rng.randrange(2), len(words) - 1, 2))
+    rng.shuffle(asked)
+    first, *others = [(f" {words[at]}", f" {words[at + 1]}") for at in asked]
+    return Sample(f"Words: {' '.join(words)}{first[0]}", first[1], tuple(others))
+
+
+def early_start(rng: random.Random) -> Sample:
+    """A greater-than sentence that starts in a first year of its century, which the task's clean prompts leave out."""
+    century, start = rng.choice(CENTURIES), rng.randrange(2)
+    lead = rng.choice(YEAR_TEMPLATES).format(event=rng.choice(EVENTS), century=century, year=YEARS[start])
+    return Sample(lead, rng.choice(YEARS[start + 1 :]) + ".")
+
+
+def _listed(rng: random.Random, count: int) -> list[str]:
+    """Distinct words, no two of which in a row are a held-out key of the induction task."""
+    while True:
+        words = rng.sample(WORDS, count)
+        if not any(is_held_out(as_key(a, b)) for a, b in pairwise(words)):
+            return words
 
 
 def fresh_words(rng: random.Random) -> Sample:
@@ -152,12 +189,13 @@ GROUPS: dict[str, dict[Source, int]] = {
     "sentences": {
         _task_source("ioi"): 20,
         _task_source("greater-than"): 20,
+        early_start: 2,
         nobody_repeated: 4,
         subject_goes_on: 4,
         plain: 5,
         dated: 5,
     },
-    "lists": {_task_source("induction"): 14, repeated_words: 24, fresh_words: 2},
+    "lists": {_task_source("induction"): 14, asked_words: 22, repeated_words: 6, fresh_words: 2},
     "functions": {_task_source("docstring"): 10, other_docstring: 8},
 }
 SAMPLES = sum(sum(sources.values()) for sources in GROUPS.values())
@@ -172,6 +210,6 @@ def vocabulary_texts() -> Iterator[str]:
     """Texts in which every word of every list and template occurs."""
     rng = random.Random("vocabulary")
     for _ in range(200):
-        yield from (sample.lead + sample.tail for group in GROUPS for sample in batch(group, rng))
+        yield from (sample.text for group in GROUPS for sample in batch(group, rng))
     yield "".join(f" {word}" for word in (*WORDS, *ARGUMENTS, *EVENTS, *CENTURIES))
     yield " 11".join(YEARS)

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--threads", type=int, default=1, help="more only help where nothing else runs")
     parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate")
     return parser.parse_args()
@@ -147,17 +147,21 @@ def step_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, sample
 
 def as_tensors(tokenizer: PreTrainedTokenizerFast, samples: list[nano_text.Sample]) -> tuple[Tensor, Tensor]:
     """Token ids and loss weights, [sample position], padded on the right with weight 0."""
-    leads = tokenizer([sample.lead for sample in samples])["input_ids"]
-    tails = tokenizer([sample.tail for sample in samples], add_special_tokens=False)["input_ids"]
-    width = max(len(lead) + len(tail) for lead, tail in zip(leads, tails, strict=True))
+    rows = [weighted_tokens(tokenizer, sample) for sample in samples]
+    width = max(len(row) for row in rows)
     tokens = torch.full((len(samples), width), tokenizer.pad_token_id or 0)
     weights = torch.zeros(len(samples), width)
-    for row, (lead, tail) in enumerate(zip(leads, tails, strict=True)):
-        end = len(lead) + len(tail)
-        tokens[row, :end] = torch.tensor(lead + tail)
-        weights[row, : len(lead)] = LEAD_WEIGHT
-        weights[row, len(lead) : end] = 1.0
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.tensor([token for token, _ in row])
+        weights[i, : len(row)] = torch.tensor([weight for _, weight in row])
     return tokens, weights
+
+
+def weighted_tokens(tokenizer: PreTrainedTokenizerFast, sample: nano_text.Sample) -> list[tuple[int, float]]:
+    pieces = [piece for part in sample.parts for piece in zip(part, (LEAD_WEIGHT, 1.0), strict=True)]
+    encoded = tokenizer([text for text, _ in pieces], add_special_tokens=False)["input_ids"]
+    begin = [(tokenizer.bos_token_id or 0, 0.0)]
+    return begin + [(t, weight) for row, (_, weight) in zip(encoded, pieces, strict=True) for t in row]
 
 
 def report(step: int, losses: dict[str, float], seconds: float) -> None:

@@ -69,8 +69,9 @@ def test_reaches_its_bars_on_held_out_prompts(held_out: tuple[str, Pairs]) -> No
 def test_corrupted_prompts_do_not_tell_the_answer(held_out: tuple[str, Pairs]) -> None:
     name, pairs = held_out
     clean, corrupted = (value(TASKS[name].metric, pairs, t) for t in (pairs.clean, pairs.corrupted))
-    # A tenth of the clean score either way is what is left of a metric whose answers the prompt no longer names.
-    assert abs(corrupted) < 0.1 * clean, (clean, corrupted)
+    # What may be left, either way: in a corrupted docstring the wrong answers are still named and the right one is not;
+    # an event that starts in the year 01 ends in the later half of its century more often than the mean start year.
+    assert abs(corrupted) < 0.2 * clean, (clean, corrupted)
 
 
 def test_training_never_sees_a_held_out_key(text: ModuleType) -> None:
@@ -81,7 +82,7 @@ def test_training_never_sees_a_held_out_key(text: ModuleType) -> None:
     }
     for name, forbidden in held.items():
         samples = [text.of_task(task(name), rng) for _ in range(1000)]
-        assert not forbidden & {sample.lead + sample.tail.rstrip(".:") for sample in samples}
+        assert not forbidden & {sample.text.rstrip(".:") for sample in samples}
     pairs = {
         tuple(sample.lead.split()[-1:] + sample.tail.split()[:1])
         for sample in (text.repeated_words(rng) for _ in range(300))
@@ -92,7 +93,7 @@ def test_training_never_sees_a_held_out_key(text: ModuleType) -> None:
 def test_tokenizer_knows_every_word_and_gives_the_text_back(text: ModuleType) -> None:
     rng = random.Random(1)
     for sample in (sample for group in text.GROUPS for sample in text.batch(group, rng)):
-        whole = sample.lead + sample.tail
+        whole = sample.text
         tokens = tokenizer()(whole)["input_ids"]
         assert tokens[0] == tokenizer().bos_token_id
         assert tokenizer().unk_token_id not in tokens

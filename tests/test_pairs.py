@@ -149,7 +149,7 @@ def test_prompts_become_tokens_answers_and_positions(words: PreTrainedTokenizerF
     pairs = Pairs.from_prompts(words, clean, corrupted, [[" Mary"], [" John", " Paul"]], [[" John", " Anna"], []])
     assert pairs.clean.tolist() == [
         [2, 3, 6, 4, 7, 8, 9, 10, 11, 4, 12, 13, 8],
-        [3, 12, 13, 8, *[15] * 9],
+        [3, 12, 13, 8, *[8] * 9],
     ]
     assert (pairs.clean != pairs.corrupted).nonzero().tolist() == [[0, 9], [1, 0]]
     assert pairs.positions.tolist() == [12, 3]
@@ -173,10 +173,10 @@ def test_a_special_first_token_is_part_of_the_prompt(pieces_with_start: PreTrain
     assert pieces_with_start.decode(pairs.correct[0]) == " John"
 
 
-def test_without_a_pad_token_rows_end_in_the_end_token(pieces: PreTrainedTokenizerFast) -> None:
+def test_shorter_rows_are_filled_with_their_own_last_token(pieces: PreTrainedTokenizerFast) -> None:
     pairs = Pairs.from_prompts(pieces, ["Mary gave John", "Mary"], ["John gave Mary", "John"], [[" the"]] * 2, [[]] * 2)
-    assert pieces.pad_token_id is None
-    assert pairs.clean[1, int(pairs.positions[1]) + 1 :].unique().tolist() == [pieces.eos_token_id]
+    last = int(pairs.clean[1, int(pairs.positions[1])])
+    assert pairs.clean[1, int(pairs.positions[1]) + 1 :].unique().tolist() == [last]
 
 
 def test_a_misaligned_pair_shows_both_prompts_with_their_boundaries(pieces: PreTrainedTokenizerFast) -> None:

@@ -1,15 +1,18 @@
-"""The verbs: attribute and discover. `evaluate`, `load`, `task`, `save`, `open` and `show` live with their nouns."""
+"""The verbs: attribute, select and discover. `evaluate`, `load`, `task`, `save`, `open` and `show` live with their nouns."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from edgewise.ablations import Ablation, ablation as find_ablation
-from edgewise.attribution import Method, Request, method as find_method
+from edgewise.ablations import Ablation
+from edgewise.ablations import ablation as find_ablation
+from edgewise.attribution import Method, Request
+from edgewise.attribution import method as find_method
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
-from edgewise.metrics import Metric, metric as find_metric
+from edgewise.metrics import Metric
+from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
@@ -53,15 +56,19 @@ def discover(
     absolute: bool = True,
     **options: Any,
 ) -> Circuit:
-    """The circuit a method finds: for attribution methods the `edges` best-scored edges (default a tenth of all), without
-    those on no path from input to logits.
+    """The circuit a method finds.
 
-    `absolute` ranks by absolute score. Other arguments are those of `attribute`. Its provenance counts the edges before and
-    after dangling ones are dropped.
+    For attribution methods these are the `edges` best-scored edges (default a tenth of all), without those on no path from
+    input to logits. `absolute` ranks by absolute score. Other arguments are those of `attribute`. Its provenance counts the
+    edges before and after dangling ones are dropped.
     """
-    scores = attribute(subject, pairs, method=method, **options)
-    wanted = round(DEFAULT_SHARE * subject.graph.n_edges) if edges is None else edges
+    return select(attribute(subject, pairs, method=method, **options), edges, absolute=absolute)
+
+
+def select(scores: Scores, edges: int | None, *, absolute: bool = True) -> Circuit:
+    """The `edges` best-scored edges (default a tenth of all) without dangling ones; the provenance counts both."""
+    wanted = max(1, round(DEFAULT_SHARE * scores.graph.n_edges)) if edges is None else edges
     selected = scores.top(wanted, absolute=absolute)
     circuit = selected.without_dangling()
-    counts = {"selected": len(selected), "kept": len(circuit), "total": subject.graph.n_edges}
+    counts = {"selected": len(selected), "kept": len(circuit), "total": scores.graph.n_edges}
     return circuit.with_provenance(edges=counts)

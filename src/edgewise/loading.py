@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -98,22 +100,18 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[dtype]
 
 
-class _named:
+@contextmanager
+def _named(name: str, source: str) -> Iterator[None]:
     """Turns what the libraries raise while loading into one sentence that names the model."""
-
-    def __init__(self, name: str, source: str) -> None:
-        self.name, self.source = name, source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, EdgewiseError) or not isinstance(error, Exception):
-            return
+    try:
+        yield
+    except EdgewiseError:
+        raise
+    except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if Path(self.source).is_dir():
-            raise UnsupportedModel(f"the folder {self.name} cannot be loaded as a model: {first}") from error
+        if Path(source).is_dir():
+            raise UnsupportedModel(f"the folder {name} cannot be loaded as a model: {first}") from error
         if isinstance(error, (OSError, ValueError)) and "trust_remote_code" not in str(error):
-            suggestion = UnknownName.of("model", self.name, EMBEDDED)
+            suggestion = UnknownName.of("model", name, EMBEDDED)
             raise UnknownName(f"{suggestion}; or a local folder, or a hub id that can be reached ({first})") from error
-        raise UnsupportedModel(f"{self.name} cannot be loaded: {first}") from error
+        raise UnsupportedModel(f"{name} cannot be loaded: {first}") from error

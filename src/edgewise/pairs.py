@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ class Pairs:
     `clean`, `corrupted`: int64 [example, position], padded on the right (the models are causal, so what stands after
     the answer position is never read and needs no mask). `correct`, `wrong`: int64 [example, answer], padded with -1.
     `positions`: int64 [example], the index of the token whose logits predict the answer.
+    `source` says where they come from (task, seed, corruption), for the provenance of what is found on them.
     Build them with `from_tokens`, `from_prompts` or a task.
     """
 
@@ -32,6 +33,7 @@ class Pairs:
     wrong: Tensor
     positions: Tensor
     texts: tuple[tuple[str, str], ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     # -- construction -----------------------------------------------------------------------------------------------
 
@@ -74,10 +76,14 @@ class Pairs:
         tokenizer: Any,
         clean: Sequence[str],
         corrupted: Sequence[str],
-        correct: Sequence[Sequence[str]],
-        wrong: Sequence[Sequence[str]],
+        correct: Sequence[str | Sequence[str]],
+        wrong: Sequence[str | Sequence[str]],
     ) -> Pairs:
-        """Pairs from text: tokenises, checks that each pair is aligned and that each answer is one token in context."""
+        """Pairs from text, one or several answers each.
+
+        Checks that the two prompts of a pair have as many tokens, that the tokenizer knows their words, and that each
+        answer is one token after its prompt; PairsError otherwise.
+        """
         if tokenizer is None:
             raise PairsError(
                 "prompts are text, but the model came without a tokenizer; give one: load(model, tokenizer=…)"
@@ -90,13 +96,13 @@ class Pairs:
         rows = [(_encode(tokenizer, a), _encode(tokenizer, b)) for a, b in zip(clean, corrupted, strict=True)]
         for i, (a, b) in enumerate(rows):
             _check_alignment(tokenizer, i, a, b)
+            _check_known(tokenizer, i, [*a, *b])
         reader = AnswerReader(tokenizer)
-        pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
         pairs = cls.from_tokens(
-            _padded([a for a, _ in rows], pad),
-            _padded([b for _, b in rows], pad),
-            correct=_padded([[reader.token(p, a) for a in many] for p, many in zip(clean, correct, strict=True)]),
-            wrong=_padded([[reader.token(p, a) for a in many] for p, many in zip(clean, wrong, strict=True)]),
+            _filled([a for a, _ in rows]),
+            _filled([b for _, b in rows]),
+            correct=_padded([reader.tokens(p, answers) for p, answers in zip(clean, correct, strict=True)]),
+            wrong=_padded([reader.tokens(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
             positions=torch.tensor([len(a) - 1 for a, _ in rows]),
         )
         return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)))
@@ -111,7 +117,7 @@ class Pairs:
         index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)].reshape(-1)
         texts = tuple(self.texts[i] for i in index.tolist()) if self.texts else ()
         tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
-        return Pairs(*tensors, texts=texts)
+        return Pairs(*tensors, texts=texts, source=self.source)
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """The pairs in consecutive batches of at most `size`."""
@@ -161,6 +167,10 @@ class AnswerReader:
         self.tokenizer = tokenizer
         self._known: dict[tuple[str, str], int] = {}
 
+    def tokens(self, prompt: str, answers: str | Sequence[str]) -> list[int]:
+        """The token ids of one answer or several."""
+        return [self.token(prompt, a) for a in ([answers] if isinstance(answers, str) else answers)]
+
     def token(self, prompt: str, answer: str) -> int:
         """The token id of `answer` right after `prompt`; PairsError if it is not exactly one token there."""
         # How an answer is cut depends on the word and the white space it follows, not on the whole prompt.
@@ -195,13 +205,26 @@ def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[i
         )
 
 
+def _check_known(tokenizer: Any, i: int, tokens: list[int]) -> None:
+    unknown, *others = (getattr(tokenizer, f"{kind}_token_id", None) for kind in ("unk", "bos", "eos", "pad"))
+    # GPT-2's unknown token is its end-of-text token too, which prompts may well contain.
+    if unknown is not None and unknown not in others and unknown in tokens:
+        raise PairsError(f"pair {i} holds words this tokenizer does not know: {boundaries(tokenizer, tokens)}")
+
+
 def _encode(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text)["input_ids"])
 
 
-def _padded(rows: Sequence[Sequence[int]], pad: int = NO_ANSWER) -> Tensor:
+def _filled(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows made equally long by repeating their last token: nobody reads it there, and models object to padding tokens."""
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *row[-1:] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
     width = max(1, *(len(row) for row in rows))
-    return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], dtype=torch.long)
+    return torch.tensor([[*row, *[NO_ANSWER] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
 def _rectangular(name: str, value: Any) -> Tensor:

@@ -16,6 +16,7 @@ def provenance(request: Request, method: Method, seconds: float) -> dict[str, An
     """Model, data, method, options, metric, ablation, versions and time of a run, as plain values."""
     return {
         **request.subject.identity,
+        **request.pairs.source,
         "data": request.pairs.fingerprint,
         "examples": len(request.pairs),
         "method": method.name,

@@ -58,7 +58,7 @@ class Recipe(Strict):
         return self
 
     @classmethod
-    def of(cls, **fields: Any) -> Recipe:
+    def of(cls, /, **fields: Any) -> Recipe:
         """The recipe with these fields; InvalidValue, in one sentence, if they make none."""
         try:
             return cls(**fields)
@@ -81,7 +81,7 @@ class Recipe(Strict):
         except ValidationError as error:
             raise FileError(f"{name}: {first_problem(error, cls)}") from None
 
-    def with_changes(self, **changes: Any) -> Recipe:
+    def with_changes(self, /, **changes: Any) -> Recipe:
         """The recipe with some fields changed; a new task takes the place of data, and the other way round."""
         fields = self.model_dump()
         if "task" in changes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.ablations import ablation
-from edgewise.api import attribute
+from edgewise.api import attribute, select
 from edgewise.attribution import method
 from edgewise.circuit import Circuit
 from edgewise.data import Row, read_rows, to_pairs
@@ -39,21 +39,22 @@ EXAMPLES = 64
 
 @dataclass(frozen=True)
 class Run:
-    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
-
-    `selected` is the number of edges before those on no path were dropped.
-    """
+    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs."""
 
     recipe: Recipe
     model: dict[str, Any]
     data: str
     scores: Scores
     circuit: Circuit
-    selected: int
     report: Report
     seconds: float
     folder: Path | None = None
     files: tuple[str, ...] = ()
+
+    @property
+    def selected(self) -> int:
+        """The number of edges before those on no path were dropped."""
+        return int(self.circuit.provenance["edges"]["selected"])
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,10 @@ def compute(source: Source, track: Track = silent) -> Run:
     started = time.perf_counter()
     recipe = source.recipe
     subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
-    edges = edges_wanted(recipe, subject.graph)
+    _check_edges(recipe, subject.graph)
     pairs = source.pairs(subject.tokenizer)
     scores = _attribute(source, subject, pairs, track)
-    selected = scores.top(edges, absolute=recipe.ranking == "absolute")
-    circuit = selected.without_dangling()
+    circuit = select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
     report = _evaluate(source, subject, circuit, pairs, track)
     faithfulness = _faithfulness(report, source.metric(pairs))
     return Run(
@@ -111,8 +111,7 @@ def compute(source: Source, track: Track = silent) -> Run:
         model=subject.identity,
         data=pairs.fingerprint,
         scores=scores,
-        circuit=circuit.with_provenance(edges=_counts(selected, circuit), faithfulness=faithfulness),
-        selected=len(selected),
+        circuit=circuit.with_provenance(faithfulness=faithfulness),
         report=report,
         seconds=time.perf_counter() - started,
     )
@@ -131,15 +130,6 @@ def prepare(recipe: Recipe) -> Source:
     return Source(recipe, read_rows(recipe.data) if recipe.data is not None else None)
 
 
-def edges_wanted(recipe: Recipe, graph: Graph) -> int:
-    """The recipe's number of edges, or a tenth of all; InvalidValue if the graph has fewer."""
-    if recipe.edges is None:
-        return max(1, round(graph.n_edges / 10))
-    if recipe.edges > graph.n_edges:
-        raise InvalidValue(f"asked for {recipe.edges:,} edges, and {recipe.model} has {graph.n_edges:,}: {graph}")
-    return recipe.edges
-
-
 def reported_metrics(first: str) -> list[str]:
     """The metrics a run reports: its own, then those that every circuit is asked for."""
     return list(dict.fromkeys([first, "kl", "accuracy"]))
@@ -155,6 +145,12 @@ def default_folder(recipe: Recipe, root: Path = Path("runs")) -> Path:
     return folder
 
 
+def _check_edges(recipe: Recipe, graph: Graph) -> None:
+    """Refuse to score edges for a circuit that could not be selected."""
+    if recipe.edges is not None and recipe.edges > graph.n_edges:
+        raise InvalidValue(f"asked for {recipe.edges:,} edges, and {recipe.model} has {graph.n_edges:,}: {graph}")
+
+
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +158,7 @@ def _attribute(source: Source, subject: Subject, pairs: Pairs, track: Track) -> 
     recipe = source.recipe
     fixed = {"method": recipe.method, "metric": source.metric(pairs), "ablation": recipe.ablation}
     scores = attribute(subject, pairs, **fixed, batch_size=recipe.batch_size, track=track, **recipe.options)
-    prompts = {"task": recipe.task, "corruption": recipe.corruption} if recipe.task else {"data_file": recipe.data}
+    prompts = {} if recipe.task else {"data_file": recipe.data}
     mine = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
     return Scores(scores.graph, scores.values, {**scores.provenance, **mine, "recipe": recipe.model_dump()})
 
@@ -171,10 +167,6 @@ def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, 
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
     return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
-
-
-def _counts(selected: Circuit, kept: Circuit) -> dict[str, int]:
-    return {"selected": len(selected), "kept": len(kept), "total": kept.graph.n_edges}
 
 
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:

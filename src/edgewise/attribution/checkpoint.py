@@ -46,7 +46,9 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise FileError(f"{path} is not a checkpoint of edgewise: {error}") from None
         if header.get("key") != key:
-            raise FileError(f"{path} is the checkpoint of another run (model, pairs, metric, ablation or batch size differ)")
+            raise FileError(
+                f"{path} is the checkpoint of another run (model, pairs, metric, ablation or batch size differ)"
+            )
         return cls(path, key, stored, int(header["done"]))
 
     def add(self, unit: int, reader: int, effects: Tensor) -> None:

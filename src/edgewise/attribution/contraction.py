@@ -37,9 +37,7 @@ def contract(subject: Subject, deltas: Writes, recording: Recording, gradients: 
     return scores
 
 
-def _pull(
-    subject: Subject, layer: int, recording: Recording, gradients: Gradients, rows: slice, out: Tensor
-) -> None:
+def _pull(subject: Subject, layer: int, recording: Recording, gradients: Gradients, rows: slice, out: Tensor) -> None:
     """Fill `out` [reader, token, d_model] with the gradients at the inputs of all readers of a layer."""
     block, heads = subject.blocks[layer], subject.blocks[layer].projections.readers
     at_heads = gradients.heads[layer].flatten(0, 1)[rows].to(out.dtype).transpose(0, 1)

@@ -31,7 +31,11 @@ class EAP(GradientMethod):
 
     def check(self, metric: Metric) -> None:
         if metric.flat_at_clean or not metric.differentiable:
-            why = "is zero at the clean run, where it is smallest" if metric.flat_at_clean else "is zero wherever it exists"
+            why = (
+                "is zero at the clean run, where it is smallest"
+                if metric.flat_at_clean
+                else "is zero wherever it exists"
+            )
             raise NumericalError(
                 f"the gradient of {metric.name} {why}, so {self.name} cannot use it; take logit_diff, prob_diff or nll, "
                 "or the method exact"

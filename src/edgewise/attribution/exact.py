@@ -116,7 +116,9 @@ class _Patcher:
         block, dtype = self.step.subject.blocks[layer], self.step.subject.dtype
         changed = mlp(block, (self.clean.mlp_in[layer] - delta).to(dtype).flatten(0, 1))
         leaving = self._leaving(layer) - self.clean.writes.mlp[layer]
-        return self.rest.after_layer(layer, (leaving + changed.unflatten(0, delta.shape[:2])).flatten(0, 1))
+        return self.rest.after_layer(
+            layer, (leaving + torch.as_tensor(changed).unflatten(0, delta.shape[:2])).flatten(0, 1)
+        )
 
     def _into_attention(self, layer: int, slot: int, delta: Tensor) -> Tensor:
         block, before = self.step.subject.blocks[layer], self.clean.attention_in[layer]

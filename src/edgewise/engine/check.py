@@ -19,12 +19,15 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 @torch.no_grad()
 def self_check(subject: Subject) -> None:
-    """Raise UnsupportedModel, with the first layer that differs, unless the writers sum up to the residual stream and
-    walking with every edge kept gives the native logits.
+    """Raise UnsupportedModel, with the first layer that differs, unless edgewise reproduces the model.
+
+    The writers must sum up to the residual stream, and walking with every edge kept must give the native logits.
     """
     generator = torch.Generator().manual_seed(0)
     width = min(WIDTH, subject.longest_prompt or WIDTH)
     tokens = torch.randint(0, int(subject.model.config.vocab_size), (2 * EXAMPLES, width), generator=generator)
+    padding = getattr(subject.model.config, "pad_token_id", None)
+    tokens = tokens.masked_fill(tokens == (-1 if padding is None else padding), subject.ordinary_token)
     tokens = tokens.to(subject.device)
     positions = torch.full((EXAMPLES,), width - 1, device=subject.device)
     clean = record(subject, tokens[:EXAMPLES], positions)

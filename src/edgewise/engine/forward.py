@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgewise.circuit import live_writers
+from edgewise.circuit import Circuit
 from edgewise.engine.board import Board, Order, Transform, Workspace
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
@@ -36,12 +36,12 @@ def masked_forward(
     candidates: Tensor | None = None,
     workspace: Workspace | None = None,
 ) -> Tensor:
-    """Logits [example, vocab] at the answer positions under `mask` [writer, reader], or [mask, example, vocab] for
-    `mask` [mask, writer, reader].
+    """Logits [example, vocab] at the answer positions under `mask` [writer, reader].
 
-    `tokens` [example, position] is the clean batch. Differentiable in the mask. Work is done only where `candidates`
-    (bool [writer, reader]) may be non-zero: by default the non-zero entries of the mask, or every edge when the mask
-    requires a gradient. A node that `input` does not reach outputs its replacement.
+    For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
+    batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
+    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node that `input` does not
+    reach outputs its replacement.
     """
     graph = subject.graph
     if mask.shape[-2:] != graph.edge_mask.shape:
@@ -95,7 +95,7 @@ class _Walk:
     def _attention(self, layer: int, plan: LayerPlan) -> None:
         if not plan.heads:
             return
-        block, slots = self.subject.blocks[layer], plan.slots
+        block = self.subject.blocks[layer]
         outputs = self._projections(layer, plan, block)
         by_token = outputs.transpose(1, 2).reshape(-1, *self.shape[1:], *outputs.shape[1:2], outputs.shape[3])
         z = native_attention(self.subject, block, self.contexts[layer], by_token, len(plan.groups))
@@ -112,7 +112,8 @@ class _Walk:
 
     def _mlp(self, layer: int, plan: LayerPlan) -> None:
         block, graph = self.subject.blocks[layer], self.subject.graph
-        assert block.mlp_norm is not None and block.mlp is not None
+        assert block.mlp_norm is not None
+        assert block.mlp is not None
         tokens = self.answers if plan.mlp_late else None
         base = self._base(self.replacement.mlp_in[layer], tokens)
         x = self._read(graph.mlp_reader(layer), [0], base, tokens, _unchanged)[:, 0]
@@ -159,7 +160,9 @@ class _Walk:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
         raw = self.replacement.writes.raw[layer].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
         alive = self._alive(self.subject.graph.head_writers(layer).start, plan.heads)
-        raw[..., plan.heads, :] = z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+        raw[..., plan.heads, :] = (
+            z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+        )
         return post_scale(block, block.output(raw.flatten(-2)))[..., None]
 
     # -- common -----------------------------------------------------------------------------------------------------
@@ -180,8 +183,15 @@ class _Walk:
         return flat if tokens is None else flat[tokens]
 
     def _live(self) -> Tensor:
-        nonzero = (self.masks != 0).cpu()
-        return torch.stack([live_writers(self.subject.graph, one) for one in nonzero]).to(self.masks.device)
+        """bool [mask, writer]: those on a path from input to logits.
+
+        A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
+        """
+        graph = self.subject.graph
+        kept = (Circuit(graph, one & graph.edge_mask).without_dangling() for one in (self.masks != 0).cpu())
+        # A reader that several heads share feeds them all, also those whose own output is not used.
+        on_path = [circuit.live_writers & circuit.mask.any(dim=1) for circuit in kept]
+        return torch.stack(on_path).to(self.masks.device)
 
     def _alive(self, first: int, slots: list[int]) -> Tensor | None:
         return None if self.live is None else self.live[:, [first + slot for slot in slots]]

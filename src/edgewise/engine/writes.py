@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edgewise.models.subject import Subject
 
-# Pieces this size stay in the processor's caches while hundreds of readers take their products from them.
-CHUNK_BYTES = 12 << 20
+# Large enough for matrix products at full speed, small enough to be no burden. Measured: 12 MiB is a fifth slower.
+CHUNK_BYTES = 48 << 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Writes:
 
     def flat(self) -> Writes:
         """With the example and position axes merged into one token axis. `raw` is not part of it."""
-        return Writes(self.input.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], [])
+        return Writes(
+            self.input.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], []
+        )
 
 
 def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgewise.ablations import Ablation, ablation as find_ablation
+from edgewise.ablations import Ablation
+from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
@@ -18,7 +19,8 @@ from edgewise.engine.replacement import Replacement
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation.report import MetricReport, Report
 from edgewise.graph import Graph
-from edgewise.metrics import Answers, Metric, metric as find_metric
+from edgewise.metrics import Answers, Metric
+from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs

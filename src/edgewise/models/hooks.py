@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 Keep = Callable[[Tensor], Tensor | None]
@@ -41,7 +40,10 @@ class OnOutput:
 
     def attach(self) -> Any:
         """Register; returns the handle."""
-        return self.module.register_forward_hook(lambda module, args, output: self.action(output))
+        return self.module.register_forward_hook(self._hook)
+
+    def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+        return self.action(output)
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,8 @@ def input_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
         seen.append(x)
         raise _Stop
 
-    with hooked([OnInput(module, stop)]):
-        try:
-            run()
-        except _Stop:
-            pass
+    with hooked([OnInput(module, stop)]), suppress(_Stop):
+        run()
     return seen[0]
 
 

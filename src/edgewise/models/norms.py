@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class NormKind(Enum):
@@ -29,7 +29,7 @@ class NormKind(Enum):
 class Norm:
     """A norm module of the model together with its kind."""
 
-    module: nn.Module
+    module: Any
     kind: NormKind
 
     def __call__(self, x: Tensor) -> Tensor:

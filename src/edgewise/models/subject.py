@@ -79,13 +79,19 @@ class Subject:
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return "sha256:" + digest.hexdigest()
 
+    @property
+    def ordinary_token(self) -> int:
+        """A token id that is not the padding token, which models complain about when they see it unmasked."""
+        return int(getattr(self.model.config, "pad_token_id", None) == 0)
+
     # -- native runs ------------------------------------------------------------------------------------------------
 
     def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Native logits [example, vocab] at the answer positions, the only ones computed. Checks tokens and result."""
         self._check_tokens(tokens)
         kept, where = positions.unique(return_inverse=True)
-        logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        with steady(self.model):
+            logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
         chosen = logits[torch.arange(len(tokens), device=logits.device), where]
         return finite(chosen, self.name)
 
@@ -101,11 +107,12 @@ class Subject:
         return input_of(self.blocks[0].module, lambda: self.model(input_ids=tokens, use_cache=False, logits_to_keep=1))
 
     def context(self, width: int) -> list[dict[str, Any]]:
-        """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles, …
+        """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles and so on.
 
         Prompts are padded on the right, so they depend on the width alone; each has a leading axis of 1 or none.
         """
-        key = (width, str(getattr(self.model.config, "_attn_implementation", "")))
+        implementation = getattr(self.model.config, "_attn_implementation", "")
+        key = (width, f"{implementation} {self.dtype} {self.device}")
         if key not in self._contexts:
             if len(self._contexts) >= CONTEXTS_KEPT:
                 self._contexts.pop(next(iter(self._contexts)))
@@ -115,7 +122,7 @@ class Subject:
     def _capture_context(self, width: int) -> list[dict[str, Any]]:
         seen: list[dict[str, Any]] = []
         hooks = [OnKeywords(block.attention, lambda kwargs: seen.append(dict(kwargs))) for block in self.blocks]
-        tokens = torch.zeros((1, width), dtype=torch.long, device=self.device)
+        tokens = torch.full((1, width), self.ordinary_token, device=self.device)
         with steady(self.model), torch.no_grad(), hooked(hooks):
             self.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
         return [{k: v for k, v in kwargs.items() if k != "hidden_states"} for kwargs in seen]
@@ -125,7 +132,9 @@ class Subject:
     def _check_tokens(self, tokens: Tensor) -> None:
         vocabulary, longest = int(self.model.config.vocab_size), self.longest_prompt
         if int(tokens.max()) >= vocabulary:
-            raise InvalidValue(f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?")
+            raise InvalidValue(
+                f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?"
+            )
         if longest is not None and tokens.shape[1] > longest:
             raise InvalidValue(f"prompts of {tokens.shape[1]} tokens; {self.name} takes at most {longest}")
 

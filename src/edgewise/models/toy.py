@@ -55,7 +55,9 @@ class ToyAttention(nn.Module):
         self.o_proj = nn.Linear(width, config.hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        q, k, v = (p(hidden_states).unflatten(-1, (-1, self.config.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(hidden_states).unflatten(-1, (-1, self.config.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         group = q.shape[2] // k.shape[2]
         k, v = (x.repeat_interleave(group, dim=2) for x in (k, v))
         scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / self.config.head_dim**0.5

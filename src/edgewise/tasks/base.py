@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, final
 
@@ -66,7 +66,8 @@ class Task:
 
         Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
         """
-        return collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, corruption=corruption))
+        pairs = collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, corruption=corruption))
+        return replace(pairs, source={"task": self.name, "seed": seed, "corruption": self._corruption(corruption)})
 
     def prompts(
         self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None

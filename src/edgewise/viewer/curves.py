@@ -16,10 +16,10 @@ def curve(layout: Layout, writer: str, reader: str) -> Curve:
     if _in_column(writer, "input") and _in_column(reader, "logits"):
         return _arc(layout, start, layout.boxes[reader])
     if writer == "input":
-        return _upwards(layout, Point(_towards(start, port.x), start.top), port)
+        return _upwards(layout, Point(_towards(layout, start, port), start.top), port)
     if reader == "logits":
-        target = layout.boxes[reader]
-        return _upwards(layout, Point(start.x, start.top), Point(_towards(target, start.x), target.bottom + 1))
+        target, leaving = layout.boxes[reader], Point(start.x, start.top)
+        return _upwards(layout, leaving, Point(_towards(layout, target, leaving), target.bottom + 1))
     if MLP.fullmatch(reader):
         return _upwards(layout, Point(start.x, start.top), Point(port.x - 16, port.y))
     # Edges into q, k and v of one head leave a little apart, or they would lie on each other.
@@ -42,9 +42,10 @@ def _in_column(name: str, bar: str) -> bool:
     return name == bar or MLP.fullmatch(name) is not None
 
 
-def _towards(bar: Box, x: float) -> float:
-    """Where on a bar an edge starts or ends: part of the way to the other end, so that edges do not all meet."""
-    return bar.x + SPREAD * (x - bar.x)
+def _towards(layout: Layout, bar: Box, end: Point) -> float:
+    """Where on a bar an edge starts or ends: part of the way to its other end, layers beside each other."""
+    column = bar.x + SPREAD * (end.x - bar.x)
+    return column + (0.5 - end.y / layout.height) * 0.45 * layout.column
 
 
 def _upwards(layout: Layout, start: Point, end: Point) -> Curve:

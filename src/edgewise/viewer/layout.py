@@ -17,6 +17,8 @@ from edgewise.graph import Graph, layer_of
 MARGIN, LABELS = 28.0, 34.0
 BOX, BAR = (50.0, 20.0), 22.0
 MANY = 450
+# How far above its heads an MLP is drawn: less than half a row, because its edges to the next heads run flat.
+MLP_RISE = 0.43
 PORT_OFFSETS = {"q": -14.0, "k": 0.0, "v": 14.0}
 
 
@@ -100,7 +102,7 @@ class Grid:
 
     def y(self, place: int) -> float:
         """Centre of the heads' row at a place, counted from below."""
-        return self.height - BAR - self.row * (place + 0.72)
+        return self.height - BAR - self.row * (place + 0.7)
 
 
 def arrange(circuit: Circuit) -> Layout:
@@ -131,7 +133,7 @@ def _grid(circuit: Circuit) -> Grid:
         groups = {int(name.split(".h")[1]) // group for name in used if ".h" in name}
         heads = tuple(head for head in heads if head // group in groups) or heads[:group]
     column = min(92.0, max(60.0, 860 / len(heads)))
-    return Grid(graph, layers, heads, column, min(124.0, max(92.0, 1150 / len(layers))))
+    return Grid(graph, layers, heads, column, min(132.0, max(96.0, 1150 / len(layers))))
 
 
 def _right(grid: Grid) -> float:
@@ -151,7 +153,7 @@ def _nodes(grid: Grid, kept: frozenset[str]) -> Iterator[Box]:
             name = f"a{layer}.h{head}"
             yield Box(name, grid.x(column), grid.y(place), *BOX, name in kept)
         if grid.graph.mlps:
-            yield Box(f"m{layer}", grid.mlp_x, grid.y(place) - grid.row / 2, *BOX, f"m{layer}" in kept)
+            yield Box(f"m{layer}", grid.mlp_x, grid.y(place) - MLP_RISE * grid.row, *BOX, f"m{layer}" in kept)
 
 
 def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Point]]:
@@ -166,7 +168,7 @@ def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Point]]:
                 yield f"a{layer}.h{head // group}<k>", Point(middle + PORT_OFFSETS["k"] - (group > 1) * 9, below)
                 yield f"a{layer}.h{head // group}<v>", Point(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
         if grid.graph.mlps:
-            yield f"m{layer}", Point(grid.mlp_x, grid.y(place) - grid.row / 2 + BOX[1] / 2)
+            yield f"m{layer}", Point(grid.mlp_x, grid.y(place) - MLP_RISE * grid.row + BOX[1] / 2)
     yield "logits", Point((MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
 
 
@@ -185,4 +187,4 @@ def _shared(grid: Grid, circuit: Circuit) -> Iterator[Box]:
 def _bands(grid: Grid) -> Iterator[Box]:
     width = _right(grid) + grid.arcs - MARGIN
     for place, layer in enumerate(grid.layers):
-        yield Box(str(layer), MARGIN + width / 2, grid.y(place) - grid.row * 0.22, width, grid.row, True)
+        yield Box(str(layer), MARGIN + width / 2, grid.y(place) - grid.row * 0.2, width, grid.row, True)

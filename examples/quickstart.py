@@ -1,0 +1,14 @@
+"""Find, check, draw and save the circuit of indirect object identification in the embedded model."""
+
+import edgewise as ew
+
+subject = ew.load("nano")
+pairs = ew.task("ioi").pairs(subject.tokenizer, n=64, seed=0)
+scores = ew.attribute(subject, pairs, method="eap", metric="logit_diff")
+circuit = scores.top(48).without_dangling()
+report = ew.evaluate(subject, circuit, pairs, metrics=["logit_diff", "kl", "accuracy"])
+print(circuit)
+print(report)
+print(scores.agreement(ew.attribute(subject, pairs, method="exact")))
+ew.save(circuit, "ioi.json")
+ew.show(circuit, "ioi.svg", scores=scores)

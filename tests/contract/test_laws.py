@@ -1,0 +1,285 @@
+"""The laws of docs/design.md, over every family: what masks, scores and circuits mean, whatever the model.
+
+float64 where a law is about a derivative or an integral; Llama's and Gemma's norms compute in float32 whatever the
+model's dtype, so tolerances stay those of float32 sums.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from families import (
+    EXAMPLES,
+    FAMILIES,
+    GROUPED_FAMILIES,
+    LINEAR,
+    TOKENS,
+    VOCAB,
+    corrupted_run,
+    distance,
+    make_subject,
+    pairs,
+    random_circuit,
+    random_mask,
+    subject,
+    subject_of,
+    ungrouped,
+)
+from torch import Tensor
+
+import edgewise as ew
+from edgewise.ablations import ABLATIONS, ablation
+from edgewise.attribution import METHODS
+from edgewise.engine.forward import masked_forward
+from edgewise.engine.replacement import Replacement
+from edgewise.metrics import METRICS, Answers, logit_diff
+from edgewise.models import Subject
+from edgewise.pairs import Pairs
+
+NEAR = 1e-5
+every_family = pytest.mark.parametrize("family", FAMILIES)
+every_ablation = pytest.mark.parametrize("how", ABLATIONS)
+USING_DATA = [name for name in METHODS if name != "random"]
+
+
+def replacement_of(how: str, on: Subject, of: Pairs) -> Replacement:
+    return ablation(how).prepare(on, of, 3)(of)
+
+
+def metric_of(logits: Tensor, of: Pairs) -> Tensor:
+    return logit_diff(logits, Answers(of.correct, of.wrong), logits)
+
+
+def gradient_at(on: Subject, of: Pairs, mask: Tensor, replacement: Replacement) -> Tensor:
+    """Derivative with respect to the mask of the metric's mean over the examples."""
+    mask = mask.clone().requires_grad_()
+    logits = masked_forward(on, of.clean, of.positions, mask, replacement)
+    return torch.autograd.grad(metric_of(logits, of).mean(), mask)[0]
+
+
+# -- 1 and 2: the ends of the mask ------------------------------------------------------------------------------------
+
+
+@every_family
+@every_ablation
+def test_1_mask_one_gives_the_clean_logits(family: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    ones = on.graph.edge_mask.float()
+    walked = masked_forward(on, of.clean, of.positions, ones, replacement_of(how, on, of))
+    assert distance(walked, on.logits(of.clean, of.positions)) < NEAR
+
+
+@every_family
+@every_ablation
+def test_2_mask_zero_gives_the_replaced_logits(family: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    replacement = replacement_of(how, on, of)
+    expected = replacement.logits(on, of.positions)
+    zeros = torch.zeros(on.graph.edge_mask.shape)
+    skipped = masked_forward(on, of.clean, of.positions, zeros, replacement)
+    computed = masked_forward(on, of.clean, of.positions, zeros, replacement, candidates=on.graph.edge_mask)
+    assert distance(skipped, expected) < NEAR
+    assert distance(computed, expected) < NEAR
+
+
+@every_family
+def test_2_corrupted_replacement_gives_the_corrupted_logits(family: str) -> None:
+    on, of = subject(family), pairs()
+    zeros = torch.zeros(on.graph.edge_mask.shape)
+    walked = masked_forward(on, of.clean, of.positions, zeros, corrupted_run(on, of))
+    assert distance(walked, on.logits(of.corrupted, of.positions)) < NEAR
+
+
+def test_the_two_ends_differ() -> None:
+    for family in FAMILIES:
+        on, of = subject(family), pairs()
+        assert distance(on.logits(of.clean, of.positions), on.logits(of.corrupted, of.positions)) > 0.1
+
+
+# -- 3, 4, 5: what EAP means ------------------------------------------------------------------------------------------
+
+
+@every_family
+@every_ablation
+def test_3_eap_is_the_gradient_with_respect_to_the_mask_at_one(family: str, how: str) -> None:
+    on, of = subject(family, torch.float64), pairs()
+    scores = ew.attribute(on, of, method="eap", ablation=how, batch_size=2)
+    gradient = gradient_at(on, of, on.graph.edge_mask.double(), replacement_of(how, on, of))
+    assert distance(scores.values, gradient * on.graph.edge_mask) < NEAR
+
+
+@every_family
+def test_3_in_float32_too(family: str) -> None:
+    on, of = subject(family), pairs()
+    scores = ew.attribute(on, of, method="eap")
+    gradient = gradient_at(on, of, on.graph.edge_mask.float(), corrupted_run(on, of))
+    assert distance(scores.values, gradient * on.graph.edge_mask) < NEAR
+
+
+@every_ablation
+def test_4_on_a_linear_model_eap_is_exact(how: str) -> None:
+    on, of = make_subject(LINEAR), pairs()
+    eap, exact = (ew.attribute(on, of, method=name, ablation=how) for name in ("eap", "exact"))
+    assert distance(eap.values, exact.values) < NEAR
+    assert float(exact.values.abs().max()) > 0.1
+
+
+@every_family
+def test_4_on_others_it_is_not(family: str) -> None:
+    eap, exact = (ew.attribute(subject(family), pairs(), method=name) for name in ("eap", "exact"))
+    assert distance(eap.values, exact.values) > 0.1
+
+
+@every_family
+@every_ablation
+def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(family: str, how: str) -> None:
+    on, of = subject(family, torch.float64), pairs()[:3]
+    replacement = replacement_of(how, on, of)
+    points, weights = path_points(how)
+    masks = points[:, None, None] * on.graph.edge_mask
+    masks.requires_grad_()
+    logits = masked_forward(on, of.clean, of.positions, masks, replacement)
+    per_point = torch.stack([metric_of(one, of).mean() for one in logits])
+    gradient = torch.autograd.grad((per_point * weights).sum(), masks)[0].sum(dim=0)
+    clean = metric_of(on.logits(of.clean, of.positions), of).mean()
+    replaced = metric_of(replacement.logits(on, of.positions), of).mean()
+    scale = float(gradient.abs().sum())
+    assert abs(float(gradient.sum() - (clean - replaced))) < 1e-4 * scale
+
+
+def path_points(how: str) -> tuple[Tensor, Tensor]:
+    """Places on the path from 0 to 1 and their weights: Gauss-Legendre, 32 panels of 8 points.
+
+    Replaced by zeros, the residual stream starts at the singular point of an RMS norm, so points crowd there (α = t⁴).
+    """
+    points, weights = (torch.tensor(x) for x in np.polynomial.legendre.leggauss(8))
+    t = torch.cat([(panel + (points + 1) / 2) / 32 for panel in range(32)])
+    weights, power = (weights / 64).repeat(32), 4 if how == "zero" else 1
+    return t**power, weights * power * t ** (power - 1)
+
+
+# -- 6: scores belong to the pairs, not to how they are batched -------------------------------------------------------
+
+
+@every_family
+@pytest.mark.parametrize("method", USING_DATA)
+@pytest.mark.parametrize("how", ["corrupted", "mean", "position-mean"])
+def test_6_scores_do_not_depend_on_batches_order_or_padding(family: str, method: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    expected = ew.attribute(on, of, method=method, ablation=how, batch_size=EXAMPLES).values
+    for other, size in ((of, 1), (of, 2), (of[[3, 0, 4, 2, 1]], 2), (padded(of), 3)):
+        again = ew.attribute(on, other, method=method, ablation=how, batch_size=size).values
+        assert distance(again, expected) < NEAR
+
+
+def padded(of: Pairs) -> Pairs:
+    """The same pairs with other tokens after the answer positions, and more of them."""
+    generator = torch.Generator().manual_seed(2)
+
+    def pad(tokens: Tensor) -> Tensor:
+        noise = torch.randint(VOCAB, (EXAMPLES, TOKENS + 3), generator=generator)
+        noise[:, :TOKENS] = torch.where(torch.arange(TOKENS) <= of.positions[:, None], tokens, noise[:, :TOKENS])
+        return noise
+
+    return Pairs(pad(of.clean), pad(of.corrupted), of.correct, of.wrong, of.positions)
+
+
+@every_family
+def test_6_evaluation_does_not_either(family: str) -> None:
+    on, of = subject(family), pairs()
+    circuit = random_circuit(on, 0.5, seed=3)
+    expected = torch.tensor(ew.evaluate(on, circuit, of, batch_size=EXAMPLES)["logit_diff"].values)
+    for other, size in ((of, 1), (padded(of), 2)):
+        again = torch.tensor(ew.evaluate(on, circuit, other, batch_size=size)["logit_diff"].values)
+        assert distance(again, expected) < NEAR
+
+
+@every_family
+def test_6_what_stands_behind_the_answers_changes_no_masked_run(family: str) -> None:
+    on, of, mask = subject(family), pairs(), random_mask(subject(family), 4)
+    expected = masked_forward(on, of.clean, of.positions, mask, corrupted_run(on, of))
+    wide = padded(of)
+    again = masked_forward(on, wide.clean, wide.positions, mask, corrupted_run(on, wide))
+    assert distance(again, expected) < NEAR
+
+
+# -- 7: dangling edges ------------------------------------------------------------------------------------------------
+
+
+@every_family
+@every_ablation
+def test_7_dropping_dangling_edges_does_not_change_what_a_circuit_computes(family: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    replacement = replacement_of(how, on, of)
+    dropped = 0
+    for seed, density in enumerate((0.03, 0.06, 0.1, 0.15, 0.25, 0.5)):
+        circuit = random_circuit(on, density, seed)
+        kept = circuit.without_dangling()
+        a, b = (masked_forward(on, of.clean, of.positions, c.mask.float(), replacement) for c in (circuit, kept))
+        assert distance(a, b) < NEAR
+        dropped += len(circuit) - len(kept)
+    assert dropped > 10
+
+
+@every_family
+@every_ablation
+def test_7_also_where_everything_is_computed(family: str, how: str) -> None:
+    """Told that any edge may be kept, the engine skips nothing: dead nodes must still output their replacement."""
+    on, of = subject(family), pairs()
+    replacement = replacement_of(how, on, of)
+    for seed in range(3):
+        mask = random_circuit(on, 0.12, seed).mask.float()
+        sparse = masked_forward(on, of.clean, of.positions, mask, replacement)
+        dense = masked_forward(on, of.clean, of.positions, mask, replacement, candidates=on.graph.edge_mask)
+        assert distance(dense, sparse) < NEAR
+
+
+# -- 9: the edges of a family -----------------------------------------------------------------------------------------
+
+
+@every_family
+def test_9_the_exact_score_is_what_removing_that_edge_from_the_full_circuit_costs(family: str) -> None:
+    on, of = subject(family), pairs()
+    exact = ew.attribute(on, of, method="exact")
+    full = ew.Circuit.full(on.graph)
+    clean = ew.evaluate(on, full, of, random=None)["logit_diff"].circuit
+    for edge in on.graph.edges[:: len(on.graph.edges) // 12]:
+        without = ew.evaluate(on, full - ew.Circuit.from_edges(on.graph, [edge]), of, random=None)
+        assert abs(clean - without["logit_diff"].circuit - exact[edge]) < 1e-5
+
+
+@every_family
+def test_9_all_edges_are_clean_and_none_corrupted(family: str) -> None:
+    on, of = subject(family), pairs()
+    names = list(METRICS)
+    full = ew.evaluate(on, ew.Circuit.full(on.graph), of, metrics=names)
+    empty = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of, metrics=names)
+    for name in names:
+        assert full[name].circuit == pytest.approx(full[name].clean, abs=1e-5)
+        assert empty[name].circuit == pytest.approx(empty[name].corrupted, abs=1e-5)
+
+
+# -- 10: grouped keys and values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", GROUPED_FAMILIES)
+def test_10_a_shared_reader_scores_the_sum_of_what_its_heads_would_score(family: str) -> None:
+    shared, of = subject(family), pairs()
+    apart = subject_of(ungrouped(shared.model))
+    assert distance(apart.logits(of.clean, of.positions), shared.logits(of.clean, of.positions)) < NEAR
+    assert apart.graph.kv_heads == 2 * shared.graph.kv_heads
+    ours, theirs = (ew.attribute(on, of, method="eap").values for on in (shared, apart))
+    assert distance(ours, _shared(theirs, apart, 2)) < NEAR
+
+
+def _shared(values: Tensor, apart: Subject, group: int) -> Tensor:
+    """Scores of an ungrouped model with those of the k and v readers of a group added up."""
+    graph, columns = apart.graph, []
+    for layer in range(graph.layers):
+        columns.append(values[:, graph.q_readers(layer)])
+        for readers in (graph.k_readers(layer), graph.v_readers(layer)):
+            columns.append(values[:, readers].unflatten(1, (-1, group)).sum(dim=2))
+        if graph.mlps:
+            columns.append(values[:, graph.mlp_reader(layer)][:, None])
+    return torch.cat([*columns, values[:, -1:]], dim=1)

@@ -1,0 +1,205 @@
+"""One tiny random model of every family, and pairs that fit them all: what contract tests run over.
+
+Weights are perturbed, biases and norm gains included, so that nothing vanishes and no two parts are alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from torch import Tensor, nn
+
+from edgewise.circuit import Circuit
+from edgewise.engine.record import record
+from edgewise.engine.replacement import Replacement
+from edgewise.loading import family_of
+from edgewise.models import Subject
+from edgewise.models.toy import ToyConfig, ToyTransformer
+from edgewise.pairs import Pairs
+
+VOCAB, WIDTH, LAYERS, HEADS = 50, 32, 3, 4
+EXAMPLES, TOKENS = 5, 7
+
+ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+SHAPE = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": 48,
+    "max_position_embeddings": 32,
+    **ENDS,
+}
+GROUPED = {**SHAPE, "num_key_value_heads": 2}
+TOY = ToyConfig(
+    vocab_size=VOCAB,
+    hidden_size=WIDTH,
+    num_hidden_layers=LAYERS,
+    num_attention_heads=HEADS,
+    num_key_value_heads=2,
+    head_dim=8,
+    intermediate_size=48,
+)
+# Nothing in it but sums and products with constants: the logits are a linear function of every writer.
+LINEAR = replace(TOY, norms=False, activation="linear", uniform_attention=True)
+
+
+def toy_config(**changes: Any) -> ToyConfig:
+    return replace(TOY, **changes)
+
+
+def gpt2_config(**changes: Any) -> Any:
+    from transformers import GPT2Config
+
+    shape = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": 32}
+    return GPT2Config(**{**shape, **ENDS, **changes})
+
+
+def llama_config(**changes: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(**{**GROUPED, **changes})
+
+
+def mistral_config(**changes: Any) -> Any:
+    from transformers import MistralConfig
+
+    return MistralConfig(**{**GROUPED, "sliding_window": 4, **changes})
+
+
+def qwen2_config(**changes: Any) -> Any:
+    from transformers import Qwen2Config
+
+    return Qwen2Config(**{**GROUPED, **changes})
+
+
+def qwen3_config(**changes: Any) -> Any:
+    from transformers import Qwen3Config
+
+    return Qwen3Config(**{**GROUPED, "head_dim": 16, **changes})
+
+
+def neox_config(**changes: Any) -> Any:
+    from transformers import GPTNeoXConfig
+
+    return GPTNeoXConfig(**{**SHAPE, **changes})
+
+
+def gemma2_config(**changes: Any) -> Any:
+    from transformers import Gemma2Config
+
+    # Caps so low, and windows so narrow, that both bend what is computed.
+    caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16}
+    return Gemma2Config(**{**GROUPED, "head_dim": 16, "sliding_window": 4, **caps, **changes})
+
+
+CONFIGS: dict[str, Callable[[], Any]] = {
+    "toy": toy_config,
+    "toy-without-norms": lambda: toy_config(norms=False),
+    "toy-attention-only": lambda: toy_config(mlps=False),
+    "gpt2": gpt2_config,
+    "llama": llama_config,
+    "mistral": mistral_config,
+    "qwen2": qwen2_config,
+    "qwen3": qwen3_config,
+    "neox-parallel": neox_config,
+    "neox-serial": lambda: neox_config(use_parallel_residual=False),
+    "gemma2": gemma2_config,
+}
+FAMILIES = tuple(CONFIGS)
+HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
+GROUPED_FAMILIES = ("toy", "toy-attention-only", "llama", "mistral", "qwen2", "qwen3", "gemma2")
+
+
+def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:
+    """A fresh random model, in evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        toy = isinstance(config, ToyConfig)
+        model = ToyTransformer(config) if toy else AutoModelForCausalLM.from_config(config)
+        model.requires_grad_(False)
+        for parameter in model.parameters():
+            parameter += 0.15 * torch.randn(parameter.shape)
+    return model.to(dtype).eval()
+
+
+def make_subject(config: Any, **options: Any) -> Subject:
+    """A Subject around a fresh random model, without the self-check of `load`."""
+    return subject_of(make_model(config, **options))
+
+
+def subject_of(model: nn.Module) -> Subject:
+    name = type(model).__name__
+    return Subject(model, None, family_of(name), f"tiny {name}")
+
+
+@cache
+def subject(family: str, dtype: torch.dtype = torch.float32) -> Subject:
+    """The shared Subject of a family. Tests that could harm it make their own."""
+    return make_subject(CONFIGS[family](), dtype=dtype)
+
+
+@cache
+def pairs() -> Pairs:
+    """Five pairs whose answers stand at different positions; some have two answers on a side."""
+    generator = torch.Generator().manual_seed(1)
+    clean = torch.randint(VOCAB, (EXAMPLES, TOKENS), generator=generator)
+    corrupted = torch.where(torch.rand(clean.shape, generator=generator) < 0.4, (clean + 7) % VOCAB, clean)
+    corrupted[:, 1] = (clean[:, 1] + 11) % VOCAB
+    return Pairs.from_tokens(
+        clean,
+        corrupted,
+        correct=torch.tensor([[3, 9], [4, -1], [30, -1], [12, 8], [49, -1]]),
+        wrong=torch.tensor([[5, -1], [7, 2], [1, -1], [11, -1], [20, 6]]),
+        positions=torch.tensor([6, 3, 5, 6, 4]),
+    )
+
+
+def corrupted_run(on: Subject, of: Pairs) -> Replacement:
+    return Replacement.of_run(record(on, of.corrupted, of.positions))
+
+
+def random_circuit(on: Subject, density: float, seed: int) -> Circuit:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(on.graph.edge_mask.shape, generator=generator) < density
+    return Circuit(on.graph, drawn & on.graph.edge_mask)
+
+
+def random_mask(on: Subject, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Every edge kept to a different degree."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(on.graph.edge_mask.shape, generator=generator, dtype=dtype) * on.graph.edge_mask
+
+
+def ungrouped(model: Any) -> nn.Module:
+    """The same model with a k and a v projection of its own for every query head."""
+    heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
+    state = {
+        name: _repeated(tensor, kv_heads, heads // kv_heads) if "k_proj" in name or "v_proj" in name else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    if isinstance(model.config, ToyConfig):
+        config = replace(model.config, num_key_value_heads=heads)
+    else:
+        config = type(model.config)(**{**model.config.to_dict(), "num_key_value_heads": heads})
+    twin = make_model(config, dtype=next(model.parameters()).dtype)
+    twin.load_state_dict(state)
+    return twin
+
+
+def _repeated(tensor: Tensor, kv_heads: int, times: int) -> Tensor:
+    return tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference, relative to the largest value of `b`."""
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30))
