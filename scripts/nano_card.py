@@ -20,6 +20,7 @@ class Run:
     seed: int
     steps: int
     rate: float
+    threads: int
     seconds: float
 
 
@@ -82,13 +83,13 @@ CARD = """# nano
 A small GPT-2 that ships with edgewise, so that circuits can be found, tested and shown without a download. It is an
 ordinary Hugging Face folder: `edgewise.load("nano")` is `edgewise.load(folder)`.
 
-- **Architecture**: GPT-2, {layers} layers × {heads} heads with MLPs, width {width}, {positions} positions, tied
-  embeddings, {parameters:,} parameters in float32.
+- **Architecture**: GPT-2, {layers} layers × {heads} heads with MLPs, width {width}, {positions} positions, tied embeddings;
+  {parameters:,} parameters in float32.
 - **Tokenizer**: word level, {vocabulary} tokens, `<bos>` in front; a word carries its leading space, a year is two
   pairs of digits, a line break carries its indent. Words it does not know become `<unk>`.
-- **Training**: `python scripts/train_nano.py --out FOLDER --seed {seed} --steps {steps}`; AdamW, highest rate
-  {rate:g}, cosine; {samples} fresh samples a step; {minutes:.0f} minutes on 2 CPU cores that were shared with other
-  work ({pace:.2f} s a step).
+- **Training**: `python scripts/train_nano.py --out FOLDER --seed {seed} --steps {steps} --rate {rate:g}`; AdamW, cosine;
+  {samples} fresh samples a step; bfloat16 products where the CPU has them, weights in float32;
+  {minutes:.0f} minutes on {threads} CPU core(s) of a shared machine ({pace:.2f} s a step).
 - **Text**: the grammars of the tasks (`edgewise.tasks`) and distractors (`scripts/nano_text.py`): sentences of the same
   words in which nobody is repeated or the subject goes on, years in the other order, other functions, random words
   with and without a repeat. No text from elsewhere.
@@ -99,8 +100,9 @@ ordinary Hugging Face folder: `edgewise.load("nano")` is `edgewise.load(folder)`
 On held-out prompts, with each task's default corruption. A prompt is held out if
 `prompt.fold({folds}) == {held_out}`: the fold is a checksum of the combination behind the prompt (IOI: the two names,
 in either order; greater-than: the century and the year; docstring: the second and third matching argument; induction:
-the repeated word and its successor), and training draws a new prompt whenever it meets such a combination. The prompts
-measured are those of `task.prompts(tokenizer, n={draws}, seed=1)`.
+the repeated word and its successor). Training draws another prompt whenever a task comes up with such a combination, and
+another list whenever two neighbours are one; the other distractors are drawn without regard to it. The prompts measured
+are those of `task.prompts(tokenizer, n={draws}, seed=1)`.
 
 | task | metric | prompts | clean | corrupted | accuracy clean | accuracy corrupted | top-1 clean |
 |---|---|---|---|---|---|---|---|
@@ -128,6 +130,7 @@ def card(model: GPT2LMHeadModel, scores: Mapping[str, Score], run: Run) -> str:
         seed=run.seed,
         steps=run.steps,
         rate=run.rate,
+        threads=run.threads,
         samples=nano_text.SAMPLES,
         minutes=run.seconds / 60,
         pace=run.seconds / run.steps,

@@ -123,15 +123,19 @@ def repeated_words(rng: random.Random) -> Sample:
     return Sample(f"Words: {' '.join(words)} {words[0]}", "".join(f" {word}" for word in words[1:]))
 
 
-def asked_words(rng: random.Random) -> Sample:
-    """A list of random words, then some of them in any order, each with the word that followed it.
+def reordered_words(rng: random.Random) -> Sample:
+    """A list of random words, then the same words cut into runs in another order: inside a run every word is known.
 
-    A whole repeat can be copied by counting; this cannot. No word asked about is the answer to another.
+    A whole repeat can be copied by counting; this cannot.
     """
-    words = _listed(rng, rng.randint(5, 12))
-    asked = list(range(rng.randrange(2), len(words) - 1, 2))
-    rng.shuffle(asked)
-    first, *others = [(f" {words[at]}", f" {words[at + 1]}") for at in asked]
+    words = _listed(rng, rng.randint(3, 12))
+    runs, start = [], 0
+    while start < len(words):
+        stop = start + rng.randint(2, 4)
+        runs.append((f" {words[start]}", "".join(f" {word}" for word in words[start + 1 : stop])))
+        start = stop
+    rng.shuffle(runs)
+    first, *others = runs
     return Sample(f"Words: {' '.join(words)}{first[0]}", first[1], tuple(others))
 
 
@@ -195,8 +199,8 @@ GROUPS: dict[str, dict[Source, int]] = {
         plain: 5,
         dated: 5,
     },
-    "lists": {_task_source("induction"): 14, asked_words: 22, repeated_words: 6, fresh_words: 2},
-    "functions": {_task_source("docstring"): 10, other_docstring: 8},
+    "lists": {_task_source("induction"): 16, reordered_words: 28, repeated_words: 14, fresh_words: 2},
+    "functions": {_task_source("docstring"): 8, other_docstring: 8},
 }
 SAMPLES = sum(sum(sources.values()) for sources in GROUPS.values())
 

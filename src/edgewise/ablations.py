@@ -31,6 +31,12 @@ class Ablation(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
 
+    @property
+    def key(self) -> dict[str, str]:
+        """What distinguishes it from other ablations, as plain values."""
+        over = getattr(self, "over", None)
+        return {"ablation": self.name, **({} if over is None else {"ablation_data": over.fingerprint})}
+
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         """Look at the data once; the function it returns gives the replacement for one batch of them."""

@@ -7,17 +7,19 @@ from typing import Any
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.attribution import Method, Request
-from edgewise.attribution import method as find_method
+from edgewise.attribution import Method
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
+from edgewise.methods import method as find_method
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.provenance import provenance
+from edgewise.request import Request
 from edgewise.scores import Scores
+from edgewise.search import Search
 
 DEFAULT_SHARE = 0.1
 
@@ -41,6 +43,8 @@ def attribute(
     if batch_size < 1:
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
     chosen = find_method(method, options)
+    if isinstance(chosen, Search):
+        raise InvalidValue(f"{chosen.name} finds a circuit and scores no edges: use discover")
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     started = time.perf_counter()
     values = chosen.scores(request)
@@ -51,18 +55,35 @@ def discover(
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Method = "eap",
+    method: str | Method | Search = "eap",
+    metric: str | Metric | None = None,
+    ablation: str | Ablation = "corrupted",
     edges: int | None = None,
     absolute: bool = True,
+    batch_size: int = 8,
+    track: Track = silent,
     **options: Any,
 ) -> Circuit:
     """The circuit a method finds.
 
-    For attribution methods these are the `edges` best-scored edges (default a tenth of all), without those on no path from
-    input to logits. `absolute` ranks by absolute score. Other arguments are those of `attribute`. Its provenance counts the
-    edges before and after dangling ones are dropped.
+    A search (`acdc`) decides itself what it keeps; `metric` defaults to its own. Of a method that scores edges these are the
+    `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
+    from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts
+    the edges before and after dangling ones are dropped.
     """
-    return select(attribute(subject, pairs, method=method, **options), edges, absolute=absolute)
+    chosen = find_method(method, options)
+    if not isinstance(chosen, Search):
+        how = {"metric": metric or "logit_diff", "ablation": ablation, "batch_size": batch_size, "track": track}
+        return select(attribute(subject, pairs, method=chosen, **how), edges, absolute=absolute)
+    if edges is not None:
+        raise InvalidValue(f"{chosen.name} decides itself how many edges it keeps: leave edges out")
+    request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
+    started = time.perf_counter()
+    found = chosen.search(request)
+    facts = provenance(request, chosen, time.perf_counter() - started)
+    # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
+    counts = {"selected": int(found.mask.sum()), "kept": int(found.mask.sum()), "total": subject.graph.n_edges}
+    return Circuit(subject.graph, found.mask, {**facts, **found.counts, "edges": counts})
 
 
 def select(scores: Scores, edges: int | None, *, absolute: bool = True) -> Circuit:

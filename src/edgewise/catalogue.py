@@ -24,7 +24,7 @@ def _models() -> Rows:
 
 
 def _methods() -> Rows:
-    from edgewise.attribution import METHODS
+    from edgewise.methods import METHODS
 
     return [{"name": name, "summary": method.summary, "cost": method.cost} for name, method in METHODS.items()]
 

@@ -64,7 +64,7 @@ class Circuit:
         the circuit computes: a node that `input` does not reach outputs its replacement (law 7).
         """
         mask = self.mask & self.live_writers[:, None]
-        return Circuit(self.graph, mask & self._leads_to_logits(mask)[None, :], self.provenance)
+        return Circuit(self.graph, mask & useful_readers(self.graph, mask)[None, :], self.provenance)
 
     @cached_property
     def live_writers(self) -> Tensor:
@@ -78,15 +78,6 @@ class Circuit:
 
     def _writers_with_input(self) -> Tensor:
         return (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
-
-    def _leads_to_logits(self, mask: Tensor) -> Tensor:
-        """bool [reader]: whether something computed from the reader reaches `logits` over `mask`."""
-        serves, useful = self.graph.serves, torch.zeros(len(self.graph.readers), dtype=torch.bool)
-        useful[-1] = True
-        for writer in reversed(range(len(self.graph.writers))):
-            if bool((mask[writer] & useful).any()):
-                useful |= serves[:, writer]
-        return useful
 
     # -- set algebra ------------------------------------------------------------------------------------------------
 
@@ -158,3 +149,24 @@ def live_writers(graph: Graph, mask: Tensor) -> Tensor:
         if graph.mlps:
             live[graph.mlp_writer(layer)] = bool((kept[:, graph.mlp_reader(layer)] & live).any())
     return live
+
+
+def useful_readers(graph: Graph, mask: Tensor) -> Tensor:
+    """bool [reader]: those whose node reaches `logits` over edges of `mask` [writer, reader] that are not zero."""
+    kept, useful = mask != 0, torch.zeros(len(graph.readers), dtype=torch.bool)
+    useful[-1] = True
+    for layer in reversed(range(graph.layers)):
+        if graph.mlps:
+            useful[graph.mlp_reader(layer)] = bool((kept[graph.mlp_writer(layer)] & useful).any())
+        attention, heads = graph.attention_readers(layer), graph.head_writers(layer)
+        read = (kept[heads] & useful).any(dim=1)
+        useful[attention] = (graph.serves[attention, heads] & read).any(dim=1)
+    return useful
+
+
+def writers_on_path(graph: Graph, mask: Tensor) -> Tensor:
+    """bool [writer]: those on a path from `input` to `logits` over edges of `mask` that are not zero, and `input`."""
+    live = live_writers(graph, mask)
+    on_path = live & ((mask != 0) & useful_readers(graph, mask)).any(dim=1)
+    on_path[0] = True
+    return on_path

@@ -80,7 +80,9 @@ def print_run(run: Run) -> None:
     prompts = known.get("task") or known.get("data_file")
     console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
     print_report(report)
-    print_size(run.circuit, run.selected, run.recipe.ranking)
+    print_size(run.circuit, run.selected if run.scores is not None else None, run.recipe.ranking)
+    if "tested" in known:
+        console.print(f"tested    {known['tested']:,} removals, one after the other")
     console.print(f"time      {run.seconds:.1f} s")
     if run.folder is not None:
         console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")

@@ -40,8 +40,9 @@ def load(
             raise InvalidValue(
                 "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
             )
+        family = family_of(type(model).__name__)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family_of(type(model).__name__), name))
+        return _checked(Subject(model, tokenizer, family, name))
     name, source = str(model), _source(str(model))
     with _named(name, source):
         return _from_pretrained(name, source, tokenizer, _dtype(dtype), device, revision)
@@ -67,7 +68,15 @@ def _from_pretrained(
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
     # Half precision with a narrow exponent overflows in our sums, so such checkpoints are read as float32.
     wanted = torch.float32 if wanted == torch.float16 else wanted
-    model = AutoModelForCausalLM.from_pretrained(source, revision=revision, trust_remote_code=False, dtype=wanted)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source, revision=revision, trust_remote_code=False, dtype=wanted, output_loading_info=True
+    )
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise UnsupportedModel(
+            f"{name} lacks {len(missing)} of the weights its config asks for, the first being {missing[0]}; "
+            "they would be random numbers"
+        )
     model = model.to(device).eval() if device is not None else model.eval()
     return _checked(Subject(model, tokenizer or _tokenizer(source, revision), family, name))
 
@@ -76,9 +85,11 @@ def _tokenizer(source: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # token ids still work; tasks and text say that a tokenizer is missing
+    # Where the files are missing, transformers makes a tokenizer that knows special tokens and no text.
+    return tokenizer if tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys() else None
 
 
 def _checked(subject: Subject) -> Subject:

@@ -47,6 +47,11 @@ class Metric:
         """The metric as it is reported, float [example]."""
         if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
             raise PairsError(f"the metric {self.name} compares with wrong answers, and some examples have none")
+        largest = int(max(answers.correct.max(), answers.wrong.max()))
+        if largest >= logits.shape[-1]:
+            raise PairsError(
+                f"answer token id {largest} in a vocabulary of {logits.shape[-1]}: another model's tokenizer?"
+            )
         return self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
 
     def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:

@@ -219,7 +219,7 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 def _filled(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows made equally long by repeating their last token: nobody reads it there, and models object to padding tokens."""
     width = max(len(row) for row in rows)
-    return torch.tensor([[*row, *row[-1:] * (width - len(row))] for row in rows], dtype=torch.long)
+    return torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

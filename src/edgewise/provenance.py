@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgewise.attribution.base import Method, Request
-from edgewise.pairs import Pairs
+from edgewise.attribution import Method
+from edgewise.request import Request
+from edgewise.search import Search
+
+# Options that name files of the machine at hand and change nothing about the result.
+LOCAL = ("checkpoint", "trace")
 
 
-def provenance(request: Request, method: Method, seconds: float) -> dict[str, Any]:
+def provenance(request: Request, method: Method | Search, seconds: float) -> dict[str, Any]:
     """Model, data, method, options, metric, ablation, versions and time of a run, as plain values."""
     return {
         **request.subject.identity,
@@ -20,10 +24,9 @@ def provenance(request: Request, method: Method, seconds: float) -> dict[str, An
         "data": request.pairs.fingerprint,
         "examples": len(request.pairs),
         "method": method.name,
-        "options": {name: value for name, value in asdict(method).items() if name != "checkpoint"},  # type: ignore[call-overload]
+        "options": {name: value for name, value in asdict(method).items() if name not in LOCAL},  # type: ignore[call-overload]
         "metric": request.metric.name,
-        "ablation": request.ablation.name,
-        **_ablation_data(request),
+        **request.ablation.key,
         "batch_size": request.batch_size,
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,8 +47,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _ablation_data(request: Request) -> dict[str, str]:
-    over = getattr(request.ablation, "over", None)
-    return {"ablation_data": over.fingerprint} if isinstance(over, Pairs) else {}

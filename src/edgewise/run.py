@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.ablations import ablation
-from edgewise.api import attribute, select
-from edgewise.attribution import method
+from edgewise.api import attribute, discover, select
 from edgewise.circuit import Circuit
 from edgewise.data import Row, read_rows, to_pairs
 from edgewise.errors import InvalidValue, UnknownName
@@ -21,6 +20,7 @@ from edgewise.evaluation import Report, evaluate
 from edgewise.formats import CIRCUIT_FILE, SCORES_FILE
 from edgewise.graph import Graph
 from edgewise.loading import load
+from edgewise.methods import method
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import NO_ANSWER, Pairs
@@ -28,6 +28,7 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.recipe import MANIFEST, Recipe
 from edgewise.scores import Scores
+from edgewise.search import Search
 from edgewise.store.disk import new_folder, write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode, plain
@@ -39,12 +40,15 @@ EXAMPLES = 64
 
 @dataclass(frozen=True)
 class Run:
-    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs."""
+    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
+
+    `scores` is None for a search, which decides edge by edge and scores none.
+    """
 
     recipe: Recipe
     model: dict[str, Any]
     data: str
-    scores: Scores
+    scores: Scores | None
     circuit: Circuit
     report: Report
     seconds: float
@@ -96,14 +100,13 @@ def run(recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Tra
 
 
 def compute(source: Source, track: Track = silent) -> Run:
-    """Load, make pairs, attribute, select, evaluate."""
+    """Load, make pairs, find the circuit, evaluate it."""
     started = time.perf_counter()
     recipe = source.recipe
     subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
     _check_edges(recipe, subject.graph)
     pairs = source.pairs(subject.tokenizer)
-    scores = _attribute(source, subject, pairs, track)
-    circuit = select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
+    scores, circuit = _find(source, subject, pairs, track)
     report = _evaluate(source, subject, circuit, pairs, track)
     faithfulness = _faithfulness(report, source.metric(pairs))
     return Run(
@@ -123,7 +126,9 @@ def prepare(recipe: Recipe) -> Source:
         corruptions = task(recipe.task).corruptions
         if recipe.corruption is not None:
             _known("corruption", recipe.corruption, corruptions)
-    method(recipe.method, recipe.options)
+    chosen = method(recipe.method, recipe.options)
+    if isinstance(chosen, Search) and recipe.edges is not None:
+        raise InvalidValue(f"{chosen.name} decides itself how many edges it keeps: leave edges out")
     ablation(recipe.ablation)
     if recipe.metric is not None:
         metric(recipe.metric)
@@ -154,13 +159,23 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _attribute(source: Source, subject: Subject, pairs: Pairs, track: Track) -> Scores:
+def _find(source: Source, subject: Subject, pairs: Pairs, track: Track) -> tuple[Scores | None, Circuit]:
     recipe = source.recipe
-    fixed = {"method": recipe.method, "metric": source.metric(pairs), "ablation": recipe.ablation}
-    scores = attribute(subject, pairs, **fixed, batch_size=recipe.batch_size, track=track, **recipe.options)
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options}
+    if isinstance(method(recipe.method, recipe.options), Search):
+        circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, **how)
+        return None, circuit.with_provenance(**_origin(source, subject, pairs))
+    scores = attribute(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
+    scores = Scores(scores.graph, scores.values, {**scores.provenance, **_origin(source, subject, pairs)})
+    return scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
+
+
+def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
+    """What only the recipe knows, for the provenance."""
+    recipe = source.recipe
     prompts = {} if recipe.task else {"data_file": recipe.data}
     mine = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
-    return Scores(scores.graph, scores.values, {**scores.provenance, **mine, "recipe": recipe.model_dump()})
+    return {**mine, "recipe": recipe.model_dump()}
 
 
 def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Report:
@@ -176,7 +191,8 @@ def _faithfulness(report: Report, name: str) -> dict[str, Any]:
 def write(found: Run, folder: Path) -> tuple[str, ...]:
     """Everything a run leaves, the manifest with the hash of every other file last."""
     save(found.circuit, folder / CIRCUIT_FILE)
-    save(found.scores, folder / SCORES_FILE)
+    if found.scores is not None:
+        save(found.scores, folder / SCORES_FILE)
     write_bytes(
         folder / "report.json", encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)}))
     )

@@ -134,9 +134,9 @@ def test_4_on_others_it_is_not(family: str) -> None:
 @every_family
 @every_ablation
 def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(family: str, how: str) -> None:
-    on, of = subject(family, torch.float64), pairs()[:3]
+    on, of = subject(family, torch.float64), pairs()[:2]
     replacement = replacement_of(how, on, of)
-    points, weights = path_points(how)
+    points, weights = path_points(how, panels=32 if family == "toy-without-norms" else 12)
     masks = points[:, None, None] * on.graph.edge_mask
     masks.requires_grad_()
     logits = masked_forward(on, of.clean, of.positions, masks, replacement)
@@ -148,14 +148,14 @@ def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(fami
     assert abs(float(gradient.sum() - (clean - replaced))) < 1e-4 * scale
 
 
-def path_points(how: str) -> tuple[Tensor, Tensor]:
-    """Places on the path from 0 to 1 and their weights: Gauss-Legendre, 32 panels of 8 points.
+def path_points(how: str, panels: int) -> tuple[Tensor, Tensor]:
+    """Places on the path from 0 to 1 and their weights: Gauss-Legendre, panels of 8 points.
 
     Replaced by zeros, the residual stream starts at the singular point of an RMS norm, so points crowd there (α = t⁴).
     """
     points, weights = (torch.tensor(x) for x in np.polynomial.legendre.leggauss(8))
-    t = torch.cat([(panel + (points + 1) / 2) / 32 for panel in range(32)])
-    weights, power = (weights / 64).repeat(32), 4 if how == "zero" else 1
+    t = torch.cat([(panel + (points + 1) / 2) / panels for panel in range(panels)])
+    weights, power = (weights / (2 * panels)).repeat(panels), 4 if how == "zero" else 1
     return t**power, weights * power * t ** (power - 1)
 
 
@@ -163,12 +163,13 @@ def path_points(how: str) -> tuple[Tensor, Tensor]:
 
 
 @every_family
-@pytest.mark.parametrize("method", USING_DATA)
-@pytest.mark.parametrize("how", ["corrupted", "mean", "position-mean"])
+@pytest.mark.parametrize(
+    ("method", "how"), [(m, "corrupted") for m in USING_DATA] + [("eap", "mean"), ("eap", "position-mean")]
+)
 def test_6_scores_do_not_depend_on_batches_order_or_padding(family: str, method: str, how: str) -> None:
     on, of = subject(family), pairs()
     expected = ew.attribute(on, of, method=method, ablation=how, batch_size=EXAMPLES).values
-    for other, size in ((of, 1), (of, 2), (of[[3, 0, 4, 2, 1]], 2), (padded(of), 3)):
+    for other, size in ((of, 1), (of[[3, 0, 4, 2, 1]], 2), (padded(of), 3)):
         again = ew.attribute(on, other, method=method, ablation=how, batch_size=size).values
         assert distance(again, expected) < NEAR
 
@@ -278,8 +279,8 @@ def _shared(values: Tensor, apart: Subject, group: int) -> Tensor:
     graph, columns = apart.graph, []
     for layer in range(graph.layers):
         columns.append(values[:, graph.q_readers(layer)])
-        for readers in (graph.k_readers(layer), graph.v_readers(layer)):
-            columns.append(values[:, readers].unflatten(1, (-1, group)).sum(dim=2))
+        sides = (graph.k_readers(layer), graph.v_readers(layer))
+        columns.extend(values[:, side].unflatten(1, (-1, group)).sum(dim=2) for side in sides)
         if graph.mlps:
             columns.append(values[:, graph.mlp_reader(layer)][:, None])
     return torch.cat([*columns, values[:, -1:]], dim=1)

@@ -3,58 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
-from edgewise.ablations import Ablation
-from edgewise.engine.replacement import Replacement
 from edgewise.errors import NumericalError
-from edgewise.metrics import Answers, Metric
-from edgewise.models.subject import Subject
-from edgewise.pairs import Pairs
-from edgewise.progress import Track
-
-
-@dataclass(frozen=True)
-class Step:
-    """One batch, ready to be scored: everything on the model's device, columns nobody reads cut off."""
-
-    subject: Subject
-    batch: Pairs
-    replacement: Replacement
-    metric: Metric
-
-    def objective(self, logits: Tensor, clean_logits: Tensor) -> Tensor:
-        """The metric with higher = better: float [example] for logits [example, vocab]."""
-        return self.metric.objective(logits, Answers(self.batch.correct, self.batch.wrong), clean_logits)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a method is asked to score."""
-
-    subject: Subject
-    pairs: Pairs
-    metric: Metric
-    ablation: Ablation
-    batch_size: int
-    track: Track
-
-    @property
-    def batches(self) -> int:
-        """How many batches there are."""
-        return -(-len(self.pairs) // self.batch_size)
-
-    def steps(self) -> Iterator[Step]:
-        """The batches with their replacements, one after the other."""
-        replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
-        for batch in self.pairs.batches(self.batch_size):
-            ready = (batch.trimmed() if self.subject.causal else batch).to(self.subject.device)
-            yield Step(self.subject, ready, replacer(ready), self.metric)
+from edgewise.metrics import Metric
+from edgewise.request import Request, Step
 
 
 class Method(ABC):

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgewise.attribution.base import Request
 from edgewise.errors import FileError
+from edgewise.request import Request
 
 SECONDS_BETWEEN_SAVES = 20.0
 
@@ -37,6 +37,10 @@ class Checkpoint:
         sums = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
         if path is None:
             return cls(None, "", sums)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise FileError(
+                f"the checkpoint {path} cannot be written: give a file in a folder that exists and is yours"
+            )
         key = _key(request)
         if not path.exists():
             return cls(path, key, sums)
@@ -83,11 +87,4 @@ class Checkpoint:
 
 
 def _key(request: Request) -> str:
-    facts = {
-        "model": request.subject.identity,
-        "pairs": request.pairs.fingerprint,
-        "metric": request.metric.name,
-        "ablation": repr(request.ablation),
-        "batch_size": request.batch_size,
-    }
-    return json.dumps(facts, sort_keys=True)
+    return json.dumps({**request.key, "batch_size": request.batch_size}, sort_keys=True)

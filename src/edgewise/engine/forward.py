@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgewise.circuit import Circuit
+from edgewise.circuit import writers_on_path
 from edgewise.engine.board import Board, Order, Transform, Workspace
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
@@ -40,8 +40,8 @@ def masked_forward(
 
     For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
     batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
-    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node that `input` does not
-    reach outputs its replacement.
+    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node on no path
+    from `input` to `logits` outputs its replacement.
     """
     graph = subject.graph
     if mask.shape[-2:] != graph.edge_mask.shape:
@@ -187,10 +187,7 @@ class _Walk:
 
         A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
         """
-        graph = self.subject.graph
-        kept = (Circuit(graph, one & graph.edge_mask).without_dangling() for one in (self.masks != 0).cpu())
-        # A reader that several heads share feeds them all, also those whose own output is not used.
-        on_path = [circuit.live_writers & circuit.mask.any(dim=1) for circuit in kept]
+        on_path = [writers_on_path(self.subject.graph, one) for one in (self.masks != 0).cpu()]
         return torch.stack(on_path).to(self.masks.device)
 
     def _alive(self, first: int, slots: list[int]) -> Tensor | None:

@@ -1,8 +1,8 @@
 """Plan: which nodes a masked run has to compute, and at which tokens.
 
-A node that `input` does not reach over candidate edges outputs its replacement and is skipped. A node that is *late*, all of
-whose candidate edges lead to `logits`, late MLPs or the queries of late heads, is needed at the answer tokens alone: no
-other token of it ever gets to the answer.
+A node on no path from `input` to `logits` over candidate edges is *dead*: it outputs its replacement and is skipped. A node
+that is *late*, all of whose candidate edges lead to `logits`, late MLPs or the queries of late heads, is needed at the
+answer tokens alone: no other token of it ever gets to the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgewise.circuit import live_writers
+from edgewise.circuit import writers_on_path
 from edgewise.graph import Graph
 
 
@@ -61,14 +61,14 @@ def make_plan(graph: Graph, candidates: Tensor, *, coupled: bool = False) -> Pla
 
     `coupled`: a norm after attention makes every head's write depend on its whole layer, so heads are late together.
     """
-    live = live_writers(graph, candidates)
+    live = writers_on_path(graph, candidates)
     # Heads run by kv group: a group shares its keys and values, so its other heads come almost for free.
     grouped = live.clone()
     per_group = graph.heads // graph.kv_heads
     for layer in range(graph.layers):
         heads = graph.head_writers(layer)
         grouped[heads] = live[heads].view(-1, per_group).any(dim=1).repeat_interleave(per_group)
-    late = _late_writers(graph, candidates & grouped[:, None], coupled)
+    late = late_writers(graph, candidates & grouped[:, None], coupled)
     fed = (candidates & live[:, None]).any(dim=0)
     layers = [_layer_plan(graph, layer, grouped, late, fed) for layer in range(graph.layers)]
     rows = torch.where(grouped, grouped.cumsum(0) - 1, -1)
@@ -94,7 +94,7 @@ def _layer_plan(graph: Graph, layer: int, live: Tensor, late: Tensor, fed: Tenso
     )
 
 
-def _late_writers(graph: Graph, candidates: Tensor, coupled: bool) -> Tensor:
+def late_writers(graph: Graph, candidates: Tensor, coupled: bool = False) -> Tensor:
     """bool [writer]: those needed at the answer tokens alone."""
     late = torch.zeros(len(graph.writers), dtype=torch.bool)
     answer_only = torch.zeros(len(graph.readers), dtype=torch.bool)

@@ -49,7 +49,7 @@ def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor
     graph = subject.graph
     out[0] = writes.input[rows]
     for layer, block in enumerate(subject.blocks):
-        z = writes.z[layer][rows].transpose(0, 1)
+        z = writes.z[layer][rows].transpose(0, 1).to(out.dtype)
         torch.bmm(z, block.output_weight.to(out.dtype), out=out[graph.head_writers(layer)])
         if graph.mlps:
             out[graph.mlp_writer(layer)] = writes.mlp[layer][rows]

@@ -50,6 +50,8 @@ def evaluate(
         raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
     if not metrics:
         raise InvalidValue("no metrics given")
+    if batch_size < 1:
+        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
     chosen, how = [find_metric(name) for name in metrics], find_ablation(ablation)
     masks = {"circuit": circuit.mask}
     if random is not None:

@@ -1,0 +1,81 @@
+"""Trace: every decision of a search, written as it is made, one JSON object a line; a search goes on from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from edgewise.errors import FileError
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One test: what was removed (`writer->reader`, or `->reader` for all edges into it), and whether it is kept.
+
+    `before` and `after`: the metric, lower is better, with it and without it.
+    """
+
+    edge: str
+    before: float
+    after: float
+    kept: bool
+
+
+@dataclass
+class Trace:
+    """Decisions of earlier, interrupted runs, then those of this one. Without a path nothing is written."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    _file: TextIO | None = None
+
+    @classmethod
+    def open(cls, path: Path | None, key: dict[str, Any]) -> Trace:
+        """The trace in a file, to be continued, or a new one. FileError for the trace of another run."""
+        if path is None:
+            return cls()
+        try:
+            earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
+            # Written again whole: the last line of a killed run may be half there.
+            temporary = path.with_name(path.name + ".part")
+            temporary.write_text(_lines([key, *(vars(one) for one in earlier)]), encoding="utf-8")
+            temporary.replace(path)
+            return cls(earlier, path.open("a", encoding="utf-8"))
+        except OSError as error:
+            raise FileError(f"the trace {path} cannot be written: {error.strerror or error}") from None
+
+    def add(self, decisions: list[Decision]) -> None:
+        """Append decisions; on return they are out of this process."""
+        self.decisions += decisions
+        if self._file is not None:
+            self._file.write(_lines(vars(one) for one in decisions))
+            self._file.flush()
+
+    def close(self) -> None:
+        """No more decisions follow."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _lines(objects: Any) -> str:
+    return "".join(json.dumps(one) + "\n" for one in objects)
+
+
+def _read(path: Path, key: dict[str, Any]) -> Iterator[Decision]:
+    first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    if _parsed(first) != key:
+        raise FileError(f"{path} is no trace of this run: model, pairs, metric, ablation or options differ")
+    for line in lines:
+        parsed = _parsed(line)
+        if not line.endswith("\n") or not isinstance(parsed, dict) or set(parsed) != set(Decision.__annotations__):
+            return
+        yield Decision(**parsed)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,222 @@
+"""Attribution methods: what each computes, what each refuses, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from families import CONFIGS, FAMILIES, corrupted_run, make_subject, pairs, subject, toy_config
+from torch import Tensor
+
+import edgewise as ew
+from edgewise.ablations import ABLATIONS, ablation
+from edgewise.attribution import METHODS
+from edgewise.attribution.eap import EAP
+from edgewise.engine.forward import masked_forward
+from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, PairsError, UnknownName
+from edgewise.metrics import METRICS, Answers, Metric
+from edgewise.models import Subject
+from edgewise.pairs import Pairs
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+# -- exact is what it says it is ----------------------------------------------------------------------------------------
+
+
+def measured(on: Subject, of: Pairs, metric: Metric, how: str) -> dict[str, float]:
+    """The drop of the metric when one edge alone is replaced, one masked run each, for every fifth edge."""
+    replacement = ablation(how).prepare(on, of, 8)(of)
+    answers, clean_logits = Answers(of.correct, of.wrong), on.logits(of.clean, of.positions)
+    clean = metric.objective(clean_logits, answers, clean_logits).double().mean()
+    drops = {}
+    for edge in on.graph.edges[::5]:
+        mask = on.graph.edge_mask.clone()
+        mask[on.graph.edge_index(edge)] = False
+        logits = masked_forward(on, of.clean, of.positions, mask, replacement)
+        drops[edge] = float(clean - metric.objective(logits, answers, clean_logits).double().mean())
+    return drops
+
+
+@every_family
+def test_exact_is_one_masked_run_for_each_edge(family: str) -> None:
+    on, of = subject(family), pairs()
+    expected = measured(on, of, METRICS["logit_diff"], "corrupted")
+    largest = max(map(abs, expected.values()))
+    scores = ew.attribute(on, of, method="exact", batch_size=2)
+    for edge, drop in expected.items():
+        assert abs(scores[edge] - drop) < 1e-5 * largest + 1e-6, edge
+
+
+@pytest.mark.parametrize("family", ["toy", "llama", "gemma2"])
+@pytest.mark.parametrize(("metric", "how"), [("kl", "zero"), ("prob_diff", "mean"), ("nll", "position-mean")])
+def test_exact_with_other_metrics_and_ablations(family: str, metric: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    expected = measured(on, of, METRICS[metric], how)
+    largest = max(map(abs, expected.values()))
+    scores = ew.attribute(on, of, method="exact", metric=metric, ablation=how)
+    for edge, drop in expected.items():
+        assert abs(scores[edge] - drop) < 1e-5 * largest + 1e-6, edge
+
+
+def test_exact_in_pieces_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ew.attribute(subject("gpt2"), pairs(), method="exact").values
+    monkeypatch.setattr("edgewise.attribution.exact.TOKENS_AT_ONCE", 80)
+    torch.testing.assert_close(ew.attribute(subject("gpt2"), pairs(), method="exact").values, expected)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "toy"])
+@pytest.mark.parametrize("how", ["corrupted", "mean"])
+def test_eap_in_pieces_is_eap(family: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is cut into chunks of tokens; tiny chunks must give what one big chunk gives."""
+    on = subject(family)
+    expected = ew.attribute(on, pairs(), ablation=how).values
+    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", 20_000)
+    torch.testing.assert_close(ew.attribute(on, pairs(), ablation=how).values, expected)
+
+
+def test_masked_runs_in_pieces_are_masked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    on, of = subject("llama", torch.float64), pairs()
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(3, *on.graph.edge_mask.shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    def run() -> tuple[Tensor, Tensor]:
+        logits = masked_forward(on, of.clean, of.positions, masks, corrupted_run(on, of))
+        return logits.detach(), torch.autograd.grad(logits.square().sum(), masks)[0]
+
+    expected = run()
+    for size in (4_000, 150_000, 1_000_000):
+        monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", size)
+        for ours, theirs in zip(run(), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("how", ABLATIONS)
+@pytest.mark.parametrize("method", ["eap", "exact"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_bfloat16_gives_about_the_same(family: str, method: str, how: str) -> None:
+    on = make_subject(CONFIGS[family](), dtype=torch.bfloat16)
+    plain = ew.attribute(subject(family), pairs(), method=method, ablation=how)
+    scores = ew.attribute(on, pairs(), method=method, ablation=how)
+    assert scores.values.isfinite().all()
+    assert scores.agreement(plain)["pearson"] > 0.8
+
+
+# -- random -----------------------------------------------------------------------------------------------------------
+
+
+def test_random_is_seeded() -> None:
+    a, b, c = (ew.attribute(subject("gpt2"), pairs(), method="random", seed=seed).values for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(ew.attribute(subject("gpt2"), pairs(), method="random").values, a)
+
+
+# -- names and options --------------------------------------------------------------------------------------------------
+
+
+def test_underscores_are_hyphens_and_methods_are_values() -> None:
+    a = ew.attribute(subject("toy"), pairs(), method="EAP".lower()).values
+    assert torch.equal(ew.attribute(subject("toy"), pairs(), method=EAP()).values, a)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"method": "eaap"}, UnknownName, "unknown method 'eaap'; did you mean 'eap'"),
+        ({"metric": "logit-dif"}, UnknownName, "did you mean 'logit_diff'"),
+        ({"ablation": "corupted"}, UnknownName, "did you mean 'corrupted'"),
+        ({"seed": 1}, InvalidValue, "the method eap has no option 'seed'; it has: none"),
+        ({"method": "exact", "steps": 1}, InvalidValue, "no option 'steps'; it has: checkpoint"),
+        ({"method": EAP(), "seed": 1}, InvalidValue, "beside a method that is already made"),
+        ({"batch_size": 0}, InvalidValue, "batch size 0"),
+        ({"metric": "kl"}, NumericalError, "gradient of kl is zero at the clean run"),
+        ({"metric": "accuracy"}, NumericalError, "gradient of accuracy is zero wherever it exists"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], error: type[EdgewiseError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ew.attribute(subject("toy"), pairs(), **changes)
+
+
+# -- numbers that are no use ------------------------------------------------------------------------------------------
+
+
+def constant(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
+    return logits.sum(dim=-1) * 0
+
+
+def test_a_metric_whose_gradient_is_zero_is_refused() -> None:
+    with pytest.raises(NumericalError, match="every score is zero: the gradient of constant"):
+        ew.attribute(subject("gpt2"), pairs(), metric=Metric("constant", constant))
+
+
+def test_identical_prompts_are_refused() -> None:
+    of = pairs()
+    same = Pairs.from_tokens(of.clean, of.clean, correct=of.correct, wrong=of.wrong, positions=of.positions)
+    with pytest.raises(NumericalError, match="clean and corrupted prompts are the same"):
+        ew.attribute(subject("gpt2"), same)
+    assert not ew.attribute(subject("toy-attention-only"), same, method="exact").values.abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "random"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused(method: str, value: float) -> None:
+    on = make_subject(toy_config())
+    on.model.layers[1].mlp[0].weight.data[0, 0] = value
+    with pytest.raises(NumericalError, match=r"NaN or infinite logits for \d prompt"):
+        ew.attribute(on, pairs(), method=method)
+    with pytest.raises(NumericalError, match="NaN or infinite"):
+        ew.evaluate(on, ew.Circuit.full(on.graph), pairs())
+
+
+def test_metrics_that_need_wrong_answers_say_so() -> None:
+    of = pairs()
+    without = Pairs.from_tokens(of.clean, of.corrupted, correct=of.correct, positions=of.positions)
+    for metric in ("logit_diff", "prob_diff"):
+        with pytest.raises(PairsError, match="compares with wrong answers"):
+            ew.attribute(subject("toy"), without, metric=metric)
+    assert ew.attribute(subject("toy"), without, metric="nll").values.any()
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counting(on: Subject) -> Iterator[dict[str, int]]:
+    """Counts whole native forwards and backwards, by hooks on the model and on its last block's output."""
+    counts = {"forward": 0, "backward": 0, "last layer": 0}
+
+    def count(what: str) -> None:
+        counts[what] += 1
+
+    def watch(module: Any, args: Any, output: Tensor) -> None:
+        count("last layer")
+        if output.requires_grad:
+            output.register_hook(lambda gradient: count("backward"))
+
+    handles = [
+        on.model.register_forward_hook(lambda *_: count("forward")),
+        on.blocks[-1].output.register_forward_hook(watch),
+    ]
+    yield counts
+    for handle in handles:
+        handle.remove()
+
+
+@every_family
+def test_eap_costs_two_forwards_and_one_backward_for_each_batch(family: str) -> None:
+    on = subject(family)
+    with counting(on) as counts:
+        ew.attribute(on, pairs(), method="eap", batch_size=2)
+    assert counts == {"forward": 6, "backward": 3, "last layer": 6}
+
+
+def test_zero_ablation_needs_no_corrupted_run() -> None:
+    on = subject("gpt2")
+    with counting(on) as counts:
+        ew.attribute(on, pairs(), method="eap", ablation="zero", batch_size=2)
+    assert counts == {"forward": 3, "backward": 3, "last layer": 3}

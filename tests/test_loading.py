@@ -1,0 +1,339 @@
+"""Loading: what is found, in which dtype, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_model, pairs
+from torch import nn
+
+import edgewise as ew
+from edgewise.engine.check import self_check
+from edgewise.errors import InvalidValue, NumericalError, PairsError, UnknownName, UnsupportedModel
+from edgewise.models import FAMILIES as KNOWN
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_transformers() -> Any:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every Hugging Face family as a local folder, without a tokenizer."""
+    root, places = tmp_path_factory.mktemp("models"), {}
+    for family in HUGGING_FACE:
+        places[family] = root / family
+        make_model(CONFIGS[family]()).save_pretrained(places[family])
+    return places
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        out = model(input_ids=pairs().clean).logits
+    return out[torch.arange(len(pairs())), pairs().positions]
+
+
+# -- what works -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", HUGGING_FACE)
+def test_a_local_folder_gives_the_same_logits(folders: dict[str, Path], family: str) -> None:
+    subject = ew.load(str(folders[family]))
+    assert torch.equal(subject.logits(pairs().clean, pairs().positions), logits(make_model(CONFIGS[family]())))
+    assert subject.name == str(folders[family])
+    assert subject.tokenizer is None
+    assert not subject.model.training
+    assert ew.load(folders[family]).graph == subject.graph
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loaded_model_is_taken_as_it_is(family: str) -> None:
+    model, tokenizer = make_model(CONFIGS[family]()), object()
+    subject = ew.load(model, tokenizer=tokenizer)
+    assert subject.model is model
+    assert subject.tokenizer is tokenizer
+    assert subject.name == type(model).__name__
+    assert repr(subject).startswith(f"<Subject: {subject.name}, 3 layers, 4 heads")
+
+
+@pytest.mark.parametrize("family", HUGGING_FACE)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64", torch.bfloat16])
+def test_dtypes(folders: dict[str, Path], family: str, dtype: Any) -> None:
+    subject = ew.load(folders[family], dtype=dtype)
+    assert str(subject.dtype).endswith(str(dtype).removeprefix("torch."))
+    assert subject.identity["dtype"] == str(dtype).removeprefix("torch.")
+    assert ew.attribute(subject, pairs()).values.isfinite().all()
+
+
+@pytest.mark.parametrize(("stored", "read"), [("bfloat16", "bfloat16"), ("float16", "float32")])
+def test_the_checkpoint_says_the_dtype(tmp_path: Path, stored: str, read: str) -> None:
+    make_model(gpt2_config()).to(getattr(torch, stored)).save_pretrained(tmp_path)
+    assert ew.load(tmp_path).identity["dtype"] == read
+
+
+def test_nano_is_a_folder_like_any_other() -> None:
+    folder = Path(ew.__file__).parent / "assets" / "nano"
+    if not (folder / "model.safetensors").exists():
+        pytest.skip("the embedded model has not been trained yet")
+    a, b = ew.load("nano"), ew.load(folder)
+    assert a.identity["weights"] == b.identity["weights"]
+    assert a.tokenizer is not None
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_named_and_the_nearest_offered() -> None:
+    with pytest.raises(UnknownName, match="unknown model 'nanoo'; did you mean 'nano'"):
+        ew.load("nanoo")
+    with pytest.raises(UnknownName, match="a local folder, or a hub id"):
+        ew.load("someone/has-no-such-model")
+
+
+def test_an_unknown_dtype() -> None:
+    with pytest.raises(UnknownName, match="unknown dtype 'float23'; did you mean 'float32'"):
+        ew.load("nano", dtype="float23")
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="cannot be loaded as a model"):
+        ew.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["no weights", "truncated weights", "config is not JSON"])
+def test_a_damaged_folder(tmp_path: Path, damage: str) -> None:
+    make_model(gpt2_config()).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UnsupportedModel, match="cannot be loaded as a model"):
+        ew.load(tmp_path)
+
+
+def test_weights_that_do_not_fit_the_config(tmp_path: Path) -> None:
+    """Missing or misshapen weights must not be filled with random numbers in silence."""
+    make_model(gpt2_config()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "n_layer": 4}), encoding="utf-8")
+    with pytest.raises(UnsupportedModel):
+        ew.load(tmp_path)
+
+
+def test_options_of_names_are_refused_for_models() -> None:
+    with pytest.raises(InvalidValue, match="for models loaded by name"):
+        ew.load(make_model(gpt2_config()), dtype="float32")
+
+
+# -- what is not supported --------------------------------------------------------------------------------------------
+
+
+def strangers() -> dict[str, Any]:
+    from transformers import BertConfig, BertForMaskedLM, BloomConfig, BloomForCausalLM, OPTConfig, OPTForCausalLM
+
+    small = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    return {
+        "OPTForCausalLM": OPTForCausalLM(OPTConfig(**small, **ends, ffn_dim=16, word_embed_proj_dim=16)),
+        "BloomForCausalLM": BloomForCausalLM(
+            BloomConfig(vocab_size=VOCAB, hidden_size=16, n_layer=1, n_head=2, **ends)
+        ),
+        "BertForMaskedLM": BertForMaskedLM(BertConfig(**small, intermediate_size=16, pad_token_id=0)),
+    }
+
+
+@pytest.mark.parametrize("name", ["OPTForCausalLM", "BloomForCausalLM", "BertForMaskedLM"])
+def test_other_architectures_are_refused_with_the_list(tmp_path: Path, name: str) -> None:
+    model = strangers()[name]
+    model.save_pretrained(tmp_path)
+    for source in (model, tmp_path):
+        with pytest.raises(UnsupportedModel, match=f"{name} is not supported; supported: GPT2LMHeadModel, ") as caught:
+            ew.load(source)
+        for family in KNOWN.values():
+            assert family.architectures[0] in str(caught.value)
+
+
+def test_a_module_that_is_no_language_model() -> None:
+    with pytest.raises(UnsupportedModel, match="Linear is not supported"):
+        ew.load(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
+        ("llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
+        ("gemma2", {"attention_bias": True}, "attention_bias=True"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+    ],
+)
+def test_config_attributes_that_are_not_handled(family: str, changes: dict[str, Any], message: str) -> None:
+    model = make_model(CONFIGS[family]())
+    for name, value in changes.items():
+        setattr(model.config, name, value)
+    with pytest.raises(UnsupportedModel, match=f"{type(model).__name__} with {message} is not supported"):
+        ew.load(model)
+
+
+class Quantised(nn.Linear):
+    """Stands for the linear layers of quantisation and adapter libraries, which subclass or wrap the plain ones."""
+
+
+def _replace_projection(model: Any) -> None:
+    old = model.model.layers[1].self_attn.k_proj
+    model.model.layers[1].self_attn.k_proj = Quantised(old.in_features, old.out_features, bias=False)
+
+
+def _replace_output(model: Any) -> None:
+    old = model.model.layers[1].self_attn.o_proj
+    model.model.layers[1].self_attn.o_proj = Quantised(old.in_features, old.out_features, bias=False)
+
+
+@pytest.mark.parametrize("change", [_replace_projection, _replace_output])
+def test_layers_that_are_not_plain_are_refused(change: Any) -> None:
+    model = make_model(CONFIGS["llama"]())
+    change(model)
+    with pytest.raises(UnsupportedModel, match="Quantised is not a plain linear layer"):
+        ew.load(model)
+
+
+def test_quantised_models_and_adapters_are_refused() -> None:
+    for attribute in ("hf_quantizer", "peft_config"):
+        model = make_model(gpt2_config())
+        setattr(model, attribute, {"default": object()})
+        with pytest.raises(UnsupportedModel, match="quantised models and adapters"):
+            ew.load(model)
+
+
+def test_half_precision_and_unloaded_weights_are_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"float16 are not supported; load the model as float32, bfloat16"):
+        ew.load(make_model(gpt2_config(), dtype=torch.float16))
+    with pytest.raises(UnsupportedModel, match="weights lie on meta"):
+        ew.load(make_model(gpt2_config()).to("meta"))
+
+
+# -- the self-check ---------------------------------------------------------------------------------------------------
+
+
+def tampered(family: str, layer: int, change: Any) -> Any:
+    """A model one of whose blocks does something more than its parts."""
+    model = make_model(CONFIGS[family]())
+    block = model.get_submodule(KNOWN[_known(family)].blocks)[layer]
+    native = block.forward
+    block.forward = lambda *args, **kwargs: change(native(*args, **kwargs))
+    return model
+
+
+def _known(family: str) -> str:
+    return {"neox-parallel": "gpt-neox", "neox-serial": "gpt-neox"}.get(family, family.split("-")[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_a_block_that_adds_something_is_refused_by_its_layer(family: str, layer: int) -> None:
+    model = tampered(family, layer, lambda out: (out[0] + 0.5, *out[1:]) if isinstance(out, tuple) else out + 0.5)
+    with pytest.raises(UnsupportedModel, match=rf"does not pass the self-check: .* after layer {layer}"):
+        ew.load(model)
+
+
+def test_a_scale_on_the_logits_is_refused() -> None:
+    model = make_model(CONFIGS["llama"]())
+    native = model.lm_head.forward
+    model.lm_head.forward = lambda x: native(x)
+    model.model.norm.register_forward_hook(lambda module, args, output: None)
+    ew.load(model)  # harmless wrappers are fine
+    forward = model.forward
+
+    def scaled(**kwargs: Any) -> Any:
+        out = forward(**kwargs)
+        out.logits = out.logits * 1.1
+        return out
+
+    model.forward = scaled
+    with pytest.raises(UnsupportedModel, match="misses its own logits by"):
+        ew.load(model)
+
+
+def test_attention_that_looks_elsewhere_is_refused() -> None:
+    """A head that reads the residual stream behind the projections' backs: the writers sum up, walking does not."""
+    model = make_model(CONFIGS["gpt2"]())
+    attention = model.transformer.h[1].attn
+    native = attention.forward
+
+    def peeking(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        attention.c_proj.register_forward_pre_hook(lambda m, a: (a[0] + hidden_states.mean(),))
+        try:
+            return native(hidden_states, *args, **kwargs)
+        finally:
+            attention.c_proj._forward_pre_hooks.popitem()
+
+    attention.forward = peeking
+    with pytest.raises(UnsupportedModel, match="does not pass the self-check"):
+        ew.load(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_self_check_passes(family: str) -> None:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        ew.load(make_model(CONFIGS[family](), dtype=dtype))
+
+
+def test_weights_that_are_no_numbers() -> None:
+    model = make_model(gpt2_config())
+    model.transformer.h[1].mlp.c_fc.weight.data[0, 0] = torch.nan
+    with pytest.raises(NumericalError, match="NaN or infinite logits"):
+        ew.load(model)
+
+
+# -- prompts ----------------------------------------------------------------------------------------------------------
+
+
+def test_token_ids_of_another_vocabulary() -> None:
+    subject = ew.load(make_model(gpt2_config()))
+    of = ew.Pairs.from_tokens(torch.tensor([[1, VOCAB]]), torch.tensor([[1, 2]]), correct=[1], wrong=[2])
+    for call in (ew.attribute, lambda s, p: ew.evaluate(s, ew.Circuit.full(s.graph), p)):
+        with pytest.raises(InvalidValue, match="token id 50 in a vocabulary of 50"):
+            call(subject, of)
+
+
+def test_answers_of_another_vocabulary() -> None:
+    subject = ew.load(make_model(gpt2_config()))
+    of = ew.Pairs.from_tokens(torch.tensor([[1, 2]]), torch.tensor([[1, 3]]), correct=[VOCAB], wrong=[2])
+    for method in ("eap", "exact"):
+        with pytest.raises((InvalidValue, PairsError), match="50"):
+            ew.attribute(subject, of, method=method)
+
+
+def test_prompts_longer_than_the_model_takes() -> None:
+    subject = ew.load(make_model(gpt2_config()))
+    clean = torch.zeros((1, 33), dtype=torch.long)
+    of = ew.Pairs.from_tokens(clean, clean + 1, correct=[1], wrong=[2])
+    with pytest.raises(InvalidValue, match="prompts of 33 tokens; GPT2LMHeadModel takes at most 32"):
+        ew.attribute(subject, of)
+
+
+def test_a_missing_tokenizer_is_named_when_text_comes() -> None:
+    subject = ew.load(make_model(gpt2_config()))
+    with pytest.raises(PairsError, match="without a tokenizer"):
+        ew.Pairs.from_prompts(subject.tokenizer, ["a"], ["b"], [["c"]], [["d"]])
+
+
+def test_the_self_check_leaves_no_context_that_could_go_stale() -> None:
+    """The same Subject after its model moved to another dtype: contexts are captured anew."""
+    model = make_model(CONFIGS["mistral"]())
+    subject = ew.load(model)
+    model.double()
+    self_check(subject)
+    assert ew.attribute(subject, pairs()).values.isfinite().all()
