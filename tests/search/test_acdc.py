@@ -1,0 +1,195 @@
+"""ACDC: the same decisions as testing one edge at a time with a whole masked run for each, on every family."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import edgewise as ew
+from edgewise.ablations import ablation as find_ablation
+from edgewise.engine.forward import masked_forward
+from edgewise.errors import EdgewiseError, FileError, InvalidValue, NumericalError
+from edgewise.metrics import Answers, metric as find_metric
+from edgewise.models import Subject
+from edgewise.pairs import Pairs
+from edgewise.search.acdc import ACDC
+from edgewise.search.trace import Decision
+from tests.families import FAMILIES, pairs, subject
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "tiny_gpt2"
+
+
+def one_at_a_time(on: Subject, of: Pairs, acdc: ACDC, metric: str, ablation: str) -> tuple[Tensor, list[Decision]]:
+    """The published algorithm written out: a full masked run for every removal, in the published order."""
+    graph, mask, decisions = on.graph, on.graph.edge_mask.clone(), []
+    of = of.trimmed() if on.causal else of
+    replacement = find_ablation(ablation).prepare(on, of, len(of))(of)
+    clean, chosen = on.logits(of.clean, of.positions), find_metric(metric)
+
+    def value(kept: Tensor) -> float:
+        logits = masked_forward(on, of.clean, of.positions, kept.to(on.work_dtype), replacement)
+        return -float(chosen.objective(logits, Answers(of.correct, of.wrong), clean).double().mean())
+
+    current = value(mask)
+
+    def test(name: str, reader: int, writer: int | slice) -> None:
+        nonlocal current
+        without = mask.clone()
+        without[writer, reader] = False
+        after = value(without)
+        kept = acdc.keeps(current, after)
+        decisions.append(Decision(name, current, after, kept))
+        if not kept:
+            mask.copy_(without)
+            current = after
+
+    def test_edges_into(reader: int) -> None:
+        for writer in reversed(range(graph.reach(reader))):
+            test(graph.edge_name(writer, reader), reader, writer)
+
+    def heads_of(layer: int, reader: int) -> list[int]:
+        return [w for w in range(len(graph.writers)) if graph.serves[reader, w]]
+
+    with torch.no_grad():
+        test_edges_into(len(graph.readers) - 1)
+        for layer in reversed(range(graph.layers)):
+            if graph.mlps:
+                if mask[graph.mlp_writer(layer)].any():
+                    test_edges_into(graph.mlp_reader(layer))
+                else:
+                    mask[:, graph.mlp_reader(layer)] = False
+            kinds = [graph.v_readers(layer), graph.k_readers(layer), graph.q_readers(layer)]
+            readers = [r for kind in kinds for r in reversed(range(kind.start, kind.stop))]
+            live = [r for r in readers if any(mask[w].any() for w in heads_of(layer, r))]
+            for reader in set(readers) - set(live):
+                mask[:, reader] = False
+            for reader in live if acdc.whole_readers else ():
+                test(f"->{graph.readers[reader]}", reader, slice(None))
+            for reader in live:
+                if mask[:, reader].any():
+                    test_edges_into(reader)
+    return mask, decisions
+
+
+def read_trace(path: Path) -> list[Decision]:
+    return [Decision(**json.loads(line)) for line in path.read_text().splitlines()[1:]]
+
+
+CASES = [
+    ("kl", "corrupted", {"tau": 0.02}),
+    ("kl", "corrupted", {"tau": 0.2, "rule": "absolute"}),
+    ("logit_diff", "corrupted", {"tau": 0.05, "whole_readers": False}),
+    ("kl", "zero", {"tau": 0.05}),
+    ("logit_diff", "mean", {"tau": 0.02}),
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("metric", "ablation", "options"), CASES, ids=lambda value: str(value))
+def test_same_decisions_as_one_edge_at_a_time(
+    family: str, metric: str, ablation: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    on, of = subject(family, torch.float64), pairs()
+    path = tmp_path / "trace.jsonl"
+    circuit = ew.discover(on, of, method="acdc", metric=metric, ablation=ablation, trace=str(path), **options)
+    mask, expected = one_at_a_time(on, of, ACDC(**options), metric, ablation)
+    found = read_trace(path)
+    assert [(d.edge, d.kept) for d in found] == [(d.edge, d.kept) for d in expected]
+    assert torch.equal(circuit.mask, mask)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.after == pytest.approx(theirs.after, abs=1e-5)
+        assert ours.before == pytest.approx(theirs.before, abs=1e-5)
+    assert circuit.provenance["tested"] == len(expected)
+    assert 0 < len(expected) <= on.graph.n_edges + len(on.graph.readers)
+
+
+def test_the_circuit_and_trace_of_the_original_implementation(tmp_path: Path) -> None:
+    numbers = json.loads((GOLDEN / "numbers.json").read_text())["pairs"]
+    tokens = {name: torch.tensor(rows) for name, rows in numbers.items()}
+    of = ew.Pairs.from_tokens(tokens.pop("clean"), tokens.pop("corrupted"), **tokens)
+    expected = json.loads((GOLDEN / "acdc.json").read_text())
+    path = tmp_path / "trace.jsonl"
+    circuit = ew.discover(ew.load(GOLDEN), of, method="acdc", metric="kl", tau=expected["tau"], trace=str(path))
+    assert set(circuit.edges) == set(expected["kept"])
+    assert circuit.provenance["final"] == pytest.approx(expected["final_kl"], abs=1e-6)
+    trace = [[d.edge, d.after, d.before, d.kept] for d in read_trace(path)]
+    assert len(trace) == len(expected["trace"])
+    for ours, theirs in zip(trace, expected["trace"], strict=True):
+        assert (ours[0], ours[3]) == (theirs[0], theirs[3])
+        assert ours[1:3] == pytest.approx(theirs[1:3], abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_the_ends_of_tau(family: str) -> None:
+    on, of = subject(family), pairs()
+    assert len(ew.discover(on, of, method="acdc", tau=-1e9)) == on.graph.n_edges
+    assert len(ew.discover(on, of, method="acdc", tau=1e9)) == 0
+
+
+def test_a_change_of_exactly_tau_is_taken_back() -> None:
+    assert ACDC(tau=0.5).keeps(1.0, 1.5)
+    assert not ACDC(tau=0.5).keeps(1.0, 1.49)
+    assert not ACDC(tau=0.5).keeps(1.0, 0.0)
+    assert ACDC(tau=0.5, rule="absolute").keeps(1.0, 0.0)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 30, 60])
+@pytest.mark.parametrize("ablation", ["corrupted", "zero"])
+def test_a_killed_search_goes_on_and_ends_the_same(cut: int, ablation: str, tmp_path: Path) -> None:
+    on, of, path = subject("llama", torch.float64), pairs(), tmp_path / "trace.jsonl"
+    how = {"method": "acdc", "tau": 0.02, "ablation": ablation, "trace": str(path)}
+    whole = ew.discover(on, of, **how)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:cut]) + lines[cut][:9])  # the last line of a killed run may be half there
+    again = ew.discover(on, of, **how)
+    assert again == whole
+    assert len(path.read_text().splitlines()) == len(lines)
+    assert again.provenance["final"] == pytest.approx(whole.provenance["final"], abs=1e-9)
+
+
+def test_the_trace_of_another_search_is_refused(tmp_path: Path) -> None:
+    on, path = subject("gpt2"), tmp_path / "trace.jsonl"
+    ew.discover(on, pairs(), method="acdc", tau=1e9, trace=str(path))
+    before = path.read_bytes()
+    with pytest.raises(FileError, match="no trace of this run"):
+        ew.discover(on, pairs(), method="acdc", tau=1e8, trace=str(path))
+    assert path.read_bytes() == before
+    path.write_text("something else")
+    with pytest.raises(FileError, match="no trace of this run"):
+        ew.discover(on, pairs(), method="acdc", tau=1e9, trace=str(path))
+    with pytest.raises(FileError, match="cannot be written"):
+        ew.discover(on, pairs(), method="acdc", tau=1e9, trace=str(tmp_path / "missing" / "trace.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tau": float("nan")}, InvalidValue, "tau must be a number"),
+        ({"tau": "much"}, InvalidValue, "tau must be a number"),
+        ({"rule": "sometimes"}, InvalidValue, "'signed' or 'absolute'"),
+        ({"taus": 1}, InvalidValue, "no option 'taus'; it has: tau, rule"),
+        ({"edges": 5}, InvalidValue, "decides itself how many edges"),
+        ({"metric": "kll"}, EdgewiseError, "did you mean 'kl'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, Any], error: type[EdgewiseError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ew.discover(subject("gpt2"), pairs(), method="acdc", **options)
+
+
+def test_attribute_says_where_searches_are() -> None:
+    with pytest.raises(InvalidValue, match="use discover"):
+        ew.attribute(subject("gpt2"), pairs(), method="acdc")
+
+
+def test_a_metric_that_is_not_finite_stops_the_search() -> None:
+    from edgewise.metrics import Metric
+
+    endless = Metric("endless", lambda logits, answers, clean: logits[:, 0] * float("inf"))
+    with pytest.raises(NumericalError, match="endless"):
+        ew.discover(subject("gpt2"), pairs(), method="acdc", metric=endless)
