@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks.attribution import attribution_memory, attribution_time
 from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
+from benchmarks.search import acdc_cost
 
 BENCHMARKS = {
     "eap-time": attribution_time,
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "masked-forward": dense_forward,
     "evaluate": sparse_evaluation,
     "batched-masks": batched_masks,
+    "acdc": acdc_cost,
 }
 
 

@@ -54,10 +54,10 @@ def bare_passes(subject: Subject, pairs: ew.Pairs) -> None:
 
 
 @torch.no_grad()
-def plain_forward(subject: Subject, pairs: ew.Pairs) -> None:
+def plain_forward(subject: Subject, pairs: ew.Pairs, batch: int = BATCH) -> None:
     """The native model on the clean prompts, answer logits alone."""
-    for batch in pairs.batches(BATCH):
-        subject.model(input_ids=batch.clean, use_cache=False, logits_to_keep=1)
+    for part in pairs.batches(batch):
+        subject.model(input_ids=part.clean, use_cache=False, logits_to_keep=1)
 
 
 def interleaved(
