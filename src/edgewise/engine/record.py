@@ -8,7 +8,7 @@ residual in the forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -37,13 +37,14 @@ class Recording:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of a scalar at the sites.
+    """Gradients of a scalar at the sites, and what the projections gave there.
 
-    `heads`: per layer [example, position, reader, d_head], the readers of its attention in graph order; `mlp`: per layer
-    [example, position, d_model] at the MLP norm's output; `final`: at the final norm's input.
+    `heads`, `projected`: per layer [example, position, reader, d_head], the readers of its attention in graph order;
+    `mlp`: per layer [example, position, d_model] at the MLP norm's output; `final`: at the final norm's input.
     """
 
     heads: list[Tensor]
+    projected: list[Tensor]
     mlp: list[Tensor]
     final: Tensor
 
@@ -152,11 +153,15 @@ def _gradients(subject: Subject, sites: _Sites, gradients: tuple[Tensor, ...]) -
     per_layer = len(subject.blocks[0].projections.modules)
     layers = subject.graph.layers
     heads = gradients[: layers * per_layer]
+    outputs = [x.detach() for x in sites.projected]
+
+    def by_layer(tensors: Sequence[Tensor]) -> list[Tensor]:
+        parts = [list(tensors[i : i + per_layer]) for i in range(0, layers * per_layer, per_layer)]
+        return [block.projections.split(part) for block, part in zip(subject.blocks, parts, strict=True)]
+
     return Gradients(
-        heads=[
-            block.projections.split(list(heads[i * per_layer : (i + 1) * per_layer]))
-            for i, block in enumerate(subject.blocks)
-        ],
+        heads=by_layer(heads),
+        projected=by_layer(outputs),
         mlp=list(gradients[layers * per_layer : -1]),
         final=gradients[-1],
     )

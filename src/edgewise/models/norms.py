@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -41,26 +42,24 @@ class Norm:
         return self.kind is NormKind.LAYER
 
     def gain(self, like: Tensor) -> Tensor:
-        """γ: float [d], in the dtype of `like`."""
+        """γ: float [d], in the dtype of `like`; one without a norm."""
+        if self.kind is NormKind.NONE:
+            return torch.ones_like(like[..., 0, :] if like.ndim > 1 else like)
         weight = self.module.weight.detach().to(like.dtype)
         return weight + 1 if self.kind is NormKind.RMS_PLUS_ONE else weight
 
+    def shift(self, like: Tensor) -> Tensor:
+        """β: float [d], in the dtype of `like`; zero where the norm has none."""
+        bias = getattr(self.module, "bias", None)
+        return torch.zeros_like(like) if bias is None else bias.detach().to(like.dtype)
+
     def normalise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x̂ [.., d] and s [.., 1] for x [.., d]."""
+        """x̂ [.., d] and s [.., 1] for x [.., d]; x and 1 without a norm."""
+        if self.kind is NormKind.NONE:
+            return x, torch.ones_like(x[..., :1])
         centred = x - x.mean(dim=-1, keepdim=True) if self.centred else x
         scale = (centred.square().mean(dim=-1, keepdim=True) + self._eps).rsqrt()
         return centred * scale, scale
-
-    def pull_(self, gradients: Tensor, x: Tensor) -> None:
-        """Replace gradients at the norm's output [reader, token, d_model] by those at its input x [token, d_model]."""
-        if self.kind is NormKind.NONE:
-            return
-        normed, scale = self.normalise(x)
-        gradients.mul_(self.gain(x) * scale)
-        along = (gradients * normed).mean(dim=-1)
-        if self.centred:
-            gradients.sub_(gradients.mean(dim=-1, keepdim=True))
-        gradients.addcmul_(along[..., None], normed, value=-1)
 
     @property
     def _eps(self) -> float:
