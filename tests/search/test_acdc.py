@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families import FAMILIES, pairs, subject
+from families import FAMILIES, pairs, subject
 from torch import Tensor
 
 import edgewise as ew
