@@ -149,3 +149,15 @@ def test_a_rule_makes_every_edge_between_its_groups():
 def test_a_mistake_in_the_data_is_named(changes: dict[str, object], message: str):
     with pytest.raises(UnknownName, match=message):
         circuit_of(document(**changes))
+
+
+def test_tasks_know_their_published_circuit() -> None:
+    from edgewise.tasks import TASKS
+
+    found = {name: task.reference for name, task in TASKS.items()}
+    assert {name: len(circuit) for name, circuit in found.items() if circuit is not None} == {
+        "ioi": 963,
+        "greater-than": 235,
+        "docstring": 24,
+    }
+    assert found["induction"] is None

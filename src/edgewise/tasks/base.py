@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, final
 
+from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, UnknownName
 from edgewise.pairs import Pairs
 
@@ -57,7 +58,13 @@ class Task:
     fit: Callable[[Lists, PreTrainedTokenizerBase], Lists]
     draw: Callable[[random.Random, Lists, str], Prompt]
     model: str = "nano"
-    reference: None = None
+
+    @property
+    def reference(self) -> Circuit | None:
+        """The published circuit of this behaviour, on the graph of the model it was found in; None if there is none."""
+        from edgewise.tasks.references import REFERENCES, reference
+
+        return reference(self.name) if self.name in REFERENCES else None
 
     def pairs(
         self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None
