@@ -84,6 +84,7 @@ CALLS: dict[str, Callable[[Subject], Any]] = {
     **{name: lambda on, name=name: ew.attribute(on, pairs(), method=name, batch_size=3) for name in METHODS},
     **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), ablation=how) for how in ABLATIONS},
     "discover": lambda on: ew.discover(on, pairs(), edges=20),
+    "acdc": lambda on: ew.discover(on, pairs(), method="acdc", tau=0.05),
     **{
         f"evaluate-{how}": lambda on, how=how: ew.evaluate(on, random_circuit(on, 0.2, 0), pairs(), ablation=how)
         for how in ABLATIONS
