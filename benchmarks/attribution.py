@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import edgewise as ew
 from benchmarks.setting import BATCH, SETTINGS, bare_passes, gpt2_small, interleaved, random_pairs, ratio
@@ -48,6 +49,15 @@ def _measure(what: str, examples: int, tokens: int) -> int:
     # Not `load`: its self-check is no part of what is measured.
     subject, pairs = Subject(gpt2_small(), None, FAMILIES["gpt2"], "gpt2-small"), random_pairs(examples, tokens)
     ew.attribute(subject, pairs, batch_size=BATCH) if what == "eap" else bare_passes(subject, pairs)
+    return peak_memory()
+
+
+def peak_memory() -> int:
+    """Most memory this process has had resident, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: there a child starts with the peak of the process that spawned it.
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
