@@ -75,8 +75,7 @@ def discover(
     if not isinstance(chosen, Search):
         how = {"metric": metric or "logit_diff", "ablation": ablation, "batch_size": batch_size, "track": track}
         return select(attribute(subject, pairs, method=chosen, **how), edges, absolute=absolute)
-    if edges is not None:
-        raise InvalidValue(f"{chosen.name} decides itself how many edges it keeps: leave edges out")
+    chosen.refuse_size(edges)
     request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
     started = time.perf_counter()
     found = chosen.search(request)

@@ -19,8 +19,9 @@ def catalogue(kind: str) -> Rows:
 def _models() -> Rows:
     from edgewise.models import FAMILIES
 
-    rows = [{"name": "nano", "loads": "the model that comes with edgewise (GPT-2 architecture)"}]
-    return rows + [{"name": name, "loads": ", ".join(family.architectures)} for name, family in FAMILIES.items()]
+    families = [(name, ", ".join(family.architectures), family.exact) for name, family in FAMILIES.items()]
+    nano = ("nano", "the model that comes with edgewise (GPT-2 architecture)", FAMILIES["gpt2"].exact)
+    return [{"name": name, "loads": loads, "exactness": exact} for name, loads, exact in (nano, *families)]
 
 
 def _methods() -> Rows:

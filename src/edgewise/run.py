@@ -127,8 +127,8 @@ def prepare(recipe: Recipe) -> Source:
         if recipe.corruption is not None:
             _known("corruption", recipe.corruption, corruptions)
     chosen = method(recipe.method, recipe.options)
-    if isinstance(chosen, Search) and recipe.edges is not None:
-        raise InvalidValue(f"{chosen.name} decides itself how many edges it keeps: leave edges out")
+    if isinstance(chosen, Search):
+        chosen.refuse_size(recipe.edges)
     ablation(recipe.ablation)
     if recipe.metric is not None:
         metric(recipe.metric)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
+from edgewise.errors import InvalidValue
 from edgewise.request import Request
 
 
@@ -27,6 +28,12 @@ class Search(ABC):
     cost: ClassVar[str]
     paper: ClassVar[str] = ""
     metric: ClassVar[str]
+
+    @final
+    def refuse_size(self, edges: int | None) -> None:
+        """InvalidValue if a number of edges was asked for: the search decides it."""
+        if edges is not None:
+            raise InvalidValue(f"{self.name} decides itself how many edges it keeps: leave edges out")
 
     @abstractmethod
     def search(self, request: Request) -> Found:
