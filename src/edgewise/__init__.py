@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgewise.api import attribute, discover
+    from edgewise.api import attribute, discover, sweep
     from edgewise.circuit import Circuit
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import Report, evaluate
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgewise.pairs import Pairs
     from edgewise.scores import Scores
     from edgewise.store import open, save  # noqa: A004
+    from edgewise.sweeps import Sweep
     from edgewise.tasks import task
     from edgewise.viewer import show
 
@@ -36,6 +37,7 @@ _HOMES = {
     "open": "store",
     "save": "store",
     "show": "viewer",
+    "sweep": "api",
     "task": "tasks",
     "Circuit": "circuit",
     "EdgewiseError": "errors",
@@ -43,6 +45,7 @@ _HOMES = {
     "Pairs": "pairs",
     "Report": "evaluation",
     "Scores": "scores",
+    "Sweep": "sweeps",
 }
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "Pairs",
     "Report",
     "Scores",
+    "Sweep",
     "__version__",
     "attribute",
     "discover",
@@ -60,6 +64,7 @@ __all__ = [
     "open",
     "save",
     "show",
+    "sweep",
     "task",
 ]
 

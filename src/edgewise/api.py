@@ -1,8 +1,10 @@
-"""The verbs: attribute, select and discover. `evaluate`, `load`, `task`, `save`, `open` and `show` live with their nouns."""
+"""The verbs attribute, select, discover, sweep; `evaluate`, `load`, `task`, `save`, `open`, `show` live with their nouns."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -20,6 +22,7 @@ from edgewise.provenance import provenance
 from edgewise.request import Request
 from edgewise.scores import Scores
 from edgewise.search import Search
+from edgewise.sweeps import Sweep
 
 DEFAULT_SHARE = 0.1
 
@@ -75,14 +78,43 @@ def discover(
     if not isinstance(chosen, Search):
         how = {"metric": metric or "logit_diff", "ablation": ablation, "batch_size": batch_size, "track": track}
         return select(attribute(subject, pairs, method=chosen, **how), edges, absolute=absolute)
-    chosen.refuse_size(edges)
     request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
+    return _searched(chosen.for_edges(edges), request)
+
+
+def sweep(
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: str | Search = "acdc",
+    values: Sequence[float] | None = None,
+    metric: str | Metric | None = None,
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+    **options: Any,
+) -> Sweep:
+    """A search at several values of its dial (`tau` of `acdc`): a circuit for each, and Scores of all edges from them.
+
+    The larger the value, the fewer edges are kept. An edge's score is the smallest value at which it goes, infinite if none
+    does. `values` default to the method's own; the other arguments are those of `discover`.
+    """
+    chosen = find_method(method, options)
+    if not isinstance(chosen, Search):
+        raise InvalidValue(f"{chosen.name} scores every edge at once: there is nothing to sweep; use attribute")
+    request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
+    wanted = sorted(set(chosen.dial_values if values is None else values), reverse=True)
+    dialled = [replace(chosen, **{chosen.dial: value}) for value in wanted]  # type: ignore[type-var]
+    return Sweep(chosen.dial, tuple(wanted), tuple(_searched(one, request) for one in dialled))
+
+
+def _searched(chosen: Search, request: Request) -> Circuit:
     started = time.perf_counter()
     found = chosen.search(request)
-    facts = provenance(request, chosen, time.perf_counter() - started)
+    facts, graph = provenance(request, chosen, time.perf_counter() - started), request.subject.graph
     # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
-    counts = {"selected": int(found.mask.sum()), "kept": int(found.mask.sum()), "total": subject.graph.n_edges}
-    return Circuit(subject.graph, found.mask, {**facts, **found.counts, "edges": counts})
+    counts = {"selected": int(found.mask.sum()), "kept": int(found.mask.sum()), "total": graph.n_edges}
+    return Circuit(graph, found.mask, {**facts, **found.counts, "edges": counts})
 
 
 def select(scores: Scores, edges: int | None, *, absolute: bool = True) -> Circuit:

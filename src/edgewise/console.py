@@ -64,11 +64,14 @@ def progress(*, quiet: bool) -> Iterator[Track]:
         yield silent
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    details = TextColumn("[dim]{task.fields[detail]}[/]")
+    with Progress(*columns, TimeRemainingColumn(), details, console=console, transient=True) as bars:
 
-        def track(steps: Iterable[T], total: int, label: str) -> Iterable[T]:
-            bar = bars.add_task(escape(label), total=total)
-            return bars.track(steps, total=total, task_id=bar)
+        def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
+            bar = bars.add_task(escape(label), total=total, detail="")
+            for step in steps:
+                yield step
+                bars.update(bar, advance=1, detail=escape(detail(step)) if detail is not None else "")
 
         yield track
 

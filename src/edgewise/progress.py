@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Wraps an iterable of `total` steps, labelled `label`."""
+    """Wraps an iterable of `total` steps, labelled `label`; `detail` says in a few words where the latest step stands."""
 
-    def __call__(self, steps: Iterable[T], total: int, label: str) -> Iterable[T]:
+    def __call__(
+        self, steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None
+    ) -> Iterable[T]:
         """The same steps, in the same order."""
         ...
 
 
-def silent(steps: Iterable[T], total: int, label: str) -> Iterable[T]:
+def silent(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
     """The Track that shows nothing."""
     return steps

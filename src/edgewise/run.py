@@ -128,7 +128,7 @@ def prepare(recipe: Recipe) -> Source:
             _known("corruption", recipe.corruption, corruptions)
     chosen = method(recipe.method, recipe.options)
     if isinstance(chosen, Search):
-        chosen.refuse_size(recipe.edges)
+        chosen.for_edges(recipe.edges)
     ablation(recipe.ablation)
     if recipe.metric is not None:
         metric(recipe.metric)

@@ -23,7 +23,7 @@ from edgewise.errors import InvalidValue, NumericalError
 from edgewise.graph import Graph
 from edgewise.models.hooks import steady
 from edgewise.request import Request, Step
-from edgewise.search.base import Found, Search
+from edgewise.search.base import Found, Search, refuse_edges
 from edgewise.search.order import stages
 from edgewise.search.trace import Decision, Trace
 
@@ -49,12 +49,18 @@ class ACDC(Search):
     cost: ClassVar[str] = "part of a forward for each edge"
     paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
     metric: ClassVar[str] = "kl"
+    dial: ClassVar[str] = "tau"
+    dial_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 
     def __post_init__(self) -> None:
         if not isinstance(self.tau, (int, float)) or math.isnan(self.tau):
             raise InvalidValue(f"tau must be a number, not {self.tau!r}")
         if self.rule not in ("signed", "absolute"):
             raise InvalidValue(f"the rule of acdc is 'signed' or 'absolute', not {self.rule!r}")
+
+    def for_edges(self, edges: int | None) -> ACDC:
+        refuse_edges(self.name, edges)
+        return self
 
     @torch.no_grad()
     def search(self, request: Request) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -21,20 +21,30 @@ class Found:
 
 
 class Search(ABC):
-    """A method that decides edge by edge what a circuit keeps, instead of scoring all of them."""
+    """A method that decides itself which edges a circuit keeps, instead of scoring all of them.
+
+    `dial` names the option that says how much is kept, the larger the fewer; `dial_values` is what a sweep over it tries
+    when it is not told.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     cost: ClassVar[str]
     paper: ClassVar[str] = ""
     metric: ClassVar[str]
+    dial: ClassVar[str]
+    dial_values: ClassVar[tuple[float, ...]]
 
-    @final
-    def refuse_size(self, edges: int | None) -> None:
-        """InvalidValue if a number of edges was asked for: the search decides it."""
-        if edges is not None:
-            raise InvalidValue(f"{self.name} decides itself how many edges it keeps: leave edges out")
+    @abstractmethod
+    def for_edges(self, edges: int | None) -> Search:
+        """The same search set to keep so many edges (None: as it is); InvalidValue if it decides that itself."""
 
     @abstractmethod
     def search(self, request: Request) -> Found:
         """The edges that are kept. `request.batch_size` does not apply: a search judges all pairs together."""
+
+
+def refuse_edges(name: str, edges: int | None) -> None:
+    """InvalidValue if a search that finds its own number of edges was asked for one."""
+    if edges is not None:
+        raise InvalidValue(f"{name} decides itself how many edges it keeps: leave edges out")

@@ -1,0 +1,51 @@
+"""Sweep: the circuits a search finds as its dial is turned, from few edges to many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from edgewise.circuit import Circuit
+from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.scores import Scores
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One circuit for each value of `dial` (`tau` of ACDC), values descending: the larger, the fewer edges."""
+
+    dial: str
+    values: tuple[float, ...]
+    circuits: tuple[Circuit, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or len(self.values) != len(self.circuits):
+            raise InvalidValue(f"a sweep needs one circuit for each of at least one value of {self.dial}")
+        if list(self.values) != sorted(set(self.values), reverse=True):
+            raise InvalidValue(f"the values of {self.dial} in a sweep must descend: {self.values}")
+        if len({circuit.graph for circuit in self.circuits}) > 1:
+            raise GraphMismatch("the circuits of a sweep are of different graphs")
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The smallest value at which an edge goes; infinite for an edge that none removes."""
+        graph = self.circuits[0].graph
+        values = torch.full(graph.edge_mask.shape, torch.inf)
+        for value, circuit in zip(self.values, self.circuits, strict=True):
+            values[~circuit.mask] = value
+        shared = {
+            k: v for k, v in self.circuits[0].provenance.items() if k not in ("edges", "tested", "final", "seconds")
+        }
+        options = {k: v for k, v in dict(shared.get("options", {})).items() if k != self.dial}
+        return Scores(graph, values, {**shared, "options": options, "dial": self.dial, "values": list(self.values)})
+
+    def __len__(self) -> int:
+        return len(self.circuits)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(
+            f"{value:g}: {len(circuit):,}" for value, circuit in zip(self.values, self.circuits, strict=True)
+        )
+        return f"<Sweep over {self.dial}: {sizes} edges>"

@@ -1,0 +1,55 @@
+"""A sweep: one circuit for each value of a dial, and scores made of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from families import pairs as family_pairs
+from families import subject as family_subject
+
+import edgewise as ew
+from edgewise.errors import GraphMismatch, InvalidValue
+
+GRAPH = ew.Graph(layers=1, heads=1, kv_heads=1)
+
+
+def circuit(*edges: str) -> ew.Circuit:
+    return ew.Circuit.from_edges(GRAPH, edges)
+
+
+def test_an_edge_scores_the_smallest_value_that_removes_it() -> None:
+    few, more = circuit("m0->logits"), circuit("m0->logits", "input->m0")
+    scores = ew.Sweep("tau", (0.1, 0.01), (few, more)).scores
+    # m0->logits survives both; input->m0 goes at 0.1 only; the others go at both.
+    assert math.isinf(scores["m0->logits"])
+    assert scores["input->m0"] == pytest.approx(0.1)
+    assert scores["input->logits"] == pytest.approx(0.01)
+    assert scores.top(2) == more
+
+
+@pytest.mark.parametrize("values", [(), (0.1,), (0.01, 0.1), (0.1, 0.1)])
+def test_values_must_descend_and_have_a_circuit_each(values: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidValue, match="sweep"):
+        ew.Sweep("tau", values, (circuit(), circuit()))
+
+
+def test_circuits_must_share_a_graph() -> None:
+    other = ew.Circuit.full(ew.Graph(layers=1, heads=2, kv_heads=2))
+    with pytest.raises(GraphMismatch, match="different graphs"):
+        ew.Sweep("tau", (0.1, 0.01), (circuit(), other))
+
+
+def test_a_sweep_finds_what_single_searches_find() -> None:
+    subject = family_subject("gpt2")
+    pairs = family_pairs()
+    found = ew.sweep(subject, pairs, method="acdc", values=[0.001, 0.1])
+    assert found.values == (0.1, 0.001)
+    for value, one in zip(found.values, found.circuits, strict=True):
+        assert one == ew.discover(subject, pairs, method="acdc", tau=value)
+
+
+def test_a_method_that_scores_cannot_be_swept() -> None:
+    subject = family_subject("gpt2")
+    with pytest.raises(InvalidValue, match="use attribute"):
+        ew.sweep(subject, family_pairs(), method="eap")
