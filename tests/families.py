@@ -104,6 +104,8 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "toy": toy_config,
     "toy-without-norms": lambda: toy_config(norms=False),
     "toy-attention-only": lambda: toy_config(mlps=False),
+    "toy-separate-inputs": lambda: toy_config(separate_inputs=True),
+    "toy-separate-bare": lambda: toy_config(separate_inputs=True, norms=False, mlps=False),
     "gpt2": gpt2_config,
     "llama": llama_config,
     "mistral": mistral_config,
@@ -115,7 +117,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 }
 FAMILIES = tuple(CONFIGS)
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
-GROUPED_FAMILIES = ("toy", "toy-attention-only", "llama", "mistral", "qwen2", "qwen3", "gemma2")
+GROUPED_FAMILIES = ("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2")
 
 
 def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:

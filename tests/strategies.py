@@ -7,15 +7,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgewise.circuit import Circuit
-from edgewise.graph import Graph
+from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
 from edgewise.scores import Scores
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """Up to 3 layers of up to 4 heads: grouped or not, parallel or not, with or without MLPs."""
+    """Up to 3 layers of up to 4 heads: grouped or not, parallel or not, with or without MLPs, with one input or two."""
     heads, kv_heads = draw(st.sampled_from([(1, 1), (2, 2), (2, 1), (3, 3), (4, 2), (4, 1)]))
-    return Graph(draw(st.integers(1, 3)), heads, kv_heads, parallel=draw(st.booleans()), mlps=draw(st.booleans()))
+    traits = {"parallel": draw(st.booleans()), "mlps": draw(st.booleans())}
+    inputs = draw(st.sampled_from([ONE_INPUT, SEPARATE_INPUTS]))
+    return Graph(draw(st.integers(1, 3)), heads, kv_heads, **traits, inputs=inputs)
 
 
 def _noise(draw: st.DrawFn, graph: Graph) -> Tensor:

@@ -63,7 +63,7 @@ def prepared(how: str, on: Subject, of: Pairs, batch_size: int = 2) -> Replaceme
 
 def check(replacement: Replacement, expected: dict[str, Tensor], on: Subject) -> None:
     writes = replacement.writes
-    assert distance(writes.input[0], expected["input"]) < NEAR
+    assert distance(writes.stream[0], expected["input"]) < NEAR
     for layer in range(on.graph.layers):
         assert distance(writes.z[layer][0].flatten(-2), expected[f"z{layer}"]) < NEAR
         if on.graph.mlps:
@@ -111,7 +111,7 @@ def test_zero_leaves_the_biases_alone(family: str) -> None:
     on, of = subject(family), pairs()
     replacement = prepared("zero", on, of)
     biases = [block.output_bias for block in on.blocks if block.output_bias is not None]
-    assert not any(x.any() for x in (replacement.writes.input, *replacement.writes.z, *replacement.writes.mlp))
+    assert not any(x.any() for x in (replacement.writes.inputs, *replacement.writes.z, *replacement.writes.mlp))
     stream = torch.stack(biases).sum(0) if biases else torch.zeros(on.d_model)
     assert torch.allclose(replacement.final_in[0, 0], stream, atol=1e-6)
     expected = on.unembed(stream).expand(len(of), -1)
@@ -124,7 +124,7 @@ def test_what_readers_get_is_the_sum_of_the_replaced_writers(family: str, how: s
     """Recomputed from the writers one by one, with the biases of earlier layers."""
     on, of = subject(family), pairs()
     replacement, graph = prepared(how, on, of), on.graph
-    total, bias = replacement.writes.input.clone(), torch.zeros(on.d_model)
+    total, bias = replacement.writes.inputs.sum(dim=-2), torch.zeros(on.d_model)
     for layer, block in enumerate(on.blocks):
         assert distance(replacement.attention_in[layer], total + bias) < NEAR
         before, bias_before = total.clone(), bias

@@ -13,7 +13,7 @@ from strategies import circuit_triples, circuits, graphs
 
 from edgewise.circuit import Circuit, live_writers
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
-from edgewise.graph import Graph
+from edgewise.graph import SEPARATE_INPUTS, Graph
 
 TINY = Graph(layers=2, heads=2, kv_heads=1)
 PLAIN = Graph(layers=2, heads=2, kv_heads=2)
@@ -55,15 +55,20 @@ def _network(graph: Graph, edges: Iterable[str]) -> nx.DiGraph:
 
 def _edges_on_a_path(circuit: Circuit) -> set[str]:
     network = _network(circuit.graph, circuit.edges)
-    after_input = nx.descendants(network, ("writes", "input")) | {("writes", "input")}
+    after_input = {end for start in _inputs(circuit) for end in (start, *nx.descendants(network, start))}
     before_logits = nx.ancestors(network, ("reads", "logits")) | {("reads", "logits")}
     pairs = ((edge, *edge.split("->")) for edge in circuit.edges)
     return {edge for edge, w, r in pairs if ("writes", w) in after_input and ("reads", r) in before_logits}
 
 
+def _inputs(circuit: Circuit) -> list[tuple[str, str]]:
+    return [("writes", writer) for writer in circuit.graph.writers if writer in ("input", "positions")]
+
+
 def _reached_from_input(circuit: Circuit) -> list[bool]:
     network = _network(circuit.graph, circuit.edges)
-    return [nx.has_path(network, ("writes", "input"), ("writes", w)) for w in circuit.graph.writers]
+    starts = _inputs(circuit)
+    return [any(nx.has_path(network, s, ("writes", w)) for s in starts) for w in circuit.graph.writers]
 
 
 @given(circuits())
@@ -80,7 +85,7 @@ def test_live_writers_are_those_that_input_reaches(circuit: Circuit) -> None:
 @given(circuits())
 def test_has_path_says_whether_input_reaches_logits(circuit: Circuit) -> None:
     network = _network(circuit.graph, circuit.edges)
-    assert circuit.has_path == nx.has_path(network, ("writes", "input"), ("reads", "logits"))
+    assert circuit.has_path == any(nx.has_path(network, start, ("reads", "logits")) for start in _inputs(circuit))
 
 
 @given(circuits())
@@ -189,7 +194,17 @@ def test_full_and_empty(graph: Graph) -> None:
     assert empty.nodes == ()
     assert empty <= full
     assert full.live_writers.all()
-    assert empty.live_writers.tolist() == [True] + [False] * (len(graph.writers) - 1)
+    inputs = len(graph.inputs)
+    assert empty.live_writers.tolist() == [True] * inputs + [False] * (len(graph.writers) - inputs)
+
+
+def test_a_node_that_only_positions_reach_is_live() -> None:
+    graph = Graph(1, 1, 1, inputs=SEPARATE_INPUTS)
+    circuit = Circuit.from_edges(graph, ["positions->a0.h0<q>", "a0.h0->logits", "m0->logits"])
+    assert circuit.live_writers.tolist() == [True, True, True, False]
+    assert circuit.has_path
+    assert circuit.without_dangling().edges == ("positions->a0.h0<q>", "a0.h0->logits")
+    assert circuit.nodes == ("positions", "a0.h0", "m0")
 
 
 def test_an_edge_the_circuit_lacks_is_not_in_it() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from strategies import graphs
 
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.graph import Graph, layer_of, node_of
+from edgewise.graph import SEPARATE_INPUTS, Graph, layer_of, node_of
 
 GPT2 = Graph(layers=12, heads=12, kv_heads=12)
 TINY = Graph(layers=2, heads=2, kv_heads=1)
@@ -32,6 +32,9 @@ PUBLISHED = {
     "llama-3-8b": (Graph(32, 32, 8), 1057, 1569, 805_681),
     "llama-3-8b ungrouped": (Graph(32, 32, 32), 1057, 3105, 1_592_881),
     "interpbench-ioi": (Graph(6, 4, 4), 31, 79, 1_108),
+    # The two compiled models of the ACDC paper, token and position embedding apart, without its edges inside heads.
+    "tracr-proportion": (Graph(2, 1, 1, inputs=SEPARATE_INPUTS), 6, 9, 32),
+    "tracr-reverse": (Graph(4, 1, 1, inputs=SEPARATE_INPUTS), 10, 17, 94),
     # One layer of one head and an MLP: q, k, v <- input; m0 <- input, a0.h0; logits <- input, a0.h0, m0.
     "by hand": (Graph(1, 1, 1), 3, 5, 8),
     "by hand, parallel": (Graph(1, 1, 1, parallel=True), 3, 5, 7),
@@ -49,6 +52,16 @@ def test_sizes(graph: Graph, writers: int, readers: int, edges: int) -> None:
 
 def test_writers_of_a_grouped_model_in_order() -> None:
     assert TINY.writers == ("input", "a0.h0", "a0.h1", "m0", "a1.h0", "a1.h1", "m1")
+
+
+def test_separate_inputs_come_first() -> None:
+    graph = Graph(1, 1, 1, inputs=SEPARATE_INPUTS)
+    assert graph.writers == ("input", "positions", "a0.h0", "m0")
+    assert graph.readers == Graph(1, 1, 1).readers
+    assert graph != Graph(1, 1, 1)
+    assert (
+        str(graph) == "1 layers, 1 heads, separate positions: 13 edges"
+    )  # q, k, v read 2 writers each, m0 3, logits 4
 
 
 def test_readers_of_a_grouped_model_in_order() -> None:
@@ -132,8 +145,8 @@ def _computed_before(graph: Graph, writer: str, reader: str) -> bool:
     """Slow twin of the edge relation, from the names alone: a block is attention, then MLP, unless it is parallel."""
 
     def place(node: str) -> float:
-        if node in ("input", "logits"):
-            return -1.0 if node == "input" else float(graph.layers)
+        if node in (*graph.inputs, "logits"):
+            return float(graph.layers) if node == "logits" else -1.0
         layer = int(re.findall(r"\d+", node)[0])
         return layer + (0.5 if node.startswith("m") and not graph.parallel else 0.0)
 
@@ -237,4 +250,5 @@ def test_layers_and_nodes_of_names(graph: Graph) -> None:
             assert node_of(reader) in graph.writer_index
         assert all(layer_of(w) == layer for w in graph.writers[graph.head_writers(layer)])
     assert layer_of("input") < 0
+    assert layer_of("positions") < 0
     assert layer_of("logits") >= graph.layers

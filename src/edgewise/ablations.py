@@ -128,12 +128,12 @@ def ablation(name: str | Ablation) -> Ablation:
 def _shapes(subject: Subject) -> Writes:
     """Shapes of one token's writes, in the place of the tensors."""
     heads = [block.output_weight.shape[:2] for block in subject.blocks]
-    stream = (subject.d_model,)
-    return Writes(stream, heads, [stream for _ in subject.blocks if subject.graph.mlps], heads)  # type: ignore[arg-type]
+    stream, inputs = (subject.d_model,), (len(subject.graph.inputs), subject.d_model)
+    return Writes(inputs, heads, [stream for _ in subject.blocks if subject.graph.mlps], heads)  # type: ignore[arg-type]
 
 
 def _map(writes: Writes, f: Callable[..., Tensor]) -> Writes:
-    return Writes(f(writes.input), [f(z) for z in writes.z], [f(m) for m in writes.mlp], [f(z) for z in writes.raw])
+    return Writes(f(writes.inputs), [f(z) for z in writes.z], [f(m) for m in writes.mlp], [f(z) for z in writes.raw])
 
 
 def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tensor]:
@@ -152,7 +152,7 @@ def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tens
 
 
 def _add(sums: Writes, writes: Writes, inside: Tensor) -> None:
-    pairs = [(sums.input, writes.input), *zip(sums.z, writes.z, strict=True), *zip(sums.mlp, writes.mlp, strict=True)]
+    pairs = [(sums.inputs, writes.inputs), *zip(sums.z, writes.z, strict=True), *zip(sums.mlp, writes.mlp, strict=True)]
     if sums.raw[0] is not sums.z[0]:
         pairs += list(zip(sums.raw, writes.raw, strict=True))
     for total, new in pairs:

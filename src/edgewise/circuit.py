@@ -58,22 +58,22 @@ class Circuit:
     # -- dangling edges ---------------------------------------------------------------------------------------------
 
     def without_dangling(self) -> Circuit:
-        """The circuit without edges that lie on no path from `input` to `logits`.
+        """The circuit without edges that lie on no path from an input writer to `logits`.
 
         A head counts as one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what
-        the circuit computes: a node that `input` does not reach outputs its replacement (law 7).
+        the circuit computes: a node that no input writer reaches outputs its replacement (law 7).
         """
         mask = self.mask & self.live_writers[:, None]
         return Circuit(self.graph, mask & useful_readers(self.graph, mask)[None, :], self.provenance)
 
     @cached_property
     def live_writers(self) -> Tensor:
-        """bool [writer]: those that `input` reaches over kept edges; all others output their replacement."""
+        """bool [writer]: those that an input writer reaches over kept edges; all others output their replacement."""
         return live_writers(self.graph, self.mask)
 
     @property
     def has_path(self) -> bool:
-        """Whether a path leads from `input` to `logits`."""
+        """Whether a path leads from an input writer to `logits`."""
         return bool((self.mask[:, -1] & self.live_writers).any())
 
     def _writers_with_input(self) -> Tensor:
@@ -138,9 +138,9 @@ class Circuit:
 
 
 def live_writers(graph: Graph, mask: Tensor) -> Tensor:
-    """bool [writer]: those that `input` reaches over edges of `mask` [writer, reader] that are not zero."""
+    """bool [writer]: those that an input writer reaches over edges of `mask` [writer, reader] that are not zero."""
     kept, live = mask != 0, torch.zeros(len(graph.writers), dtype=torch.bool)
-    live[0] = True
+    live[: len(graph.inputs)] = True
     serves = graph.serves
     for layer in range(graph.layers):
         attention, heads = graph.attention_readers(layer), graph.head_writers(layer)
@@ -165,8 +165,8 @@ def useful_readers(graph: Graph, mask: Tensor) -> Tensor:
 
 
 def writers_on_path(graph: Graph, mask: Tensor) -> Tensor:
-    """bool [writer]: those on a path from `input` to `logits` over edges of `mask` that are not zero, and `input`."""
+    """bool [writer]: those on a path from an input writer to `logits` over edges that are not zero, and all input writers."""
     live = live_writers(graph, mask)
     on_path = live & ((mask != 0) & useful_readers(graph, mask)).any(dim=1)
-    on_path[0] = True
+    on_path[: len(graph.inputs)] = True
     return on_path

@@ -2,7 +2,8 @@
 
 Index order (that of EAP-IG and MIB): writers are `input`, then per layer its heads and its MLP; readers are per layer
 all q, all k, all v, then the MLP, and `logits` last. A reader reads every writer computed before it, so its edges are
-always the first `reach(reader)` writers: a prefix, which is what makes the engine's matrix products dense.
+always the first `reach(reader)` writers: a prefix, which is what makes the engine's matrix products dense. Where token and
+position embeddings are told apart there are two input writers, `input` (the tokens) and `positions`, before all others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgewise.errors import InvalidValue, UnknownName
 
 HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<([qkv])>)?")
 MLP = re.compile(r"m(\d+)")
+# What the input writers of a graph can be: one for all that enters layer 0, or one each for tokens and positions.
+ONE_INPUT, SEPARATE_INPUTS = ("input",), ("input", "positions")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Graph:
 
     `kv_heads` is the number of key and value heads: with grouped attention several query heads share one k and one v
     reader. `parallel` means that the MLP does not read the heads of its own layer (GPT-NeoX). `mlps` is False for
-    attention-only models.
+    attention-only models. `inputs` names the input writers: `("input",)`, or `("input", "positions")`.
 
     >>> gpt2 = Graph(layers=12, heads=12, kv_heads=12)
     >>> gpt2.n_edges, len(gpt2.writers), len(gpt2.readers)
@@ -39,8 +42,11 @@ class Graph:
     kv_heads: int
     parallel: bool = False
     mlps: bool = True
+    inputs: tuple[str, ...] = ONE_INPUT
 
     def __post_init__(self) -> None:
+        if self.inputs not in (ONE_INPUT, SEPARATE_INPUTS):
+            raise InvalidValue(f"the input writers of a graph are {ONE_INPUT} or {SEPARATE_INPUTS}; got {self.inputs}")
         if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
             raise InvalidValue(
                 f"a graph needs layers, heads and kv_heads of at least 1 and kv_heads that divide heads; "
@@ -52,7 +58,7 @@ class Graph:
     @cached_property
     def writers(self) -> tuple[str, ...]:
         """Names of the writers in index order."""
-        return ("input", *(name for layer in range(self.layers) for name in self._layer_writers(layer)))
+        return (*self.inputs, *(name for layer in range(self.layers) for name in self._layer_writers(layer)))
 
     @cached_property
     def readers(self) -> tuple[str, ...]:
@@ -113,7 +119,7 @@ class Graph:
 
     def writers_before(self, layer: int) -> int:
         """How many writers the attention of `layer` reads; the index of that layer's first head."""
-        return 1 + layer * self.writers_per_layer
+        return len(self.inputs) + layer * self.writers_per_layer
 
     def reach(self, reader: int) -> int:
         """How many writers a reader reads; always the first ones."""
@@ -197,19 +203,21 @@ class Graph:
     def __str__(self) -> str:
         shape = f"{self.layers} layers, {self.heads} heads"
         grouped = f" ({self.kv_heads} kv)" if self.kv_heads != self.heads else ""
-        traits = [t for t, on in (("parallel", self.parallel), ("attention only", not self.mlps)) if on]
+        separate = self.inputs == SEPARATE_INPUTS
+        known = (("parallel", self.parallel), ("attention only", not self.mlps), ("separate positions", separate))
+        traits = [trait for trait, on in known if on]
         return f"{', '.join([shape + grouped, *traits])}: {self.n_edges:,} edges"
 
 
 def layer_of(node: str) -> int:
-    """The layer of a head or MLP, writer or reader; -1 for `input`, a very large number for `logits`.
+    """The layer of a head or MLP, writer or reader; -1 for an input writer, a very large number for `logits`.
 
     >>> layer_of("a3.h7<q>"), layer_of("m2"), layer_of("input")
     (3, 2, -1)
     """
     if match := HEAD.fullmatch(node) or MLP.fullmatch(node):
         return int(match[1])
-    return -1 if node == "input" else 1 << 30
+    return -1 if node in SEPARATE_INPUTS else 1 << 30
 
 
 def node_of(reader: str) -> str:

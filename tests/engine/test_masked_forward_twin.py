@@ -57,7 +57,7 @@ class Twin:
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def run(self, tokens: Tensor) -> Values:
-        self.out, self.bias = Values({"input": embedded(self.subject.model, tokens)}), torch.zeros(self.subject.d_model)
+        self.out, self.bias = Values(embedded(self.subject, tokens)), torch.zeros(self.subject.d_model)
         self.alive, self.useful = self._alive(), self._useful()
         graph = self.subject.graph
         for layer in range(graph.layers):
@@ -109,8 +109,8 @@ class Twin:
         self.out.writes[name] = out if name in self.alive else self.replaced.writes[name]
 
     def _alive(self) -> set[str]:
-        """Writers that `input` reaches over kept edges."""
-        alive = {"input"}
+        """Writers that an input writer reaches over kept edges."""
+        alive = set(self.subject.graph.inputs)
         for _ in range(2 * self.subject.graph.layers):
             for edge, weight in self.kept.items():
                 writer, _, reader = edge.partition("->")
@@ -143,14 +143,16 @@ def served(on: Subject, reader: str) -> set[str]:
 # -- the parts of the models it needs ---------------------------------------------------------------------------------
 
 
-def embedded(model: Any, tokens: Tensor) -> Tensor:
-    """What enters layer 0."""
-    places = torch.arange(len(tokens))
+def embedded(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
+    """What the input writers write."""
+    places, model = torch.arange(len(tokens)), on.model
+    if "positions" in on.graph.inputs:
+        return {"input": model.embed(tokens), "positions": model.positions(places)}
     if hasattr(model, "positions"):
-        return model.embed(tokens) + model.positions(places)
+        return {"input": model.embed(tokens) + model.positions(places)}
     if hasattr(model, "transformer"):
-        return model.transformer.wte(tokens) + model.transformer.wpe(places)
-    return model.get_input_embeddings()(tokens)
+        return {"input": model.transformer.wte(tokens) + model.transformer.wpe(places)}
+    return {"input": model.get_input_embeddings()(tokens)}
 
 
 def output(module: Any, head: int, heads: int) -> tuple[Tensor, Tensor | None]:

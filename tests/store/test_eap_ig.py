@@ -11,7 +11,7 @@ import torch
 
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
-from edgewise.graph import Graph
+from edgewise.graph import SEPARATE_INPUTS, Graph
 from edgewise.scores import Scores
 from edgewise.store import eap_ig_json, read_eap_ig
 
@@ -146,3 +146,14 @@ def test_graphs_without_mlps_cannot_be_written() -> None:
         eap_ig_json(None, Circuit.full(Graph(1, 1, 1, mlps=False)))
     with pytest.raises(InvalidValue, match="give scores, a circuit, or both"):
         eap_ig_json(None, None)
+
+
+def test_graphs_with_separate_inputs_have_no_such_file(tmp_path: Path) -> None:
+    apart = Graph(1, 2, 2, inputs=SEPARATE_INPUTS)
+    with pytest.raises(InvalidValue, match="one input writer"):
+        eap_ig_json(None, Circuit.full(apart))
+    whole = tmp_path / "whole.json"
+    whole.write_text(eap_ig_json(None, Circuit.full(Graph(1, 2, 2))))
+    assert read_eap_ig(whole, graph=Graph(1, 2, 2))[1] == Circuit.full(Graph(1, 2, 2))
+    with pytest.raises(GraphMismatch, match="separate positions"):
+        read_eap_ig(whole, graph=apart)

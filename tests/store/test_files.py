@@ -16,7 +16,7 @@ from strategies import circuits, scores
 import edgewise as ew
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
-from edgewise.graph import Graph
+from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
 from edgewise.scores import Scores
 
 GRAPH = Graph(2, 4, 2)
@@ -118,6 +118,16 @@ def test_saving_replaces_the_old_file_and_goes_through_links(tmp_path: Path) -> 
     assert ew.open(real) == Circuit.full(GRAPH)
 
 
+def test_only_graphs_with_separate_inputs_name_their_inputs(tmp_path: Path) -> None:
+    """Files from before there were any stay as they were, byte for byte."""
+    for inputs in (ONE_INPUT, SEPARATE_INPUTS):
+        circuit = Circuit.full(Graph(1, 1, 1, inputs=inputs))
+        path = ew.save(circuit, tmp_path / "a.json")
+        assert json.loads(path.read_text())["graph"].get("inputs", ["input"]) == list(inputs)
+        assert ("inputs" in json.loads(path.read_text())["graph"]) == (inputs == SEPARATE_INPUTS)
+        assert ew.open(path) == circuit
+
+
 # -- refusals of reading ----------------------------------------------------------------------------------------------
 
 
@@ -137,6 +147,7 @@ def test_saving_replaces_the_old_file_and_goes_through_links(tmp_path: Path) -> 
         ({"graph": {"layers": 2}}, "the key 'graph.heads' is missing"),
         ({"graph": {**document()["graph"], "layers": 0}}, "graph.layers: input should be greater"),  # type: ignore[dict-item]
         ({"graph": {**document()["graph"], "heads": 3}}, "kv_heads that divide heads"),  # type: ignore[dict-item]
+        ({"graph": {**document()["graph"], "inputs": ["tokens"]}}, "the input writers of a graph are"),  # type: ignore[dict-item]
         ({"graph": {**document()["graph"], "mlp": True}}, "did you mean 'graph.mlps'"),  # type: ignore[dict-item]
         ({"provenance": None}, "provenance: input should be a valid dictionary"),
     ],

@@ -32,11 +32,11 @@ def contract(subject: Subject, deltas: Writes, recording: Recording, gradients: 
     """
     graph, d = subject.graph, subject.d_model
     flat, pull = deltas.flat(), _Pull(subject, recording, gradients)
-    scores = flat.input.new_zeros(len(graph.writers), len(graph.readers))
+    scores = flat.inputs.new_zeros(len(graph.writers), len(graph.readers))
     groups = list(_groups(graph))
     widest = max(group.stop - group.start for group, _ in groups)
     space = Workspace()
-    for rows in token_chunks(len(flat.input), (len(graph.writers) + widest) * d * scores.itemsize):
+    for rows in token_chunks(len(flat.inputs), (len(graph.writers) + widest) * d * scores.itemsize):
         size = rows.stop - rows.start
         writers = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, d), scores))
         if subject.final_norm.centred:

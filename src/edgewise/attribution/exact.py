@@ -81,8 +81,8 @@ class _Patcher:
         subject, batch = step.subject, step.batch
         clean = record(subject, batch.clean, batch.positions)
         flat = clean.writes.minus(step.replacement.writes, subject.work_dtype).flat()
-        tokens = len(flat.input)
-        buffer = flat.input.new_empty(len(subject.graph.writers), tokens, subject.d_model)
+        tokens = len(flat.inputs)
+        buffer = flat.inputs.new_empty(len(subject.graph.writers), tokens, subject.d_model)
         deltas = expand(subject, flat, slice(0, tokens), buffer)
         rest = Continuation(subject, batch.positions, batch.clean.shape[1])
         return cls(step, clean, deltas, rest, step.objective(clean.logits, clean.logits))

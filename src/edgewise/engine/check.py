@@ -41,7 +41,7 @@ def self_check(subject: Subject) -> None:
 
 def _check_sums(subject: Subject, clean: Recording) -> None:
     graph, flat = subject.graph, clean.writes.flat()
-    tokens = len(flat.input)
+    tokens = len(flat.inputs)
     buffer = torch.empty(len(graph.writers), tokens, subject.d_model, dtype=subject.work_dtype, device=subject.device)
     writers = expand(subject, flat, slice(0, tokens), buffer)
     bias = torch.zeros(subject.d_model, dtype=subject.work_dtype, device=subject.device)

@@ -41,7 +41,7 @@ def masked_forward(
     For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
     batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
     default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node on no path
-    from `input` to `logits` outputs its replacement.
+    from an input writer to `logits` outputs its replacement.
     """
     graph = subject.graph
     if mask.shape[-2:] != graph.edge_mask.shape:
@@ -70,7 +70,7 @@ class _Walk:
     positions: Tensor
 
     def run(self, start: Tensor, workspace: Workspace) -> Tensor:
-        """Logits [mask, example, vocab] for layer-0 inputs `start` [example, position, d_model]."""
+        """Logits [mask, example, vocab] for what the input writers write: [example, position, input, d_model]."""
         self.shape = start.shape[:2]
         self.contexts = self.subject.context(start.shape[1])
         offsets = torch.arange(len(start), device=start.device) * start.shape[1]
@@ -80,10 +80,10 @@ class _Walk:
         shared_norm = self.subject.blocks[0].attention_post is not None
         self.live = self._live() if shared_norm or not self.replacement.is_run else None
         like = start.to(self.subject.work_dtype)
-        shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[2])
+        shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[3])
         self.board = Board.empty(workspace, shape, like)
-        delta = like - self.replacement.writes.input.to(like.dtype)
-        self.board.put(0, delta.flatten(0, 1).expand(len(self.masks), 1, -1, -1))
+        delta = like - self.replacement.writes.inputs.to(like.dtype)
+        self.board.put(0, delta.flatten(0, 1).transpose(0, 1).expand(len(self.masks), -1, -1, -1))
         for layer, plan in enumerate(self.plan.layers):
             self._attention(layer, plan)
             if plan.mlp:
@@ -183,7 +183,7 @@ class _Walk:
         return flat if tokens is None else flat[tokens]
 
     def _live(self) -> Tensor:
-        """bool [mask, writer]: those on a path from input to logits.
+        """bool [mask, writer]: those on a path from an input writer to logits.
 
         A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
         """

@@ -221,8 +221,8 @@ class CachedFrontier(Frontier):
     def _start(self, clean: Recording) -> None:
         subject = self.subject
         flat = clean.writes.minus(self.replacement.writes, subject.work_dtype).flat()
-        tokens = len(flat.input)
-        buffer = flat.input.new_empty(len(self.graph.writers), tokens, subject.d_model)
+        tokens = len(flat.inputs)
+        buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, subject.d_model)
         self.rows = expand(subject, flat, slice(0, tokens), buffer)[:, self.active].clone()
         self.projected = [
             block.projections.split([m(block.attention_norm(x)) for m in block.projections.modules]).flatten(0, 1)

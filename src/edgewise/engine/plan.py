@@ -1,8 +1,8 @@
 """Plan: which nodes a masked run has to compute, and at which tokens.
 
-A node on no path from `input` to `logits` over candidate edges is *dead*: it outputs its replacement and is skipped. A node
-that is *late*, all of whose candidate edges lead to `logits`, late MLPs or the queries of late heads, is needed at the
-answer tokens alone: no other token of it ever gets to the answer.
+A node on no path from an input writer to `logits` over candidate edges is *dead*: it outputs its replacement and is
+skipped. A node that is *late*, all of whose candidate edges lead to `logits`, late MLPs or the queries of late heads, is
+needed at the answer tokens alone: no other token of it ever gets to the answer.
 """
 
 from __future__ import annotations

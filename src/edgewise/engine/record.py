@@ -1,7 +1,7 @@
 """Recording: one ordinary run of the native model with hooks, forward and, for attribution, backward.
 
-Writers are kept in their compact form: what enters layer 0, `z` (the input of the attention output projection) and the
-MLP's output. Gradients are taken at the *outputs* of the q, k and v projections, of the MLP's norm, and at the final
+Writers are kept in their compact form: what the input writers write, `z` (the input of the attention output projection)
+and the MLP's output. Gradients are taken at the *outputs* of the q, k and v projections, of the MLP's norm, and at the final
 norm's input; the contraction turns them into gradients at each reader's own input. No head ever gets its own copy of the
 residual in the forward pass.
 """
@@ -53,6 +53,7 @@ class Gradients:
 class _Sites:
     """Where the hooks put what they see, layer by layer, in the order of the forward pass."""
 
+    inputs: list[Tensor] = field(default_factory=list)
     attention_in: list[Tensor] = field(default_factory=list)
     mlp_in: list[Tensor] = field(default_factory=list)
     z: list[Tensor] = field(default_factory=list)
@@ -87,6 +88,7 @@ def record_gradients(
 
 def _hooks(subject: Subject, sites: _Sites) -> list[Hook]:
     hooks: list[Hook] = [OnInput(subject.final_norm.module, _keep(sites.final_in))]
+    hooks += subject.input_hooks(sites.inputs)
     for block in subject.blocks:
         hooks.append(OnInput(block.attention_norm.module, _keep(sites.attention_in)))
         hooks.append(OnInput(block.output, _keep(sites.z)))
@@ -124,7 +126,7 @@ def _keep_view(store: list[Tensor]) -> Callable[[Tensor], Tensor]:
 def _recording(subject: Subject, sites: _Sites, logits: Tensor) -> Recording:
     attention_in = [x.detach() for x in sites.attention_in]
     return Recording(
-        writes=_writes(subject, sites, attention_in[0]),
+        writes=_writes(subject, sites, subject.inputs(attention_in[0], sites.inputs)),
         logits=logits,
         attention_in=attention_in,
         mlp_in=[x.detach() for x in sites.mlp_in],
@@ -132,7 +134,7 @@ def _recording(subject: Subject, sites: _Sites, logits: Tensor) -> Recording:
     )
 
 
-def _writes(subject: Subject, sites: _Sites, first: Tensor) -> Writes:
+def _writes(subject: Subject, sites: _Sites, inputs: Tensor) -> Writes:
     raw = [z.detach().unflatten(-1, (subject.graph.heads, -1)) for z in sites.z]
     scaled = raw
     if sites.attention_out:
@@ -140,7 +142,7 @@ def _writes(subject: Subject, sites: _Sites, first: Tensor) -> Writes:
             z * post_scale(block, out.detach())[..., None]
             for z, out, block in zip(raw, sites.attention_out, subject.blocks, strict=True)
         ]
-    return Writes(first, scaled, [x.detach() for x in sites.mlp_out], raw)
+    return Writes(inputs, scaled, [x.detach() for x in sites.mlp_out], raw)
 
 
 def post_scale(block: Block, summed: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Replacement:
     @classmethod
     def of_values(cls, subject: Subject, writes: Writes) -> Replacement:
         """Values given for each writer on its own (zero, means): what readers get is summed up here."""
-        stream, attention_in, mlp_in = writes.input, [], []
+        stream, attention_in, mlp_in = writes.stream, [], []
         for layer, block in enumerate(subject.blocks):
             attention_in.append(stream)
             heads = torch.einsum("bthe,hed->btd", writes.z[layer], block.output_weight.to(stream.dtype))

@@ -18,20 +18,25 @@ CHUNK_BYTES = 48 << 20
 class Writes:
     """Every writer's output, compactly.
 
-    `input` [example, position, d_model]; `z` per layer [example, position, head, d_head], of which head h writes
+    `inputs` [example, position, input, d_model]; `z` per layer [example, position, head, d_head], of which head h writes
     z_h · output_weight[h] (with a norm after attention z already holds that norm's scale; `raw` is without it);
     `mlp` per layer [example, position, d_model]. Leading axes may be 1 where all examples or positions share a value.
     """
 
-    input: Tensor
+    inputs: Tensor
     z: list[Tensor]
     mlp: list[Tensor]
     raw: list[Tensor]
 
+    @property
+    def stream(self) -> Tensor:
+        """What enters layer 0, the input writers together: [example, position, d_model]."""
+        return self.inputs.sum(dim=-2)
+
     def minus(self, other: Writes, dtype: torch.dtype) -> Writes:
         """The difference of two runs, in `dtype`. `raw` is not part of it."""
         return Writes(
-            input=self.input.to(dtype) - other.input.to(dtype),
+            inputs=self.inputs.to(dtype) - other.inputs.to(dtype),
             z=[a.to(dtype) - b.to(dtype) for a, b in zip(self.z, other.z, strict=True)],
             mlp=[a.to(dtype) - b.to(dtype) for a, b in zip(self.mlp, other.mlp, strict=True)],
             raw=[],
@@ -40,14 +45,14 @@ class Writes:
     def flat(self) -> Writes:
         """With the example and position axes merged into one token axis. `raw` is not part of it."""
         return Writes(
-            self.input.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], []
+            self.inputs.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], []
         )
 
 
 def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:
     """Fill `out` [writer, token, d_model] with the outputs of all writers at the token `rows` of flat writes."""
     graph = subject.graph
-    out[0] = writes.input[rows]
+    out[: len(graph.inputs)] = writes.inputs[rows].transpose(0, 1)
     for layer, block in enumerate(subject.blocks):
         z = writes.z[layer][rows].transpose(0, 1).to(out.dtype)
         torch.bmm(z, block.output_weight.to(out.dtype), out=out[graph.head_writers(layer)])

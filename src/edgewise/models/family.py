@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgewise.errors import UnsupportedModel
-from edgewise.graph import Graph
+from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections, plain_linear
 
@@ -51,7 +51,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Family:
-    """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`) or to a block."""
+    """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
+
+    `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
+    (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
+    """
 
     name: str
     architectures: tuple[str, ...]
@@ -70,6 +74,7 @@ class Family:
     exact: str = "exact per head"
     handled: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     parallel: str = ""
+    inputs: tuple[str, ...] = ()
 
     def graph(self, model: Any) -> Graph:
         """The graph of a model of this family."""
@@ -81,7 +86,13 @@ class Family:
             kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
             parallel=bool(self.parallel) and bool(getattr(config, self.parallel)),
             mlps=bool(getattr(config, "mlps", True)),
+            inputs=SEPARATE_INPUTS if self.input_modules(model) else ONE_INPUT,
         )
+
+    def input_modules(self, model: Any) -> tuple[nn.Module, ...]:
+        """The modules whose outputs are the input writers; none where all that enters layer 0 is one writer."""
+        separate = bool(getattr(model.config, "separate_inputs", False))
+        return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
     def check(self, model: Any) -> None:
         """Refuse, by name, config attributes whose value changes the computation in a way that is not handled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from edgewise.errors import InvalidValue, NumericalError, UnsupportedModel
 from edgewise.graph import Graph
 from edgewise.models.family import Block, Family
-from edgewise.models.hooks import OnKeywords, hooked, input_of, steady
+from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -102,9 +102,20 @@ class Subject:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """What enters layer 0: [example, position, d_model]."""
+        """What the input writers write, which together enters layer 0: [example, position, input, d_model]."""
         self._check_tokens(tokens)
-        return input_of(self.blocks[0].module, lambda: self.model(input_ids=tokens, use_cache=False, logits_to_keep=1))
+        parts: list[Tensor] = []
+        with hooked(self.input_hooks(parts)):
+            run = partial(self.model, input_ids=tokens, use_cache=False, logits_to_keep=1)
+            return self.inputs(input_of(self.blocks[0].module, run), parts)
+
+    def input_hooks(self, parts: list[Tensor]) -> list[Hook]:
+        """Hooks that put what each of several input writers writes into `parts`; none where there is one."""
+        return [OnOutput(module, parts.append) for module in self.family.input_modules(self.model)]
+
+    def inputs(self, stream: Tensor, parts: list[Tensor]) -> Tensor:
+        """[example, position, input, d_model], for the stream that enters layer 0 and the parts that hooks have seen."""
+        return torch.stack([part.expand_as(stream) for part in parts], dim=-2) if parts else stream.unsqueeze(-2)
 
     def context(self, width: int) -> list[dict[str, Any]]:
         """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles and so on.

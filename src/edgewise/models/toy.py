@@ -1,7 +1,8 @@
 """A tiny transformer with or without norms and MLPs, for weights set by hand and numbers checked by eye.
 
 Its modules are laid out like Llama's, so that the engine meets nothing special: separate q, k, v projections, an output
-projection, and `nn.Identity` in the place of the norms where there are none. Token and position embeddings are added.
+projection, and `nn.Identity` in the place of the norms where there are none. Token and position embeddings are added; with
+`separate_inputs` they are two writers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ToyConfig:
     causal: bool = True
     activation: str = "gelu"
     uniform_attention: bool = False
+    separate_inputs: bool = False
     model_type: str = "edgewise-toy"
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +102,7 @@ class ToyTransformer(nn.Module):
         self.unembed = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, input_ids: Tensor, use_cache: bool = False, logits_to_keep: int | Tensor = 0) -> Any:
-        x = self.embed(input_ids) + self.positions.weight[: input_ids.shape[1]]
+        x = self.embed(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
         for layer in self.layers:
             x = layer(x)
         x = self.norm(x)
@@ -129,4 +131,5 @@ TOY = Family(
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="o_proj",
     norm=NormKind.LAYER,
+    inputs=("embed", "positions"),
 )

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
-from edgewise.graph import Graph
+from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import dump, first_problem, parse
@@ -100,6 +100,8 @@ def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1
         circuit = Circuit(value.graph, torch.zeros_like(value.graph.edge_mask))
     if circuit.graph != value.graph:
         raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
+    if value.graph.inputs != ONE_INPUT:
+        raise InvalidValue("EAP-IG files hold graphs with one input writer; this graph has token and position apart")
     if not value.graph.mlps:
         raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
     width = d_model or value.provenance.get("d_model")
@@ -137,7 +139,8 @@ def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
     theirs = Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
     if graph is None:
         return theirs
-    if (graph.layers, graph.heads, graph.parallel) != (theirs.layers, theirs.heads, theirs.parallel):
+    shape = (graph.layers, graph.heads, graph.parallel, graph.inputs)
+    if shape != (theirs.layers, theirs.heads, theirs.parallel, theirs.inputs):
         raise GraphMismatch(f"{name} is of another graph ({theirs}) than the one asked for ({graph})")
     return graph
 

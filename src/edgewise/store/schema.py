@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from edgewise.errors import FileError, UnknownName
-from edgewise.graph import Graph
+from edgewise.graph import ONE_INPUT, Graph
 
 VERSION = 1
 CIRCUIT, SCORES = "edgewise/circuit", "edgewise/scores"
@@ -25,22 +26,25 @@ class Strict(BaseModel):
 
 
 class GraphDocument(Strict):
-    """The fields of a Graph."""
+    """The fields of a Graph. `inputs` is left out where there is one input writer, as in files of earlier versions."""
 
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
     kv_heads: int = Field(ge=1)
     parallel: bool
     mlps: bool
+    inputs: list[str] = list(ONE_INPUT)
 
     @classmethod
     def of(cls, graph: Graph) -> GraphDocument:
-        return cls(
-            layers=graph.layers, heads=graph.heads, kv_heads=graph.kv_heads, parallel=graph.parallel, mlps=graph.mlps
-        )
+        return cls(**{**asdict(graph), "inputs": list(graph.inputs)})
 
     def graph(self) -> Graph:
-        return Graph(**self.model_dump())
+        return Graph(**{**self.model_dump(), "inputs": tuple(self.inputs)})
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in fields(self).items() if (name, value) != ("inputs", list(ONE_INPUT))}
 
 
 class CircuitDocument(Strict):

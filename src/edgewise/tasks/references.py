@@ -19,13 +19,12 @@ from edgewise.graph import HEAD, Graph
 from edgewise.store.schema import GraphDocument, Strict, parse, validate
 
 REFERENCES = ("ioi", "greater-than", "docstring")
-ENDS = ("input", "logits")
 
 
 class Rule(Strict):
     """Edges from the groups `writers` to the groups `readers`, into the inputs `by` of heads.
 
-    `input` and `logits` are groups of their own.
+    The input writers and `logits` are groups of their own.
     """
 
     writers: list[str]
@@ -85,6 +84,7 @@ def circuit_of(document: ReferenceDocument) -> Circuit:
 
 def _edges(graph: Graph, rule: Rule, groups: Mapping[str, list[str]]) -> Iterator[str]:
     """Every edge of the graph that the rule names, reader by reader."""
+    groups = {**groups, **{end: [end] for end in (*graph.inputs, "logits")}}
     writers = [_known(node, graph.writer_index, "writer") for node in _nodes(rule.writers, groups)]
     for node in _nodes(rule.readers, groups):
         for reader in _inputs(node, rule.by):
@@ -93,11 +93,10 @@ def _edges(graph: Graph, rule: Rule, groups: Mapping[str, list[str]]) -> Iterato
 
 
 def _nodes(names: list[str], groups: Mapping[str, list[str]]) -> list[str]:
-    known = {**groups, **{end: [end] for end in ENDS}}
     for name in names:
-        if name not in known:
-            raise UnknownName.of("group", name, known)
-    return [node for name in names for node in known[name]]
+        if name not in groups:
+            raise UnknownName.of("group", name, groups)
+    return [node for name in names for node in groups[name]]
 
 
 def _inputs(node: str, by: str | None) -> list[str]:

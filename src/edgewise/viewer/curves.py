@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.graph import MLP
+from edgewise.graph import MLP, SEPARATE_INPUTS
 from edgewise.viewer.elements import number
 from edgewise.viewer.layout import PORT_OFFSETS, Box, Layout, Point
 
@@ -11,11 +11,16 @@ SPREAD = 0.62
 
 
 def curve(layout: Layout, writer: str, reader: str) -> Curve:
-    """Start, two control points and end of the edge `writer->reader`."""
+    """Start, two control points and end of the edge `writer->reader`.
+
+    Edges from MLPs and from the input bar that reaches under their column to MLPs and `logits` run as arcs beside it.
+    """
     start, port = layout.boxes[writer], layout.ports[reader]
-    if _in_column(writer, "input") and _in_column(reader, "logits"):
+    is_input = writer in SEPARATE_INPUTS
+    beside = MLP.fullmatch(writer) or (is_input and start.right >= layout.boxes["logits"].right)
+    if beside and (reader == "logits" or MLP.fullmatch(reader)):
         return _arc(layout, start, layout.boxes[reader])
-    if writer == "input":
+    if is_input:
         return _upwards(layout, Point(_towards(layout, start, port), start.top), port)
     if reader == "logits":
         target, leaving = layout.boxes[reader], Point(start.x, start.top)
@@ -35,11 +40,6 @@ def svg_path(points: Curve) -> str:
     """
     a, b, c, d = (f"{number(p.x)} {number(p.y)}" for p in points)
     return f"M{a}C{b} {c} {d}"
-
-
-def _in_column(name: str, bar: str) -> bool:
-    """Whether an end belongs to the MLP column: an MLP, or the bar that closes it."""
-    return name == bar or MLP.fullmatch(name) is not None
 
 
 def _towards(layout: Layout, bar: Box, end: Point) -> float:

@@ -40,7 +40,8 @@ def quoted(text: str) -> str:
 def _ranks(circuit: Circuit) -> list[str]:
     """Heads of a layer side by side, the MLP above them."""
     rows: dict[tuple[int, bool], list[str]] = {}
-    names = ("input", *(name for name in circuit.nodes if name != "input"), "logits")
+    inputs = circuit.graph.inputs
+    names = (*inputs, *(name for name in circuit.nodes if name not in inputs), "logits")
     for name in names:
         rows.setdefault((layer_of(name), name.startswith("m")), []).append(quoted(name))
     return [f"  {{ rank=same; {'; '.join(row)}; }}" for _, row in sorted(rows.items())]

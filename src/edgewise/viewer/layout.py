@@ -1,6 +1,6 @@
 """Where everything goes: pure positions of a circuit's picture, in pixels, y downwards.
 
-Layers run bottom to top, `input` is a bar below and `logits` a bar above. Each layer has two rows: its heads, by
+Layers run bottom to top, each input writer is a bar below and `logits` a bar above. Each layer has two rows: its heads, by
 column, and its MLP, in a column of its own on the right, so that MLP-to-MLP edges can run as arcs beside the heads.
 Edges enter a head at its q, k and v ports; with grouped key and value heads, k and v sit on a bar under the heads that
 share them.
@@ -15,7 +15,7 @@ from edgewise.circuit import Circuit
 from edgewise.graph import Graph, layer_of
 
 MARGIN, LABELS = 28.0, 34.0
-BOX, BAR = (50.0, 20.0), 22.0
+BOX, BAR, GAP = (50.0, 20.0), 22.0, 12.0
 MANY = 450
 # How far above its heads an MLP is drawn: less than half a row, because its edges to the next heads run flat.
 MLP_RISE = 0.43
@@ -127,7 +127,7 @@ def _grid(circuit: Circuit) -> Grid:
     graph = circuit.graph
     layers, heads = tuple(range(graph.layers)), tuple(range(graph.heads))
     if len(graph.writers) > MANY:
-        used = [name for name in circuit.nodes if name != "input"]
+        used = [name for name in circuit.nodes if name not in graph.inputs]
         layers = tuple(sorted({layer_of(name) for name in used})) or layers[:1]
         group = graph.heads // graph.kv_heads
         groups = {int(name.split(".h")[1]) // group for name in used if ".h" in name}
@@ -143,7 +143,11 @@ def _right(grid: Grid) -> float:
 def _bars(grid: Grid, circuit: Circuit) -> Iterator[Box]:
     left, right = MARGIN + LABELS, _right(grid)
     x, width = (left + right) / 2, right - left
-    yield Box("input", x, grid.height - BAR / 2 - 4, width, BAR, bool(circuit.mask[0].any()))
+    count = len(circuit.graph.inputs)
+    for number, name in enumerate(circuit.graph.inputs):
+        centre = left + width * (number + 0.5) / count
+        room = width / count - GAP * (count > 1)
+        yield Box(name, centre, grid.height - BAR / 2 - 4, room, BAR, bool(circuit.mask[number].any()))
     yield Box("logits", x, BAR / 2 + 4, width, BAR, bool(circuit.mask[:, -1].any()))
 
 

@@ -88,7 +88,7 @@ def _nodes(parent: ET.Element, layout: Layout, circuit: Circuit) -> None:
     for bar in layout.bars:
         draw_box(group, bar, QUIET if bar.kept else FAINT, radius=2.5)
     for box in layout.boxes.values():
-        if box.kept or box.name in ("input", "logits"):
+        if box.kept or box.name in (*circuit.graph.inputs, "logits"):
             _node(group, box)
         elif len(circuit.graph.writers) <= MANY:
             ET.SubElement(group, "circle", cx=number(box.x), cy=number(box.y), r="2.2", fill=FAINT)
