@@ -344,6 +344,20 @@ def test_trimmed_ends_with_the_last_answer_position(pairs: Pairs) -> None:
     assert trimmed.fingerprint == pairs.fingerprint
 
 
+def test_whole_prompts_are_never_trimmed_and_all_of_them_counts() -> None:
+    """What stands after the answer position is padding, unless the pairs say that it is the rest of the prompt."""
+    padded, whole = (_pairs(positions=[1, 2], after=after) for after in ("padding", "prompt"))
+    assert whole.trimmed() is whole
+    assert whole[1:].after == "prompt"
+    assert repr(whole) == "<Pairs: 2 examples of up to 4 tokens>"
+    others = [{"clean": CLEAN + torch.tensor([[0, 0, 0, 1], [0, 0, 0, 0]])}, {"positions": [1, 1]}]
+    for change, same in zip(others, (True, False), strict=True):
+        assert (_pairs(**{"positions": [1, 2], **change}).fingerprint == padded.fingerprint) == same
+        assert _pairs(**{"positions": [1, 2], "after": "prompt", **change}).fingerprint != whole.fingerprint
+    with pytest.raises(InvalidValue, match="'padding' or 'prompt', not 'tokens'"):
+        _pairs(after="tokens")
+
+
 def test_pairs_move_to_a_device() -> None:
     moved = _pairs().to(torch.device("meta"))
     tensors = (moved.clean, moved.corrupted, moved.correct, moved.wrong, moved.positions)

@@ -2,7 +2,7 @@
 
 `corrupted` puts in the corrupted prompt's own value (resample ablation), `zero` nothing at all, `mean` the writer's average
 over the corrupted prompts of a dataset, `position-mean` that average position by position. Averages take the tokens up to
-the answer position, and the dataset is the pairs at hand unless another one is given.
+the answer position, or all if the model reads in both directions; the dataset is the pairs at hand unless another is given.
 """
 
 from __future__ import annotations
@@ -138,14 +138,15 @@ def _map(writes: Writes, f: Callable[..., Tensor]) -> Writes:
 
 def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tensor]:
     """Sums of all writes at each position over the corrupted prompts, and how many prompts reach that position."""
-    width = int(pairs.positions.max()) + 1
+    width = pairs.trimmed().clean.shape[1]
     dtype, device = subject.work_dtype, subject.device
     sums = _map(_shapes(subject), lambda shape: torch.zeros(width, *shape, dtype=dtype, device=device))
     counts = torch.zeros(width, dtype=dtype, device=device)
     for batch in pairs.batches(batch_size):
-        batch = batch.trimmed().to(device)
+        batch = subject.ready(batch)
         writes = record(subject, batch.corrupted, batch.positions).writes
-        inside = (torch.arange(batch.corrupted.shape[1], device=device) <= batch.positions[:, None]).to(dtype)
+        places = torch.arange(batch.corrupted.shape[1], device=device).expand(len(batch), -1)
+        inside = ((places <= batch.positions[:, None]) | (not subject.causal)).to(dtype)
         counts[: inside.shape[1]] += inside.sum(dim=0)
         _add(sums, writes, inside)
     return sums, counts

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ NO_ANSWER = -1
 class Pairs:
     """Clean and corrupted prompts, position by position, and the tokens that count as right and wrong answers.
 
-    `clean`, `corrupted`: int64 [example, position], padded on the right (the models are causal, so what stands after
-    the answer position is never read and needs no mask). `correct`, `wrong`: int64 [example, answer], padded with -1.
+    `clean`, `corrupted`: int64 [example, position], padded on the right (causal models never read what stands after the
+    answer position, so it needs no mask). `after` says whether that is "padding", or the rest of the "prompt": then the
+    prompts fill their rows, and models that read in both directions may be asked at any position.
+    `correct`, `wrong`: int64 [example, answer], padded with -1.
     `positions`: int64 [example], the index of the token whose logits predict the answer.
     `source` says where they come from (task, seed, corruption), for the provenance of what is found on them.
     Build them with `from_tokens`, `from_prompts` or a task.
@@ -34,6 +36,7 @@ class Pairs:
     positions: Tensor
     texts: tuple[tuple[str, str], ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    after: Literal["padding", "prompt"] = "padding"
 
     # -- construction -----------------------------------------------------------------------------------------------
 
@@ -46,13 +49,17 @@ class Pairs:
         correct: Tensor,
         wrong: Tensor | None = None,
         positions: Tensor | None = None,
+        after: Literal["padding", "prompt"] = "padding",
     ) -> Pairs:
         """Pairs from token ids.
 
         Shapes: `clean`, `corrupted` [example, position]; `correct`, `wrong` [example] or [example, answer], padded with
         -1; `positions` [example], default the last. Rows shorter than the widest are padded on the right with any
-        token, and `positions` says where they end. Raises PairsError with the first example that does not fit.
+        token, and `positions` says where they end; with `after="prompt"` every row is a prompt from end to end, and
+        `positions` only says where the answer is read. Raises PairsError with the first example that does not fit.
         """
+        if after not in ("padding", "prompt"):
+            raise InvalidValue(f"what stands after the answer is 'padding' or 'prompt', not {after!r}")
         clean, corrupted = _tokens("clean", clean), _tokens("corrupted", corrupted)
         if clean.shape != corrupted.shape:
             raise PairsError(
@@ -68,7 +75,7 @@ class Pairs:
         right = _answers("correct", correct, n)
         empty = torch.full((n, 1), NO_ANSWER)
         against = empty if wrong is None else _answers("wrong", wrong, n)
-        return cls(clean, corrupted, right, against, positions)._checked()
+        return cls(clean, corrupted, right, against, positions, after=after)._checked()
 
     @classmethod
     def from_prompts(
@@ -78,11 +85,14 @@ class Pairs:
         corrupted: Sequence[str],
         correct: Sequence[str | Sequence[str]],
         wrong: Sequence[str | Sequence[str]],
+        *,
+        positions: Sequence[int] | None = None,
     ) -> Pairs:
         """Pairs from text, one or several answers each.
 
-        Checks that the two prompts of a pair have as many tokens, that the tokenizer knows their words, and that each
-        answer is one token after its prompt; PairsError otherwise.
+        The answer is read at the last token, or at the indices `positions`: then all prompts are of one length, read from end
+        to end. Checks that the two prompts of a pair have as many tokens, that the tokenizer knows their words, and that
+        each answer is one token after its prompt; PairsError otherwise.
         """
         if tokenizer is None:
             raise PairsError(
@@ -98,12 +108,15 @@ class Pairs:
             _check_alignment(tokenizer, i, a, b)
             _check_known(tokenizer, i, [*a, *b])
         reader = AnswerReader(tokenizer)
+        if positions is not None:
+            _check_one_length([a for a, _ in rows])
         pairs = cls.from_tokens(
             _filled([a for a, _ in rows]),
             _filled([b for _, b in rows]),
             correct=_padded([reader.tokens(p, answers) for p, answers in zip(clean, correct, strict=True)]),
             wrong=_padded([reader.tokens(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
-            positions=torch.tensor([len(a) - 1 for a, _ in rows]),
+            positions=torch.tensor([len(a) - 1 for a, _ in rows] if positions is None else list(positions)),
+            after="padding" if positions is None else "prompt",
         )
         return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)))
 
@@ -117,7 +130,7 @@ class Pairs:
         index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)].reshape(-1)
         texts = tuple(self.texts[i] for i in index.tolist()) if self.texts else ()
         tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
-        return Pairs(*tensors, texts=texts, source=self.source)
+        return Pairs(*tensors, texts=texts, source=self.source, after=self.after)
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """The pairs in consecutive batches of at most `size`."""
@@ -127,7 +140,9 @@ class Pairs:
             yield self[start : start + size]
 
     def trimmed(self) -> Pairs:
-        """Without the columns after the last answer position, which a causal model never reads."""
+        """Without the columns after the last answer position, which a causal model never reads, if they are padding."""
+        if self.after == "prompt":
+            return self
         width = int(self.positions.max()) + 1
         return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width])
 
@@ -138,12 +153,14 @@ class Pairs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the data that matter: tokens up to the answer position, answers and positions."""
+        """SHA-256 of the data that matter: answers and positions, tokens up to them, or those of whole prompts."""
         digest = hashlib.sha256()
         for i in range(len(self)):
-            end = int(self.positions[i]) + 1
+            position = int(self.positions[i])
+            end, where = (position + 1, ()) if self.after == "padding" else (self.clean.shape[1], (position,))
             answers = [sorted(t for t in side[i].tolist() if t != NO_ANSWER) for side in (self.correct, self.wrong)]
-            digest.update(repr((self.clean[i, :end].tolist(), self.corrupted[i, :end].tolist(), answers)).encode())
+            tokens = (self.clean[i, :end].tolist(), self.corrupted[i, :end].tolist())
+            digest.update(repr((*tokens, answers, *where)).encode())
         return digest.hexdigest()
 
     def _checked(self) -> Pairs:
@@ -157,7 +174,7 @@ class Pairs:
         return self
 
     def __repr__(self) -> str:
-        return f"<Pairs: {len(self)} examples of up to {int(self.positions.max()) + 1} tokens>"
+        return f"<Pairs: {len(self)} examples of up to {self.trimmed().clean.shape[1]} tokens>"
 
 
 class AnswerReader:
@@ -202,6 +219,14 @@ def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[i
             f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted\n"
             f"  clean:     {boundaries(tokenizer, clean)}\n  corrupted: {boundaries(tokenizer, corrupted)}\n"
             "replace words by words of as many tokens"
+        )
+
+
+def _check_one_length(rows: list[list[int]]) -> None:
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1:
+        raise PairsError(
+            f"prompts of {lengths[0]} to {lengths[-1]} tokens, asked at positions of their own: give them one length"
         )
 
 

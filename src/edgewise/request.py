@@ -64,5 +64,5 @@ class Request:
         """The batches with their replacements, one after the other."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
         for batch in self.pairs.batches(self.batch_size):
-            ready = (batch.trimmed() if self.subject.causal else batch).to(self.subject.device)
+            ready = self.subject.ready(batch)
             yield Step(self.subject, ready, replacer(ready), self.metric)

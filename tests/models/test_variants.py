@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,7 +79,8 @@ VARIANTS: dict[str, Any] = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_exact(variant: str) -> None:
     """Loads; masks at both ends; EAP is the gradient; exact is one masked run; circuits sparse and dense."""
-    on, of = ew.load(make_model(VARIANTS[variant])), pairs()
+    on = ew.load(make_model(VARIANTS[variant]))
+    of = pairs() if on.causal else replace(pairs(), after="prompt")
     replacement, graph = corrupted_run(on, of), on.graph
     clean, replaced = (on.logits(tokens, of.positions) for tokens in (of.clean, of.corrupted))
     ones = graph.edge_mask.float().requires_grad_()

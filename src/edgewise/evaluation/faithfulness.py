@@ -61,7 +61,7 @@ def evaluate(
     batches = -(-len(pairs) // batch_size)
     with steady(subject.model):
         for batch in track(pairs.batches(batch_size), batches, "evaluating the circuit"):
-            ready = (batch.trimmed() if subject.causal else batch).to(subject.device)
+            ready = subject.ready(batch)
             runner.add(ready, replacer(ready))
     return Report(
         metrics=runner.reports(),

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.errors import InvalidValue, NumericalError, UnsupportedModel
+from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
 from edgewise.graph import Graph
 from edgewise.models.family import Block, Family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
+from edgewise.pairs import Pairs
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 CONTEXTS_KEPT = 8
@@ -83,6 +84,20 @@ class Subject:
     def ordinary_token(self) -> int:
         """A token id that is not the padding token, which models complain about when they see it unmasked."""
         return int(getattr(self.model.config, "pad_token_id", None) == 0)
+
+    def ready(self, batch: Pairs) -> Pairs:
+        """The batch on the model's device, without padding that no prompt of it needs.
+
+        Raises PairsError for prompts of several lengths if the model reads in both directions: it would read their padding.
+        """
+        if self.causal:
+            return batch.trimmed().to(self.device)
+        if batch.after == "padding" and bool((batch.positions != batch.clean.shape[1] - 1).any()):
+            raise PairsError(
+                f"{self.name} reads in both directions, what stands after the answer position too, and there it is padding; "
+                'give prompts of one length, and if they go on after the answer position, after="prompt"'
+            )
+        return batch.to(self.device)
 
     # -- native runs ------------------------------------------------------------------------------------------------
 

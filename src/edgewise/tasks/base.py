@@ -26,6 +26,7 @@ ATTEMPTS_PER_PROMPT = 20
 class Prompt:
     """One clean text, its corrupted twin, and the answers as they continue the text (leading space included).
 
+    `asked`: index of the token where the answer is read, if that is not the last (for models that read in both directions).
     `key` is the combination behind the prompt (for IOI the two names): prompts of one key belong together in a split.
     """
 
@@ -34,6 +35,7 @@ class Prompt:
     correct: tuple[str, ...]
     wrong: tuple[str, ...]
     key: tuple[str, ...]
+    asked: int | None = None
 
     def fold(self, folds: int) -> int:
         """Number, in [0, folds), that this prompt's key has on every machine: for splits into disjoint parts."""
@@ -113,6 +115,7 @@ def collate(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Pa
         [p.corrupted for p in prompts],
         [list(p.correct) for p in prompts],
         [list(p.wrong) for p in prompts],
+        positions=asked if (asked := [p.asked for p in prompts if p.asked is not None]) else None,
     )
 
 
