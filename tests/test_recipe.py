@@ -20,6 +20,19 @@ def test_the_defaults_are_the_demo() -> None:
     assert recipe.metric is recipe.edges is recipe.examples is None
 
 
+def test_a_task_brings_its_own_model() -> None:
+    """The model is written out in the recipe; it follows the task as long as nobody has named another."""
+    assert Recipe(task="reverse").model == "reverse"
+    assert Recipe(task="reverse", model="gpt2").model == "gpt2"
+    assert Recipe(task="no such task").model == Recipe(data="a.csv").model == "nano"
+    assert Recipe().with_changes(task="fraction").model == "fraction"
+    assert Recipe(task="fraction").with_changes(task="ioi", seed=1).model == "nano"
+    assert Recipe(task="fraction").with_changes(data="a.csv").model == "nano"
+    assert Recipe(model="gpt2").with_changes(task="fraction").model == "gpt2"
+    assert Recipe(task="fraction").with_changes(seed=1).model == "fraction"
+    assert Recipe().with_changes(task="fraction", model="gpt2").model == "gpt2"
+
+
 recipes = st.builds(
     Recipe,
     model=st.text(min_size=1),

@@ -18,10 +18,13 @@ def catalogue(kind: str) -> Rows:
 
 def _models() -> Rows:
     from edgewise.models import FAMILIES
+    from edgewise.programs import PROGRAMS
 
     families = [(name, ", ".join(family.architectures), family.exact) for name, family in FAMILIES.items()]
     nano = ("nano", "the model that comes with edgewise (GPT-2 architecture)", FAMILIES["gpt2"].exact)
-    return [{"name": name, "loads": loads, "exactness": exact} for name, loads, exact in (nano, *families)]
+    programs = [(name, program.summary, FAMILIES["toy"].exact) for name, program in PROGRAMS.items()]
+    rows = (nano, *programs, *families)
+    return [{"name": name, "loads": loads, "exactness": exact} for name, loads, exact in rows]
 
 
 def _methods() -> Rows:
@@ -34,7 +37,7 @@ def _tasks() -> Rows:
     from edgewise.tasks import TASKS
 
     return [
-        {"name": name, "metric": task.metric, "corruptions": ", ".join(task.corruptions)}
+        {"name": name, "model": task.model, "metric": task.metric, "corruptions": ", ".join(task.corruptions)}
         for name, task in TASKS.items()
     ]
 

@@ -26,7 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str | None, typer.Option(help="nano, a Hugging Face hub id or a local folder [default: nano]")]
+Model = Annotated[
+    str | None, typer.Option(help="see edgewise list models; a hub id or a local folder [default: the task's]")
+]
 Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
 Data = Annotated[Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file")]
 Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]

@@ -14,9 +14,12 @@ from torch import nn
 from edgewise.engine.check import self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES, Family, Subject
+from edgewise.models.compiled import compiled
+from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.models.subject import DTYPES
+from edgewise.programs import PROGRAMS, Program
 
-# Names that stand for folders shipped with the package.
+# Names that stand for folders shipped with the package; programs are names too, of models built on the spot.
 EMBEDDED = ("nano",)
 
 
@@ -30,10 +33,11 @@ def load(
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
-    `model`: "nano" (shipped with edgewise), a Hugging Face hub id, a local folder, or a loaded model (which is never
-    changed, and needs `tokenizer` for tasks and text). `dtype`: "float32", "bfloat16" or "float64", default the
-    checkpoint's own. Raises UnknownName for a model that cannot be found and UnsupportedModel for one whose architecture or
-    configuration is not handled. Code from the hub is never run.
+    `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"), a
+    Hugging Face hub id, a local folder, or a loaded model (which is never changed, and needs `tokenizer` for tasks and
+    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. Raises UnknownName for a model that
+    cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
+    never run.
     """
     if isinstance(model, nn.Module):
         if dtype is not None or device is not None or revision is not None:
@@ -45,6 +49,8 @@ def load(
         return _checked(Subject(model, tokenizer, family, name))
     name, source = str(model), _source(str(model))
     with _named(name, source):
+        if name in PROGRAMS:
+            return _from_program(PROGRAMS[name], tokenizer, _dtype(dtype), device, revision)
         return _from_pretrained(name, source, tokenizer, _dtype(dtype), device, revision)
 
 
@@ -79,6 +85,16 @@ def _from_pretrained(
         )
     model = model.to(device).eval() if device is not None else model.eval()
     return _checked(Subject(model, tokenizer or _tokenizer(source, revision), family, name))
+
+
+def _from_program(
+    program: Program, tokenizer: Any, dtype: torch.dtype | None, device: Any, revision: str | None
+) -> Subject:
+    if revision is not None:
+        raise InvalidValue(f"{program.name} is built from its program and has no revisions; leave revision out")
+    wanted = torch.float32 if dtype in (None, torch.float16) else dtype
+    model = compiled(program).to(device=device, dtype=wanted)
+    return _checked(Subject(model, tokenizer or compiled_tokenizer(program), FAMILIES["toy"], program.name))
 
 
 def _tokenizer(source: str, revision: str | None) -> Any:
@@ -123,6 +139,6 @@ def _named(name: str, source: str) -> Iterator[None]:
         if Path(source).is_dir():
             raise UnsupportedModel(f"the folder {name} cannot be loaded as a model: {first}") from error
         if isinstance(error, (OSError, ValueError)) and "trust_remote_code" not in str(error):
-            suggestion = UnknownName.of("model", name, EMBEDDED)
+            suggestion = UnknownName.of("model", name, (*EMBEDDED, *PROGRAMS))
             raise UnknownName(f"{suggestion}; or a local folder, or a hub id that can be reached ({first})") from error
         raise UnsupportedModel(f"{name} cannot be loaded: {first}") from error

@@ -12,21 +12,22 @@ from pydantic import Field, ValidationError, model_validator
 from edgewise.errors import FileError, InvalidValue
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
+from edgewise.tasks import TASKS
 
 RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
-TASK = "ioi"
+TASK, MODEL = "ioi", "nano"
 
 
 class Recipe(Strict):
     """A run: which model, which prompts, which method, how many edges.
 
-    Prompts come from a `task` or from a file of pairs (`data`), not both. `metric`, `corruption`, `examples` and
-    `edges` may be left open: the task's own metric and corruption, 64 examples of a task or all of a file, a tenth of
-    all edges.
+    Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
+    both. `metric`, `corruption`, `examples` and `edges` may be left open: the task's own metric and corruption, 64 examples
+    of a task or all of a file, a tenth of all edges.
     `options` are those of the method. Build one from outside values with `Recipe.of`, from a file with `Recipe.read`.
     """
 
-    model: str = "nano"
+    model: str = MODEL
     task: str | None = None
     data: str | None = None
     method: str = "eap"
@@ -44,10 +45,12 @@ class Recipe(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_task(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("task") is None and value.get("data") is None:
-            return {**value, "task": TASK}
-        return value
+    def _defaults(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if value.get("task") is None and value.get("data") is None:
+            value = {**value, "task": TASK}
+        return {"model": _model_of(value.get("task")), **value}
 
     @model_validator(mode="after")
     def _one_source(self) -> Recipe:
@@ -82,8 +85,13 @@ class Recipe(Strict):
             raise FileError(f"{name}: {first_problem(error, cls)}") from None
 
     def with_changes(self, /, **changes: Any) -> Recipe:
-        """The recipe with some fields changed; a new task takes the place of data, and the other way round."""
+        """The recipe with some fields changed; a new task takes the place of data, and the other way round.
+
+        A model that is the task's own gives way to that of a new task.
+        """
         fields = self.model_dump()
+        if {"task", "data"} & changes.keys() and self.model == _model_of(self.task):
+            del fields["model"]
         if "task" in changes:
             fields["data"] = None
         if "data" in changes:
@@ -98,3 +106,8 @@ class Recipe(Strict):
     def prompts(self) -> str:
         """The task's name, or that of the file of data without folder and suffix."""
         return self.task if self.task is not None else Path(self.data or "").stem
+
+
+def _model_of(task: Any) -> str:
+    """The model a task is about; the embedded one for data, and for a name that is no task's, refused later."""
+    return TASKS[task].model if task in TASKS else MODEL

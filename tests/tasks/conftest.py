@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import edgewise.tasks
+from edgewise.programs import PROGRAMS
 from edgewise.tasks import TASKS
 from edgewise.tasks.greater_than import CENTURIES, YEARS
 
@@ -51,5 +52,6 @@ def bpe_of() -> Callable[[list[str]], PreTrainedTokenizerBase]:
 @pytest.fixture(scope="session")
 def bpe(bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
     rng = random.Random(0)
-    drawn = [task.draw(rng, task.lists, task.corruptions[0]) for task in TASKS.values() for _ in range(400)]
+    language = [task for task in TASKS.values() if task.model not in PROGRAMS]
+    drawn = [task.draw(rng, task.lists, task.corruptions[0]) for task in language for _ in range(400)]
     return bpe_of([prompt.clean + prompt.correct[0] for prompt in drawn] + every_year())

@@ -12,7 +12,9 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import edgewise.tasks
-from edgewise.tasks import TASKS
+from edgewise.models.compiled import tokenizer as compiled_tokenizer
+from edgewise.programs import PROGRAMS
+from edgewise.tasks import TASKS, Task
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tasks.json"
 
@@ -25,12 +27,18 @@ def first_prompts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
                 "corrupted": prompt.corrupted,
                 "correct": " ".join(prompt.correct),
                 "wrong": " ".join(prompt.wrong),
+                **({} if prompt.asked is None else {"asked": prompt.asked}),
             }
-            for prompt in task.prompts(tokenizer, n=3, seed=0, corruption=corruption)
+            for prompt in task.prompts(spoken(task) or tokenizer, n=3, seed=0, corruption=corruption)
         ]
         for name, task in TASKS.items()
         for corruption in task.corruptions
     }
+
+
+def spoken(task: Task) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a compiled model, which is not about language."""
+    return compiled_tokenizer(PROGRAMS[task.model]) if task.model in PROGRAMS else None
 
 
 def test_first_prompts_are_the_golden_ones(nano: PreTrainedTokenizerBase) -> None:

@@ -13,7 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from edgewise.errors import InvalidValue, TaskError, UnknownName
 from edgewise.metrics import METRICS
+from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.pairs import NO_ANSWER
+from edgewise.programs import PROGRAMS
 from edgewise.tasks import TASKS, Prompt, Task, task
 from edgewise.tasks.docstring import DOCSTRING
 from edgewise.tasks.greater_than import CENTURIES, GREATER_THAN, YEARS
@@ -22,12 +24,20 @@ from edgewise.tasks.ioi import IOI
 from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
 from edgewise.tasks.words import ARGUMENTS, EVENTS, NAMES
 
-EVERY = [(name, corruption) for name, each in TASKS.items() for corruption in each.corruptions]
+# Tasks of compiled models are asked in their words; all others in language, which every tokenizer cuts in its own way.
+COMPILED = ("reverse", "fraction", "induction-hidden")
+EVERY = [
+    (name, corruption, of)
+    for name, each in TASKS.items()
+    for corruption in each.corruptions
+    for of in ((each.model,) if name in COMPILED else ("nano", "bpe"))
+]
+EACH = [(name, each.model) for name, each in TASKS.items()]
 
 
-@pytest.fixture(params=["nano", "bpe"])
-def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def tokenizer(request: pytest.FixtureRequest, of: str) -> PreTrainedTokenizerBase:
+    return compiled_tokenizer(PROGRAMS[of]) if of in COMPILED else request.getfixturevalue(of)
 
 
 def drawn(each: Task, corruption: str, n: int = 50) -> list[Prompt]:
@@ -39,13 +49,15 @@ def drawn(each: Task, corruption: str, n: int = 50) -> list[Prompt]:
 
 
 def test_table_is_complete() -> None:
-    assert list(TASKS) == ["ioi", "greater-than", "docstring", "induction"]
+    assert list(TASKS) == ["ioi", "greater-than", "docstring", "induction", *COMPILED]
     assert all(task(name).name == name for name in TASKS)
-    assert all(each.metric in METRICS and each.model == "nano" for each in TASKS.values())
-    assert [each.corruptions[0] for each in TASKS.values()] == ["abc", "year-01", "random-args", "other-first"]
+    assert all(each.metric in METRICS for each in TASKS.values())
+    assert all(each.model == (each.name if each.name in COMPILED else "nano") for each in TASKS.values())
+    defaults = ["abc", "year-01", "random-args", "other-first", *["other-prompt"] * 3]
+    assert [each.corruptions[0] for each in TASKS.values()] == defaults
 
 
-@pytest.mark.parametrize(("name", "corruption"), EVERY)
+@pytest.mark.parametrize(("name", "corruption", "of"), EVERY)
 def test_pairs_are_aligned_differ_and_hold_single_tokens(
     name: str, corruption: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -54,40 +66,42 @@ def test_pairs_are_aligned_differ_and_hold_single_tokens(
     assert pairs.clean.shape == pairs.corrupted.shape
     assert bool((pairs.clean != pairs.corrupted).any(dim=1).all())
     assert bool((pairs.wrong[:, 0] != NO_ANSWER).all())
-    # The answer position is the last token of the text, and the answers are what the tokenizer makes of the whole.
+    # The answer position is the last token of the text unless another is asked, and the answers are what the tokenizer
+    # makes of the whole.
     prompt = task(name).prompts(tokenizer, n=1, seed=3, corruption=corruption)[0]
-    end = int(pairs.positions[0]) + 1
+    assert pairs.after == ("padding" if prompt.asked is None else "prompt")
+    end = int(pairs.positions[0]) + 1 if prompt.asked is None else pairs.clean.shape[1]
     assert tokenizer(prompt.clean)["input_ids"] == pairs.clean[0, :end].tolist()
     assert tokenizer(prompt.clean + prompt.correct[0])["input_ids"][-1] == int(pairs.correct[0, 0])
     assert tokenizer.unk_token_id not in pairs.clean[0, :end].tolist()
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_same_seed_same_pairs_and_no_global_state(name: str, nano: PreTrainedTokenizerBase) -> None:
+@pytest.mark.parametrize(("name", "of"), EACH)
+def test_same_seed_same_pairs_and_no_global_state(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     states = random.getstate(), numpy.random.get_state(legacy=False), torch.get_rng_state()
-    first = task(name).pairs(nano, n=10, seed=7)
+    first = task(name).pairs(tokenizer, n=10, seed=7)
     assert random.getstate() == states[0]
     assert str(numpy.random.get_state(legacy=False)) == str(states[1])
     assert torch.equal(torch.get_rng_state(), states[2])
     random.seed(1)
-    again, other = task(name).pairs(nano, n=10, seed=7), task(name).pairs(nano, n=10, seed=8)
+    again, other = task(name).pairs(tokenizer, n=10, seed=7), task(name).pairs(tokenizer, n=10, seed=8)
     random.setstate(states[0])
     assert first.fingerprint == again.fingerprint
     assert first.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_more_prompts_begin_with_the_same_ones(name: str, nano: PreTrainedTokenizerBase) -> None:
-    assert task(name).prompts(nano, n=30)[:5] == task(name).prompts(nano, n=5)
+@pytest.mark.parametrize(("name", "of"), EACH)
+def test_more_prompts_begin_with_the_same_ones(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    assert task(name).prompts(tokenizer, n=30)[:5] == task(name).prompts(tokenizer, n=5)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_corruptions_share_the_clean_prompts(name: str, nano: PreTrainedTokenizerBase) -> None:
+@pytest.mark.parametrize(("name", "of"), EACH)
+def test_corruptions_share_the_clean_prompts(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     each = task(name)
-    by_corruption = [each.prompts(nano, n=20, corruption=corruption) for corruption in each.corruptions]
+    by_corruption = [each.prompts(tokenizer, n=20, corruption=corruption) for corruption in each.corruptions]
     assert len({tuple((p.clean, p.correct, p.wrong) for p in prompts) for prompts in by_corruption}) == 1
     assert len({tuple(p.corrupted for p in prompts) for prompts in by_corruption}) == len(each.corruptions)
-    assert each.prompts(nano, n=20) == by_corruption[0]
+    assert each.prompts(tokenizer, n=20) == by_corruption[0]
 
 
 def test_fold_depends_on_the_key_alone_and_is_the_same_everywhere() -> None:
@@ -241,7 +255,15 @@ def test_no_tokenizer_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("ioi", "names"), ("greater-than", "century"), ("docstring", "argument"), ("induction", "words")],
+    [
+        ("ioi", "names"),
+        ("greater-than", "century"),
+        ("docstring", "argument"),
+        ("induction", "words"),
+        ("reverse", "symbols"),
+        ("fraction", "letters and fractions"),
+        ("induction-hidden", "letters"),
+    ],
 )
 def test_a_tokenizer_without_the_words_is_refused(
     name: str, words: str, bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]

@@ -3,13 +3,17 @@
 from edgewise.errors import UnknownName
 from edgewise.tasks.base import Prompt, Task
 from edgewise.tasks.docstring import DOCSTRING
+from edgewise.tasks.fraction import FRACTION
 from edgewise.tasks.greater_than import GREATER_THAN
 from edgewise.tasks.induction import INDUCTION
+from edgewise.tasks.induction_hidden import INDUCTION_HIDDEN
 from edgewise.tasks.ioi import IOI
+from edgewise.tasks.reverse import REVERSE
 
 __all__ = ["TASKS", "Prompt", "Task", "task"]
 
-TASKS = {"ioi": IOI, "greater-than": GREATER_THAN, "docstring": DOCSTRING, "induction": INDUCTION}
+_ALL = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, REVERSE, FRACTION, INDUCTION_HIDDEN)
+TASKS = {task.name: task for task in _ALL}
 
 
 def task(name: str) -> Task:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, UnknownName
 from edgewise.pairs import Pairs
+from edgewise.programs import PROGRAMS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,9 +64,14 @@ class Task:
 
     @property
     def reference(self) -> Circuit | None:
-        """The published circuit of this behaviour, on the graph of the model it was found in; None if there is none."""
+        """The known circuit of this behaviour; None if there is none.
+
+        A published one, on the graph of the model it was found in, or that of the program whose behaviour this is.
+        """
         from edgewise.tasks.references import REFERENCES, reference
 
+        if self.name in PROGRAMS:
+            return PROGRAMS[self.name].reference
         return reference(self.name) if self.name in REFERENCES else None
 
     def pairs(
