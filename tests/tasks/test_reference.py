@@ -159,5 +159,8 @@ def test_tasks_know_their_published_circuit() -> None:
         "ioi": 963,
         "greater-than": 235,
         "docstring": 24,
+        "reverse": 8,
+        "fraction": 4,
+        "induction-hidden": 7,
     }
     assert found["induction"] is None

@@ -1,7 +1,8 @@
 """Compiled models: a Program made into a toy transformer, with a tokenizer that knows its words.
 
 All weights the program does not set are drawn at random from multiples of 1/16, the same on every machine and exact in
-every dtype; they read the whole stream and write to the space `noise` alone.
+every dtype; they read the whole stream and write to the space `noise`, and weakly to all others if the program lets them
+leak.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ HEAD_DIM, RANDOM_NEURONS, UNKNOWN = 16, 8, "?"
 
 def compiled(program: Program) -> ToyTransformer:
     """The model of a program, in float32 and evaluation mode; always the same."""
-    model = ToyTransformer(_config(program)).double().requires_grad_(False)
+    with torch.random.fork_rng(devices=()):  # modules draw their first weights: from nobody else's random numbers
+        model = ToyTransformer(_config(program)).double().requires_grad_(False)
     _Compiler(program, model).fill()
     return model.float().eval()
 
@@ -89,7 +91,9 @@ class _Compiler:
         for linear in readers:
             linear.weight.copy_(self._draw(*linear.weight.shape))
         for linear in (attention.o_proj, block.mlp[2]):
-            linear.weight[noise] = self._draw(*linear.weight[noise].shape)
+            loudness = torch.full((len(linear.weight), 1), self.program.leak, dtype=torch.float64)
+            loudness[noise] = 1
+            linear.weight.copy_(loudness * self._draw(*linear.weight.shape))
             linear.bias[noise] = self._draw(*linear.bias[noise].shape)
 
     def _head(self, node: Head) -> None:

@@ -6,7 +6,8 @@ space that the writer writes to: that is all there is to the reference, and it s
 
 What a program leaves free is filled with random weights when a model is made of it: whole heads and MLPs, and the parts of
 its own nodes that it does not need. They read from everywhere, and write to a space called `noise` that neither the
-program nor the unembedding reads. So no edge outside the reference changes the logits, whatever replaces it.
+program nor the unembedding reads. So no edge outside the reference changes the logits, whatever replaces it. A program may
+let them `leak`: then they write to all spaces, that much weaker, and edges outside the reference matter a little.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Program:
     """A program: its vocabulary `words`, the shape of its model, and its nodes with their weights.
 
     `tokens` [word, width] is what `input` writes to the space "token"; `positions` [position, width] what `positions`
-    writes to "position"; `unembed` reads the logits. `spaces` gives the width of every space.
+    writes to "position"; `unembed` reads the logits. `spaces` gives the width of every space. `leak` is how large what the
+    random weights write to other spaces is, beside what they write to `noise`.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Program:
     positions: Tensor
     nodes: tuple[Head | Neurons, ...]
     unembed: Read
+    leak: float = 0.0
 
     @cached_property
     def graph(self) -> Graph:
