@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_model, pairs
+from families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_model, pairs, toy_config
 from torch import nn
 
 import edgewise as ew
 from edgewise.engine.check import self_check
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES as KNOWN
+from edgewise.programs import PROGRAMS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,6 +92,50 @@ def test_nano_is_a_folder_like_any_other() -> None:
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_are_names_too(name: str) -> None:
+    """Like a checkpoint: dtype and device are honoured, the tokenizer is the program's own unless another is given."""
+    subject = ew.load(name)
+    assert (subject.name, subject.dtype, subject.device.type) == (name, torch.float32, "cpu")
+    assert subject.graph == PROGRAMS[name].graph
+    assert not subject.model.training
+    assert subject.tokenizer.get_vocab() == {word: i for i, word in enumerate(PROGRAMS[name].words)}
+    assert subject.tokenizer(" ".join(PROGRAMS[name].words))["input_ids"] == list(range(len(PROGRAMS[name].words)))
+    other, own = ew.load(name, dtype="bfloat16", device="cpu", tokenizer=(mine := object())), ew.load(name)
+    assert (other.dtype, other.tokenizer) == (torch.bfloat16, mine)
+    assert subject.identity == own.identity
+    assert subject.identity["weights"] != other.identity["weights"]
+
+
+def test_what_a_program_cannot_be_loaded_as() -> None:
+    with pytest.raises(InvalidValue, match="reverse is built from its program and has no revisions"):
+        ew.load("reverse", revision="main")
+    with pytest.raises(UnknownName, match="unknown dtype 'float8'"):
+        ew.load("reverse", dtype="float8")
+    with pytest.raises(UnsupportedModel, match="reverse cannot be loaded: Expected one of cpu"):
+        ew.load("reverse", device="nowhere")
+    with pytest.raises(UnknownName, match="unknown model 'revers'; did you mean 'reverse'"):
+        ew.load("revers")
+
+
+def test_a_model_that_reads_both_ways_refuses_padding() -> None:
+    """It would read it; with whole prompts it can be asked anywhere."""
+    model = make_model(toy_config(causal=False))
+    padded, whole = pairs(), replace(pairs(), after="prompt")
+    subject = ew.load(model)
+    for verb in (
+        lambda of: ew.attribute(subject, of),
+        lambda of: ew.attribute(subject, of, ablation="position-mean"),
+        lambda of: ew.evaluate(subject, ew.Circuit.full(subject.graph), of),
+        lambda of: ew.discover(subject, of, method="acdc", tau=1e9),
+    ):
+        with pytest.raises(PairsError, match="ToyTransformer reads in both directions"):
+            verb(padded)
+        verb(whole)
+    last = replace(padded, positions=torch.full_like(padded.positions, padded.clean.shape[1] - 1))
+    ew.attribute(subject, last)
 
 
 def test_an_unknown_model_is_named_and_the_nearest_offered() -> None:

@@ -358,6 +358,17 @@ def test_whole_prompts_are_never_trimmed_and_all_of_them_counts() -> None:
         _pairs(after="tokens")
 
 
+def test_prompts_asked_in_their_midst_are_of_one_length(words: PreTrainedTokenizerFast) -> None:
+    clean, corrupted = ["When Mary went", "When John went"], ["When Anna went", "When Paul went"]
+    answers = {"correct": [" Mary", " John"], "wrong": [" Anna", " Paul"]}
+    pairs = Pairs.from_prompts(words, clean, corrupted, **answers, positions=[1, 0])
+    assert (pairs.positions.tolist(), pairs.after) == ([1, 0], "prompt")
+    assert Pairs.from_prompts(words, clean, corrupted, **answers).after == "padding"
+    longer = ([clean[0], "When John went to"], [corrupted[0], "When Paul went to"])
+    with pytest.raises(PairsError, match="prompts of 3 to 4 tokens, asked at positions of their own"):
+        Pairs.from_prompts(words, *longer, **answers, positions=[1, 0])
+
+
 def test_pairs_move_to_a_device() -> None:
     moved = _pairs().to(torch.device("meta"))
     tensors = (moved.clean, moved.corrupted, moved.correct, moved.wrong, moved.positions)

@@ -39,6 +39,19 @@ def test_a_run_leaves_everything_and_says_what_it_found(here: Path, model: Path)
     assert "run/" in result.stdout
 
 
+def test_a_task_of_a_compiled_model_needs_no_model(here: Path) -> None:
+    """The model is the task's, its circuit is found, evaluated and drawn, and the recipe says which it was."""
+    arguments = ["--task", "reverse", "--method", "acdc", "--option", "tau=0.1", "--ablation", "zero"]
+    result = edgewise("discover", *arguments, "--examples", "16", "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert "reverse in reverse by acdc" in result.stdout
+    assert ew.open(here / "run" / "circuit.json") == ew.task("reverse").reference
+    assert json.loads((here / "run" / "recipe.json").read_text())["model"] == "reverse"
+    assert 'data-node="positions"' in (here / "run" / "circuit.svg").read_text()
+    again = edgewise("evaluate", here / "run", "--json")
+    assert json.loads(again.stdout)["report"]["metrics"]["logit_diff"]["faithfulness"] == pytest.approx(1.0)
+
+
 def test_the_manifest_names_everything_the_run_depends_on(a_run: Path) -> None:
     manifest = json.loads((a_run / "manifest.json").read_text())
     assert manifest["schema"] == "edgewise/manifest"

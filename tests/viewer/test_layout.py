@@ -9,7 +9,7 @@ from hypothesis import given
 from strategies import circuits
 
 from edgewise.circuit import Circuit
-from edgewise.graph import Graph
+from edgewise.graph import SEPARATE_INPUTS, Graph
 from edgewise.viewer.curves import curve
 from edgewise.viewer.layout import Box, arrange
 
@@ -41,6 +41,23 @@ def test_everything_is_inside_and_edges_go_up(circuit: Circuit) -> None:
         # A Bézier curve stays within three quarters of its control points' overshoot.
         assert max(p.x for p in (points[0], points[-1])) <= layout.width
         assert 0.125 * (points[0].x + points[3].x) + 0.375 * (points[1].x + points[2].x) <= layout.width
+
+
+@given(circuits())
+def test_edges_leave_the_input_they_come_from(circuit: Circuit) -> None:
+    layout = arrange(circuit)
+    for edge in circuit.graph.edges:
+        writer, reader = edge.split("->")
+        if writer in circuit.graph.inputs:
+            box = layout.boxes[writer]
+            assert abs(curve(layout, writer, reader)[0].x - box.x) <= box.width / 2
+
+
+def test_separate_inputs_share_the_row_below() -> None:
+    boxes = arrange(Circuit.full(Graph(1, 2, 2, inputs=SEPARATE_INPUTS))).boxes
+    assert boxes["input"].y == boxes["positions"].y > boxes["a0.h0"].y
+    assert boxes["input"].right < boxes["positions"].x - boxes["positions"].width / 2
+    assert boxes["positions"].right == pytest.approx(boxes["logits"].right)
 
 
 def test_layers_are_rows_and_heads_are_columns() -> None:

@@ -52,6 +52,7 @@ class Task:
     `lists` are the words by slot; `fit` returns the part of them that the tokenizer at hand can ask about;
     `draw` makes one prompt from a source of randomness, those lists and a corruption's name, and draws whatever the
     clean text needs first, so that the same seed gives the same clean prompts under every corruption.
+    `model` is what `load` takes: the model to ask when no other is named.
     """
 
     name: str

@@ -7,7 +7,7 @@ from edgewise.viewer.elements import number
 from edgewise.viewer.layout import PORT_OFFSETS, Box, Layout, Point
 
 Curve = tuple[Point, Point, Point, Point]
-SPREAD = 0.62
+SPREAD, CORNER = 0.62, 6.0
 
 
 def curve(layout: Layout, writer: str, reader: str) -> Curve:
@@ -17,7 +17,7 @@ def curve(layout: Layout, writer: str, reader: str) -> Curve:
     """
     start, port = layout.boxes[writer], layout.ports[reader]
     is_input = writer in SEPARATE_INPUTS
-    beside = MLP.fullmatch(writer) or (is_input and start.right >= layout.boxes["logits"].right)
+    beside = MLP.fullmatch(writer) or (is_input and start.right > layout.boxes["logits"].right - CORNER)
     if beside and (reader == "logits" or MLP.fullmatch(reader)):
         return _arc(layout, start, layout.boxes[reader])
     if is_input:
@@ -45,7 +45,8 @@ def svg_path(points: Curve) -> str:
 def _towards(layout: Layout, bar: Box, end: Point) -> float:
     """Where on a bar an edge starts or ends: part of the way to its other end, layers beside each other."""
     column = bar.x + SPREAD * (end.x - bar.x)
-    return column + (0.5 - end.y / layout.height) * 0.45 * layout.column
+    wanted = column + (0.5 - end.y / layout.height) * 0.45 * layout.column
+    return min(max(wanted, bar.x - bar.width / 2 + CORNER), bar.right - CORNER)
 
 
 def _upwards(layout: Layout, start: Point, end: Point) -> Curve:

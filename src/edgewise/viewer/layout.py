@@ -143,11 +143,11 @@ def _right(grid: Grid) -> float:
 def _bars(grid: Grid, circuit: Circuit) -> Iterator[Box]:
     left, right = MARGIN + LABELS, _right(grid)
     x, width = (left + right) / 2, right - left
-    count = len(circuit.graph.inputs)
-    for number, name in enumerate(circuit.graph.inputs):
-        centre = left + width * (number + 0.5) / count
-        room = width / count - GAP * (count > 1)
-        yield Box(name, centre, grid.height - BAR / 2 - 4, room, BAR, bool(circuit.mask[number].any()))
+    inputs = circuit.graph.inputs
+    each = (width - GAP * (len(inputs) - 1)) / len(inputs)
+    for number, name in enumerate(inputs):
+        centre = left + each / 2 + number * (each + GAP)
+        yield Box(name, centre, grid.height - BAR / 2 - 4, each, BAR, bool(circuit.mask[number].any()))
     yield Box("logits", x, BAR / 2 + 4, width, BAR, bool(circuit.mask[:, -1].any()))
 
 
