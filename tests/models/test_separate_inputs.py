@@ -64,7 +64,7 @@ def test_each_writes_what_its_own_embedding_gives() -> None:
 @every_kind
 @pytest.mark.parametrize("how", ABLATIONS)
 def test_kept_to_the_same_degree_they_are_one(kind: str, how: str) -> None:
-    (one, two), of = twins(kind), pairs()
+    (one, two), of = twins(kind), whole(kind)
     generator = torch.Generator().manual_seed(3)
     mask = torch.rand(one.graph.edge_mask.shape, generator=generator, dtype=torch.float64) * one.graph.edge_mask
     apart = torch.cat([mask[:1], mask])

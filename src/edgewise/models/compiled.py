@@ -109,12 +109,12 @@ class _Compiler:
                 linear.weight[first : first + len(read.weight)] = scale * self._rows(read)
         used = slice(first, first + len(node.value.weight))
         attention.v_proj.weight[used] = self._rows(node.value)
-        self._write(attention.o_proj, used, torch.eye(len(node.value.weight)), node.to)
+        self._write(attention.o_proj, used, torch.eye(len(node.value.weight), dtype=torch.float64), node.to)
 
     def _neurons(self, node: Neurons) -> None:
         """The first neurons are the program's; the others go on writing noise."""
-        mlp: Any = self.model.layers[node.layer].mlp
-        into, _, out = mlp
+        block: Any = self.model.layers[node.layer]
+        into, _, out = block.mlp
         used = slice(0, len(node.bias))
         into.weight[used] = sum(self._rows(read) for read in node.inputs)
         into.bias[used] = node.bias
@@ -123,7 +123,7 @@ class _Compiler:
 
     def _write(self, out: nn.Linear, used: slice, weight: Tensor, space: str) -> None:
         out.weight[:, used] = 0
-        out.weight[self.places[space], used] = weight.to(out.weight.dtype)
+        out.weight[self.places[space], used] = weight
 
     def _rows(self, read: Read) -> Tensor:
         """[row, d_model]: the weight of a read where its space is, zero elsewhere."""
