@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,16 @@ def test_what_readers_get_is_the_sum_of_the_replaced_writers(family: str, how: s
             assert distance(replacement.mlp_in[layer], before + bias_before if graph.parallel else total + bias) < NEAR
             total += replacement.writes.mlp[layer]
     assert distance(replacement.final_in, total + bias) < NEAR
+
+
+@pytest.mark.parametrize("how", ["mean", "position-mean"])
+def test_a_causal_model_takes_whole_prompts_as_padded_ones(how: str) -> None:
+    on, of = subject("gpt2"), pairs()
+    ours, theirs = (
+        ew.attribute(on, one, ablation=how).values
+        for one in (replace(of, after="prompt"), replace(of, after="padding"))
+    )
+    assert distance(ours, theirs) < NEAR
 
 
 @pytest.mark.parametrize("how", ["mean", "position-mean"])

@@ -344,10 +344,11 @@ def test_trimmed_ends_with_the_last_answer_position(pairs: Pairs) -> None:
     assert trimmed.fingerprint == pairs.fingerprint
 
 
-def test_whole_prompts_are_never_trimmed_and_all_of_them_counts() -> None:
+def test_all_of_a_whole_prompt_counts() -> None:
     """What stands after the answer position is padding, unless the pairs say that it is the rest of the prompt."""
     padded, whole = (_pairs(positions=[1, 2], after=after) for after in ("padding", "prompt"))
-    assert whole.trimmed() is whole
+    # A causal model, which asks for trimmed pairs, makes no difference between the two.
+    assert (whole.trimmed().fingerprint, whole.trimmed().clean.shape) == (padded.fingerprint, (2, 3))
     assert whole[1:].after == "prompt"
     assert repr(whole) == "<Pairs: 2 examples of up to 4 tokens>"
     others = [{"clean": CLEAN + torch.tensor([[0, 0, 0, 1], [0, 0, 0, 0]])}, {"positions": [1, 1]}]

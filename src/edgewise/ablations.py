@@ -138,7 +138,7 @@ def _map(writes: Writes, f: Callable[..., Tensor]) -> Writes:
 
 def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tensor]:
     """Sums of all writes at each position over the corrupted prompts, and how many prompts reach that position."""
-    width = pairs.trimmed().clean.shape[1]
+    width = (pairs.trimmed() if subject.causal else pairs).clean.shape[1]
     dtype, device = subject.work_dtype, subject.device
     sums = _map(_shapes(subject), lambda shape: torch.zeros(width, *shape, dtype=dtype, device=device))
     counts = torch.zeros(width, dtype=dtype, device=device)

@@ -140,11 +140,9 @@ class Pairs:
             yield self[start : start + size]
 
     def trimmed(self) -> Pairs:
-        """Without the columns after the last answer position, which a causal model never reads, if they are padding."""
-        if self.after == "prompt":
-            return self
+        """Without the columns after the last answer position, which a causal model never reads; any left are padding."""
         width = int(self.positions.max()) + 1
-        return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width])
+        return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width], after="padding")
 
     def to(self, device: torch.device) -> Pairs:
         """The same pairs with their tensors on `device`."""
@@ -174,7 +172,8 @@ class Pairs:
         return self
 
     def __repr__(self) -> str:
-        return f"<Pairs: {len(self)} examples of up to {self.trimmed().clean.shape[1]} tokens>"
+        width = int(self.positions.max()) + 1 if self.after == "padding" else self.clean.shape[1]
+        return f"<Pairs: {len(self)} examples of up to {width} tokens>"
 
 
 class AnswerReader:
