@@ -46,7 +46,7 @@ class OneAtATime:
         without = self.mask.clone()
         without[writer, reader] = False
         after = self.value(without)
-        kept = self.acdc.keeps(self.current, after)
+        kept = self.acdc.criterion.keeps(self.current, after)
         self.decisions.append(Decision(name, self.current, after, kept))
         if not kept:
             self.mask, self.current = without, after
@@ -140,10 +140,10 @@ def test_the_ends_of_tau(family: str) -> None:
 
 
 def test_a_change_of_exactly_tau_is_taken_back() -> None:
-    assert ACDC(tau=0.5).keeps(1.0, 1.5)
-    assert not ACDC(tau=0.5).keeps(1.0, 1.49)
-    assert not ACDC(tau=0.5).keeps(1.0, 0.0)
-    assert ACDC(tau=0.5, rule="absolute").keeps(1.0, 0.0)
+    assert ACDC(tau=0.5).criterion.keeps(1.0, 1.5)
+    assert not ACDC(tau=0.5).criterion.keeps(1.0, 1.49)
+    assert not ACDC(tau=0.5).criterion.keeps(1.0, 0.0)
+    assert ACDC(tau=0.5, rule="absolute").criterion.keeps(1.0, 0.0)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 7, 30, 60])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,6 +43,14 @@ class Search(ABC):
     @abstractmethod
     def search(self, request: Request) -> Found:
         """The edges that are kept. `request.batch_size` does not apply: a search judges all pairs together."""
+
+
+class SharingSearch(Search):
+    """A search whose runs at several values of its dial share work."""
+
+    @abstractmethod
+    def sweep(self, values: Sequence[float], request: Request) -> list[Found]:
+        """What `search` finds at each value, in the order given: best from the largest down."""
 
 
 def refuse_edges(name: str, edges: int | None) -> None:

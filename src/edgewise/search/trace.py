@@ -15,13 +15,15 @@ from edgewise.errors import FileError
 class Decision:
     """One test: what was removed (`writer->reader`, or `->reader` for all edges into it), and whether it is kept.
 
-    `before` and `after`: the metric, lower is better, with it and without it.
+    `before` and `after`: the metric, lower is better, with it and without it. `tested` is False for edges that went
+    whatever the metric said.
     """
 
     edge: str
     before: float
     after: float
     kept: bool
+    tested: bool = True
 
 
 @dataclass
