@@ -10,11 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgewise.attribution import Method
-from edgewise.request import Request
+from edgewise.request import LOCAL, Request
 from edgewise.search import Search
-
-# Options that name files of the machine at hand and change nothing about the result.
-LOCAL = ("checkpoint", "trace")
 
 
 def provenance(request: Request, method: Method | Search, seconds: float) -> dict[str, Any]:

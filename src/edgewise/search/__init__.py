@@ -1,8 +1,8 @@
 """Searches: methods that decide edge by edge."""
 
 from edgewise.search.acdc import ACDC
-from edgewise.search.base import Found, Search, SharingSearch
+from edgewise.search.base import Found, Search, SharingSearch, dialled
 
 SEARCHES: dict[str, type[Search]] = {search.name: search for search in (ACDC,)}
 
-__all__ = ["SEARCHES", "Found", "Search", "SharingSearch"]
+__all__ = ["SEARCHES", "Found", "Search", "SharingSearch", "dialled"]

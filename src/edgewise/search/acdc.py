@@ -11,12 +11,12 @@ the first that turns out otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 from edgewise.request import Request
-from edgewise.search.base import Found, SharingSearch, refuse_edges
+from edgewise.search.base import Found, SharingSearch, dialled, refuse_edges
 from edgewise.search.hunt import Ground, Rule
 from edgewise.search.trace import Trace
 
@@ -55,29 +55,16 @@ class ACDC(SharingSearch):
         return self
 
     def search(self, request: Request) -> Found:
-        return self._hunt(Ground(request), Path(self.trace) if self.trace else None)
+        return self._hunt(Ground(request))
 
     def sweep(self, values: Sequence[float], request: Request) -> list[Found]:
         ground = Ground(request)
-        searches = [replace(self, tau=value) for value in values]
-        return [one._hunt(ground, trace_of(self.trace, one.tau)) for one in searches]
+        return [one._hunt(ground) for value in values if isinstance(one := dialled(self, value), ACDC)]
 
-    def _hunt(self, ground: Ground, trace: Path | None) -> Found:
-        file = Trace.open(trace, self._key(ground.request))
-        return ground.hunt(self.criterion, ground.front.graph.edge_mask, file, f"{self.name}, tau {self.tau:g}")
+    def _hunt(self, ground: Ground) -> Found:
+        trace = Trace.open(Path(self.trace) if self.trace else None, self._key(ground.request))
+        return ground.hunt(self.criterion, ground.front.graph.edge_mask, trace, f"{self.name}, tau {self.tau:g}")
 
     def _key(self, request: Request) -> dict[str, Any]:
         options = {name: repr(value) for name, value in asdict(self).items() if name != "trace"}
         return {"edgewise": self.name, "options": options, **request.key}
-
-
-def trace_of(trace: str | None, value: float) -> Path | None:
-    """The file for one value of a sweep: its name says which.
-
-    >>> trace_of("run/trace.jsonl", 0.01)
-    PosixPath('run/trace-0.01.jsonl')
-    """
-    if trace is None:
-        return None
-    path = Path(trace)
-    return path.with_name(f"{path.stem}-{value!r}{path.suffix}")

@@ -18,10 +18,10 @@ OVERHEAD, WEIGHT = 64.0, 0.1
 
 @dataclass
 class Foresight:
-    """Guesses by what a removal did in a trial that did not count, by `known`, the decisions of a similar search (edge →
-    kept), by the last decision about the same writer at a reader of the same kind, or else by the last decision.
+    """What to try next, and what to expect of it. `most`: how many removals fit into one batch.
 
-    `most`: how many removals fit into one batch.
+    Guesses by what a removal did in a trial that did not count, or by `known`, the decisions of a similar search (edge →
+    kept); then by the last decision about the same writer at a reader of the same kind, or else by the last decision.
     """
 
     graph: Graph

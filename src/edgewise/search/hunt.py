@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,8 +30,8 @@ TOKENS_AT_ONCE, REMOVALS_AT_ONCE = 8192, 32
 class Rule:
     """When a removal is taken back: when it changes the metric (lower is better) by `tau` or more.
 
-    `sign`: "signed" takes an improvement for no change, "absolute" for a change. `whole_readers`: try all edges into a q,
-    k or v together first.
+    Tau is at least 0; −∞, at which everything is kept, is let through. `sign`: "signed" takes an improvement for no change,
+    "absolute" for a change. `whole_readers`: try all edges into a q, k or v together first.
     """
 
     tau: float
@@ -43,6 +44,10 @@ class Rule:
         tau = self.tau
         if isinstance(tau, bool) or not isinstance(tau, (int, float)) or math.isnan(tau):
             raise InvalidValue(f"tau must be a number, not {tau!r}")
+        if -math.inf < tau < 0:
+            raise InvalidValue(
+                f"tau is {tau!r}, and must be at least 0: it is the change of the metric that keeps an edge"
+            )
 
     def keeps(self, before: float, after: float) -> bool:
         """Whether a removal that moves the metric so is taken back; a change of exactly tau is."""
@@ -78,7 +83,7 @@ class Ground:
 
     def hunt(self, rule: Rule, candidates: Tensor, trace: Trace, label: str) -> Found:
         """The edges that are kept of `candidates` bool [writer, reader]."""
-        hunt = Hunt(rule, self, candidates, trace)
+        started, hunt = time.perf_counter(), Hunt(rule, self, candidates, trace)
         try:
             with torch.no_grad(), steady(self.request.subject.model):
                 for _ in self.request.track(hunt.run(), self.front.graph.n_edges, f"testing edges ({label})", str):
@@ -87,7 +92,7 @@ class Ground:
             trace.close()
         self.earlier.append(hunt.decisions)
         counts = {"tested": hunt.tested, "computed": hunt.computed, "final": hunt.current}
-        return Found(self.front.mask.clone(), counts)
+        return Found(self.front.mask.clone(), counts, time.perf_counter() - started)
 
 
 class Hunt:

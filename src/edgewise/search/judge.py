@@ -11,7 +11,7 @@ from edgewise.errors import NumericalError
 from edgewise.metrics import kl
 from edgewise.request import Step
 
-
+# So many logits at once that what is made of them stays in cache.
 NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -43,7 +43,6 @@ class Judge:
         """[run, example], lower is better."""
         if self._divergence is None:
             return torch.stack([-self.step.objective(one, self.clean) for one in logits])
-        # So many at once that what is in between stays in cache.
         at_once = max(1, NUMBERS_AT_ONCE // self.clean.numel())
         return torch.cat([self._divergence(some) for some in logits.split(at_once)])
 

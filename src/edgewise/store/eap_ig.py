@@ -100,6 +100,10 @@ def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1
         circuit = Circuit(value.graph, torch.zeros_like(value.graph.edge_mask))
     if circuit.graph != value.graph:
         raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
+    if scores is not None and not bool(scores.values.isfinite().all()):
+        raise InvalidValue(
+            "some scores are infinite, which EAP-IG files cannot hold; convert the circuit without scores"
+        )
     if not value.graph.mlps:
         raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
     width = d_model or value.provenance.get("d_model")
