@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,10 +33,14 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Partial:
-    """The state of a run on its way: `options` of the method that name its files, in `folder`; none without a folder."""
+    """The state of a run on its way: `options` of the method that name its files, in `folder`; none without a folder.
+
+    `made`: the folders above it that had to be made.
+    """
 
     folder: Path | None
     options: Mapping[str, str]
+    made: tuple[Path, ...] = ()
 
     @property
     def results(self) -> list[Path]:
@@ -106,7 +110,8 @@ def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) ->
 def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Partial:
     folder = partial_folder(out)
     names = option_names(recipe.method)
-    kept = Partial(folder, {name: str(folder / file) for name, file in NAMES.items() if name in names})
+    files = {name: str(folder / file) for name, file in NAMES.items() if name in names}
+    kept = Partial(folder, files, tuple(parent for parent in folder.parents if not parent.exists()))
     if start == "resume" and not folder.is_dir():
         raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")
     if start == "new" and not kept.empty:
@@ -139,3 +144,6 @@ def _clear_leftovers(out: Path) -> None:
 def _remove(kept: Partial) -> None:
     if kept.folder is not None:
         shutil.rmtree(kept.folder, ignore_errors=True)
+    for parent in kept.made:
+        with suppress(OSError):  # somebody put something into it meanwhile
+            parent.rmdir()

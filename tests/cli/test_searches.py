@@ -64,6 +64,16 @@ def test_several_values_are_a_sweep(here: Path, model: Path) -> None:
         assert Path(f"run/circuit{suffix}").stat().st_size
 
 
+def test_attribution_and_acdc_combined(here: Path, model: Path) -> None:
+    how = ["--method", "eap+acdc", "--examples", "4", "--tau", "0.01", "--option", "share=0.2"]
+    result = edgewise("discover", "--model", model, *how)
+    assert result.exit_code == 0, result.output
+    circuit = ew.open("runs/ioi-tiny-eap-acdc/circuit.json")
+    known = circuit.provenance
+    assert len(circuit) < known["candidates"] == round(0.2 * circuit.graph.n_edges)
+    assert len(lines(Path("runs/ioi-tiny-eap-acdc/trace.jsonl"))) > known["tested"]  # what goes untested is written too
+
+
 def test_a_sweep_can_be_repeated_from_its_recipe(here: Path, model: Path) -> None:
     assert edgewise("discover", "--model", model, *ACDC, "--tau", "0.1,0.01", "--out", "run").exit_code == 0
     result = edgewise("discover", "--recipe", "run/recipe.json", "--out", "again", "--json")

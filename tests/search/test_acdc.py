@@ -9,84 +9,18 @@ from typing import Any
 import pytest
 import torch
 from families import FAMILIES, pairs, subject
+from one_at_a_time import OneAtATime, read_trace
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.ablations import ablation as find_ablation
-from edgewise.engine.forward import masked_forward
 from edgewise.errors import EdgewiseError, FileError, InvalidValue, NumericalError
 from edgewise.metrics import Answers
 from edgewise.metrics import metric as find_metric
-from edgewise.models import Subject
-from edgewise.pairs import Pairs
 from edgewise.search.acdc import ACDC
 from edgewise.search.judge import _Divergence
 from edgewise.search.trace import Decision, Trace
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tiny_gpt2"
-
-
-class OneAtATime:
-    """The published algorithm written out: a full masked run for every removal, in the published order."""
-
-    def __init__(self, on: Subject, of: Pairs, acdc: ACDC, metric: str, ablation: str) -> None:
-        self.on, self.graph, self.acdc, self.metric = on, on.graph, acdc, find_metric(metric)
-        self.of = of.trimmed() if on.causal else of
-        self.replacement = find_ablation(ablation).prepare(on, self.of, len(of))(self.of)
-        self.clean = on.logits(self.of.clean, self.of.positions)
-        self.mask, self.decisions = on.graph.edge_mask.clone(), list[Decision]()
-        self.current = self.value(self.mask)
-
-    def value(self, kept: Tensor) -> float:
-        of = self.of
-        logits = masked_forward(self.on, of.clean, of.positions, kept.to(self.on.work_dtype), self.replacement)
-        answers = Answers(of.correct, of.wrong)
-        return -float(self.metric.objective(logits, answers, self.clean).double().mean())
-
-    def test(self, name: str, reader: int, writer: int | slice) -> None:
-        without = self.mask.clone()
-        without[writer, reader] = False
-        after = self.value(without)
-        kept = self.acdc.criterion.keeps(self.current, after)
-        self.decisions.append(Decision(name, self.current, after, kept))
-        if not kept:
-            self.mask, self.current = without, after
-
-    def edges_into(self, reader: int) -> None:
-        for writer in reversed(range(self.graph.reach(reader))):
-            self.test(self.graph.edge_name(writer, reader), reader, writer)
-
-    def mlp(self, layer: int) -> None:
-        if self.mask[self.graph.mlp_writer(layer)].any():
-            self.edges_into(self.graph.mlp_reader(layer))
-        else:
-            self.mask[:, self.graph.mlp_reader(layer)] = False
-
-    def attention(self, layer: int) -> None:
-        graph = self.graph
-        kinds = [graph.v_readers(layer), graph.k_readers(layer), graph.q_readers(layer)]
-        readers = [r for kind in kinds for r in reversed(range(kind.start, kind.stop))]
-        read = self.mask.any(dim=1)
-        live = [r for r in readers if any(read[w] for w in graph.serves[r].nonzero().flatten().tolist())]
-        for reader in set(readers) - set(live):
-            self.mask[:, reader] = False
-        for reader in live if self.acdc.whole_readers else ():
-            self.test(f"->{graph.readers[reader]}", reader, slice(None))
-        for reader in live:
-            if self.mask[:, reader].any():
-                self.edges_into(reader)
-
-    def run(self) -> tuple[Tensor, list[Decision]]:
-        self.edges_into(len(self.graph.readers) - 1)
-        for layer in reversed(range(self.graph.layers)):
-            if self.graph.mlps:
-                self.mlp(layer)
-            self.attention(layer)
-        return self.mask, self.decisions
-
-
-def read_trace(path: Path) -> list[Decision]:
-    return [Decision(**json.loads(line)) for line in path.read_text().splitlines()[1:]]
 
 
 CASES = [
@@ -106,7 +40,7 @@ def test_same_decisions_as_one_edge_at_a_time(
     on, of = subject(family, torch.float64), pairs()
     path = tmp_path / "trace.jsonl"
     circuit = ew.discover(on, of, method="acdc", metric=metric, ablation=ablation, trace=str(path), **options)
-    mask, expected = OneAtATime(on, of, ACDC(**options), metric, ablation).run()
+    mask, expected = OneAtATime(on, of, ACDC(**options).criterion, metric, ablation).run()
     found = read_trace(path)
     assert [(d.edge, d.kept) for d in found] == [(d.edge, d.kept) for d in expected]
     assert torch.equal(circuit.mask, mask)
