@@ -249,7 +249,9 @@ def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
 
 
 def _report(found: Run) -> dict[str, Any]:
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **plain(found.report.to_dict())}
+    known = found.circuit.provenance
+    counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
+    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **plain(found.report.to_dict())}
 
 
 def _manifest(found: Run, folder: Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def test_a_search_leaves_its_trace_in_the_run_folder(here: Path, model: Path) ->
     assert circuit.provenance["options"]["tau"] == 0.05
     assert len(lines(here / "run" / "trace.jsonl")) == circuit.provenance["tested"]
     assert f"{circuit.provenance['tested']:,} removals" in result.stdout
+    assert json.loads(Path("run/report.json").read_text())["tested"] == circuit.provenance["tested"]
     assert "trace.jsonl" in json.loads((here / "run" / "manifest.json").read_text())["files"]
 
 

@@ -7,7 +7,7 @@ forward passes ACDC needed on the candidates that attribution left it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -24,6 +24,9 @@ from edgewise.request import Request
 from edgewise.scores import Scores
 from edgewise.search import EAPThenACDC
 from edgewise.search.hunt import Ground
+
+# Pairs attribution looks at together; its scores do not depend on it.
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,12 @@ def measure_grid(
     *,
     thresholds: Sequence[float],
     taus: Sequence[float],
-    search: EAPThenACDC | None = None,
     metric: str | Metric = "kl",
     ablation: str | Ablation = "corrupted",
     level: str = "counted-edges",
-    batch_size: int = 8,
     track: Track = silent,
 ) -> Grid:
-    """Both thresholds of `eap+acdc` (or of `search`, with other options) over a grid, against `reference`.
+    """Both thresholds of `eap+acdc` over a grid, against `reference`; `metric` is what ACDC goes by.
 
     Attribution runs once, and searches that decide alike share what they measure. `level` names what is counted
     (`universe.LEVELS`). GraphMismatch if the reference is of another graph, InvalidValue if there is nothing to try.
@@ -100,10 +101,9 @@ def measure_grid(
         raise GraphMismatch(f"the reference is of another model: {reference.graph}; this one: {subject.graph}")
     if not thresholds or not taus:
         raise InvalidValue("a grid needs at least one threshold and at least one tau")
-    base = search if search is not None else EAPThenACDC()
-    searches = [replace(base, threshold=threshold, tau=tau) for threshold in thresholds for tau in taus]
-    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    scores, ground = base.attribute(request), Ground(request)
+    searches = [EAPThenACDC(threshold=threshold, tau=tau) for threshold in thresholds for tau in taus]
+    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), BATCH_SIZE, track)
+    scores, ground = searches[0].attribute(request), Ground(request)
     return Grid(level, tuple(_point(one, ground, scores, reference, level) for one in searches))
 
 

@@ -110,6 +110,8 @@ class Hunt:
         self.current, self.computed, self.tested = self.judge.start, 0, 0
         self._alike = [tuple(trace.decisions), *ground.earlier]
         similar = ground.earlier[-1] if ground.earlier else ()
+        # What was measured since the last removal: in layer 0 all edges into a reader are one, which is asked about twice.
+        self._here: dict[tuple[int, tuple[int, ...]], float] = {}
         self._foresight = Foresight(self.front.graph, ground.most, {one.edge: one.kept for one in similar})
         self._behind = ground.used
         ground.used = True
@@ -133,6 +135,12 @@ class Hunt:
 
     def _test(self, stage: Stage, place: int) -> Iterator[Progress]:
         while place < len(stage.removals):
+            removal = stage.removals[place]
+            if (after := self._here.get(self._edges(removal))) is not None and removal not in stage.forced:
+                self.trace.add([self._decide(stage, removal, after)])
+                place += 1
+                yield from self._told(self._size(removal, self.decisions[-1]))
+                continue
             trials = self._foresight.plan(stage.removals[place:], stage.forced)
             outcome = self.front.outcomes(trials)
             self._foresight.price(outcome.tokens)
@@ -192,9 +200,17 @@ class Hunt:
         decision = Decision(removal.label(self.front.graph), self.current, after, kept, not forced)
         self.decisions.append(decision)
         self.tested += decision.tested
-        if not kept:
+        if kept:
+            self._here[self._edges(removal)] = after
+        else:
             self.current = after
+            self._here.clear()
         return decision
+
+    def _edges(self, removal: Removal) -> tuple[int, tuple[int, ...]]:
+        """Which edges a removal is about, whether it names them or means all into a reader."""
+        reader = removal.reader
+        return reader, removal.writers or tuple(range(self.front.graph.reach(reader)))
 
     def _size(self, removal: Removal, decision: Decision) -> int:
         """How many edges a decision settles."""
