@@ -20,7 +20,6 @@ from edgewise.engine.plan import late_writers
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import expand
-from edgewise.models.family import Block
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
@@ -39,6 +38,7 @@ class CachedFrontier(Frontier):
         self.shape = batch.clean.shape
         self.contexts = subject.context(self.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
+        self._parts = [block.projections.parts() for block in subject.blocks]
         self._find_tokens(batch)
         self._start()
 
@@ -215,9 +215,8 @@ class CachedFrontier(Frontier):
         """Compute again the nodes of a layer that read something changed."""
         first = layer * self.graph.readers_per_layer
         slots = sorted(reader - first for reader in self._stale if first <= reader < first + self.slots)
-        block = self.subject.blocks[layer]
         for slot in slots:
-            outcome.projected[layer, slot] = self._project(block, slot, self._stream(first + slot, outcome))
+            outcome.projected[layer, slot] = self._project(layer, slot, self._stream(first + slot, outcome))
         if slots:
             self._attention(layer, outcome)
         if self.graph.mlps and first + self.slots in self._stale:
@@ -232,14 +231,14 @@ class CachedFrontier(Frontier):
         tokens = self.answers if self.late[writer] else self.active
         self._keep(writer, out.to(self.rows.dtype) - self._flat(self.replacement.writes.mlp[layer])[tokens], outcome)
 
-    def _project(self, block: Block, slot: int, stream: Tensor) -> Tensor:
-        part = next(part for part in block.projections.parts() if part.start <= slot < part.stop)
-        out = block.attention_norm(stream.to(self.dtype)) @ part.weight[slot - part.start].T
+    def _project(self, layer: int, slot: int, stream: Tensor) -> Tensor:
+        part = next(part for part in self._parts[layer] if part.start <= slot < part.stop)
+        out = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)) @ part.weight[slot - part.start].T
         return out if part.bias is None else out + part.bias[slot - part.start]
 
     def _project_frontier(self, layer: int, outcome: Outcome) -> None:
         """Outputs of the projections of the readers at the frontier in each trial."""
-        block, trials = self.subject.blocks[layer], outcome.trials
+        trials = outcome.trials
         for span in trials.spans:
             reader, first, stop = span
             slot = reader - layer * self.graph.readers_per_layer
@@ -247,10 +246,10 @@ class CachedFrontier(Frontier):
             # Behind the reader's own trials it stays as the next one has it.
             own = min(stop + 1, len(trials))
             if trials.removals[first].writers is None:
-                gone = self._project(block, slot, self._base(reader))
+                gone = self._project(layer, slot, self._base(reader))
                 states = [gone if made[first] else now for made in trials.made[first:own]]
             else:
-                states = list(self._project(block, slot, self._inputs_of(trials, span, own)))
+                states = list(self._project(layer, slot, self._inputs_of(trials, span, own)))
             states = [now] * first + states + [states[-1]] * (len(trials) - own)
             outcome.projected[layer, slot] = torch.stack(states)
 
