@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from families import pairs as family_pairs
 from families import subject as family_subject
 
 import edgewise as ew
-from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.errors import FileError, GraphMismatch, InvalidValue
+from edgewise.evaluation import measure_recovery
+from edgewise.store.eap_ig import eap_ig_json
 
 GRAPH = ew.Graph(layers=1, heads=1, kv_heads=1)
 
@@ -47,6 +50,26 @@ def test_a_sweep_finds_what_single_searches_find() -> None:
     assert found.values == (0.1, 0.001)
     for value, one in zip(found.values, found.circuits, strict=True):
         assert one == ew.discover(subject, pairs, method="acdc", tau=value)
+
+
+def test_scores_with_edges_that_nothing_removes_are_scores_like_others(tmp_path: Path) -> None:
+    few, more = circuit("m0->logits"), circuit("m0->logits", "input->m0")
+    sweep = ew.Sweep("tau", (0.1, 0.01), (few, more)).scores
+    assert sweep.top(1) == sweep.above(0.2) == few
+    ew.save(sweep, tmp_path / "a.safetensors")
+    again = ew.open(tmp_path / "a.safetensors")
+    assert isinstance(again, ew.Scores)
+    assert again.values.equal(sweep.values)
+    agreement = sweep.agreement(sweep, top=2)
+    assert (agreement["spearman"], agreement["overlap"]) == (pytest.approx(1.0), 1.0)
+    assert math.isnan(agreement["pearson"])
+    assert measure_recovery(sweep, few).auc_trapezoid == 1.0
+    for suffix in (".svg", ".html", ".dot"):
+        assert ew.show(more, tmp_path / f"a{suffix}", scores=sweep).stat().st_size
+    with pytest.raises(FileError, match="infinite, which JSON cannot hold"):
+        ew.save(sweep, tmp_path / "a.json")
+    with pytest.raises(InvalidValue, match="infinite, which EAP-IG files cannot hold"):
+        eap_ig_json(sweep, None)
 
 
 def test_a_method_that_scores_cannot_be_swept() -> None:

@@ -21,7 +21,7 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import provenance
 from edgewise.request import Request
 from edgewise.scores import Scores
-from edgewise.search import Search
+from edgewise.search import Found, Search, SharingSearch, dialled
 from edgewise.sweeps import Sweep
 
 DEFAULT_SHARE = 0.1
@@ -97,21 +97,30 @@ def sweep(
     """A search at several values of its dial (`tau` of `acdc`): a circuit for each, and Scores of all edges from them.
 
     The larger the value, the fewer edges are kept. An edge's score is the smallest value at which it goes, infinite if none
-    does. `values` default to the method's own; the other arguments are those of `discover`.
+    does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:
+    each circuit is the one that `discover` finds, and its provenance counts what was `tested` and what of it `computed`.
     """
     chosen = find_method(method, options)
     if not isinstance(chosen, Search):
         raise InvalidValue(f"{chosen.name} scores every edge at once: there is nothing to sweep; use attribute")
     request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
     wanted = sorted(set(chosen.dial_values if values is None else values), reverse=True)
-    dialled = [replace(chosen, **{chosen.dial: value}) for value in wanted]  # type: ignore[type-var]
-    return Sweep(chosen.dial, tuple(wanted), tuple(_searched(one, request) for one in dialled))
+    searches = [dialled(chosen, value) for value in wanted]
+    if not isinstance(chosen, SharingSearch):
+        return Sweep(chosen.dial, tuple(wanted), tuple(_searched(one, request) for one in searches))
+    found = chosen.sweep(wanted, request)
+    circuits = [_circuit(one, request, each, 0.0) for one, each in zip(searches, found, strict=True)]
+    return Sweep(chosen.dial, tuple(wanted), tuple(circuits))
 
 
 def _searched(chosen: Search, request: Request) -> Circuit:
     started = time.perf_counter()
     found = chosen.search(request)
-    facts, graph = provenance(request, chosen, time.perf_counter() - started), request.subject.graph
+    return _circuit(chosen, request, replace(found, seconds=None), time.perf_counter() - started)
+
+
+def _circuit(chosen: Search, request: Request, found: Found, seconds: float) -> Circuit:
+    facts, graph = provenance(request, chosen, found.seconds or seconds), request.subject.graph
     # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
     counts = {"selected": int(found.mask.sum()), "kept": int(found.mask.sum()), "total": graph.n_edges}
     return Circuit(graph, found.mask, {**facts, **found.counts, "edges": counts})

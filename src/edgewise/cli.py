@@ -61,7 +61,11 @@ def discover(
     dtype: Dtype = None,
     device: Device = None,
     option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
+    tau: Annotated[
+        str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run of this command")] = False,
     out: Annotated[Path | None, typer.Option(help="new folder for the results [default: runs/…]")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -75,11 +79,13 @@ def discover(
     )
     given |= _given({"device": device, "data": data and os.fspath(data)}, "device data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
-    if option:
-        given["options"] = {**start.options, **_options(option)}
+    more = {**_options(option or []), **({"tau": _numbers("--tau", tau)} if tau is not None else {})}
+    if more:
+        given["options"] = {**start.options, **more}
     chosen = start.with_changes(**given)
+    begin = "resume" if resume else "new"
     with console.progress(quiet=quiet or as_json) as track:
-        found = run(chosen, out if out is not None else default_folder(chosen), track=track)
+        found = run(chosen, out if out is not None else default_folder(chosen, start=begin), track=track, start=begin)
     if as_json:
         console.print_json(console.described(found))
     elif not quiet:
@@ -225,6 +231,15 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             found[key] = text
     return found
+
+
+def _numbers(name: str, text: str) -> float | list[float]:
+    """One number, or several with commas between."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValue(f"{name} {text!r}: give a number, or several with commas between") from None
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _graph(model: str | None) -> Any:

@@ -39,8 +39,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except EdgewiseError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted; nothing was written", err=True)
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"interrupted; {interrupt}" if str(interrupt) else "interrupted; nothing was written", err=True)
             raise typer.Exit(130) from None
 
     return guard
@@ -82,6 +82,8 @@ def print_run(run: Run) -> None:
     known, report = run.circuit.provenance, run.report
     prompts = known.get("task") or known.get("data_file")
     console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
+    if run.sweep is not None:
+        print_table(f"sweep over {run.sweep.dial}", [_cells(row) for row in run.sweep_rows])
     print_report(report)
     print_size(run.circuit, run.selected if run.scores is not None else None, run.recipe.ranking)
     if "tested" in known:
@@ -137,6 +139,7 @@ def described(found: Run) -> dict[str, Any]:
         "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
         "report": found.report.to_dict(),
         "seconds": found.seconds,
+        **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
     }
 
 
@@ -159,6 +162,12 @@ def print_path(path: Path, as_json: bool) -> None:
         print_json({"file": os.fspath(path)})
     else:
         typer.echo(os.fspath(path))
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """The numbers of one line of a sweep, as text."""
+    numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+    return {key: f"{value:,}" if isinstance(value, int) else _number(value) for key, value in numbers.items()}
 
 
 def _number(value: float | None, form: str = ".4g") -> str:

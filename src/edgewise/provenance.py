@@ -5,15 +5,13 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgewise.attribution import Method
-from edgewise.request import Request
+from edgewise.request import LOCAL, Request
 from edgewise.search import Search
-
-# Options that name files of the machine at hand and change nothing about the result.
-LOCAL = ("checkpoint", "trace")
 
 
 def provenance(request: Request, method: Method | Search, seconds: float) -> dict[str, Any]:
@@ -42,6 +40,7 @@ def versions() -> dict[str, str]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

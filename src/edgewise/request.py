@@ -15,6 +15,9 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
 
+# Options that name files of the machine at hand and change nothing about the result.
+LOCAL = ("checkpoint", "trace")
+
 
 @dataclass(frozen=True)
 class Step:

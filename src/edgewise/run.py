@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgewise.ablations import ablation
-from edgewise.api import attribute, discover, select
+from edgewise.api import attribute, discover, select, sweep
 from edgewise.circuit import Circuit
 from edgewise.data import Row, read_rows, to_pairs
 from edgewise.errors import InvalidValue, UnknownName
@@ -20,10 +21,11 @@ from edgewise.evaluation import Report, evaluate
 from edgewise.formats import CIRCUIT_FILE, SCORES_FILE
 from edgewise.graph import Graph
 from edgewise.loading import load
-from edgewise.methods import method
+from edgewise.methods import method, method_class, sweep_values
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.recipe import MANIFEST, Recipe
@@ -32,17 +34,21 @@ from edgewise.search import Search
 from edgewise.store.disk import new_folder, write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode, plain
+from edgewise.sweeps import Sweep
 from edgewise.tasks import task
 from edgewise.viewer import show
 
 EXAMPLES = 64
+SWEEP_FILE = "sweep.json"
+__all__ = ["Run", "Source", "compute", "default_folder", "prepare", "reported_metrics", "run", "write"]
 
 
 @dataclass(frozen=True)
 class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
 
-    `scores` is None for a search, which decides edge by edge and scores none.
+    `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
+    each value, `sweep_reports` what each keeps.
     """
 
     recipe: Recipe
@@ -54,11 +60,31 @@ class Run:
     seconds: float
     folder: Path | None = None
     files: tuple[str, ...] = ()
+    sweep: Sweep | None = None
+    sweep_reports: tuple[Report, ...] = ()
 
     @property
     def selected(self) -> int:
         """The number of edges before those on no path were dropped."""
         return int(self.circuit.provenance["edges"]["selected"])
+
+    @property
+    def sweep_rows(self) -> list[dict[str, Any]]:
+        """One mapping for each value of a sweep: how many edges it keeps, what it took, what they keep."""
+        if self.sweep is None:
+            return []
+        name = self.circuit.provenance["faithfulness"]["metric"]
+        return [
+            {
+                self.sweep.dial: value,
+                "edges": len(circuit),
+                **{key: circuit.provenance[key] for key in ("tested", "final") if key in circuit.provenance},
+                "metrics": {metric: one.circuit for metric, one in report.metrics.items()},
+                "faithfulness": report[name].faithfulness,
+                "circuit": f"circuit-{self.sweep.dial}-{value!r}.json",
+            }
+            for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -85,29 +111,35 @@ class Source:
         return "nll" if bool((pairs.wrong == NO_ANSWER).all(dim=1).any()) else "logit_diff"
 
 
-def run(recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent) -> Run:
+def run(
+    recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent, start: Start = "new"
+) -> Run:
     """Runs a recipe and leaves a whole run folder at `out`, or nothing; without `out` nothing is written.
 
-    Every name in the recipe, the data file and the folder are checked before anything is computed.
+    Every name in the recipe, the data file and the folder are checked before anything is computed. A long method keeps its
+    state in `<out>.partial` meanwhile, with which `start="resume"` goes on after a kill.
     """
     source = prepare(recipe)
     if out is None:
         return compute(source, track)
-    with new_folder(out) as folder:
-        found = compute(source, track)
+    with partial_run(recipe, out, start=start) as partial, new_folder(out) as folder:
+        found = compute(source, track, partial.options)
+        for path in partial.results:
+            write_bytes(folder / path.name, path.read_bytes())
         files = write(found, folder)
     return replace(found, folder=Path(out), files=files)
 
 
-def compute(source: Source, track: Track = silent) -> Run:
-    """Load, make pairs, find the circuit, evaluate it."""
+def compute(source: Source, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
+    """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started = time.perf_counter()
     recipe = source.recipe
     subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
     _check_edges(recipe, subject.graph)
     pairs = source.pairs(subject.tokenizer)
-    scores, circuit = _find(source, subject, pairs, track)
-    report = _evaluate(source, subject, circuit, pairs, track)
+    swept, scores, circuit = _find(source, subject, pairs, track, own_files)
+    report = _evaluate(source, subject, circuit, pairs, track, recipe.seed)
+    others = [_evaluate(source, subject, one, pairs, track, None) for one in (swept.circuits if swept else ())]
     faithfulness = _faithfulness(report, source.metric(pairs))
     return Run(
         recipe=recipe,
@@ -117,6 +149,8 @@ def compute(source: Source, track: Track = silent) -> Run:
         circuit=circuit.with_provenance(faithfulness=faithfulness),
         report=report,
         seconds=time.perf_counter() - started,
+        sweep=swept,
+        sweep_reports=tuple(others),
     )
 
 
@@ -126,9 +160,10 @@ def prepare(recipe: Recipe) -> Source:
         corruptions = task(recipe.task).corruptions
         if recipe.corruption is not None:
             _known("corruption", recipe.corruption, corruptions)
-    chosen = method(recipe.method, recipe.options)
-    if isinstance(chosen, Search):
-        chosen.for_edges(recipe.edges)
+    if sweep_values(recipe.method, recipe.options) is None:
+        chosen = method(recipe.method, recipe.options)
+        if isinstance(chosen, Search):
+            chosen.for_edges(recipe.edges)
     ablation(recipe.ablation)
     if recipe.metric is not None:
         metric(recipe.metric)
@@ -140,16 +175,6 @@ def reported_metrics(first: str) -> list[str]:
     return list(dict.fromkeys([first, "kl", "accuracy"]))
 
 
-def default_folder(recipe: Recipe, root: Path = Path("runs")) -> Path:
-    """`runs/<task>-<model>-<method>`, with a number appended if it exists."""
-    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method)
-    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
-    folder, number = root / name, 2
-    while os.path.lexists(folder):
-        folder, number = root / f"{name}-{number}", number + 1
-    return folder
-
-
 def _check_edges(recipe: Recipe, graph: Graph) -> None:
     """Refuse to score edges for a circuit that could not be selected."""
     if recipe.edges is not None and recipe.edges > graph.n_edges:
@@ -159,15 +184,22 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _find(source: Source, subject: Subject, pairs: Pairs, track: Track) -> tuple[Scores | None, Circuit]:
-    recipe = source.recipe
-    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options}
+def _find(
+    source: Source, subject: Subject, pairs: Pairs, track: Track, own_files: Mapping[str, str]
+) -> tuple[Sweep | None, Scores | None, Circuit]:
+    recipe, origin = source.recipe, _origin(source, subject, pairs)
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options, **own_files}
+    if (values := sweep_values(recipe.method, recipe.options)) is not None:
+        how.pop(str(getattr(method_class(recipe.method), "dial", "")))
+        swept = sweep(subject, pairs, method=recipe.method, values=values, metric=recipe.metric, **how)
+        swept = replace(swept, circuits=tuple(one.with_provenance(**origin) for one in swept.circuits))
+        return swept, swept.scores, select(swept.scores, recipe.edges, absolute=recipe.ranking == "absolute")
     if isinstance(method(recipe.method, recipe.options), Search):
         circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, **how)
-        return None, circuit.with_provenance(**_origin(source, subject, pairs))
+        return None, None, circuit.with_provenance(**origin)
     scores = attribute(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
-    scores = Scores(scores.graph, scores.values, {**scores.provenance, **_origin(source, subject, pairs)})
-    return scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
+    scores = Scores(scores.graph, scores.values, {**scores.provenance, **origin})
+    return None, scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
 
 
 def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
@@ -178,9 +210,11 @@ def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     return {**mine, "recipe": recipe.model_dump()}
 
 
-def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Report:
+def _evaluate(
+    source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track, random: int | None
+) -> Report:
     recipe = source.recipe
-    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": random}
     return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
 
 
@@ -197,6 +231,8 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
         folder / "report.json", encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)}))
     )
     write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
+    if found.sweep is not None:
+        _write_sweep(found, found.sweep, folder)
     for suffix in (".svg", ".dot", ".html"):
         show(found.circuit, folder / f"circuit{suffix}", scores=found.scores)
     names = sorted(path.name for path in folder.iterdir())
@@ -204,8 +240,18 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     return (*names, "manifest.json")
 
 
+def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
+    rows = found.sweep_rows
+    for row, circuit in zip(rows, sweep.circuits, strict=True):
+        save(circuit, folder / row["circuit"])
+    head = {"schema": "edgewise/sweep", "version": VERSION, "dial": sweep.dial}
+    write_bytes(folder / SWEEP_FILE, encode(dump({**head, "values": rows})))
+
+
 def _report(found: Run) -> dict[str, Any]:
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **plain(found.report.to_dict())}
+    known = found.circuit.provenance
+    counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
+    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **plain(found.report.to_dict())}
 
 
 def _manifest(found: Run, folder: Path) -> dict[str, Any]:

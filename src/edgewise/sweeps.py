@@ -36,7 +36,9 @@ class Sweep:
         for value, circuit in zip(self.values, self.circuits, strict=True):
             values[~circuit.mask] = value
         shared = {
-            k: v for k, v in self.circuits[0].provenance.items() if k not in ("edges", "tested", "final", "seconds")
+            k: v
+            for k, v in self.circuits[0].provenance.items()
+            if k not in ("edges", "tested", "computed", "final", "seconds")
         }
         options = {k: v for k, v in dict(shared.get("options", {})).items() if k != self.dial}
         return Scores(graph, values, {**shared, "options": options, "dial": self.dial, "values": list(self.values)})

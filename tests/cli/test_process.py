@@ -43,8 +43,11 @@ def test_ctrl_c_in_the_middle(here: Path, model: Path, sent: signal.Signals) -> 
         running.send_signal(sent)
         _, errors = running.communicate(timeout=60)
     assert running.returncode == 130, errors
-    assert errors == "interrupted; nothing was written\n"
-    assert not os.listdir(here)
+    if errors == "interrupted; nothing was written\n":  # the machine was slow: nothing was measured yet
+        assert not os.listdir(here)
+    else:
+        assert errors.endswith("the same command with --resume goes on\n")
+        assert os.listdir(here / "runs") == ["ioi-tiny-exact.partial"]
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

@@ -85,6 +85,8 @@ CALLS: dict[str, Callable[[Subject], Any]] = {
     **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), ablation=how) for how in ABLATIONS},
     "discover": lambda on: ew.discover(on, pairs(), edges=20),
     "acdc": lambda on: ew.discover(on, pairs(), method="acdc", tau=0.05),
+    "eap+acdc": lambda on: ew.discover(on, pairs(), method="eap+acdc", tau=0.05),
+    "a sweep": lambda on: ew.sweep(on, pairs(), method="acdc", values=[0.05, 0.01]),
     **{
         f"evaluate-{how}": lambda on, how=how: ew.evaluate(on, random_circuit(on, 0.2, 0), pairs(), ablation=how)
         for how in ABLATIONS

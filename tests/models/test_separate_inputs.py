@@ -16,7 +16,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.frontier import WalkingFrontier
 from edgewise.engine.record import record
 from edgewise.models import Subject
-from edgewise.search import acdc
+from edgewise.search import hunt
 
 NEAR = 1e-5
 # Norms or none, MLPs or none, looking back or both ways.
@@ -98,7 +98,7 @@ def test_acdc_decides_the_same_with_and_without_the_cache(kind: str, how: str, m
     (_, on), of = twins(kind), whole(kind)
     run: Callable[[], ew.Circuit] = lambda: ew.discover(on, of, method="acdc", tau=0.05, ablation=how)  # noqa: E731
     cached = run()
-    monkeypatch.setattr(acdc, "frontier", WalkingFrontier)
+    monkeypatch.setattr(hunt, "frontier", WalkingFrontier)
     walked = run()
     assert cached == walked
     assert cached.provenance["tested"] == walked.provenance["tested"]

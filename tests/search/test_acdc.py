@@ -9,83 +9,18 @@ from typing import Any
 import pytest
 import torch
 from families import FAMILIES, pairs, subject
+from one_at_a_time import OneAtATime, read_trace
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.ablations import ablation as find_ablation
-from edgewise.engine.forward import masked_forward
 from edgewise.errors import EdgewiseError, FileError, InvalidValue, NumericalError
 from edgewise.metrics import Answers
 from edgewise.metrics import metric as find_metric
-from edgewise.models import Subject
-from edgewise.pairs import Pairs
 from edgewise.search.acdc import ACDC
-from edgewise.search.trace import Decision
+from edgewise.search.judge import _Divergence
+from edgewise.search.trace import Decision, Trace
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tiny_gpt2"
-
-
-class OneAtATime:
-    """The published algorithm written out: a full masked run for every removal, in the published order."""
-
-    def __init__(self, on: Subject, of: Pairs, acdc: ACDC, metric: str, ablation: str) -> None:
-        self.on, self.graph, self.acdc, self.metric = on, on.graph, acdc, find_metric(metric)
-        self.of = of.trimmed() if on.causal else of
-        self.replacement = find_ablation(ablation).prepare(on, self.of, len(of))(self.of)
-        self.clean = on.logits(self.of.clean, self.of.positions)
-        self.mask, self.decisions = on.graph.edge_mask.clone(), list[Decision]()
-        self.current = self.value(self.mask)
-
-    def value(self, kept: Tensor) -> float:
-        of = self.of
-        logits = masked_forward(self.on, of.clean, of.positions, kept.to(self.on.work_dtype), self.replacement)
-        answers = Answers(of.correct, of.wrong)
-        return -float(self.metric.objective(logits, answers, self.clean).double().mean())
-
-    def test(self, name: str, reader: int, writer: int | slice) -> None:
-        without = self.mask.clone()
-        without[writer, reader] = False
-        after = self.value(without)
-        kept = self.acdc.keeps(self.current, after)
-        self.decisions.append(Decision(name, self.current, after, kept))
-        if not kept:
-            self.mask, self.current = without, after
-
-    def edges_into(self, reader: int) -> None:
-        for writer in reversed(range(self.graph.reach(reader))):
-            self.test(self.graph.edge_name(writer, reader), reader, writer)
-
-    def mlp(self, layer: int) -> None:
-        if self.mask[self.graph.mlp_writer(layer)].any():
-            self.edges_into(self.graph.mlp_reader(layer))
-        else:
-            self.mask[:, self.graph.mlp_reader(layer)] = False
-
-    def attention(self, layer: int) -> None:
-        graph = self.graph
-        kinds = [graph.v_readers(layer), graph.k_readers(layer), graph.q_readers(layer)]
-        readers = [r for kind in kinds for r in reversed(range(kind.start, kind.stop))]
-        read = self.mask.any(dim=1)
-        live = [r for r in readers if any(read[w] for w in graph.serves[r].nonzero().flatten().tolist())]
-        for reader in set(readers) - set(live):
-            self.mask[:, reader] = False
-        for reader in live if self.acdc.whole_readers else ():
-            self.test(f"->{graph.readers[reader]}", reader, slice(None))
-        for reader in live:
-            if self.mask[:, reader].any():
-                self.edges_into(reader)
-
-    def run(self) -> tuple[Tensor, list[Decision]]:
-        self.edges_into(len(self.graph.readers) - 1)
-        for layer in reversed(range(self.graph.layers)):
-            if self.graph.mlps:
-                self.mlp(layer)
-            self.attention(layer)
-        return self.mask, self.decisions
-
-
-def read_trace(path: Path) -> list[Decision]:
-    return [Decision(**json.loads(line)) for line in path.read_text().splitlines()[1:]]
 
 
 CASES = [
@@ -105,7 +40,7 @@ def test_same_decisions_as_one_edge_at_a_time(
     on, of = subject(family, torch.float64), pairs()
     path = tmp_path / "trace.jsonl"
     circuit = ew.discover(on, of, method="acdc", metric=metric, ablation=ablation, trace=str(path), **options)
-    mask, expected = OneAtATime(on, of, ACDC(**options), metric, ablation).run()
+    mask, expected = OneAtATime(on, of, ACDC(**options).criterion, metric, ablation).run()
     found = read_trace(path)
     assert [(d.edge, d.kept) for d in found] == [(d.edge, d.kept) for d in expected]
     assert torch.equal(circuit.mask, mask)
@@ -135,15 +70,15 @@ def test_the_circuit_and_trace_of_the_original_implementation(tmp_path: Path) ->
 @pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 def test_the_ends_of_tau(family: str) -> None:
     on, of = subject(family), pairs()
-    assert len(ew.discover(on, of, method="acdc", tau=-1e9)) == on.graph.n_edges
+    assert len(ew.discover(on, of, method="acdc", tau=float("-inf"))) == on.graph.n_edges
     assert len(ew.discover(on, of, method="acdc", tau=1e9)) == 0
 
 
 def test_a_change_of_exactly_tau_is_taken_back() -> None:
-    assert ACDC(tau=0.5).keeps(1.0, 1.5)
-    assert not ACDC(tau=0.5).keeps(1.0, 1.49)
-    assert not ACDC(tau=0.5).keeps(1.0, 0.0)
-    assert ACDC(tau=0.5, rule="absolute").keeps(1.0, 0.0)
+    assert ACDC(tau=0.5).criterion.keeps(1.0, 1.5)
+    assert not ACDC(tau=0.5).criterion.keeps(1.0, 1.49)
+    assert not ACDC(tau=0.5).criterion.keeps(1.0, 0.0)
+    assert ACDC(tau=0.5, rule="absolute").criterion.keeps(1.0, 0.0)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 7, 30, 60])
@@ -179,6 +114,7 @@ def test_the_trace_of_another_search_is_refused(tmp_path: Path) -> None:
     [
         ({"tau": float("nan")}, InvalidValue, "tau must be a number"),
         ({"tau": "much"}, InvalidValue, "tau must be a number"),
+        ({"tau": -0.01}, InvalidValue, "must be at least 0"),
         ({"rule": "sometimes"}, InvalidValue, "'signed' or 'absolute'"),
         ({"taus": 1}, InvalidValue, "no option 'taus'; it has: tau, rule"),
         ({"edges": 5}, InvalidValue, "decides itself how many edges"),
@@ -198,6 +134,78 @@ def test_attribute_says_where_searches_are() -> None:
 def test_a_metric_that_is_not_finite_stops_the_search() -> None:
     from edgewise.metrics import Metric
 
-    endless = Metric("endless", lambda logits, answers, clean: logits[:, 0] * float("inf"))
-    with pytest.raises(NumericalError, match="endless"):
-        ew.discover(subject("gpt2"), pairs(), method="acdc", metric=endless)
+    def gives_up(logits: Tensor, answers: Answers, clean: Tensor) -> Tensor:
+        return torch.full((len(logits),), 0.0 if logits.equal(clean) else torch.inf)
+
+    with pytest.raises(NumericalError, match="endless is inf in the middle"):
+        ew.discover(subject("gpt2"), pairs(), method="acdc", metric=Metric("endless", gives_up, sign=-1))
+
+
+def test_a_metric_that_is_no_number_when_clean_is_refused_before_any_test(tmp_path: Path) -> None:
+    from edgewise.metrics import Metric
+
+    nothing = Metric("nothing", lambda logits, answers, clean: logits[:, 0] * torch.nan)
+    with pytest.raises(NumericalError, match="nothing is nan on the clean prompts, before anything is removed"):
+        ew.discover(subject("gpt2"), pairs(), method="acdc", metric=nothing, trace=str(tmp_path / "trace.jsonl"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_decisions_before(tmp_path: Path) -> None:
+    class Full:
+        name = "trace.jsonl"
+
+        def write(self, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(FileError, match=r"trace.jsonl cannot be written: No space left"):
+        Trace([], Full()).add([Decision("a0.h0->logits", 0.0, 0.1, False)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "neox-parallel"])
+@pytest.mark.parametrize("ablation", ["corrupted", "zero"])
+def test_a_sweep_decides_as_single_searches_and_computes_less(family: str, ablation: str, tmp_path: Path) -> None:
+    on, of = subject(family, torch.float64), pairs()
+    how: dict[str, Any] = {"method": "acdc", "ablation": ablation}
+    # Values so near to each other that they agree on many decisions at first.
+    values = [0.2, 0.02, 0.0199, 0.0198]
+    found = ew.sweep(on, of, values=values, trace=str(tmp_path / "trace.jsonl"), **how)
+    for value, circuit in zip(values, found.circuits, strict=True):
+        alone = ew.discover(on, of, tau=value, trace=str(tmp_path / "alone.jsonl"), **how)
+        assert circuit == alone
+        assert circuit.provenance["tested"] == alone.provenance["tested"]
+        assert circuit.provenance["final"] == pytest.approx(alone.provenance["final"], abs=1e-9)
+        assert circuit.provenance["options"] == alone.provenance["options"]
+        shared, single = read_trace(tmp_path / f"trace-{value}.jsonl"), read_trace(tmp_path / "alone.jsonl")
+        assert [(one.edge, one.kept) for one in shared] == [(one.edge, one.kept) for one in single]
+        (tmp_path / "alone.jsonl").unlink()
+    computed = [circuit.provenance["computed"] for circuit in found.circuits]
+    tested = [circuit.provenance["tested"] for circuit in found.circuits]
+    assert computed[0] == tested[0]
+    assert sum(computed) < sum(tested)
+    again = ew.sweep(on, of, values=values, trace=str(tmp_path / "trace.jsonl"), **how)
+    assert [circuit.provenance["computed"] for circuit in again.circuits] == [0] * 4
+    assert again.circuits == found.circuits
+
+
+def test_progress_says_what_is_tested_kept_and_to_go() -> None:
+    told: list[str] = []
+
+    def track(steps: Any, total: int, label: str, detail: Any = None) -> Any:
+        assert (total, label) == (subject("gpt2").graph.n_edges, "testing edges (acdc, tau 0.02)")
+        for step in steps:
+            told.append(detail(step))
+            yield step
+
+    circuit = ew.discover(subject("gpt2"), pairs(), method="acdc", tau=0.02, track=track)
+    assert len(told) == subject("gpt2").graph.n_edges
+    known = circuit.provenance
+    assert told[-1] == f"{known['tested']:,} tested, {len(circuit):,} kept, 0 to go, metric {known['final']:.4g}"
+
+
+def test_the_divergence_of_many_runs_is_the_metric_of_each() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, logits = (5 * torch.randn(n, 3, 11, generator=generator) for n in (1, 4))
+    answers = Answers(torch.zeros(3, 1, dtype=torch.long), torch.ones(3, 1, dtype=torch.long))
+    expected = torch.stack([find_metric("kl").value(one, answers, clean[0]) for one in logits])
+    assert torch.allclose(_Divergence(clean[0])(logits + 100), expected, atol=1e-5)
+    assert torch.equal(_Divergence(clean[0])(clean), torch.zeros(1, 3))

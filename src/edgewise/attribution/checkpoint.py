@@ -67,8 +67,12 @@ class Checkpoint:
         if self.path is None:
             return
         temporary = self.path.with_name(self.path.name + ".part")
-        save_file({"sums": self.sums}, temporary, metadata={"key": self.key, "done": str(self.done)})
-        os.replace(temporary, self.path)
+        try:
+            save_file({"sums": self.sums}, temporary, metadata={"key": self.key, "done": str(self.done)})
+            os.replace(temporary, self.path)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise FileError(f"the checkpoint {self.path} cannot be written: {error}") from None
         self._saved_at = time.monotonic()
 
     @contextmanager

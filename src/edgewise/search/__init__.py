@@ -1,8 +1,9 @@
 """Searches: methods that decide edge by edge."""
 
 from edgewise.search.acdc import ACDC
-from edgewise.search.base import Found, Search
+from edgewise.search.base import Found, Search, SharingSearch, dialled
+from edgewise.search.eap_acdc import EAPThenACDC
 
-SEARCHES: dict[str, type[Search]] = {search.name: search for search in (ACDC,)}
+SEARCHES: dict[str, type[Search]] = {search.name: search for search in (ACDC, EAPThenACDC)}
 
-__all__ = ["SEARCHES", "Found", "Search"]
+__all__ = ["SEARCHES", "EAPThenACDC", "Found", "Search", "SharingSearch", "dialled"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,13 +16,15 @@ from edgewise.errors import FileError
 class Decision:
     """One test: what was removed (`writer->reader`, or `->reader` for all edges into it), and whether it is kept.
 
-    `before` and `after`: the metric, lower is better, with it and without it.
+    `before` and `after`: the metric, lower is better, with it and without it. `tested` is False for edges that went
+    whatever the metric said.
     """
 
     edge: str
     before: float
     after: float
     kept: bool
+    tested: bool = True
 
 
 @dataclass
@@ -49,14 +52,19 @@ class Trace:
     def add(self, decisions: list[Decision]) -> None:
         """Append decisions; on return they are out of this process."""
         self.decisions += decisions
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(_lines(vars(one) for one in decisions))
             self._file.flush()
+        except OSError as error:
+            raise FileError(f"the trace {self._file.name} cannot be written: {error.strerror or error}") from None
 
     def close(self) -> None:
         """No more decisions follow."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be flushed was complained about
+                self._file.close()
 
 
 def _lines(objects: Any) -> str:

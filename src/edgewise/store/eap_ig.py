@@ -102,6 +102,10 @@ def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1
         raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
     if value.graph.inputs != ONE_INPUT:
         raise InvalidValue("EAP-IG files hold graphs with one input writer; this graph has token and position apart")
+    if scores is not None and not bool(scores.values.isfinite().all()):
+        raise InvalidValue(
+            "some scores are infinite, which EAP-IG files cannot hold; convert the circuit without scores"
+        )
     if not value.graph.mlps:
         raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
     width = d_model or value.provenance.get("d_model")

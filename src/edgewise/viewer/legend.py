@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def _kinds(parent: ET.Element, y: float, circuit: Circuit) -> float:
 
 
 def _widths(parent: ET.Element, y: float, lines: list[Stroke]) -> None:
-    scored = [line for line in lines if line.score]
+    scored = [line for line in lines if line.score and math.isfinite(line.score)]
     if not scored:
         return
     draw_text(parent, Point(X, y), "Size of the score", size=12, weight="600")

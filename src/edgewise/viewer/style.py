@@ -6,6 +6,7 @@ line pattern and the mark at its end whether an edge goes into q, k, v or elsewh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgewise.circuit import Circuit
@@ -75,7 +76,7 @@ def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
         raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
     values = [(edge, None if scores is None else scores[edge]) for edge in circuit.edges]
     values.sort(key=lambda item: -abs(item[1] or 0.0))
-    largest = max((abs(value) for _, value in values if value is not None), default=0.0)
+    largest = max((abs(value) for _, value in values if value is not None and math.isfinite(value)), default=0.0)
     crowd = min(1.0, (90 / max(1, len(values))) ** 0.5)
     drawn = [_stroke(edge, value, rank, largest, crowd) for rank, (edge, value) in enumerate(values, 1)]
     return drawn[::-1]
@@ -87,11 +88,13 @@ def _stroke(edge: str, score: float | None, rank: int, largest: float, crowd: fl
 
 
 def strength(score: float | None, largest: float) -> float:
-    """Square root of the share of the largest score: weak edges stay visible beside strong ones.
+    """Square root of the share of the largest finite score: weak edges stay visible beside strong ones.
 
-    >>> strength(-0.25, 1.0), strength(None, 1.0)
-    (0.5, 0.4)
+    >>> strength(-0.25, 1.0), strength(None, 1.0), strength(math.inf, 1.0)
+    (0.5, 0.4, 1.0)
     """
+    if score is not None and math.isinf(score):
+        return 1.0
     if score is None or not largest:
         return 0.4
-    return min(1.0, (abs(score) / largest) ** 0.5) if largest != float("inf") else float(abs(score) == largest)
+    return min(1.0, (abs(score) / largest) ** 0.5)

@@ -1,0 +1,71 @@
+"""Judge: the metric of a run as a search compares it: one number, lower is better."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import NumericalError
+from edgewise.metrics import kl
+from edgewise.request import Step
+
+# So many logits at once that what is made of them stays in cache.
+NUMBERS_AT_ONCE = 1 << 20
+
+
+class Judge:
+    """The mean metric over the examples, negated where higher is better. `clean` [example, vocab]: the model's own logits.
+
+    Raises NumericalError where it is not finite, for the clean logits too.
+    """
+
+    def __init__(self, step: Step, clean: Tensor) -> None:
+        self.step, self.clean = step, clean
+        self._divergence = _Divergence(clean) if step.metric.function is kl else None
+        self.start = float(self._all(clean[None]).double().mean())
+        if not math.isfinite(self.start):
+            raise NumericalError(
+                f"the metric {step.metric.name} is {-self.start * step.metric.sign} on the clean prompts, before anything is "
+                "removed: choose another metric or other pairs"
+            )
+
+    def values(self, logits: Tensor) -> list[float]:
+        """The metric of each run, for logits [run, example, vocab]."""
+        values = [float(one) for one in self._all(logits).double().mean(dim=1)]
+        for value in values:
+            if not math.isfinite(value):
+                raise NumericalError(f"the metric {self.step.metric.name} is {value} in the middle of the search")
+        return values
+
+    def _all(self, logits: Tensor) -> Tensor:
+        """[run, example], lower is better."""
+        if self._divergence is None:
+            return torch.stack([-self.step.objective(one, self.clean) for one in logits])
+        at_once = max(1, NUMBERS_AT_ONCE // self.clean.numel())
+        return torch.cat([self._divergence(some) for some in logits.split(at_once)])
+
+
+class _Divergence:
+    """KL(clean ‖ logits) [run, example], what belongs to the clean logits computed once.
+
+    Σ p (clean − logits) + log Σ exp(logits) − log Σ exp(clean), the sums without their largest term, which is taken apart.
+    """
+
+    def __init__(self, clean: Tensor) -> None:
+        self.clean = clean.float() if clean.dtype.itemsize < 4 else clean
+        self.probabilities = self.clean.softmax(dim=-1)
+        self.largest, self.log_sum = _log_sum(self.clean)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        logits = logits.to(self.clean.dtype)
+        largest, log_sum = _log_sum(logits)
+        expected = torch.linalg.vecdot(self.probabilities, self.clean - logits)
+        return expected + (largest - self.largest) + (log_sum - self.log_sum)
+
+
+def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit, and the log of the sum of what is left when it is taken away: [.., example] each."""
+    largest = logits.amax(dim=-1, keepdim=True)
+    return largest[..., 0], (logits - largest).exp_().sum(dim=-1).log()
