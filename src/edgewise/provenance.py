@@ -13,7 +13,7 @@ from edgewise.request import Request
 from edgewise.search import Search
 
 # Options that name files of the machine at hand and change nothing about the result.
-LOCAL = ("checkpoint", "trace")
+LOCAL = ("checkpoint", "trace", "history", "curves")
 
 
 def provenance(request: Request, method: Method | Search, seconds: float) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _find(source: Source, subject: Subject, pairs: Pairs, track: Track) -> tuple
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options}
     if isinstance(method(recipe.method, recipe.options), Search):
-        circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, **how)
+        circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, edges=recipe.edges, **how)
         return None, circuit.with_provenance(**_origin(source, subject, pairs))
     scores = attribute(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
     scores = Scores(scores.graph, scores.values, {**scores.provenance, **_origin(source, subject, pairs)})
