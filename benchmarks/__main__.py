@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks.attribution import attribution_memory, attribution_time
 from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
+from benchmarks.pruning import hybrid, step_memory, step_time
 from benchmarks.search import acdc_cost
 
 BENCHMARKS = {
@@ -21,6 +22,9 @@ BENCHMARKS = {
     "evaluate": sparse_evaluation,
     "batched-masks": batched_masks,
     "acdc": acdc_cost,
+    "pruning-step": step_time,
+    "pruning-memory": step_memory,
+    "hap": hybrid,
 }
 
 

@@ -27,7 +27,9 @@ from edgewise.search.base import Found
 SPARSITY = 0.9
 
 PRESETS = {
-    "default": Training(steps=400, rate=0.2, multiplier_rate=1.0, warmup=20, final_rate=0.1, start=2.0, approach=0.5),
+    "default": Training(
+        steps=300, rate=0.2, multiplier_rate=1.0, warmup=20, final_rate=0.1, clip=1.0, start=2.0, approach=0.5
+    ),
     # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
     "published": Training(
         steps=3000,

@@ -75,7 +75,7 @@ def fit(problem: Problem, request: Request, files: Files) -> Fitted:
         raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
     check_curves(files.curves)
     state = State(Path(files.checkpoint) if files.checkpoint else None, files.key)
-    run = _Fit(problem, request)
+    run = Optimization(problem, request)
     saved = state.read()
     if saved is not None:
         run.restore(saved)
@@ -92,7 +92,7 @@ def fit(problem: Problem, request: Request, files: Files) -> Fitted:
     return Fitted(run.logits.detach(), run.feed)
 
 
-class _Fit:
+class Optimization:
     """One optimisation under way; between two steps it can be saved and restored."""
 
     def __init__(self, problem: Problem, request: Request) -> None:
@@ -117,7 +117,7 @@ class _Fit:
         yield from list(self.history.records)
         while self.step < self.problem.training.steps:
             try:
-                record = self._advance()
+                record = self.advance()
             except NumericalError as error:
                 kept = f"; {state.path} holds the last good state" if state.path else ""
                 raise NumericalError(f"training stopped at step {self.step + 1}: {error}{kept}") from None
@@ -129,7 +129,8 @@ class _Fit:
     # -- one step ---------------------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def _advance(self) -> Record:
+    def advance(self) -> Record:
+        """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
         draw = Draw(self.logits, self.problem.layout.mask(training.gates.draw(self.logits, self.generator)))
