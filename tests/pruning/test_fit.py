@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
-from edgewise.errors import FileError, InvalidValue, NumericalError
+from edgewise.errors import FileError, InvalidValue, NumericalError, PairsError
 from edgewise.metrics import Metric
 from edgewise.models import Subject
+from edgewise.pruning import state as state_module
 from edgewise.pruning.curves import draw_curves
 from edgewise.pruning.gates import HardConcrete
 from edgewise.pruning.history import Record, read_history
@@ -26,7 +27,7 @@ from edgewise.pruning.objective import Draw, Lagrangian, Price
 from edgewise.pruning.training import Training
 
 T = TypeVar("T")
-QUICK: dict[str, Any] = {"steps": 12, "batch_size": 2}
+QUICK: dict[str, Any] = {"steps": 12, "batch": 2}
 
 
 class Killed(Exception):
@@ -95,6 +96,24 @@ def test_the_schedule_of_learning_rates() -> None:
     assert training.shortened(1.0) == training
 
 
+def test_gates_settle_from_three_times_the_wanted_edges_down_to_these() -> None:
+    training = Training(steps=10, rate=1.0, settle=0.4, approach=0.5)
+    # The last 4 steps: 10 · (1 + 2 · (3/4)²), (2/4)², (1/4)², 0.
+    assert [training.room(step, 10) for step in range(5, 10)] == [None, 21, 15, 11, 10]
+    short = training.shortened(0.2)
+    assert (short.steps, [short.room(step, 10) for step in (1, 2, 5)]) == (6, [None, 21, 10])
+    assert Training(steps=3, rate=1.0).room(2, 10) is None
+
+
+@pytest.mark.parametrize("gated", ["edges", "edges+writers"])
+def test_at_last_only_the_wanted_edges_are_open(gated: str, tmp_path: Path) -> None:
+    how = {"method": "edge-pruning", "edges": 30, "gated": gated, "history": str(tmp_path / "history"), **QUICK}
+    ew.discover(subject("gpt2"), pairs(), **how)
+    records = read_history(tmp_path / "history")
+    assert records[0].edges > 200
+    assert records[-1].edges <= 30
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_open_gates_are_the_clean_model(family: str, tmp_path: Path) -> None:
     """Published gates start so far open that the first step runs the clean model: KL 0, and nothing but decay moves them."""
@@ -135,6 +154,28 @@ def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple
     assert not (tmp_path / "state.part").exists()
 
 
+def test_a_run_that_is_shot_goes_on_from_its_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the file at any moment is a whole state: here after seven steps, of a process that knows nothing more."""
+    monkeypatch.setattr(state_module, "SECONDS_BETWEEN_SAVES", -1.0)
+    on, how = subject("gpt2"), {"method": "edge-pruning", "gated": "edges+writers", **QUICK}
+    running, left = tmp_path / "running", tmp_path / "left"
+
+    def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
+        for number, step in enumerate(steps):
+            if number == 6:
+                left.write_bytes(running.read_bytes())
+            yield step
+
+    whole = ew.discover(on, pairs(), checkpoint=str(running), track=track, **how)
+    assert int(load_file(left)["step"]) == 7
+    assert ew.discover(on, pairs(), checkpoint=str(left), **how) == whole
+
+
+def test_without_pairs_there_is_nothing_to_train_on() -> None:
+    with pytest.raises(PairsError, match="no pairs to train on"):
+        ew.discover(subject("gpt2"), pairs()[:0], method="edge-pruning", **QUICK)
+
+
 def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path, how = tmp_path / "state", {"method": "edge-pruning", **QUICK}
     with pytest.raises(Killed):
@@ -144,7 +185,7 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         (subject("llama"), {}),
         (subject("gpt2"), {"seed": 1}),
         (subject("gpt2"), {"edges": 9}),
-        (subject("gpt2"), {"batch_size": 3}),
+        (subject("gpt2"), {"batch": 3}),
         (subject("gpt2"), {"ablation": "zero"}),
     ]
     for on, change in others:

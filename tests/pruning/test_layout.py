@@ -76,6 +76,16 @@ def test_an_mlp_weighs_as_much_as_all_heads_of_a_kind() -> None:
     assert weights == pytest.approx(([1 / 32] * 4 + [1 / 16] * 4 + [1 / 8]) * 2)
 
 
+def test_edges_of_node_gates_rank_by_both_ends() -> None:
+    layout = NodeGates(SMALL)
+    ranking = layout.ranking(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
+    # The first q's gate, the MLP's on its way out, and edges without a gate.
+    assert ranking[0, 0] == pytest.approx(1 / (1 + 2.718281828**-1))
+    assert ranking[3, -1] == pytest.approx(1 / (1 + 2.718281828))
+    assert ranking[0, -1] == ranking[1, 6] == 1
+    assert ranking[3, 0] == -torch.inf
+
+
 def test_a_gradient_reaches_every_gate_of_a_node() -> None:
     layout = NodeGates(SMALL)
     gates = torch.full((layout.gates,), 0.5, requires_grad=True)

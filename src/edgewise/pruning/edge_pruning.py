@@ -2,8 +2,13 @@
 
     loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
 
-Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning". The circuit has exactly the number
-of edges asked for: at the end all edges are ranked together by their logits.
+Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning". KL is taken at the answer position.
+The preset "published" has their numbers, with the weight decay that alone brings logits down from where they start and that
+bounds λ. The default starts where gates have a gradient, without decay, takes a tenth of the steps, and lets gates settle:
+towards the end ever fewer of the best-ranked edges may open, at last as many as are wanted, so that these learn to do without
+the rest. Under both, other than in their code, sparsity counts an edge together with its writer's gate, and the circuit has
+exactly the number of edges asked for: at the end all edges are ranked together by their logits, where they round tensor by
+tensor to the sparsity that came out of training.
 """
 
 from __future__ import annotations
@@ -28,7 +33,16 @@ SPARSITY = 0.9
 
 PRESETS = {
     "default": Training(
-        steps=300, rate=0.2, multiplier_rate=1.0, warmup=20, final_rate=0.1, clip=1.0, start=2.0, approach=0.5
+        steps=300,
+        rate=0.2,
+        multiplier_rate=1.0,
+        warmup=20,
+        final_rate=0.1,
+        clip=1.0,
+        start=2.0,
+        approach=0.5,
+        settle=0.3,
+        batch=16,
     ),
     # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
     "published": Training(
@@ -51,7 +65,8 @@ PRESETS = {
 class EdgeMethod(Pruning):
     """A method that trains gates of edges to a `sparsity` in (0, 1), or to a number of edges (default a tenth of all).
 
-    `gated`: "edges", or "edges+writers" for gates on writers besides; the sparsity is then that of both together.
+    `gated`: "edges", or "edges+writers" for gates on writers besides; the sparsity is then that of both together. `steps`
+    are those of a run that starts with all edges; one that starts with fewer takes as many fewer.
     """
 
     sparsity: float | None = None
@@ -92,7 +107,7 @@ class EdgeMethod(Pruning):
         training = self.training.shortened((last - first) / last if last else 1.0)
         layout = EdgeGates(graph, candidates, self.gated)
         penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
-        fitted = fit(Problem(layout, penalty, training, self.seed), request, self.files(request))
+        fitted = fit(Problem(layout, penalty, training, self.seed, wanted), request, self.files(request))
         mask = best_edges(graph, layout.ranking(fitted.logits), wanted)
         return Found(mask, {"steps": training.steps, "final": fitted.loss(mask)})
 

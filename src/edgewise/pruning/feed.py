@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.errors import PairsError
 from edgewise.request import Request, Step
 
 # Memory that may be spent on not running the model on corrupted and clean prompts again.
@@ -42,6 +43,8 @@ class Feed:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        if not len(request.pairs):
+            raise PairsError("there are no pairs to train on")
         self.batches = list(request.pairs.batches(request.batch_size))
         self.make = request.maker()
         self.held: dict[int, Ready] = {}

@@ -34,12 +34,16 @@ LARGEST = 1e4
 
 @dataclass(frozen=True)
 class Problem:
-    """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches."""
+    """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches.
+
+    `wanted`: how many edges there will be, for a training in which gates settle.
+    """
 
     layout: Layout
     penalty: Penalty
     training: Training
     seed: int
+    wanted: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self.problem.layout.mask(training.gates.draw(self.logits, self.generator)))
+        draw = Draw(self.logits, self._draw())
         loss = ready.loss(ready.run(draw.mask, self.workspace))
         total = loss + penalty.value(draw, self.step, self.multipliers)
         parameters = [self.logits, *self.multipliers]
@@ -147,6 +151,16 @@ class Optimization:
         self._move()
         self.step += 1
         return record
+
+    def _draw(self) -> Tensor:
+        """A mask; when gates settle, only the best-ranked edges are in it."""
+        training, layout = self.problem.training, self.problem.layout
+        mask = layout.mask(training.gates.draw(self.logits, self.generator))
+        room = training.room(self.step, self.problem.wanted)
+        if room is None:
+            return mask
+        best = layout.ranking(self.logits.detach()).flatten().topk(min(room, mask.numel())).indices
+        return mask * torch.zeros(mask.numel()).index_fill(0, best, 1.0).view_as(mask).to(mask)
 
     def _next_batch(self) -> Ready:
         place = self.step % len(self.feed)

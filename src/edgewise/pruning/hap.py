@@ -35,7 +35,7 @@ class HAP(EdgeMethod):
     likelihood).
     """
 
-    keep: float = 0.3
+    keep: float = 0.2
     attribution: str = "eap"
     attribution_metric: str | None = None
     name: ClassVar[str] = "hap"

@@ -33,6 +33,10 @@ class Layout(ABC):
     def mask(self, gates: Tensor) -> Tensor:
         """The mask [writer, reader] of gates [gate]; differentiable."""
 
+    @abstractmethod
+    def ranking(self, logits: Tensor) -> Tensor:
+        """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
+
 
 Gated = Literal["edges", "edges+writers"]
 
@@ -65,10 +69,7 @@ class EdgeGates(Layout):
         return mask * writers[:, None] if len(writers) else mask
 
     def ranking(self, logits: Tensor) -> Tensor:
-        """How far each edge is open, with its writer, float64 [writer, reader]; −inf where there is no gate.
-
-        The logit of the edge, or with writers' gates the logarithm of the two probabilities' product.
-        """
+        # The logit of the edge, or with writers' gates the logarithm of the two probabilities' product.
         edges, writers = logits.double().cpu().split(self._parts)
         ranking = torch.full(self.graph.edge_mask.shape, -torch.inf, dtype=torch.float64)
         if len(writers):
@@ -130,6 +131,9 @@ class NodeGates(Layout):
             (self._mlp_writers.to(gates.device),), gates[self._is_mlp.to(gates.device)]
         )
         return self.graph.edge_mask.to(gates.device, gates.dtype) * out_of[:, None] * into[None, :]
+
+    def ranking(self, logits: Tensor) -> Tensor:
+        return self.mask(logits.double().sigmoid()).cpu().masked_fill(~self.graph.edge_mask, -torch.inf)
 
     def edges(self, open_: Tensor) -> Tensor:
         """bool [writer, reader]: edges whose writer and reader are kept, for the gates `open_`, bool [gate].

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from edgewise.errors import InvalidValue
 from edgewise.pruning.gates import HardConcrete
 
+# When gates begin to settle, so many times the wanted edges may still be open.
+SPARE = 3.0
+
 
 @dataclass(frozen=True)
 class Training:
@@ -15,7 +18,8 @@ class Training:
 
     Logits start at Normal(`start`, `spread`). The rates rise over `warmup` steps, then go in a line to `final_rate` times
     themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
-    is approached before it is held; `batch`: pairs in a step, None for the request's batch size.
+    is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `batch`: pairs in
+    a step, None for the request's batch size.
     """
 
     steps: int
@@ -28,6 +32,7 @@ class Training:
     start: float = 2.0
     spread: float = 0.0
     approach: float = 0.0
+    settle: float = 0.0
     batch: int | None = None
     gates: HardConcrete = field(default_factory=HardConcrete)
 
@@ -46,6 +51,17 @@ class Training:
         passed = (step - self.warmup) / max(1, self.steps - self.warmup)
         return 1 + passed * (self.final_rate - 1)
 
+    def room(self, step: int, wanted: int) -> int | None:
+        """How many of the best-ranked edges may be open in a step that settles, None for one that does not.
+
+        From SPARE times `wanted` down to `wanted`, ever more slowly.
+        """
+        first = self.steps - round(self.settle * self.steps)
+        if step < first:
+            return None
+        left = 1 - (step + 1 - first) / (self.steps - first)
+        return round(wanted * (1 + (SPARE - 1) * left**2))
+
     @property
     def approaching(self) -> int:
         """How many steps a target is approached in."""
@@ -55,4 +71,5 @@ class Training:
         """The training for only this share of the way to the target: so many of the steps towards it, all that hold it."""
         approaching = round(way * self.approaching)
         steps = max(1, self.steps - self.approaching + approaching)
-        return replace(self, steps=steps, approach=approaching / steps, warmup=min(self.warmup, steps))
+        settle = round(self.settle * self.steps) / steps
+        return replace(self, steps=steps, approach=approaching / steps, settle=settle, warmup=min(self.warmup, steps))
