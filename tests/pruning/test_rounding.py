@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import graphs
 
@@ -28,6 +28,7 @@ def test_exactly_so_many_edges_and_a_path(graph: Graph, seed: int, share: float)
     assert circuit.has_path
 
 
+@settings(max_examples=25)
 @given(graphs(), st.integers(0, 10_000), st.integers(1, 200))
 def test_what_the_best_edges_connect_is_kept(graph: Graph, seed: int, n: int) -> None:
     n, ranking = min(n, graph.n_edges), noise(graph, seed)
@@ -38,6 +39,7 @@ def test_what_the_best_edges_connect_is_kept(graph: Graph, seed: int, n: int) ->
     assert prefix <= kept
 
 
+@settings(max_examples=40)
 @given(graphs(), st.integers(0, 1000), st.integers(1, 5))
 def test_the_widest_path(graph: Graph, seed: int, n: int) -> None:
     """Against all sets of at most three edges; longer paths only have to be as wide."""

@@ -123,7 +123,7 @@ class Optimization:
             try:
                 record = self.advance()
             except NumericalError as error:
-                kept = f"; {state.path} holds the last good state" if state.path else ""
+                kept = f"; {state.path} holds the last good state" if state.path and self.step else ""
                 raise NumericalError(f"training stopped at step {self.step + 1}: {error}{kept}") from None
             self.history.add(record)
             if state.path is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from edgewise.errors import InvalidValue
 from edgewise.pruning.gates import HardConcrete
 
+# Multipliers must find their size however short the way is: the least share of the approach that is gone.
+LEAST_WAY = 1 / 3
 # When gates begin to settle, so many times the wanted edges may still be open.
 SPARE = 3.0
 
@@ -69,7 +71,7 @@ class Training:
 
     def shortened(self, way: float) -> Training:
         """The training for only this share of the way to the target: so many of the steps towards it, all that hold it."""
-        approaching = round(way * self.approaching)
+        approaching = round(max(way, LEAST_WAY) * self.approaching)
         steps = max(1, self.steps - self.approaching + approaching)
         settle = round(self.settle * self.steps) / steps
         return replace(self, steps=steps, approach=approaching / steps, settle=settle, warmup=min(self.warmup, steps))
