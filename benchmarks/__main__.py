@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks.attribution import attribution_memory, attribution_time
 from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
+from benchmarks.pruning import hybrid, step_memory, step_time
 from benchmarks.search import acdc_cost, acdc_full
 
 BENCHMARKS = {
@@ -22,6 +23,9 @@ BENCHMARKS = {
     "batched-masks": batched_masks,
     "acdc": acdc_cost,
     "acdc-full": acdc_full,
+    "pruning-step": step_time,
+    "pruning-memory": step_memory,
+    "hap": hybrid,
 }
 # Takes minutes: runs only when it is named.
 ON_REQUEST = {"acdc-full"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgewise.loading import load
     from edgewise.pairs import Pairs
     from edgewise.scores import Scores
+    from edgewise.seeds import Stability, stability
     from edgewise.store import open, save  # noqa: A004
     from edgewise.sweeps import Sweep
     from edgewise.tasks import task
@@ -37,6 +38,7 @@ _HOMES = {
     "open": "store",
     "save": "store",
     "show": "viewer",
+    "stability": "seeds",
     "sweep": "api",
     "task": "tasks",
     "Circuit": "circuit",
@@ -45,6 +47,7 @@ _HOMES = {
     "Pairs": "pairs",
     "Report": "evaluation",
     "Scores": "scores",
+    "Stability": "seeds",
     "Sweep": "sweeps",
 }
 
@@ -55,6 +58,7 @@ __all__ = [
     "Pairs",
     "Report",
     "Scores",
+    "Stability",
     "Sweep",
     "__version__",
     "attribute",
@@ -64,6 +68,7 @@ __all__ = [
     "open",
     "save",
     "show",
+    "stability",
     "sweep",
     "task",
 ]

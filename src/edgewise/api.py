@@ -69,7 +69,8 @@ def discover(
 ) -> Circuit:
     """The circuit a method finds.
 
-    A search (`acdc`) decides itself what it keeps; `metric` defaults to its own. Of a method that scores edges these are the
+    A search decides itself what it keeps: as much as its dial says (`acdc`), or exactly `edges` (`edge-pruning`, `hap`;
+    default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
     `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
     from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts
     the edges before and after dangling ones are dropped.

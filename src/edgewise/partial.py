@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,9 @@ from edgewise.store.schema import encode
 
 Start = Literal["new", "resume"]
 RECIPE = "recipe.json"
-# The names of a method's own files; what a trace tells is part of the result.
-NAMES = {"trace": "trace.jsonl", "checkpoint": "checkpoint"}
-RESULTS = "trace*.jsonl"
+# The names of a method's own files; what a trace or a history tells is part of the result.
+NAMES = {"trace": "trace.jsonl", "checkpoint": "checkpoint", "history": "history.jsonl"}
+RESULTS = ("trace*.jsonl", "history*.jsonl", "curves*.svg")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -45,7 +46,9 @@ class Partial:
     @property
     def results(self) -> list[Path]:
         """Files that belong into the run folder."""
-        return sorted(self.folder.glob(RESULTS)) if self.folder is not None else []
+        if self.folder is None:
+            return []
+        return sorted(path for pattern in RESULTS for path in self.folder.glob(pattern))
 
     @property
     def empty(self) -> bool:
@@ -110,7 +113,9 @@ def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) ->
 def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Partial:
     folder = partial_folder(out)
     names = option_names(recipe.method)
-    files = {name: str(folder / file) for name, file in NAMES.items() if name in names}
+    # A picture of the history needs matplotlib; a run does not.
+    drawn = {"curves": "curves.svg"} if find_spec("matplotlib") is not None else {}
+    files = {name: str(folder / file) for name, file in {**NAMES, **drawn}.items() if name in names}
     kept = Partial(folder, files, tuple(parent for parent in folder.parents if not parent.exists()))
     if start == "resume" and not folder.is_dir():
         raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")

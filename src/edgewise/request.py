@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track
 
 # Options that name files of the machine at hand and change nothing about the result.
-LOCAL = ("checkpoint", "trace")
+LOCAL = ("checkpoint", "trace", "history", "curves")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,14 @@ class Request:
 
     def steps(self) -> Iterator[Step]:
         """The batches with their replacements, one after the other."""
+        yield from map(self.maker(), self.pairs.batches(self.batch_size))
+
+    def maker(self) -> Callable[[Pairs], Step]:
+        """Looks at the data once; the function it returns makes a batch of them ready."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
-        for batch in self.pairs.batches(self.batch_size):
-            ready = self.subject.ready(batch)
-            yield Step(self.subject, ready, replacer(ready), self.metric)
+
+        def ready(batch: Pairs) -> Step:
+            moved = self.subject.ready(batch)
+            return Step(self.subject, moved, replacer(moved), self.metric)
+
+        return ready

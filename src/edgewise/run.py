@@ -195,7 +195,7 @@ def _find(
         swept = replace(swept, circuits=tuple(one.with_provenance(**origin) for one in swept.circuits))
         return swept, swept.scores, select(swept.scores, recipe.edges, absolute=recipe.ranking == "absolute")
     if isinstance(method(recipe.method, recipe.options), Search):
-        circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, **how)
+        circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, edges=recipe.edges, **how)
         return None, None, circuit.with_provenance(**origin)
     scores = attribute(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
     scores = Scores(scores.graph, scores.values, {**scores.provenance, **origin})

@@ -7,6 +7,7 @@ and MLPs.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -371,3 +372,17 @@ def test_late_nodes_at_unequal_answer_positions() -> None:
 def test_a_mask_of_another_graph_is_refused() -> None:
     with pytest.raises(GraphMismatch, match="mask of shape"):
         fast(subject("gpt2"), torch.ones(2, 3))
+
+
+def test_a_run_with_a_gradient_is_freed_when_it_is_over() -> None:
+    """The board and the graph that made it must not hold each other: no collector sees through autograd's nodes."""
+    from edgewise.engine.board import Board
+
+    on, of = subject("gpt2"), pairs()
+    replacement, mask = corrupted_run(on, of), random_mask(on, 0, torch.float32).requires_grad_()
+    for _ in range(3):
+        out = masked_forward(on, of.clean, of.positions, mask, replacement)
+        torch.autograd.grad(out.sum(), mask)
+        del out
+    gc.collect()
+    assert not any(type(thing) is Board for thing in gc.get_objects())

@@ -44,12 +44,13 @@ class Board:
 
     rows: Tensor
     ticket: Tensor
+    workspace: Workspace
     gradient: Tensor | None = None
 
     @classmethod
     def empty(cls, workspace: Workspace, shape: tuple[int, ...], like: Tensor) -> Board:
         """A board of that shape with no rows put."""
-        return cls(workspace.take("rows", shape, like), like.new_zeros(()))
+        return cls(workspace.take("rows", shape, like), like.new_zeros(()), workspace)
 
     def put(self, first: int, delta: Tensor, weight: Tensor | None = None) -> None:
         """Write rows `first`…: `delta` [mask, row, token, d_model], or [mask, row, token, d_head] times `weight`."""
@@ -62,8 +63,12 @@ class Board:
     def gradient_rows(self) -> Tensor:
         """The buffer where gradients of the rows gather."""
         if self.gradient is None:
-            self.gradient = torch.zeros_like(self.rows)
+            self.gradient = self.workspace.take("gradient", tuple(self.rows.shape), self.rows).zero_()
         return self.gradient
+
+    def close(self) -> None:
+        """No more puts or reads. The graph holds the board; if the board held the graph, neither would ever be freed."""
+        self.ticket = self.ticket.detach()
 
 
 @dataclass(frozen=True)

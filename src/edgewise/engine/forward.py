@@ -88,7 +88,9 @@ class _Walk:
             self._attention(layer, plan)
             if plan.mlp:
                 self._mlp(layer, plan)
-        return self._logits()
+        logits = self._logits()
+        self.board.close()
+        return logits
 
     # -- the three kinds of readers ---------------------------------------------------------------------------------
 

@@ -2,16 +2,20 @@
 
 from edgewise.evaluation.faithfulness import evaluate
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
+from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
 from edgewise.evaluation.recovery import Recovery, measure_recovery
 from edgewise.evaluation.report import MetricReport, Report
 
 __all__ = [
     "Grid",
     "GridPoint",
+    "HeadRow",
+    "HeadStudy",
     "MetricReport",
     "Recovery",
     "Report",
     "evaluate",
     "measure_grid",
     "measure_recovery",
+    "study_heads",
 ]

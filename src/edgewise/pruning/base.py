@@ -1,0 +1,67 @@
+"""What the pruning methods share: presets, the options that change them, and the files they write."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar, final
+
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.pruning.fit import Files
+from edgewise.pruning.training import Training
+from edgewise.request import Request
+from edgewise.search.base import Search
+
+# Options that name files and change nothing about the result.
+FILES = ("checkpoint", "history", "curves")
+
+
+@dataclass(frozen=True)
+class Pruning(Search):
+    """A method that trains gates. `preset`: "default" or "published"; the other options, if given, change it.
+
+    `steps`, `learning_rate`; `batch`: pairs in one step (default the request's batch size); `seed` of gates and order.
+    `checkpoint`: a file; if it exists, an interrupted run goes on from it. `history`: a file for one JSON object a step;
+    `curves`: an .svg or .png of them.
+    """
+
+    preset: str = "default"
+    steps: int | None = None
+    learning_rate: float | None = None
+    batch: int | None = None
+    seed: int = 0
+    checkpoint: str | None = None
+    history: str | None = None
+    curves: str | None = None
+    metric: ClassVar[str] = "kl"
+    presets: ClassVar[dict[str, Training]]
+
+    def __post_init__(self) -> None:
+        if self.preset not in self.presets:
+            raise UnknownName.of(f"preset of {self.name}", self.preset, self.presets)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InvalidValue(f"seed={self.seed!r} must be a whole number of at least 0")
+        self.check()
+        _ = self.training
+
+    def check(self) -> None:
+        """InvalidValue for options of the method's own that make no sense."""
+
+    @final
+    @property
+    def training(self) -> Training:
+        """The preset with the options that change it."""
+        given = {"steps": self.steps, "rate": self.learning_rate, "batch": self.batch}
+        return replace(self.presets[self.preset], **{name: v for name, v in given.items() if v is not None})
+
+    @final
+    def batched(self, request: Request) -> Request:
+        """The request with as many pairs in a batch as one step takes."""
+        batch = self.training.batch
+        return request if batch is None else replace(request, batch_size=batch)
+
+    @final
+    def files(self, request: Request) -> Files:
+        """Where this run writes, and what tells it from others."""
+        options = {name: repr(value) for name, value in asdict(self).items() if name not in FILES}
+        key = {"edgewise": self.name, "options": options, "batch_size": request.batch_size, **request.key}
+        return Files(key, *(getattr(self, name) for name in FILES))

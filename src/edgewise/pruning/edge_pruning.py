@@ -1,0 +1,132 @@
+"""Edge Pruning: a gate for each edge, trained so that the masked model agrees with the full one at a wanted sparsity.
+
+    loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
+
+Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning". KL is taken at the answer position.
+The preset "published" has their numbers, with the weight decay that alone brings logits down from where they start and that
+bounds λ. The default starts where gates have a gradient, without decay, takes a tenth of the steps, and lets gates settle:
+towards the end ever fewer of the best-ranked edges may open, at last as many as are wanted, so that these learn to do without
+the rest. Under both, other than in their code, sparsity counts an edge together with its writer's gate, and the circuit has
+exactly the number of edges asked for: at the end all edges are ranked together by their logits, where they round tensor by
+tensor to the sparsity that came out of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
+
+from torch import Tensor
+
+from edgewise.errors import InvalidValue
+from edgewise.graph import Graph
+from edgewise.pruning.base import Pruning
+from edgewise.pruning.fit import Problem, fit
+from edgewise.pruning.layout import EdgeGates, Gated
+from edgewise.pruning.objective import Lagrangian
+from edgewise.pruning.rounding import best_edges
+from edgewise.pruning.training import Training
+from edgewise.request import Request
+from edgewise.search.base import Found
+
+SPARSITY = 0.9
+
+PRESETS = {
+    "default": Training(
+        steps=300,
+        rate=0.2,
+        multiplier_rate=1.0,
+        warmup=20,
+        final_rate=0.1,
+        clip=1.0,
+        start=2.0,
+        approach=0.5,
+        settle=0.3,
+        batch=16,
+    ),
+    # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
+    "published": Training(
+        steps=3000,
+        rate=0.8,
+        multiplier_rate=0.8,
+        warmup=200,
+        final_rate=0.0,
+        decay=0.01,
+        clip=1.0,
+        start=10.0,
+        spread=0.01,
+        approach=2500 / 3000,
+        batch=32,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class EdgeMethod(Pruning):
+    """A method that trains gates of edges to a `sparsity` in (0, 1), or to a number of edges (default a tenth of all).
+
+    `gated`: "edges", or "edges+writers" for gates on writers besides; the sparsity is then that of both together. `steps`
+    are those of a run that starts with all edges; one that starts with fewer takes as many fewer.
+    """
+
+    sparsity: float | None = None
+    edges: int | None = None
+    gated: Gated = "edges"
+    dial: ClassVar[str] = "sparsity"
+    dial_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
+    presets: ClassVar[dict[str, Training]] = PRESETS
+
+    def check(self) -> None:
+        if self.sparsity is not None and not (isinstance(self.sparsity, int | float) and 0 < self.sparsity < 1):
+            raise InvalidValue(f"sparsity={self.sparsity!r} must lie between 0 and 1, for example 0.95")
+        if self.edges is not None and (not isinstance(self.edges, int) or self.edges < 1):
+            raise InvalidValue(f"{self.edges!r} edges: a path from input to logits needs at least one")
+        if self.edges is not None and self.sparsity is not None:
+            raise InvalidValue(f"give {self.name} a number of edges or a sparsity, not both")
+        if self.gated not in ("edges", "edges+writers"):
+            raise InvalidValue(f"gated={self.gated!r}: gates are on 'edges' or on 'edges+writers'")
+
+    @final
+    def wanted(self, graph: Graph) -> int:
+        """How many edges the circuit has."""
+        if self.edges is not None:
+            wanted = self.edges
+        else:
+            wanted = round((1 - (SPARSITY if self.sparsity is None else self.sparsity)) * graph.n_edges)
+        if not 1 <= wanted <= graph.n_edges:
+            raise InvalidValue(
+                f"{wanted:,} of {graph.n_edges:,} edges: a path from input to logits needs at least one; lower the sparsity"
+            )
+        return wanted
+
+    @final
+    def prune(self, request: Request, candidates: Tensor) -> Found:
+        """Train the gates of `candidates`, bool [writer, reader]; everything else stays replaced."""
+        graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
+        first, last = (1 - count / graph.n_edges for count in (int(candidates.sum()), wanted))
+        training = self.training.shortened((last - first) / last if last else 1.0)
+        layout = EdgeGates(graph, candidates, self.gated)
+        penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
+        fitted = fit(Problem(layout, penalty, training, self.seed, wanted), request, self.files(request))
+        mask = best_edges(graph, layout.ranking(fitted.logits), wanted)
+        return Found(mask, {"steps": training.steps, "final": fitted.loss(mask)})
+
+    @final
+    def for_edges(self, edges: int | None) -> Self:
+        return self if edges is None else replace(self, edges=edges)
+
+
+@final
+@dataclass(frozen=True)
+class EdgePruning(EdgeMethod):
+    """Train a gate for every edge of the graph."""
+
+    name: ClassVar[str] = "edge-pruning"
+    summary: ClassVar[str] = "a trained gate for each edge, led to the wanted sparsity"
+    cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
+
+    def search(self, request: Request) -> Found:
+        request = self.batched(request)
+        self.wanted(request.subject.graph)
+        return self.prune(request, request.subject.graph.edge_mask)

@@ -1,0 +1,78 @@
+"""Feed: the batches of an optimisation with all that no mask changes, made once and held as long as they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.engine.board import Workspace
+from edgewise.engine.forward import masked_forward
+from edgewise.errors import PairsError
+from edgewise.request import Request, Step
+
+# Memory that may be spent on not running the model on corrupted and clean prompts again.
+BYTES_HELD = 2 << 30
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch with its replacement, and the clean model's logits [example, vocab] on it."""
+
+    step: Step
+    clean: Tensor
+
+    def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
+        """Logits [example, vocab] under a mask [writer, reader]; what the mask closes is not computed."""
+        step, batch = self.step, self.step.batch
+        open_ = (mask.detach() != 0).cpu()
+        return masked_forward(
+            step.subject, batch.clean, batch.positions, mask, step.replacement, candidates=open_, workspace=workspace
+        )
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """The metric with lower = better, mean over the batch: a scalar."""
+        return -self.step.objective(logits, self.clean).mean()
+
+
+class Feed:
+    """The batches of a request by number."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        if not len(request.pairs):
+            raise PairsError("there are no pairs to train on")
+        self.batches = list(request.pairs.batches(request.batch_size))
+        self.make = request.maker()
+        self.held: dict[int, Ready] = {}
+        self.room = BYTES_HELD
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Ready:
+        if number in self.held:
+            return self.held[number]
+        with torch.no_grad():
+            step = self.make(self.batches[number])
+            ready = Ready(step, self.request.subject.logits(step.batch.clean, step.batch.positions))
+        size = sum(tensor.untyped_storage().nbytes() for tensor in _tensors(ready))
+        if size <= self.room:
+            self.held[number], self.room = ready, self.room - size
+        return ready
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors of a dataclass and of what is in it, the model's own left out."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _tensors(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.name != "subject":
+                yield from _tensors(getattr(value, field.name))

@@ -1,0 +1,235 @@
+"""fit: THE optimisation loop. Gates are drawn, the model runs under their mask, and Adam moves their logits.
+
+    loss = metric(masked run, clean run) + penalty(gates),   the metric lower-is-better: KL(clean ‖ masked) by default
+
+One draw serves all pairs of a step. Edges drawn closed have no gradient, so they are not computed at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgewise.engine.board import Workspace
+from edgewise.errors import NumericalError
+from edgewise.models.hooks import steady
+from edgewise.pruning.curves import check_curves, draw_curves
+from edgewise.pruning.feed import Feed, Ready
+from edgewise.pruning.history import History, Record, from_tensor
+from edgewise.pruning.layout import Layout
+from edgewise.pruning.objective import Draw, Penalty
+from edgewise.pruning.state import State, Tensors
+from edgewise.pruning.training import Training
+from edgewise.request import Request
+
+# A gate is open or closed for good long before its logit is this large.
+LARGEST = 1e4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches.
+
+    `wanted`: how many edges there will be, for a training in which gates settle.
+    """
+
+    layout: Layout
+    penalty: Penalty
+    training: Training
+    seed: int
+    wanted: int = 0
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written on the way: the state to go on from, the history, its picture. `key` says of which run."""
+
+    key: dict[str, Any]
+    checkpoint: str | None = None
+    history: str | None = None
+    curves: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The trained `logits` [gate], and the data they were trained on."""
+
+    logits: Tensor
+    feed: Feed
+
+    @torch.no_grad()
+    def loss(self, mask: Tensor) -> float:
+        """The metric, lower is better, with the edges of `mask`, bool [writer, reader], over all pairs."""
+        total = 0.0
+        for number in range(len(self.feed)):
+            ready = self.feed[number]
+            total += float(ready.loss(ready.run(mask.float()))) * len(ready.step.batch)
+        return total / len(self.feed.request.pairs)
+
+
+def fit(problem: Problem, request: Request, files: Files) -> Fitted:
+    """Trains the gates. NumericalError with the step if numbers run away; the last good state is then kept."""
+    if not request.metric.differentiable:
+        raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
+    check_curves(files.curves)
+    state = State(Path(files.checkpoint) if files.checkpoint else None, files.key)
+    run = Optimization(problem, request)
+    saved = state.read()
+    if saved is not None:
+        run.restore(saved)
+    history = run.history = History.open(Path(files.history) if files.history else None, run.history.records)
+    try:
+        with state.kept_on_the_way_out(), steady(request.subject.model):
+            for _ in request.track(run.records(state), problem.training.steps, "training gates", str):
+                pass
+    finally:
+        history.close()
+    if files.curves:
+        draw_curves(history.records, files.curves)
+    state.remove()
+    return Fitted(run.logits.detach(), run.feed)
+
+
+class Optimization:
+    """One optimisation under way; between two steps it can be saved and restored."""
+
+    def __init__(self, problem: Problem, request: Request) -> None:
+        self.problem, self.feed = problem, Feed(request)
+        self.generator = torch.Generator().manual_seed(problem.seed)
+        training, device = problem.training, request.subject.device
+        start = torch.randn(problem.layout.gates, generator=self.generator) * training.spread + training.start
+        self.logits = nn.Parameter(start.to(device))
+        self.multipliers = [nn.Parameter(torch.tensor(m, device=device)) for m in problem.penalty.multipliers]
+        groups: list[dict[str, Any]] = [
+            {"params": [self.logits], "rate": training.rate},
+            {"params": self.multipliers, "rate": training.multiplier_rate, "maximize": True},
+        ]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=training.decay)
+        self.order = torch.empty(0, dtype=torch.long)
+        self.step = 0
+        self.workspace = Workspace()
+        self.history = History()
+
+    def records(self, state: State) -> Iterator[Record]:
+        """Train to the end; yields once for every step, those of an interrupted run first."""
+        yield from list(self.history.records)
+        while self.step < self.problem.training.steps:
+            try:
+                record = self.advance()
+            except NumericalError as error:
+                kept = f"; {state.path} holds the last good state" if state.path and self.step else ""
+                raise NumericalError(f"training stopped at step {self.step + 1}: {error}{kept}") from None
+            self.history.add(record)
+            if state.path is not None:
+                state.keep(self.tensors(), self.history)
+            yield record
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+
+    @torch.enable_grad()
+    def advance(self) -> Record:
+        """One step, and what it was at."""
+        training, penalty = self.problem.training, self.problem.penalty
+        ready = self._next_batch()
+        draw = Draw(self.logits, self._draw())
+        loss = ready.loss(ready.run(draw.mask, self.workspace))
+        total = loss + penalty.value(draw, self.step, self.multipliers)
+        parameters = [self.logits, *self.multipliers]
+        gradients = torch.autograd.grad(total, parameters)
+        _finite("loss", loss)
+        _finite("gradient", *gradients)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = nn.utils.clip_grad_norm_(parameters, training.clip)
+        record = self._record(draw, loss, norm)
+        self._move()
+        self.step += 1
+        return record
+
+    def _draw(self) -> Tensor:
+        """A mask; when gates settle, only the best-ranked edges are in it."""
+        training, layout = self.problem.training, self.problem.layout
+        mask = layout.mask(training.gates.draw(self.logits, self.generator))
+        room = training.room(self.step, self.problem.wanted)
+        if room is None:
+            return mask
+        best = layout.ranking(self.logits.detach()).flatten().topk(min(room, mask.numel())).indices
+        return mask * torch.zeros(mask.numel()).index_fill(0, best, 1.0).view_as(mask).to(mask)
+
+    def _next_batch(self) -> Ready:
+        place = self.step % len(self.feed)
+        if place == 0:
+            self.order = torch.randperm(len(self.feed), generator=self.generator)
+        return self.feed[int(self.order[place])]
+
+    def _move(self) -> None:
+        """One step of the optimizer, taken back if it leads nowhere."""
+        parameters = [self.logits, *self.multipliers]
+        before = [parameter.detach().clone() for parameter in parameters]
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * self.problem.training.share(self.step)
+        self.optimizer.step()
+        largest = max(float(parameter.detach().abs().max()) for parameter in parameters)
+        if not largest <= LARGEST:
+            for parameter, old in zip(parameters, before, strict=True):
+                parameter.data.copy_(old)
+            rate = self.problem.training.rate
+            raise NumericalError(
+                f"gates or multipliers run away to {largest:.3g} at a learning rate of {rate:g}; lower it"
+            )
+
+    def _record(self, draw: Draw, loss: Tensor, norm: Tensor) -> Record:
+        mask, target = draw.mask.detach(), self.problem.penalty.target(self.step)
+        linear, quadratic = [float(m.detach()) for m in self.multipliers] or (math.nan, math.nan)
+        return Record(
+            step=self.step + 1,
+            loss=float(loss.detach()),
+            sparsity=1 - float(mask.sum()) / self.problem.layout.graph.n_edges,
+            target=math.nan if target is None else target,
+            linear=linear,
+            quadratic=quadratic,
+            edges=int((mask != 0).sum()),
+            norm=float(norm),
+        )
+
+    # -- what is kept of it -----------------------------------------------------------------------------------------
+
+    def tensors(self) -> Tensors:
+        """All that the next step depends on."""
+        adam = {
+            f"adam.{number}.{name}": value
+            for number, parameter in enumerate([self.logits, *self.multipliers])
+            for name, value in self.optimizer.state[parameter].items()
+        }
+        parameters = {f"parameter.{n}": p for n, p in enumerate([self.logits, *self.multipliers])}
+        return {
+            **parameters,
+            **adam,
+            "random": self.generator.get_state(),
+            "order": self.order,
+            "step": torch.tensor(self.step),
+        }
+
+    def restore(self, saved: Tensors) -> None:
+        """Go on from `tensors()` of an interrupted run, and its records."""
+        for number, parameter in enumerate([self.logits, *self.multipliers]):
+            parameter.data.copy_(saved[f"parameter.{number}"])
+            state = self.optimizer.state[parameter]
+            for name in ("step", "exp_avg", "exp_avg_sq"):
+                value = saved[f"adam.{number}.{name}"]
+                state[name] = value if name == "step" else value.to(parameter.device)
+        self.generator.set_state(saved["random"])
+        self.order, self.step = saved["order"], int(saved["step"])
+        self.history = History(from_tensor(saved["records"]))
+
+
+def _finite(what: str, *values: Tensor) -> None:
+    for value in values:
+        if not bool(value.isfinite().all()):
+            raise NumericalError(f"the {what} is NaN or infinite")

@@ -1,0 +1,78 @@
+"""HAP: attribution proposes a generous subgraph, pruning finds the circuit in it.
+
+Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework".
+Stage one keeps the `keep` best edges by absolute score; all others stay replaced for good. Stage two is Edge Pruning of those
+alone. It is cheaper twice over: what no candidate reaches is never computed, and the target sparsity starts where stage one
+ended, so that as many fewer steps are needed. With `keep` 1 it is Edge Pruning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+from edgewise.attribution import METHODS as ATTRIBUTIONS
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.metrics import Metric
+from edgewise.metrics import metric as find_metric
+from edgewise.pairs import NO_ANSWER
+from edgewise.pruning.edge_pruning import EdgeMethod
+from edgewise.pruning.rounding import best_edges
+from edgewise.request import Request
+from edgewise.search.base import Found
+
+# What attribution scores by where pruning's own metric is flat at the clean run, as KL is.
+WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
+
+
+@final
+@dataclass(frozen=True)
+class HAP(EdgeMethod):
+    """Prune what attribution proposes.
+
+    `keep`: the share of all edges that is proposed; `attribution`: the method that scores them; `attribution_metric`: by what
+    (default the run's own metric, or if that is flat at the clean run the logit difference, without wrong answers the
+    likelihood).
+    """
+
+    keep: float = 0.2
+    attribution: str = "eap"
+    attribution_metric: str | None = None
+    name: ClassVar[str] = "hap"
+    summary: ClassVar[str] = "edge pruning of what attribution proposes"
+    cost: ClassVar[str] = "attribution, then a part of edge pruning"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2510.03282"
+
+    def check(self) -> None:
+        super().check()
+        if not isinstance(self.keep, int | float) or not 0 < self.keep <= 1:
+            raise InvalidValue(f"keep={self.keep!r}: the share of edges to prune among lies above 0 and is at most 1")
+        if self.attribution not in ATTRIBUTIONS:
+            raise UnknownName.of("attribution method", self.attribution, ATTRIBUTIONS)
+        if self.attribution_metric is not None:
+            find_metric(self.attribution_metric)
+        if self.sparsity is not None and self.keep < 1 - self.sparsity:
+            raise InvalidValue(
+                f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps: raise keep"
+            )
+
+    def search(self, request: Request) -> Found:
+        request = self.batched(request)
+        graph = request.subject.graph
+        proposed, wanted = round(self.keep * graph.n_edges), self.wanted(graph)
+        if proposed < wanted:
+            raise InvalidValue(
+                f"keep={self.keep:g} proposes {proposed:,} of {graph.n_edges:,} edges, fewer than the {wanted:,} asked for: "
+                "raise keep"
+            )
+        scores = ATTRIBUTIONS[self.attribution]().scores(replace(request, metric=self._scored_by(request)))
+        found = self.prune(request, best_edges(graph, scores.abs(), proposed))
+        return Found(found.mask, {**found.counts, "candidates": proposed})
+
+    def _scored_by(self, request: Request) -> Metric:
+        if self.attribution_metric is not None:
+            return find_metric(self.attribution_metric)
+        if not request.metric.flat_at_clean:
+            return request.metric
+        wrong = bool((request.pairs.wrong != NO_ANSWER).any(dim=1).all())
+        return find_metric(WITH_WRONG if wrong else WITHOUT_WRONG)

@@ -1,0 +1,104 @@
+"""History: what an optimisation was at, step by step, as numbers, as a file of JSON lines and as curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TextIO
+
+import torch
+from torch import Tensor
+
+from edgewise.errors import FileError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step: `loss` is the metric, lower is better (KL in nats by default), of the mask as drawn.
+
+    `sparsity` is 1 − Σ mask / all edges, `target` what it is led to (NaN if nothing leads it), `linear` and `quadratic` the
+    multipliers λ₁ and λ₂ (NaN likewise), `edges` how many edges were not closed, `norm` the gradient's norm before clipping.
+    """
+
+    step: int
+    loss: float
+    sparsity: float
+    target: float
+    linear: float
+    quadratic: float
+    edges: int
+    norm: float
+
+    def __str__(self) -> str:
+        led = f" → {self.target:.1%}" if self.target == self.target else ""
+        multipliers = f", λ {self.linear:.2g} {self.quadratic:.2g}" if led else ""
+        return f"step {self.step}: loss {self.loss:.3g}, sparsity {self.sparsity:.1%}{led}{multipliers}, {self.edges:,} edges"
+
+
+COLUMNS = tuple(f.name for f in fields(Record))
+WHOLE = ("step", "edges")
+
+
+@dataclass
+class History:
+    """All records so far. With a path they are written there too, one JSON object a line, as they are made."""
+
+    records: list[Record] = field(default_factory=list)
+    _file: TextIO | None = None
+
+    @classmethod
+    def open(cls, path: Path | None, earlier: Iterable[Record] = ()) -> History:
+        """A history that begins with the records of an interrupted run."""
+        records = list(earlier)
+        if path is None:
+            return cls(records)
+        try:
+            file = path.open("w", encoding="utf-8")
+            file.writelines(_line(record) for record in records)
+            return cls(records, file)
+        except OSError as error:
+            raise FileError(f"the history {path} cannot be written: {error.strerror or error}") from None
+
+    def add(self, record: Record) -> None:
+        """Append a record; on return it is out of this process."""
+        self.records.append(record)
+        if self._file is not None:
+            self._file.write(_line(record))
+            self._file.flush()
+
+    def close(self) -> None:
+        """No more records follow."""
+        if self._file is not None:
+            self._file.close()
+
+    def to_tensor(self, count: int) -> Tensor:
+        """The first `count` records, float64 [record, column]."""
+        rows = [[float(getattr(record, name)) for name in COLUMNS] for record in self.records[:count]]
+        return torch.tensor(rows, dtype=torch.float64).view(len(rows), len(COLUMNS))
+
+
+def from_tensor(rows: Tensor) -> list[Record]:
+    """The records that `History.to_tensor` made numbers of."""
+    named = (dict(zip(COLUMNS, row, strict=True)) for row in rows.tolist())
+    return [Record(**{name: int(v) if name in WHOLE else v for name, v in row.items()}) for row in named]
+
+
+def read_history(path: str | Path) -> list[Record]:
+    """The records in a history file. FileError if it is none; a half-written last line is left out."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+        return [Record(**{**_NOTHING, **json.loads(line)}) for line in lines if line.endswith("\n")]
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{path} is no history of a pruning run: {error}") from None
+
+
+_NOTHING = dict.fromkeys(("target", "linear", "quadratic"), float("nan"))
+
+
+def _line(record: Record) -> str:
+    values = {name: value for name, value in asdict(record).items() if value == value}
+    return json.dumps(values) + "\n"

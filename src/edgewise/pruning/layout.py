@@ -1,0 +1,160 @@
+"""Where gates sit: a vector of gates in, a mask over edges out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from edgewise.graph import Graph
+
+
+class Layout(ABC):
+    """Gates on a graph."""
+
+    graph: Graph
+
+    @property
+    @abstractmethod
+    def gates(self) -> int:
+        """How many gates there are."""
+
+    @property
+    @abstractmethod
+    def candidates(self) -> Tensor:
+        """bool [writer, reader]: the edges that some gate can open; all others stay replaced."""
+
+    @abstractmethod
+    def mask(self, gates: Tensor) -> Tensor:
+        """The mask [writer, reader] of gates [gate]; differentiable."""
+
+    @abstractmethod
+    def ranking(self, logits: Tensor) -> Tensor:
+        """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
+
+
+Gated = Literal["edges", "edges+writers"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class EdgeGates(Layout):
+    """One gate for each edge of `allowed`, bool [writer, reader], and, if `gated` says so, one for each writer.
+
+    With writers' gates an edge is as open as its own gate times its writer's.
+    """
+
+    graph: Graph
+    allowed: Tensor
+    gated: Gated = "edges"
+
+    @property
+    def gates(self) -> int:
+        return sum(self._parts)
+
+    @property
+    def candidates(self) -> Tensor:
+        return self.allowed
+
+    def mask(self, gates: Tensor) -> Tensor:
+        edges, writers = gates.split(self._parts)
+        where = self._edges.to(gates.device)
+        empty = gates.new_zeros(self.graph.edge_mask.shape)
+        mask = empty.index_put((where[:, 0], where[:, 1]), edges)
+        return mask * writers[:, None] if len(writers) else mask
+
+    def ranking(self, logits: Tensor) -> Tensor:
+        # The logit of the edge, or with writers' gates the logarithm of the two probabilities' product.
+        edges, writers = logits.double().cpu().split(self._parts)
+        ranking = torch.full(self.graph.edge_mask.shape, -torch.inf, dtype=torch.float64)
+        if len(writers):
+            edges = logsigmoid(edges) + logsigmoid(writers)[self._edges[:, 0]]
+        ranking[self._edges[:, 0], self._edges[:, 1]] = edges
+        return ranking
+
+    @cached_property
+    def _edges(self) -> Tensor:
+        return self.allowed.nonzero()
+
+    @property
+    def _parts(self) -> list[int]:
+        return [len(self._edges), len(self.graph.writers) if self.gated == "edges+writers" else 0]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NodeGates(Layout):
+    """One gate for each q, k and v reader and for each MLP, as in subnetwork probing; input writers and `logits` have none.
+
+    A gate of a q, k or v scales what its reader gets, that of an MLP what it writes. Heads have no gate of their own.
+    """
+
+    graph: Graph
+
+    @property
+    def gates(self) -> int:
+        return len(self.readers)
+
+    @property
+    def candidates(self) -> Tensor:
+        return self.graph.edge_mask
+
+    @cached_property
+    def readers(self) -> Tensor:
+        """The reader each gate belongs to: all but `logits`, in index order."""
+        return torch.arange(len(self.graph.readers) - 1)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """[gate]: the share of each gate in the mean over q, k, v of each layer and its MLP of their means.
+
+        An MLP weighs as much as all heads' q of a layer, as published.
+        """
+        graph, parts = self.graph, list[slice]()
+        for layer in range(graph.layers):
+            parts += [graph.q_readers(layer), graph.k_readers(layer), graph.v_readers(layer)]
+            if graph.mlps:
+                parts.append(slice(graph.mlp_reader(layer), graph.mlp_reader(layer) + 1))
+        weights = torch.empty(self.gates)
+        for part in parts:
+            weights[part] = 1 / (len(parts) * (part.stop - part.start))
+        return weights
+
+    def mask(self, gates: Tensor) -> Tensor:
+        into = torch.cat([torch.where(self._is_mlp.to(gates.device), 1.0, gates), gates.new_ones(1)])
+        out_of = gates.new_ones(len(self.graph.writers)).index_put(
+            (self._mlp_writers.to(gates.device),), gates[self._is_mlp.to(gates.device)]
+        )
+        return self.graph.edge_mask.to(gates.device, gates.dtype) * out_of[:, None] * into[None, :]
+
+    def ranking(self, logits: Tensor) -> Tensor:
+        return self.mask(logits.double().sigmoid()).cpu().masked_fill(~self.graph.edge_mask, -torch.inf)
+
+    def edges(self, open_: Tensor) -> Tensor:
+        """bool [writer, reader]: edges whose writer and reader are kept, for the gates `open_`, bool [gate].
+
+        An MLP is kept if its gate is open, a head writes if any of its q, k and v is; input writers and `logits` are kept.
+        """
+        open_ = open_.cpu()
+        readers = torch.cat([open_, torch.ones(1, dtype=torch.bool)])
+        writers = (self.graph.serves & readers[:, None]).any(dim=0)
+        writers[: len(self.graph.inputs)] = True
+        return self.graph.edge_mask & writers[:, None] & readers[None, :]
+
+    @cached_property
+    def _is_mlp(self) -> Tensor:
+        table = torch.zeros(self.gates, dtype=torch.bool)
+        if self.graph.mlps:
+            table[[self.graph.mlp_reader(layer) for layer in range(self.graph.layers)]] = True
+        return table
+
+    @cached_property
+    def _mlp_writers(self) -> Tensor:
+        return torch.tensor(
+            [self.graph.mlp_writer(layer) for layer in range(self.graph.layers) if self.graph.mlps]
+        ).long()

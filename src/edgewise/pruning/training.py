@@ -1,0 +1,77 @@
+"""Training: how long and how fast gates are trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from edgewise.errors import InvalidValue
+from edgewise.pruning.gates import HardConcrete
+
+# Multipliers must find their size however short the way is: the least share of the approach that is gone.
+LEAST_WAY = 1 / 3
+# When gates begin to settle, so many times the wanted edges may still be open.
+SPARE = 3.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How gates are trained: Adam with decoupled weight `decay`, one schedule of learning rates for gates and multipliers.
+
+    Logits start at Normal(`start`, `spread`). The rates rise over `warmup` steps, then go in a line to `final_rate` times
+    themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
+    is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `batch`: pairs in
+    a step, None for the request's batch size.
+    """
+
+    steps: int
+    rate: float
+    multiplier_rate: float = 0.0
+    warmup: int = 0
+    final_rate: float = 1.0
+    decay: float = 0.0
+    clip: float = math.inf
+    start: float = 2.0
+    spread: float = 0.0
+    approach: float = 0.0
+    settle: float = 0.0
+    batch: int | None = None
+    gates: HardConcrete = field(default_factory=HardConcrete)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise InvalidValue(f"steps={self.steps!r}: pruning needs at least one step")
+        if not isinstance(self.rate, int | float) or not 0 < self.rate < math.inf:
+            raise InvalidValue(f"learning_rate={self.rate!r} must be a positive number")
+        if self.batch is not None and not (isinstance(self.batch, int) and self.batch >= 1):
+            raise InvalidValue(f"batch={self.batch!r}: a step needs at least one pair")
+
+    def share(self, step: int) -> float:
+        """The share of the full learning rates in a step."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        passed = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 1 + passed * (self.final_rate - 1)
+
+    def room(self, step: int, wanted: int) -> int | None:
+        """How many of the best-ranked edges may be open in a step that settles, None for one that does not.
+
+        From SPARE times `wanted` down to `wanted`, ever more slowly.
+        """
+        first = self.steps - round(self.settle * self.steps)
+        if step < first:
+            return None
+        left = 1 - (step + 1 - first) / (self.steps - first)
+        return round(wanted * (1 + (SPARE - 1) * left**2))
+
+    @property
+    def approaching(self) -> int:
+        """How many steps a target is approached in."""
+        return round(self.approach * self.steps)
+
+    def shortened(self, way: float) -> Training:
+        """The training for only this share of the way to the target: so many of the steps towards it, all that hold it."""
+        approaching = round(max(way, LEAST_WAY) * self.approaching)
+        steps = max(1, self.steps - self.approaching + approaching)
+        settle = round(self.settle * self.steps) / steps
+        return replace(self, steps=steps, approach=approaching / steps, settle=settle, warmup=min(self.warmup, steps))

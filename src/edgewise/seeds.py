@@ -1,0 +1,92 @@
+"""Stability: circuits are not unique; how far those of several seeds agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import combinations
+from statistics import mean
+from typing import Any
+
+from edgewise.api import discover
+from edgewise.circuit import Circuit
+from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.methods import method as find_method
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Circuits of one method with different seeds, and their pairwise Jaccard index: shared edges over all edges of two."""
+
+    circuits: tuple[Circuit, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.circuits) < 2:
+            raise InvalidValue("stability compares at least two circuits")
+        if len({circuit.graph for circuit in self.circuits}) > 1:
+            raise GraphMismatch("the circuits are of different graphs")
+
+    @cached_property
+    def jaccard(self) -> tuple[float, ...]:
+        """The index of every two circuits: first with second, first with third and so on."""
+        return tuple(a.jaccard(b) for a, b in combinations(self.circuits, 2))
+
+    @property
+    def mean(self) -> float:
+        """The mean index of two circuits."""
+        return mean(self.jaccard)
+
+    @property
+    def min(self) -> float:
+        """The index of the two that agree least."""
+        return min(self.jaccard)
+
+    @cached_property
+    def core(self) -> Circuit:
+        """The edges that all of them keep."""
+        core, *others = self.circuits
+        for other in others:
+            core = core & other
+        return core
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        sizes = [len(circuit) for circuit in self.circuits]
+        return {
+            "edges": sizes,
+            "core": len(self.core),
+            "mean": self.mean,
+            "min": self.min,
+            "jaccard": list(self.jaccard),
+        }
+
+    def __str__(self) -> str:
+        sizes = sorted({len(circuit) for circuit in self.circuits})
+        edges = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+        return (
+            f"{len(self.circuits)} circuits of {edges} edges: Jaccard index {self.mean:.2f} on average, {self.min:.2f} at "
+            f"least; {len(self.core):,} edges in all of them"
+        )
+
+
+def stability(
+    subject: Subject, pairs: Pairs, *, method: Any = "edge-pruning", seeds: int | Sequence[int] = 5, **how: Any
+) -> Stability:
+    """Runs a method that depends on chance with several seeds and says how far its circuits agree.
+
+    `seeds`: how many (0, 1, …), or which. `how` are the other arguments of `discover`, options of the method included.
+    InvalidValue for a method without a seed.
+    """
+    wanted = range(seeds) if isinstance(seeds, int) else seeds
+    options = {name: how.pop(name) for name in list(how) if name not in _DISCOVER}
+    chosen = find_method(method, options)
+    if "seed" not in {field.name for field in fields(chosen)}:  # type: ignore[arg-type]
+        raise InvalidValue(f"{chosen.name} has no seed: it finds the same circuit every time")
+    found = [discover(subject, pairs, method=replace(chosen, seed=seed), **how) for seed in wanted]  # type: ignore[type-var]
+    return Stability(tuple(found))
+
+
+_DISCOVER = ("metric", "ablation", "edges", "absolute", "batch_size", "track")

@@ -1,0 +1,169 @@
+"""The pruning methods: exactly as many edges as asked for, each other's special cases, and what they refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from families import FAMILIES, pairs, subject
+
+import edgewise as ew
+from edgewise.ablations import ABLATIONS
+from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
+from edgewise.pruning import PRUNINGS
+from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.hap import HAP
+from edgewise.pruning.subnetwork_probing import SubnetworkProbing
+
+QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
+
+
+@pytest.mark.parametrize("edges", [1, 2, 7, 60, 150, 261, 262])
+@pytest.mark.parametrize("gated", ["edges", "edges+writers"])
+def test_exactly_so_many_edges(edges: int, gated: str) -> None:
+    on = subject("gpt2")
+    assert on.graph.n_edges == 262
+    circuit = ew.discover(on, pairs(), method="edge-pruning", edges=edges, gated=gated, **QUICK)
+    assert len(circuit) == edges
+    assert circuit.has_path
+    assert circuit.provenance["edges"] == {"selected": edges, "kept": edges, "total": 262}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sparsity", [0.3, 0.97])
+def test_exactly_the_sparsity(family: str, sparsity: float) -> None:
+    on = subject(family)
+    for method in ("edge-pruning", "hap"):
+        keep = {"keep": 1 - 0.5 * sparsity} if method == "hap" else {}
+        circuit = ew.discover(on, pairs(), method=method, sparsity=sparsity, **keep, **QUICK)
+        assert len(circuit) == round((1 - sparsity) * on.graph.n_edges)
+        assert circuit.has_path
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "toy-attention-only"])
+def test_hap_that_keeps_everything_is_edge_pruning(family: str, ablation: str) -> None:
+    how = {"edges": 20, "ablation": ablation, "seed": 2, **QUICK}
+    whole = ew.discover(subject(family), pairs(), method="edge-pruning", **how)
+    hybrid = ew.discover(subject(family), pairs(), method="hap", keep=1.0, **how)
+    assert hybrid == whole
+    assert hybrid.provenance["final"] == whole.provenance["final"]
+
+
+def test_hap_prunes_what_attribution_proposes() -> None:
+    on = subject("gpt2")
+    proposed = ew.attribute(on, pairs()).top(100)
+    circuit = ew.discover(on, pairs(), method="hap", edges=20, keep=70 / 262, **QUICK)
+    # What hangs together of 70 candidates are among a few more of the best.
+    assert circuit <= proposed
+    assert circuit.provenance["candidates"] == 70
+    assert circuit.provenance["steps"] < QUICK["steps"]
+    assert circuit.provenance["metric"] == "kl"
+
+
+def test_the_metric_of_hap_s_first_stage() -> None:
+    of = replace(pairs(), wrong=torch.full_like(pairs().wrong, -1))
+    how = {"method": "hap", "edges": 20, "keep": 0.5, **QUICK}
+    without_wrong = ew.discover(subject("gpt2"), of, **how)
+    assert without_wrong == ew.discover(subject("gpt2"), of, attribution_metric="nll", **how)
+    assert ew.discover(subject("gpt2"), pairs(), **how) == ew.discover(
+        subject("gpt2"), pairs(), attribution_metric="logit_diff", **how
+    )
+
+
+@pytest.mark.parametrize("metric", ["kl", "logit_diff", "nll"])
+def test_longer_training_finds_better_circuits_than_none(metric: str) -> None:
+    on, how = subject("gpt2"), {"method": "edge-pruning", "edges": 60, "metric": metric, "batch_size": 5}
+    trained, untrained = (ew.discover(on, pairs(), steps=steps, **how).provenance["final"] for steps in (80, 1))
+    assert trained < untrained
+
+
+def test_subnetwork_probing_closes_more_the_higher_the_price() -> None:
+    on, how = subject("gpt2"), {"method": "subnetwork-probing", "steps": 40, "batch_size": 5, "learning_rate": 0.4}
+    sizes = [len(ew.discover(on, pairs(), regularization=price, **how)) for price in (0.0, 1.0, 1e3)]
+    assert sizes[0] > sizes[1] > sizes[2] == 1
+
+
+def test_a_sweep_turns_the_dial() -> None:
+    sweep = ew.sweep(subject("gpt2"), pairs(), method="edge-pruning", values=[0.9, 0.5], **QUICK)
+    assert [len(circuit) for circuit in sweep.circuits] == [26, 131]
+    priced = ew.sweep(
+        subject("gpt2"), pairs(), method="subnetwork-probing", values=[1e3, 0.0], steps=25, learning_rate=0.5
+    )
+    assert len(priced.circuits[0]) < len(priced.circuits[1])
+
+
+@pytest.mark.parametrize("method", PRUNINGS)
+def test_provenance_names_options_but_no_files(method: str, tmp_path: Any) -> None:
+    files = {"checkpoint": str(tmp_path / "a"), "history": str(tmp_path / "b"), "curves": str(tmp_path / "c.svg")}
+    circuit = ew.discover(subject("gpt2"), pairs(), method=method, **files, **QUICK)
+    options = circuit.provenance["options"]
+    assert options["steps"] == 6
+    assert not set(files) & set(options)
+    assert isinstance(circuit.provenance["final"], float)
+
+
+def test_the_published_settings_have_a_name() -> None:
+    published = EdgePruning(preset="published").training
+    assert (published.steps, published.approaching, published.warmup, published.batch) == (3000, 2500, 200, 32)
+    assert (published.rate, published.multiplier_rate, published.decay, published.clip) == (0.8, 0.8, 0.01, 1.0)
+    assert (published.start, published.spread, published.final_rate) == (10.0, 0.01, 0.0)
+    probing = SubnetworkProbing(preset="published").training
+    assert (probing.steps, probing.rate, probing.gates.edge) == (10_000, 1e-3, 1e-4)
+    assert probing.start == pytest.approx(1.609, abs=1e-3)
+    assert EdgePruning(preset="published", steps=60, batch=4, learning_rate=0.1).training.approaching == 50
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "error", "message"),
+    [
+        ("edge-pruning", {"sparsity": 0}, InvalidValue, "sparsity=0 must lie between 0 and 1"),
+        ("edge-pruning", {"sparsity": 1.0}, InvalidValue, "sparsity=1.0 must lie between 0 and 1"),
+        ("edge-pruning", {"sparsity": "much"}, InvalidValue, "sparsity='much'"),
+        ("edge-pruning", {"sparsity": float("nan")}, InvalidValue, "sparsity=nan"),
+        (
+            "edge-pruning",
+            {"sparsity": 0.9999},
+            InvalidValue,
+            "0 of 262 edges: a path from input to logits needs at least one",
+        ),
+        ("edge-pruning", {"edges": 0}, InvalidValue, "0 edges: a path from input to logits needs at least one"),
+        ("edge-pruning", {"edges": 263}, InvalidValue, "263 of 262 edges"),
+        ("edge-pruning", {"edges": 5, "sparsity": 0.5}, InvalidValue, "not both"),
+        ("edge-pruning", {"gated": "nodes"}, InvalidValue, "'edges' or on 'edges\\+writers'"),
+        ("edge-pruning", {"preset": "publisht"}, UnknownName, "did you mean 'published'"),
+        ("edge-pruning", {"steps": 0}, InvalidValue, "at least one step"),
+        ("edge-pruning", {"learning_rate": 0}, InvalidValue, "learning_rate=0 must be a positive number"),
+        ("edge-pruning", {"batch": 0}, InvalidValue, "at least one pair"),
+        ("edge-pruning", {"seed": -1}, InvalidValue, "seed=-1"),
+        ("hap", {"keep": 0}, InvalidValue, "keep=0"),
+        ("hap", {"keep": 1.5}, InvalidValue, "keep=1.5"),
+        ("hap", {"keep": 0.05, "sparsity": 0.9}, InvalidValue, "fewer edges than a sparsity of 0.9 keeps: raise keep"),
+        (
+            "hap",
+            {"keep": 0.1, "edges": 27},
+            InvalidValue,
+            "proposes 26 of 262 edges, fewer than the 27 asked for: raise keep",
+        ),
+        ("hap", {"attribution": "eep"}, UnknownName, "did you mean 'eap'"),
+        ("hap", {"attribution_metric": "kll"}, UnknownName, "did you mean 'kl'"),
+        ("hap", {"attribution_metric": "kl"}, EdgewiseError, "eap cannot use it"),
+        ("subnetwork-probing", {"regularization": -1}, InvalidValue, "regularization=-1"),
+        ("subnetwork-probing", {"edges": 5}, InvalidValue, "decides itself how many edges"),
+        ("subnetwork-probing", {"metric": "accuracy"}, EdgewiseError, "accuracy"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    method: str, options: dict[str, Any], error: type[EdgewiseError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ew.discover(subject("gpt2"), pairs(), method=method, **options)
+
+
+def test_what_needs_no_model_is_refused_without_one() -> None:
+    with pytest.raises(InvalidValue, match="raise keep"):
+        HAP(keep=0.05, sparsity=0.9)
+    with pytest.raises(InvalidValue, match="0 edges"):
+        EdgePruning().for_edges(0)
