@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from edgewise.ablations import ablation
 from edgewise.api import attribute, discover, select
@@ -26,7 +26,7 @@ from edgewise.models import Subject
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
-from edgewise.recipe import MANIFEST, Recipe
+from edgewise.recipe import MANIFEST, Recipe, Setting
 from edgewise.scores import Scores
 from edgewise.search import Search
 from edgewise.store.disk import new_folder, write_bytes
@@ -36,6 +36,8 @@ from edgewise.tasks import task
 from edgewise.viewer import show
 
 EXAMPLES = 64
+
+S = TypeVar("S", bound=Setting)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Generic[S]):
     """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""
 
-    recipe: Recipe
+    recipe: S
     rows: tuple[Row, ...] | None
 
     def pairs(self, tokenizer: Any) -> Pairs:
@@ -99,7 +101,7 @@ def run(recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Tra
     return replace(found, folder=Path(out), files=files)
 
 
-def compute(source: Source, track: Track = silent) -> Run:
+def compute(source: Source[Recipe], track: Track = silent) -> Run:
     """Load, make pairs, find the circuit, evaluate it."""
     started = time.perf_counter()
     recipe = source.recipe
@@ -120,19 +122,24 @@ def compute(source: Source, track: Track = silent) -> Run:
     )
 
 
-def prepare(recipe: Recipe) -> Source:
+def prepare(recipe: Recipe) -> Source[Recipe]:
     """Checks every name in the recipe and reads its data: all that can be refused before a model is loaded."""
-    if recipe.task is not None:
-        corruptions = task(recipe.task).corruptions
-        if recipe.corruption is not None:
-            _known("corruption", recipe.corruption, corruptions)
     chosen = method(recipe.method, recipe.options)
     if isinstance(chosen, Search):
         chosen.for_edges(recipe.edges)
-    ablation(recipe.ablation)
-    if recipe.metric is not None:
-        metric(recipe.metric)
-    return Source(recipe, read_rows(recipe.data) if recipe.data is not None else None)
+    return open_source(recipe)
+
+
+def open_source(setting: S) -> Source[S]:
+    """The prompts of a setting, once its task, corruption, ablation and metric are known names; reads its data."""
+    if setting.task is not None:
+        corruptions = task(setting.task).corruptions
+        if setting.corruption is not None:
+            _known("corruption", setting.corruption, corruptions)
+    ablation(setting.ablation)
+    if setting.metric is not None:
+        metric(setting.metric)
+    return Source(setting, read_rows(setting.data) if setting.data is not None else None)
 
 
 def reported_metrics(first: str) -> list[str]:
@@ -140,12 +147,17 @@ def reported_metrics(first: str) -> list[str]:
     return list(dict.fromkeys([first, "kl", "accuracy"]))
 
 
-def default_folder(recipe: Recipe, root: Path = Path("runs")) -> Path:
+def default_folder(recipe: Recipe) -> Path:
     """`runs/<task>-<model>-<method>`, with a number appended if it exists."""
-    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method)
-    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
+    return free_folder((recipe.prompts, recipe.model, recipe.method), free=lambda folder: not os.path.lexists(folder))
+
+
+def free_folder(parts: Iterable[str], *, free: Callable[[Path], bool], root: Path = Path("runs")) -> Path:
+    """A folder named after the parts (of a path the last), the first that is free when numbers from 2 on are appended."""
+    last = (part.rstrip("/").rpartition("/")[2] for part in parts)
+    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in last)
     folder, number = root / name, 2
-    while os.path.lexists(folder):
+    while not free(folder):
         folder, number = root / f"{name}-{number}", number + 1
     return folder
 
@@ -159,7 +171,7 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _find(source: Source, subject: Subject, pairs: Pairs, track: Track) -> tuple[Scores | None, Circuit]:
+def _find(source: Source[Recipe], subject: Subject, pairs: Pairs, track: Track) -> tuple[Scores | None, Circuit]:
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options}
     if isinstance(method(recipe.method, recipe.options), Search):
@@ -170,7 +182,7 @@ def _find(source: Source, subject: Subject, pairs: Pairs, track: Track) -> tuple
     return scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
 
 
-def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
+def _origin(source: Source[Recipe], subject: Subject, pairs: Pairs) -> dict[str, Any]:
     """What only the recipe knows, for the provenance."""
     recipe = source.recipe
     prompts = {} if recipe.task else {"data_file": recipe.data}
@@ -178,7 +190,7 @@ def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     return {**mine, "recipe": recipe.model_dump()}
 
 
-def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Report:
+def _evaluate(source: Source[Recipe], subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Report:
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
     return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
@@ -219,11 +231,12 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
         "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(found.seconds, 3),
-        "files": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
     }
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The hash of a file as a manifest has it."""
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,0 +1,103 @@
+"""What one method finds: scores of all edges, and of a search the circuits they come from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgewise.api import attribute, discover, sweep
+from edgewise.circuit import Circuit
+from edgewise.comparison.recipe import Entry
+from edgewise.errors import InvalidValue
+from edgewise.methods import method
+from edgewise.metrics import metric as find_metric
+from edgewise.request import Request
+from edgewise.scores import Scores
+from edgewise.search import Search
+from edgewise.sweeps import Sweep
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method found, and the seconds that took.
+
+    `circuits`, from few edges to many, are those of a search, one for each of `values` of its `dial`; a method that scores
+    edges has none, and any number of its best edges makes a circuit.
+    """
+
+    entry: Entry
+    scores: Scores
+    seconds: float
+    circuits: tuple[Circuit, ...] = ()
+    dial: str | None = None
+    values: tuple[float, ...] = ()
+
+    @property
+    def graph_total(self) -> int:
+        """How many edges there are."""
+        return self.scores.graph.n_edges
+
+    @property
+    def manner(self) -> str:
+        """How it came to its circuits, in a few words."""
+        if self.dial is None:
+            return f"best-scored edges, {self.entry.ranking}"
+        if self.dial == SIZE_DIAL:
+            return f"{len(self.circuits)} searches, one for each size"
+        return f"{len(self.circuits)} searches over {self.dial}"
+
+    @property
+    def tested(self) -> int | None:
+        """How many removals a search tested in all, where it says so."""
+        counts = [circuit.provenance.get("tested") for circuit in self.circuits]
+        return sum(counts) if counts and all(isinstance(count, int) for count in counts) else None  # type: ignore[arg-type]
+
+    def nearest(self, size: int) -> Circuit:
+        """The circuit of that many edges: the best-scored ones, or of a search the nearest in size (the smaller on a tie)."""
+        if not self.circuits:
+            return self.scores.top(size, absolute=self.entry.absolute)
+        return min(self.circuits, key=lambda circuit: (abs(len(circuit) - size), len(circuit)))
+
+
+SIZE_DIAL = "share left out"
+
+
+def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> Outcome:
+    """Runs one method of a comparison. `partial` is a file in which a method that can keeps how far it has come."""
+    chosen = method(entry.method, entry.options)
+    how = {"ablation": request.ablation, "batch_size": request.batch_size, "track": request.track}
+    started = time.perf_counter()
+    if not isinstance(chosen, Search):
+        metric = find_metric(entry.metric) if entry.metric is not None else request.metric
+        scores = attribute(request.subject, request.pairs, method=_resuming(chosen, partial), metric=metric, **how)
+        return Outcome(entry, scores, time.perf_counter() - started)
+    found = _search(entry, chosen, request, sizes, {**how, "metric": entry.metric})
+    seconds = time.perf_counter() - started
+    return Outcome(entry, found.scores, seconds, found.circuits, found.dial, found.values)
+
+
+def _search(entry: Entry, chosen: Search, request: Request, sizes: Sequence[int], how: dict[str, Any]) -> Sweep:
+    taken = [size for size in sizes if _takes(chosen, size)] if entry.values is None else []
+    if not taken:
+        return sweep(request.subject, request.pairs, method=chosen, values=entry.values, **how)
+    total = request.subject.graph.n_edges
+    circuits = [discover(request.subject, request.pairs, method=chosen, edges=size, **how) for size in sorted(taken)]
+    return Sweep(SIZE_DIAL, tuple(1 - size / total for size in sorted(taken)), tuple(circuits))
+
+
+def _takes(chosen: Search, size: int) -> bool:
+    """Whether a search can be told to keep so many edges."""
+    try:
+        chosen.for_edges(size)
+    except InvalidValue:
+        return False
+    return True
+
+
+def _resuming(chosen: Any, partial: Path | None) -> Any:
+    if partial is None or "checkpoint" not in {one.name for one in fields(chosen)} or chosen.checkpoint is not None:
+        return chosen
+    return replace(chosen, checkpoint=str(partial))

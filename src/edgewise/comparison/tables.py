@@ -1,0 +1,196 @@
+"""The tables of a comparison: a title, a row for each method, a note. As text, as Markdown, or for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgewise.comparison.result import Comparison, Measured, Result
+
+Cell = Callable[[Result], str]
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown: the first column to the left, the others to the right."""
+        rule = [":--", *("--:" for _ in self.header[1:])]
+        lines = [self.header, tuple(rule), *self.rows]
+        grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"### {self.title}\n\n{grid}\n" + (f"\n{self.note}\n" if self.note else "")
+
+    def __str__(self) -> str:
+        widths = [max(len(line[i]) for line in (self.header, *self.rows)) for i in range(len(self.header))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in (self.header, *self.rows)
+        ]
+        return "\n".join([self.title, *(line.rstrip() for line in lines), *([self.note] if self.note else [])])
+
+
+def tables(comparison: Comparison) -> tuple[Table, ...]:
+    """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
+    recovery = [_recovery(comparison)] if comparison.reference else []
+    kept = [_kept(comparison, name) for name in comparison.ends]
+    return (*recovery, _cost(comparison), *kept)
+
+
+def long_table(comparison: Comparison) -> Table:
+    """One row for each method and size, with everything measured there."""
+    names = list(comparison.ends)
+    header = ("method", "edges", "share", "on a path", *(_readable(name) for name in names), "faithfulness", "seconds")
+    rows = [
+        (
+            result.name,
+            f"{point.edges:,}",
+            f"{point.edges / comparison.total_edges:.1%}",
+            f"{point.live_edges:,}",
+            *(f"{point.metrics[name]:.4g}" for name in names),
+            _percent(point.faithfulness[comparison.metric]),
+            f"{result.outcome.seconds:.2f}",
+        )
+        for result in comparison.results
+        for point in _each_circuit(result)
+    ]
+    note = f"Faithfulness of {_readable(comparison.metric)}; seconds of the method, all its circuits together."
+    return Table("Every circuit that was measured", header, tuple(rows), note)
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+def _recovery(comparison: Comparison) -> Table:
+    reference = comparison.reference
+    assert reference is not None
+    levels = list(comparison.results[0].recovery)
+    columns: list[tuple[str, Cell]] = [
+        column
+        for level in levels
+        for column in (
+            (f"{level}: AUC, steps", _area(level, "auc_pessimistic")),
+            ("AUC, lines", _area(level, "auc_trapezoid")),
+            ("avg. precision", _area(level, "average_precision")),
+            ("best J", _best(level)),
+        )
+    ]
+    sizes = comparison.results[0].recovery["edges"].denominators
+    counts = {name: f"{true:,} of {total:,}" for name, (true, total) in sizes.items()}
+    direct = f"{counts['counted-edges']} with the direct edges into q, k and v that the ACDC paper counts"
+    note = (
+        f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is the ACDC "
+        "paper's, by lines the EAP paper's; a search has a point for each circuit, scores for each threshold. "
+        "Best J: true − false positive rate, at so many edges or nodes."
+    )
+    return Table("Recovery of the reference", *_filled(comparison, columns), note)
+
+
+def _cost(comparison: Comparison) -> Table:
+    columns: list[tuple[str, Cell]] = []
+    note = ""
+    if comparison.exact is not None:
+        top = max(1, comparison.total_edges // 10)
+        columns = [
+            ("Spearman, signed", _agreement("spearman")),
+            ("Spearman, size", _agreement("spearman_absolute")),
+            (f"top {top:,} shared", _agreement("overlap")),
+        ]
+        note = f"Agreement with the exact effect of every edge on {_readable(comparison.metric)}. "
+    columns += [
+        ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
+        ("circuits", lambda one: one.outcome.manner),
+        ("tested", lambda one: ABSENT if one.outcome.tested is None else f"{one.outcome.tested:,}"),
+        ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
+    ]
+    title = "Agreement with exact effects, and cost" if comparison.exact is not None else "Cost"
+    examples = comparison.facts["data"]["examples"]
+    return Table(title, *_filled(comparison, columns), f"{note}Seconds of the whole method on {examples} pairs.")
+
+
+def _kept(comparison: Comparison, metric: str) -> Table:
+    """What the circuits of every method have of a metric, size by size."""
+    ends, share = comparison.ends[metric], metric == comparison.metric
+    show = _faithfulness if share else _value
+    columns = [(f"{size:,} edges", _at(place, metric, show)) for place, size in enumerate(comparison.sizes)]
+    what = "Faithfulness" if share else _readable(metric)
+    title = f"{what} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
+    note = f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
+    if share:
+        note = f"(circuit − corrupted) / (clean − corrupted); {note}"
+    if any(result.outcome.circuits for result in comparison.results):
+        note += " In brackets: the edges of the circuit that a search found nearest to that size."
+    return Table(title, *_filled(comparison, columns), note)
+
+
+def _shares(comparison: Comparison) -> str:
+    shares = [f"{size / comparison.total_edges:.3g}".rstrip() for size in comparison.sizes]
+    return ", ".join(f"{float(share):.0%}" if float(share) >= 0.01 else f"{float(share):.1%}" for share in shares)
+
+
+# -- cells ------------------------------------------------------------------------------------------------------------
+
+
+def _filled(
+    comparison: Comparison, columns: Sequence[tuple[str, Cell]]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    header = ("method", *(title for title, _ in columns))
+    return header, tuple((result.name, *(cell(result) for _, cell in columns)) for result in comparison.results)
+
+
+def _area(level: str, name: str) -> Cell:
+    return lambda result: f"{getattr(result.recovery[level], name):.3f}"
+
+
+def _best(level: str) -> Cell:
+    def cell(result: Result) -> str:
+        best = result.recovery[level].best
+        return f"{best.youden:.3f} at {best.size:,}"
+
+    return cell
+
+
+def _agreement(name: str) -> Cell:
+    def cell(result: Result) -> str:
+        value = (result.agreement or {}).get(name)
+        return ABSENT if value is None else f"{value:.3f}"
+
+    return cell
+
+
+def _at(place: int, metric: str, show: Callable[[Measured, str], str]) -> Cell:
+    def cell(result: Result) -> str:
+        point = result.curve[place]
+        text = show(point, metric)
+        return f"{text} ({point.edges:,})" if result.outcome.circuits else text
+
+    return cell
+
+
+def _faithfulness(point: Measured, metric: str) -> str:
+    return _percent(point.faithfulness[metric])
+
+
+def _value(point: Measured, metric: str) -> str:
+    return f"{point.metrics[metric]:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1%}"
+
+
+def _readable(metric: str) -> str:
+    return metric.upper() if metric in ("kl", "nll") else metric.replace("_", " ")
+
+
+def _each_circuit(result: Result) -> list[Measured]:
+    """The measured circuits, each once."""
+    return list({point.edges: point for point in result.curve}.values())
