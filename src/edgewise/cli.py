@@ -166,7 +166,7 @@ def compare(
     with console.progress(quiet=quiet or as_json) as track:
         found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
     if as_json:
-        console.print_json(found.comparison.to_dict())
+        console.print_json(console.compared(found))
     elif not quiet:
         console.print_comparison(found)
 

@@ -40,8 +40,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except EdgewiseError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted; nothing was written", err=True)
+        except KeyboardInterrupt as interrupt:
+            typer.echo(str(interrupt) or "interrupted; nothing was written", err=True)
             raise typer.Exit(130) from None
 
     return guard
@@ -162,6 +162,12 @@ def described(found: Run) -> dict[str, Any]:
         "report": found.report.to_dict(),
         "seconds": found.seconds,
     }
+
+
+def compared(found: Finished) -> dict[str, Any]:
+    """A comparison as plain values, and where its files are."""
+    folder = os.fspath(found.folder) if found.folder is not None else None
+    return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
 
 
 def size(circuit: Circuit) -> dict[str, Any]:

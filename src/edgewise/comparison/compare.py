@@ -141,12 +141,10 @@ class Contest:
         return Result(entry.name, outcome, recovery, mine, self.shelf.curve(outcome, self._curve))
 
     def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
-        """What the circuits of a method keep, at every size; a circuit that serves several sizes is run once."""
-        nearest = {size: outcome.nearest(size) for size in self.sizes}
-        circuits = list({circuit.edges: circuit for circuit in nearest.values()}.values())
+        """What the circuits of a method keep, from few edges to many."""
+        circuits = outcome.measurable(self.sizes)
         reports = evaluate_each(self.request.subject, circuits, self.request.pairs, **self._how(self.request.track))
-        by_edges = {circuit.edges: report for circuit, report in zip(circuits, reports, strict=True)}
-        return tuple(_measured(size, by_edges[circuit.edges]) for size, circuit in nearest.items())
+        return tuple(_measured(report) for report in reports)
 
     def _how(self, track: Track) -> dict[str, Any]:
         request = self.request
@@ -176,10 +174,10 @@ def reported(request: Request) -> list[str | Metric]:
     return [request.metric, *(METRICS[name] for name in others if name != request.metric.name)]
 
 
-def _measured(size: int, report: Report) -> Measured:
+def _measured(report: Report) -> Measured:
     metrics = {name: one.circuit for name, one in report.metrics.items()}
     shares = {name: one.to_dict()["faithfulness"] for name, one in report.metrics.items()}
-    return Measured(size, report.edges, report.live_edges, metrics, shares)
+    return Measured(report.edges, report.live_edges, metrics, shares)
 
 
 def _fields(entry: Any) -> dict[str, Any]:

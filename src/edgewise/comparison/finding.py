@@ -36,18 +36,11 @@ class Outcome:
     values: tuple[float, ...] = ()
 
     @property
-    def graph_total(self) -> int:
-        """How many edges there are."""
-        return self.scores.graph.n_edges
-
-    @property
     def manner(self) -> str:
         """How it came to its circuits, in a few words."""
         if self.dial is None:
-            return f"best-scored edges, {self.entry.ranking}"
-        if self.dial == SIZE_DIAL:
-            return f"{len(self.circuits)} searches, one for each size"
-        return f"{len(self.circuits)} searches over {self.dial}"
+            return f"by score, {self.entry.ranking}"
+        return f"{len(self.circuits)} by {self.dial}"
 
     @property
     def tested(self) -> int | None:
@@ -61,8 +54,13 @@ class Outcome:
             return self.scores.top(size, absolute=self.entry.absolute)
         return min(self.circuits, key=lambda circuit: (abs(len(circuit) - size), len(circuit)))
 
+    def measurable(self, sizes: Sequence[int]) -> list[Circuit]:
+        """The circuits that stand for the method, each once: all that a search found, else the best-scored of each size."""
+        circuits = self.circuits or [self.scores.top(size, absolute=self.entry.absolute) for size in sizes]
+        return sorted({circuit.edges: circuit for circuit in circuits}.values(), key=len)
 
-SIZE_DIAL = "share left out"
+
+SIZE_DIAL = "size"
 
 
 def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> Outcome:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
-from edgewise.comparison.result import Comparison, Result
+from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.evaluation import Recovery
+from edgewise.evaluation.recovery import Point
 from edgewise.figures import Line, Panel, draw_panels, pictures
 
 
@@ -13,7 +15,7 @@ def plots(comparison: Comparison, formats: Iterable[str]) -> dict[str, bytes]:
     """File name → bytes of every picture: `roc` and `precision-recall` (with a reference), `faithfulness`."""
     wanted, files = tuple(formats), {}
     for name, panels in figures(comparison).items():
-        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), (5.4 * len(panels), 5.0), wanted)
+        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), (6.4 * len(panels), 4.8), wanted)
         files |= {f"{name}.{suffix}": data for suffix, data in drawn.items()}
     return files
 
@@ -46,13 +48,19 @@ def _roc(comparison: Comparison, level: str) -> Panel:
 def _precision(comparison: Comparison, level: str) -> Panel:
     lines = []
     for one, recovery in _recoveries(comparison, level):
-        points = sorted(recovery.points, key=lambda point: (point.tpr, point.fpr))
-        recall, precision = tuple(p.tpr for p in points), tuple(p.precision for p in points)
+        points = _steps(recovery)
+        recall, precision = (0.0, *(p.tpr for p in points)), (points[0].precision, *(p.precision for p in points))
         note = f"{recovery.average_precision:.3f}"
         lines.append(Line(one.name, recall, precision, marked=bool(one.outcome.circuits), note=note))
     true, total = comparison.results[0].recovery[level].denominators[level]
     title = f"Precision and recall, {level} (average precision)"
     return Panel(title, "precision", tuple(lines), true / total, f"recall{_of(comparison, level)}", "precision")
+
+
+def _steps(recovery: Recovery) -> list[Point]:
+    """The points at which recall grows, where average precision takes its heights."""
+    points = sorted(recovery.points, key=lambda point: (point.tpr, point.fpr))
+    return [point for before, point in pairwise(points) if point.tpr > before.tpr]
 
 
 def _recoveries(comparison: Comparison, level: str) -> list[tuple[Result, Recovery]]:
@@ -67,7 +75,7 @@ def _of(comparison: Comparison, level: str) -> str:
 def _share(comparison: Comparison) -> Panel:
     metric = comparison.metric
     curves = [
-        (one, [(p.edges, p.faithfulness[metric]) for p in _by_size(one) if p.faithfulness[metric] is not None])
+        (one, [(p.edges, share) for p in _by_size(one) if (share := p.faithfulness[metric]) is not None])
         for one in comparison.results
     ]
     title = f"Faithfulness ({metric.replace('_', ' ')})"
@@ -84,12 +92,12 @@ def _distance(comparison: Comparison) -> list[Panel]:
     ]
 
 
-def _by_size(result: Result) -> list:
-    """Every measured circuit once, by size; none without edges, which a logarithmic axis has no place for."""
-    return [point for _, point in sorted({p.edges: p for p in result.curve}.items()) if point.edges]
+def _by_size(result: Result) -> list[Measured]:
+    """The measured circuits but those without edges, which a logarithmic axis has no place for."""
+    return [point for point in result.curve if point.edges]
 
 
-def _line(result: Result, points: list) -> Line:
+def _line(result: Result, points: list[tuple[int, float]]) -> Line:
     return Line(result.name, tuple(float(x) for x, _ in points), tuple(float(y) for _, y in points), marked=True)
 
 

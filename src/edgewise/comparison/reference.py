@@ -10,7 +10,6 @@ from edgewise.circuit import Circuit
 from edgewise.comparison.recipe import threshold_of
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.formats import find
-from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 from edgewise.scores import Scores
 from edgewise.tasks import task
@@ -130,4 +129,3 @@ def _on(subject: Subject, reference: Reference) -> Reference:
             f"the reference ({reference.text}) is of another model: {theirs}; {subject.name} has {ours}; {CURE}"
         )
     return reference
-

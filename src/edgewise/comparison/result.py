@@ -21,13 +21,12 @@ POINTS_WRITTEN = 400
 
 @dataclass(frozen=True)
 class Measured:
-    """One circuit of a method: `wanted` edges asked for, `edges` it has, `live_edges` of them on a path.
+    """One circuit of a method: how many `edges` it has, how many `live_edges` of them on a path, and what it keeps.
 
     `metrics` are those of the circuit, `faithfulness` their share of the way from corrupted to clean (None where these
     are equal).
     """
 
-    wanted: int
     edges: int
     live_edges: int
     metrics: Mapping[str, float]
@@ -40,7 +39,8 @@ class Result:
 
     `recovery` is by level (`edges`, `nodes`), empty without a reference. `agreement` with the exact effects of all edges
     (None where these are unknown or it is they): `spearman` of signed scores (None for a search, which has no signs),
-    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size.
+    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size. `curve` has the circuits that were measured,
+    from few edges to many: of a search all it found, of scores one for each size.
     """
 
     name: str
@@ -53,6 +53,10 @@ class Result:
     def scores(self) -> Scores:
         """Its score of every edge."""
         return self.outcome.scores
+
+    def at(self, size: int) -> Measured:
+        """What its circuit of that size keeps, or of a search the one nearest in size (the smaller on a tie)."""
+        return min(self.curve, key=lambda point: (abs(point.edges - size), point.edges))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

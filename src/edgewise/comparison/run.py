@@ -11,12 +11,13 @@ from typing import Any
 
 from edgewise.ablations import ablation
 from edgewise.comparison.compare import Contest, with_baseline
+from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.recipe import CompareRecipe, sizes_on
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.result import Comparison
 from edgewise.comparison.shelf import METHODS_FOLDER, PARTIAL_FOLDER, Shelf, check_folder, open_shelf
-from edgewise.comparison.tables import long_table, tables
+from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
 from edgewise.loading import load
@@ -30,12 +31,9 @@ from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode
 
-MANIFEST_FILE, COMPARISON_FILE, TABLE_FILE, REFERENCE_FILE = (
-    "manifest.json",
-    "comparison.json",
-    "table.md",
-    "reference.json",
-)
+MANIFEST_FILE, COMPARISON_FILE, TABLE_FILE = "manifest.json", "comparison.json", "table.md"
+REFERENCE_FILE, FIGURES_FILE = "reference.json", "figures.json"
+FIGURES = "edgewise/figures"
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,21 @@ def run_comparison(
     Every name in the recipe, its files and the folder are checked before anything is computed. What is finished is kept at
     once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
     """
-    started = time.perf_counter()
-    source = _prepare(recipe, Path(out) if out is not None else None)
-    contest = _contest(source, Path(out) if out is not None else None, track)
-    comparison = contest.comparison()
-    files = write(recipe, comparison, Path(out)) if out is not None else ()
-    folder = Path(out) if out is not None else None
+    started, folder = time.perf_counter(), Path(out) if out is not None else None
+    source = _prepare(recipe, folder)
+    contest = _contest(source, folder, track)
+    try:
+        comparison = contest.comparison()
+        files = write(recipe, comparison, insights(comparison, contest.request), folder) if folder is not None else ()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_where_it_stands(folder)) from None
     return Finished(recipe, comparison, time.perf_counter() - started, folder, files)
+
+
+def _where_it_stands(folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    return f"interrupted; what is finished is kept in {folder}, and the same command goes on from there"
 
 
 def default_folder(recipe: CompareRecipe) -> Path:
@@ -102,13 +108,14 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
     return Contest(request, with_baseline(recipe.methods, recipe.seed), reference, sizes, shelf)
 
 
-def write(recipe: CompareRecipe, comparison: Comparison, folder: Path) -> tuple[str, ...]:
+def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:
     """The documents, tables and pictures of a comparison, and last the manifest with the hash of every file."""
     write_bytes(folder / COMPARISON_FILE, encode(dump(comparison.to_dict())))
-    write_bytes(folder / TABLE_FILE, encode(markdown(recipe, comparison)))
+    write_bytes(folder / TABLE_FILE, encode(markdown(recipe, comparison, found)))
+    write_bytes(folder / FIGURES_FILE, encode(dump({"schema": FIGURES, "version": VERSION, **found.to_dict()})))
     if comparison.reference is not None:
         save(comparison.reference.circuit, folder / REFERENCE_FILE)
-    for name, data in plots(comparison, recipe.pictures).items():
+    for name, data in {**plots(comparison, recipe.pictures), **drawn(found, recipe.pictures)}.items():
         write_bytes(folder / name, data)
     if (folder / PARTIAL_FOLDER).is_dir() and not any((folder / PARTIAL_FOLDER).iterdir()):
         (folder / PARTIAL_FOLDER).rmdir()
@@ -118,15 +125,15 @@ def write(recipe: CompareRecipe, comparison: Comparison, folder: Path) -> tuple[
     return (*(name for name in files if not name.startswith(METHODS_FOLDER)), MANIFEST_FILE)
 
 
-def markdown(recipe: CompareRecipe, comparison: Comparison) -> str:
+def markdown(recipe: CompareRecipe, comparison: Comparison, found: Insights) -> str:
     """`table.md`: all tables, and how to make them again."""
     facts = comparison.facts
     head = (
         f"# {recipe.prompts} in {recipe.model}\n\n{facts['data']['examples']} pairs, seed {recipe.seed}, "
         f"{facts['ablation']} ablation. Again: `edgewise compare --recipe recipe.json`.\n"
     )
-    parts = [head, *(table.markdown() for table in tables(comparison)), long_table(comparison).markdown()]
-    return "\n".join(parts)
+    curves = [interpolation_table(found.interpolations)] if found.interpolations else []
+    return "\n".join([head, *(table.markdown() for table in (*tables(comparison), *curves, long_table(comparison)))])
 
 
 def _manifest(recipe: CompareRecipe, comparison: Comparison, folder: Path, files: tuple[str, ...]) -> dict[str, Any]:

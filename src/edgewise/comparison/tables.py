@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.figures import Interpolation
 
 Cell = Callable[[Result], str]
 ABSENT = "–"
@@ -40,7 +41,7 @@ class Table:
 
 def tables(comparison: Comparison) -> tuple[Table, ...]:
     """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
-    recovery = [_recovery(comparison)] if comparison.reference else []
+    recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     kept = [_kept(comparison, name) for name in comparison.ends]
     return (*recovery, _cost(comparison), *kept)
 
@@ -60,38 +61,49 @@ def long_table(comparison: Comparison) -> Table:
             f"{result.outcome.seconds:.2f}",
         )
         for result in comparison.results
-        for point in _each_circuit(result)
+        for point in result.curve
     ]
     note = f"Faithfulness of {_readable(comparison.metric)}; seconds of the method, all its circuits together."
     return Table("Every circuit that was measured", header, tuple(rows), note)
 
 
+def interpolation_table(curves: Sequence[Interpolation]) -> Table:
+    """How the metric goes as the value on single edges moves from clean to replaced, and how far the score is off."""
+    rows = [
+        (one.edge, f"{one.effect:.4g}", f"{one.score:.4g}", f"{one.overestimate:+.4g}", one.shape) for one in curves
+    ]
+    note = (
+        "Concave: the drop slows down on the way, so that the first slope promises too much; convex: it grows. "
+        "Excess: |score| − |effect|."
+    )
+    return Table("Edges whose score is most wrong", ("edge", "effect", "score", "excess", "shape"), tuple(rows), note)
+
+
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 
-def _recovery(comparison: Comparison) -> Table:
-    reference = comparison.reference
-    assert reference is not None
-    levels = list(comparison.results[0].recovery)
+def _recovery(comparison: Comparison, level: str) -> Table:
     columns: list[tuple[str, Cell]] = [
-        column
-        for level in levels
-        for column in (
-            (f"{level}: AUC, steps", _area(level, "auc_pessimistic")),
-            ("AUC, lines", _area(level, "auc_trapezoid")),
-            ("avg. precision", _area(level, "average_precision")),
-            ("best J", _best(level)),
-        )
+        ("AUC, steps", _area(level, "auc_pessimistic")),
+        ("AUC, lines", _area(level, "auc_trapezoid")),
+        ("avg. precision", _area(level, "average_precision")),
+        ("best J", lambda one: f"{one.recovery[level].best.youden:.3f}"),
+        ("at", lambda one: f"{one.recovery[level].best.size:,}"),
     ]
-    sizes = comparison.results[0].recovery["edges"].denominators
+    note = _about_reference(comparison) if level == "edges" else ""
+    return Table(f"Recovery of the reference, {level}", *_filled(comparison, columns), note)
+
+
+def _about_reference(comparison: Comparison) -> str:
+    reference, sizes = comparison.reference, comparison.results[0].recovery["edges"].denominators
+    assert reference is not None
     counts = {name: f"{true:,} of {total:,}" for name, (true, total) in sizes.items()}
     direct = f"{counts['counted-edges']} with the direct edges into q, k and v that the ACDC paper counts"
-    note = (
+    return (
         f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is the ACDC "
         "paper's, by lines the EAP paper's; a search has a point for each circuit, scores for each threshold. "
         "Best J: true − false positive rate, at so many edges or nodes."
     )
-    return Table("Recovery of the reference", *_filled(comparison, columns), note)
 
 
 def _cost(comparison: Comparison) -> Table:
@@ -100,11 +112,14 @@ def _cost(comparison: Comparison) -> Table:
     if comparison.exact is not None:
         top = max(1, comparison.total_edges // 10)
         columns = [
-            ("Spearman, signed", _agreement("spearman")),
-            ("Spearman, size", _agreement("spearman_absolute")),
-            (f"top {top:,} shared", _agreement("overlap")),
+            ("ρ, signed", _agreement("spearman")),
+            ("ρ, size", _agreement("spearman_absolute")),
+            (f"top {top:,}", _agreement("overlap")),
         ]
-        note = f"Agreement with the exact effect of every edge on {_readable(comparison.metric)}. "
+        note = (
+            f"Agreement with the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores, "
+            f"of their sizes, and the share of the {top:,} largest that are among its {top:,} largest. "
+        )
     columns += [
         ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
         ("circuits", lambda one: one.outcome.manner),
@@ -120,9 +135,9 @@ def _kept(comparison: Comparison, metric: str) -> Table:
     """What the circuits of every method have of a metric, size by size."""
     ends, share = comparison.ends[metric], metric == comparison.metric
     show = _faithfulness if share else _value
-    columns = [(f"{size:,} edges", _at(place, metric, show)) for place, size in enumerate(comparison.sizes)]
-    what = "Faithfulness" if share else _readable(metric)
-    title = f"{what} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
+    columns = [(f"{size:,} edges", _at(size, metric, show)) for size in comparison.sizes]
+    what = "faithfulness" if share else _readable(metric)
+    title = f"{what[0].upper()}{what[1:]} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
     note = f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
     if share:
         note = f"(circuit − corrupted) / (clean − corrupted); {note}"
@@ -132,8 +147,7 @@ def _kept(comparison: Comparison, metric: str) -> Table:
 
 
 def _shares(comparison: Comparison) -> str:
-    shares = [f"{size / comparison.total_edges:.3g}".rstrip() for size in comparison.sizes]
-    return ", ".join(f"{float(share):.0%}" if float(share) >= 0.01 else f"{float(share):.1%}" for share in shares)
+    return ", ".join(f"{100 * size / comparison.total_edges:.2g} %" for size in comparison.sizes)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------------
@@ -150,14 +164,6 @@ def _area(level: str, name: str) -> Cell:
     return lambda result: f"{getattr(result.recovery[level], name):.3f}"
 
 
-def _best(level: str) -> Cell:
-    def cell(result: Result) -> str:
-        best = result.recovery[level].best
-        return f"{best.youden:.3f} at {best.size:,}"
-
-    return cell
-
-
 def _agreement(name: str) -> Cell:
     def cell(result: Result) -> str:
         value = (result.agreement or {}).get(name)
@@ -166,9 +172,9 @@ def _agreement(name: str) -> Cell:
     return cell
 
 
-def _at(place: int, metric: str, show: Callable[[Measured, str], str]) -> Cell:
+def _at(size: int, metric: str, show: Callable[[Measured, str], str]) -> Cell:
     def cell(result: Result) -> str:
-        point = result.curve[place]
+        point = result.at(size)
         text = show(point, metric)
         return f"{text} ({point.edges:,})" if result.outcome.circuits else text
 
@@ -189,8 +195,3 @@ def _percent(value: float | None) -> str:
 
 def _readable(metric: str) -> str:
     return metric.upper() if metric in ("kl", "nll") else metric.replace("_", " ")
-
-
-def _each_circuit(result: Result) -> list[Measured]:
-    """The measured circuits, each once."""
-    return list({point.edges: point for point in result.curve}.values())

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from edgewise.errors import InvalidValue, UnknownName
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "png")
+COLUMNS = 3
 INK, FAINT, GRID = "#20242a", "#6b7480", "#e3e6ea"
 # Told apart by every kind of colour vision (Okabe and Ito 2008), the pale ones darkened; then the same, dashed.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0508a", "#b97f00", "#2f9fd8", "#7a5c2e", "#5a3fb0")
@@ -75,6 +77,21 @@ def pictures(draw: Draw, size: tuple[float, float], formats: Iterable[str]) -> d
         figure = Figure(figsize=size, facecolor="white")
         draw(figure)
         return {name: _bytes(figure, name) for name in wanted}
+
+
+def axes_grid(figure: Figure, count: int, *, sharey: bool = False) -> list[Axes]:
+    """`count` axes in rows of three."""
+    across = min(COLUMNS, count)
+    grid = figure.subplots(-(-count // across), across, squeeze=False, sharey=sharey).flatten().tolist()
+    for unused in grid[count:]:
+        unused.set_visible(False)
+    return grid[:count]
+
+
+def grid_size(count: int, width: float, height: float) -> tuple[float, float]:
+    """The size in inches of a figure with such a grid, from that of one pair of axes."""
+    across = min(COLUMNS, count)
+    return across * width, -(-count // max(1, across)) * height
 
 
 def _bytes(figure: Figure, name: str) -> bytes:

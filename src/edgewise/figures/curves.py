@@ -49,6 +49,8 @@ def draw_panels(figure: Figure, panels: Sequence[Panel]) -> None:
         axes.set_title(panel.title)
         axes.set_xlabel(panel.x)
         axes.set_ylabel(panel.y)
+        if panel is panels[-1] or any(line.note for line in panel.lines):
+            _legend(axes, panel)
 
 
 def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -76,10 +78,23 @@ def _draw_line(axes: Axes, panel: Panel, line: Line, look: dict[str, Any]) -> No
     axes.plot(line.x, y, label=label, **marked)
 
 
+def _legend(axes: Axes, panel: Panel) -> None:
+    """Beside the axes, where it hides nothing; with areas the largest first."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: panel.lines[i].note, reverse=True)
+    axes.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0.0,
+        handlelength=2.6,
+    )
+
+
 def _roc(axes: Axes, panel: Panel) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=1)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.legend(loc="lower right")
 
 
 def _precision(axes: Axes, panel: Panel) -> None:
@@ -87,7 +102,6 @@ def _precision(axes: Axes, panel: Panel) -> None:
         axes.axhline(panel.level, color=FAINT, linewidth=0.8, zorder=1)
         axes.annotate("chance", (1.0, panel.level), ha="right", va="bottom", fontsize=8, color=FAINT)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05), aspect="equal")
-    axes.legend(loc="lower left")
 
 
 def _share(axes: Axes, panel: Panel) -> None:
@@ -99,7 +113,6 @@ def _share(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(max(-0.5, min([*values, 0.0])) - 0.05, min(1.6, max([*values, 1.0])) + 0.08)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _sizes_axis(axes)
-    axes.legend(loc="upper left")
 
 
 def _distance(axes: Axes, panel: Panel) -> None:
@@ -107,7 +120,6 @@ def _distance(axes: Axes, panel: Panel) -> None:
     if panel.level is not None:
         axes.axhline(panel.level, color=FAINT, linewidth=0.8, zorder=1)
     _sizes_axis(axes)
-    axes.legend(loc="lower left")
 
 
 def _sizes_axis(axes: Axes) -> None:
