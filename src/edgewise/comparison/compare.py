@@ -17,6 +17,7 @@ from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.shelf import Shelf
 from edgewise.errors import NumericalError
 from edgewise.evaluation import MetricReport, Report, evaluate, evaluate_each, measure_recovery
+from edgewise.evaluation.universe import denominators
 from edgewise.methods import method as find_method
 from edgewise.metrics import METRICS, Metric
 from edgewise.metrics import metric as find_metric
@@ -135,7 +136,7 @@ class Contest:
         recovery = {
             level: measure_recovery(found, reference, level=level, absolute=entry.absolute)
             for level in LEVELS
-            if reference is not None
+            if reference is not None and _tells_apart(reference, level)
         }
         mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
         return Result(entry.name, outcome, recovery, mine, self.shelf.curve(outcome, self._curve))
@@ -172,6 +173,12 @@ def reported(request: Request) -> list[str | Metric]:
     answered = not bool((request.pairs.wrong == NO_ANSWER).all(dim=1).any())
     others = ("logit_diff", "kl", "accuracy") if answered else ("kl", "accuracy")
     return [request.metric, *(METRICS[name] for name in others if name != request.metric.name)]
+
+
+def _tells_apart(reference: Circuit, level: str) -> bool:
+    """Whether there is something in the reference at this level, and something out of it."""
+    present, total = denominators(reference)[level]
+    return 0 < present < total
 
 
 def _measured(report: Report) -> Measured:

@@ -128,4 +128,7 @@ def _on(subject: Subject, reference: Reference) -> Reference:
         raise GraphMismatch(
             f"the reference ({reference.text}) is of another model: {theirs}; {subject.name} has {ours}; {CURE}"
         )
+    if len(reference.circuit) in (0, ours.n_edges):
+        count = "no edge" if not len(reference.circuit) else "every edge"
+        raise InvalidValue(f"the reference ({reference.text}) has {count}: there is nothing to recover; {CURE}")
     return reference

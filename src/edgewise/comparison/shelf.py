@@ -6,6 +6,7 @@ the values of its circuits. What a comparison of another recipe, model or data l
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -99,8 +100,10 @@ class Shelf:
 
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     """FileError if the folder holds anything but an earlier, perhaps unfinished, comparison of this recipe."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
+    if not folder.is_dir():
+        raise FileError(f"{folder} exists already and is no folder; name a new one")
     if not (folder / RECIPE_FILE).is_file():
         raise FileError(f"{folder} exists already and is no comparison; name a new folder")
     if CompareRecipe.read(folder / RECIPE_FILE) != recipe:

@@ -135,7 +135,7 @@ def _kept(comparison: Comparison, metric: str) -> Table:
     """What the circuits of every method have of a metric, size by size."""
     ends, share = comparison.ends[metric], metric == comparison.metric
     show = _faithfulness if share else _value
-    columns = [(f"{size:,} edges", _at(size, metric, show)) for size in comparison.sizes]
+    columns = [(f"{size:,} edge{'' if size == 1 else 's'}", _at(size, metric, show)) for size in comparison.sizes]
     what = "faithfulness" if share else _readable(metric)
     title = f"{what[0].upper()}{what[1:]} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
     note = f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."

@@ -65,14 +65,16 @@ def need_matplotlib() -> None:
 
 def pictures(draw: Draw, size: tuple[float, float], formats: Iterable[str]) -> dict[str, bytes]:
     """What `draw` puts on a figure of `size` (inches), in every format asked for: suffix → bytes."""
-    need_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     wanted = list(formats)
     for name in wanted:
         if name not in FORMATS:
             raise UnknownName.of("picture format", name, FORMATS)
+    if not wanted:
+        return {}
+    need_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(STYLE):
         figure = Figure(figsize=size, facecolor="white")
         draw(figure)

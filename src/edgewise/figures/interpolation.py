@@ -85,7 +85,7 @@ def interpolate(
     places = [request.subject.graph.edge_index(edge) for edge in edges]
     sums = torch.zeros(len(edges), len(shares), dtype=torch.float64)
     for step in request.track(request.steps(), request.batches, f"moving {len(edges)} edges from clean to replaced"):
-        sums += _drops(step, places, torch.tensor(shares))
+        sums += _drops(step, places, torch.tensor(shares, dtype=torch.float64))
     drops = (sums / len(request.pairs)).tolist()
     metric = request.metric.name
     return tuple(
@@ -109,7 +109,7 @@ def _drops(step: Step, places: Sequence[tuple[int, int]], shares: Tensor) -> Ten
     baseline, workspace = step.objective(clean, clean), Workspace()
     rows = []
     for writer, reader in places:
-        masks = subject.graph.edge_mask.float().repeat(len(shares), 1, 1)
+        masks = subject.graph.edge_mask.double().repeat(len(shares), 1, 1)
         masks[:, writer, reader] = 1 - shares
         parts = (
             masked_forward(subject, batch.clean, batch.positions, some, step.replacement, workspace=workspace)
