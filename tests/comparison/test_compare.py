@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
 
 import pytest
 import torch
@@ -16,7 +16,9 @@ from edgewise.comparison import Entry
 from edgewise.comparison.reference import measured, settle
 from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, UnknownName
 from edgewise.evaluation import measure_recovery
+from edgewise.methods import METHODS as METHODS_BY_NAME
 from edgewise.metrics import METRICS, Metric
+from edgewise.search import Found, Search
 
 TAUS = [0.3, 0.03, 0.003]
 METHODS: list[Any] = ["eap", {"method": "acdc", "values": TAUS}, "exact"]
@@ -120,7 +122,7 @@ def test_it_is_plain_values_and_text(comparison: ew.Comparison) -> None:
 # The whole shape of the document: adding a key is an addition here, renaming one breaks its readers.
 RESULT = {
     *("name", "method", "options", "metric", "ranking", "manner", "dial", "values", "sizes_found"),
-    *("tested", "seconds", "recovery", "agreement", "curve"),
+    *("tested", "work", "cost", "seconds", "recovery", "agreement", "curve"),
 }
 RECOVERY = {
     *("level", "points", "auc_pessimistic", "auc_trapezoid", "average_precision", "denominators"),
@@ -221,6 +223,44 @@ def test_random_scores_that_are_asked_for_are_the_baseline() -> None:
     found = ew.compare(subject("gpt2"), pairs(), methods=methods, reference="none", edges=[12])
     assert [result.name for result in found.results] == ["eap", "random"]
     assert found["random"].scores.provenance["options"]["seed"] == 5
+
+
+@final
+@dataclass(frozen=True)
+class Sized(Search):
+    """A search that can be told how many edges to keep, at least `least`: the first ones in index order."""
+
+    edges: int = 5
+    least: int = 0
+    name: ClassVar[str] = "sized"
+    summary: ClassVar[str] = "for this test"
+    cost: ClassVar[str] = "nothing"
+    metric: ClassVar[str] = "kl"
+    dial: ClassVar[str] = "edges"
+    dial_values: ClassVar[tuple[float, ...]] = (5.0,)
+
+    def for_edges(self, edges: int | None) -> Sized:
+        if edges is not None and edges < self.least:
+            raise InvalidValue("too few")
+        return replace(self, edges=self.edges if edges is None else edges)
+
+    def search(self, request: Any) -> Found:
+        graph = request.subject.graph
+        return Found(ew.Circuit.from_edges(graph, graph.edges[: self.edges]).mask, {"tested": 7})
+
+
+def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS_BY_NAME, "sized", Sized)
+    methods = [{"method": "sized", "options": {"least": 10}}]
+    found = ew.compare(subject("gpt2"), pairs(), methods=methods, reference="none", edges=[5, 12, 40])["sized"]
+    assert [len(circuit) for circuit in found.outcome.circuits] == [12, 40]  # 5 is fewer than it takes
+    assert [point.edges for point in found.curve] == [12, 40]
+    assert (found.outcome.dial, found.outcome.tested, found.at(5).edges) == ("sparsity", 14, 12)
+    assert found.outcome.work == "14 tested"
+    # An edge goes at the smallest share left out at which it is not kept; one that is in every circuit never does.
+    total = subject("gpt2").graph.n_edges
+    assert found.scores[subject("gpt2").graph.edges[0]] == torch.inf
+    assert found.scores[subject("gpt2").graph.edges[20]] == pytest.approx(1 - 12 / total)
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

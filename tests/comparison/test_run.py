@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -220,6 +221,27 @@ def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypat
     readers = len(found.comparison["exact"].scores.graph.readers)
     assert calls[5:] == list(range(4, readers))
     assert not (tmp_path / "run" / "unfinished").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_what_is_finished(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = spied(monkeypatch)
+    with monkeypatch.context() as patched:
+        genuine = os.fsync
+
+        def full(descriptor: int) -> None:
+            if ran[-1:] == ["acdc"]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            genuine(descriptor)
+
+        patched.setattr("edgewise.store.disk.os.fsync", full)
+        with pytest.raises(FileError, match="cannot be written: no space left on device"):
+            run_comparison(recipe_on(tiny), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "methods").iterdir()] == ["eap"]
+    ran.clear()
+    run_comparison(recipe_on(tiny), tmp_path / "run")
+    assert ran == ["acdc", "exact", "random"]
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

@@ -12,12 +12,15 @@ from edgewise.api import attribute, discover, sweep
 from edgewise.circuit import Circuit
 from edgewise.comparison.recipe import Entry
 from edgewise.errors import InvalidValue
-from edgewise.methods import method
+from edgewise.methods import METHODS, method
 from edgewise.metrics import metric as find_metric
 from edgewise.request import Request
 from edgewise.scores import Scores
 from edgewise.search import Search
 from edgewise.sweeps import Sweep
+
+# The counts that searches leave in the provenance of their circuits.
+COUNTED = ("tested", "steps")
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,27 @@ class Outcome:
     def manner(self) -> str:
         """How it came to its circuits, in a few words."""
         if self.dial is None:
-            return f"by score, {self.entry.ranking}"
+            return "by |score|" if self.entry.absolute else "by score"
         return f"{len(self.circuits)} by {self.dial}"
 
     @property
     def tested(self) -> int | None:
         """How many removals a search tested in all, where it says so."""
-        counts = [circuit.provenance.get("tested") for circuit in self.circuits]
+        return self._counted("tested")
+
+    @property
+    def work(self) -> str:
+        """What its searches did in all, as they count it (`COUNTED`), in words; empty where they count nothing."""
+        counts = {name: self._counted(name) for name in COUNTED}
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
+
+    @property
+    def cost(self) -> str:
+        """What the method costs, in its own words."""
+        return METHODS[self.entry.method.replace("_", "-")].cost
+
+    def _counted(self, name: str) -> int | None:
+        counts = [circuit.provenance.get(name) for circuit in self.circuits]
         return sum(counts) if counts and all(isinstance(count, int) for count in counts) else None  # type: ignore[arg-type]
 
     def nearest(self, size: int) -> Circuit:
@@ -58,9 +75,6 @@ class Outcome:
         """The circuits that stand for the method, each once: all that a search found, else the best-scored of each size."""
         circuits = self.circuits or [self.scores.top(size, absolute=self.entry.absolute) for size in sizes]
         return sorted({circuit.edges: circuit for circuit in circuits}.values(), key=len)
-
-
-SIZE_DIAL = "size"
 
 
 def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> Outcome:
@@ -83,7 +97,7 @@ def _search(entry: Entry, chosen: Search, request: Request, sizes: Sequence[int]
         return sweep(request.subject, request.pairs, method=chosen, values=entry.values, **how)
     total = request.subject.graph.n_edges
     circuits = [discover(request.subject, request.pairs, method=chosen, edges=size, **how) for size in sorted(taken)]
-    return Sweep(SIZE_DIAL, tuple(1 - size / total for size in sorted(taken)), tuple(circuits))
+    return Sweep("sparsity", tuple(1 - size / total for size in sorted(taken)), tuple(circuits))
 
 
 def _takes(chosen: Search, size: int) -> bool:

@@ -91,5 +91,6 @@ def _roles(comparison: Comparison, result: Result) -> RoleScores:
     circuit = reference.circuit if reference is not None else None
     groups = reference.groups if reference is not None else {}
     graph = result.scores.graph
-    named = {"input": graph.writers[:1], **groups} if groups else groups_by_layer(graph)
+    by_layer = groups_by_layer(graph)
+    named = {"input": by_layer["input"], **groups} if groups else by_layer
     return roles(result.scores, named, circuit=circuit, name=result.name)

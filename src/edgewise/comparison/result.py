@@ -72,6 +72,8 @@ class Result:
             "values": list(self.outcome.values),
             "sizes_found": [len(circuit) for circuit in self.outcome.circuits],
             "tested": self.outcome.tested,
+            "work": self.outcome.work,
+            "cost": self.outcome.cost,
             "seconds": round(self.outcome.seconds, 3),
             "recovery": {level: _recovery(one) for level, one in self.recovery.items()},
             "agreement": self.agreement,

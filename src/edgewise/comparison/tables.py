@@ -102,7 +102,7 @@ def _about_reference(comparison: Comparison) -> str:
     return (
         f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is the ACDC "
         "paper's, by lines the EAP paper's; a search has a point for each circuit, scores for each threshold. "
-        "Best J: true − false positive rate, at so many edges or nodes."
+        "Best J: true − false positive rate, at so many edges or nodes. Random scores are one draw."
     )
 
 
@@ -123,12 +123,13 @@ def _cost(comparison: Comparison) -> Table:
     columns += [
         ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
         ("circuits", lambda one: one.outcome.manner),
-        ("tested", lambda one: ABSENT if one.outcome.tested is None else f"{one.outcome.tested:,}"),
+        ("work", lambda one: one.outcome.work or ABSENT),
         ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
     ]
     title = "Agreement with exact effects, and cost" if comparison.exact is not None else "Cost"
-    examples = comparison.facts["data"]["examples"]
-    return Table(title, *_filled(comparison, columns), f"{note}Seconds of the whole method on {examples} pairs.")
+    costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
+    note += f"Seconds of the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
+    return Table(title, *_filled(comparison, columns), note)
 
 
 def _kept(comparison: Comparison, metric: str) -> Table:

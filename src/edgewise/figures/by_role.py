@@ -71,7 +71,7 @@ def roles(
 
 def groups_by_layer(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Groups for a model whose heads have no known roles: `input`, and the heads and the MLP of every layer."""
-    groups: dict[str, tuple[str, ...]] = {"input": graph.writers[:1]}
+    groups: dict[str, tuple[str, ...]] = {"input": graph.writers[: graph.writers_before(0)]}
     for layer in range(graph.layers):
         groups[f"heads of layer {layer}"] = graph.writers[graph.head_writers(layer)]
         if graph.mlps:
