@@ -42,8 +42,9 @@ class Table:
 def tables(comparison: Comparison) -> tuple[Table, ...]:
     """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
+    agreement = [_agreement(comparison)] if comparison.exact is not None else []
     kept = [_kept(comparison, name) for name in comparison.ends]
-    return (*recovery, _cost(comparison), *kept)
+    return (*recovery, *agreement, _cost(comparison), *kept)
 
 
 def long_table(comparison: Comparison) -> Table:
@@ -74,7 +75,7 @@ def interpolation_table(curves: Sequence[Interpolation]) -> Table:
     ]
     note = (
         "Concave: the drop slows down on the way, so that the first slope promises too much; convex: it grows. "
-        "Excess: |score| − |effect|."
+        "Excess: how far the score is beyond the effect, in the direction of the larger of the two."
     )
     return Table("Edges whose score is most wrong", ("edge", "effect", "score", "excess", "shape"), tuple(rows), note)
 
@@ -106,30 +107,30 @@ def _about_reference(comparison: Comparison) -> str:
     )
 
 
+def _agreement(comparison: Comparison) -> Table:
+    top = max(1, comparison.total_edges // 10)
+    columns = [
+        ("ρ, signed", _agreeing("spearman")),
+        ("ρ, size", _agreeing("spearman_absolute")),
+        (f"top {top:,}", _agreeing("overlap")),
+    ]
+    note = (
+        f"With the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores, of their sizes, "
+        f"and the share of the {top:,} largest that are among its {top:,} largest."
+    )
+    return Table("Agreement with exact effects", *_filled(comparison, columns), note)
+
+
 def _cost(comparison: Comparison) -> Table:
-    columns: list[tuple[str, Cell]] = []
-    note = ""
-    if comparison.exact is not None:
-        top = max(1, comparison.total_edges // 10)
-        columns = [
-            ("ρ, signed", _agreement("spearman")),
-            ("ρ, size", _agreement("spearman_absolute")),
-            (f"top {top:,}", _agreement("overlap")),
-        ]
-        note = (
-            f"Agreement with the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores, "
-            f"of their sizes, and the share of the {top:,} largest that are among its {top:,} largest. "
-        )
-    columns += [
+    columns: list[tuple[str, Cell]] = [
         ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
         ("circuits", lambda one: one.outcome.manner),
         ("work", lambda one: one.outcome.work or ABSENT),
         ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
     ]
-    title = "Agreement with exact effects, and cost" if comparison.exact is not None else "Cost"
     costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
-    note += f"Seconds of the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
-    return Table(title, *_filled(comparison, columns), note)
+    note = f"Seconds of the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
+    return Table("Cost", *_filled(comparison, columns), note)
 
 
 def _kept(comparison: Comparison, metric: str) -> Table:
@@ -165,7 +166,7 @@ def _area(level: str, name: str) -> Cell:
     return lambda result: f"{getattr(result.recovery[level], name):.3f}"
 
 
-def _agreement(name: str) -> Cell:
+def _agreeing(name: str) -> Cell:
     def cell(result: Result) -> str:
         value = (result.agreement or {}).get(name)
         return ABSENT if value is None else f"{value:.3f}"

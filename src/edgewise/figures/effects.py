@@ -19,6 +19,8 @@ from edgewise.scores import Scores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+POINTS_AS_VECTORS = 3000
+
 
 @dataclass(frozen=True)
 class Scatter:
@@ -84,7 +86,11 @@ def draw_scatters(figure: Figure, scatters: Sequence[Scatter]) -> None:
         ends = np.array([min(one.scores), max(one.scores)])
         both = [min(*one.scores, *one.effects), max(*one.scores, *one.effects)]
         axes.plot(both, both, color=FAINT, linewidth=0.9, label="score = effect", zorder=1)
-        axes.scatter(one.scores, one.effects, s=16, color=COLOURS[0], alpha=0.55, linewidths=0, zorder=2)
+        # A vector for every point of a large model would make a file of megabytes.
+        many = len(one.scores) > POINTS_AS_VECTORS
+        axes.scatter(
+            one.scores, one.effects, s=16, color=COLOURS[0], alpha=0.55, linewidths=0, zorder=2, rasterized=many
+        )
         axes.plot(ends, one.slope * ends + one.intercept, color=COLOURS[1], label=one.equation, zorder=3)
         axes.set_title(one.name)
         axes.set_xlabel(f"score ({one.metric.replace('_', ' ')})")

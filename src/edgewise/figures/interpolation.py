@@ -53,8 +53,8 @@ class Interpolation:
 
     @property
     def overestimate(self) -> float:
-        """How much larger the score is than the effect, in absolute value; negative where it promises too little."""
-        return abs(self.score) - abs(self.effect)
+        """How far the score is beyond the effect, in the direction of the larger of the two; negative if it falls short."""
+        return self._direction * (self.score - self.effect)
 
     @property
     def verdict(self) -> str:
@@ -64,11 +64,18 @@ class Interpolation:
 
     @property
     def shape(self) -> Shape:
-        """`concave` if the drop slows down all the way, so that its first slope promises too much, `convex` if it grows."""
-        drops = np.array(self.effects) * np.sign(max(self.effects, key=abs))
-        bends, tolerance = np.diff(drops, 2), TOLERANCE * float(np.abs(drops).max())
+        """`concave` if the drop slows down all the way, so that its first slope promises too much, `convex` if it grows.
+
+        An edge whose replacement helps is turned round first.
+        """
+        bends = np.diff(np.array(self.effects) * self._direction, 2)
+        tolerance = TOLERANCE * max(map(abs, self.effects))
         slows, grows = bool((bends <= tolerance).all()), bool((bends >= -tolerance).all())
         return "straight" if slows and grows else "concave" if slows else "convex" if grows else "mixed"
+
+    @property
+    def _direction(self) -> float:
+        return float(np.sign(max(self.score, self.effect, key=abs)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -95,8 +102,9 @@ def interpolate(
 
 
 def worst_predicted(scores: Scores, exact: Scores, count: int = EDGES_SHOWN) -> tuple[str, ...]:
-    """`count` edges: half those whose score is most too large for their effect, half those it is most too small for."""
-    excess = Scores(scores.graph, scores.values.abs() - exact.values.abs())
+    """`count` edges: half those whose score is furthest beyond their effect, half those where it falls furthest short."""
+    distance, larger = scores.values - exact.values, scores.values.abs() > exact.values.abs()
+    excess = Scores(scores.graph, torch.where(larger, distance.abs(), -distance.abs()))
     most = excess.top(min(-(-count // 2), scores.graph.n_edges), absolute=False)
     least = Scores(scores.graph, -excess.values).top(min(count // 2, scores.graph.n_edges), absolute=False)
     return tuple(sorted((most | least).edges, key=lambda edge: -excess[edge]))
