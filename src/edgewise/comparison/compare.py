@@ -15,7 +15,7 @@ from edgewise.comparison.recipe import SIZES, Entry, Size, check_names, sizes_on
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.shelf import Shelf
-from edgewise.errors import NumericalError
+from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import MetricReport, Report, evaluate, evaluate_each, measure_recovery
 from edgewise.evaluation.universe import denominators
 from edgewise.methods import method as find_method
@@ -27,6 +27,7 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.request import Request
 from edgewise.scores import Scores
+from edgewise.search import Search
 
 LEVELS = ("edges", "nodes")
 EXACT = Entry(method="exact", label="exact effects")
@@ -63,9 +64,11 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     """The entries, each checked, with random scores at the end unless they are there."""
     names = {entry.method for entry in entries}
     baseline = [] if "random" in names else [Entry(method="random", options={"seed": seed})]
-    check_names([*entries, *baseline])
+    check_names([*entries, *baseline, EXACT])
     for entry in entries:
-        find_method(entry.method, entry.options)
+        chosen = find_method(entry.method, entry.options)
+        if entry.values is not None and not isinstance(chosen, Search):
+            raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
         if entry.metric is not None:
             find_metric(entry.metric)
     return (*entries, *baseline)
@@ -84,11 +87,16 @@ class Contest:
     def comparison(self) -> Comparison:
         """Run every method, then measure what it found."""
         ends = self._ends()
-        outcomes = list(self._outcomes())
-        exact = next((one.scores for one in outcomes if self._is_exact(one.entry)), None)
-        reference = self._settled(exact, ends[self.request.metric.name])
+        reference = self.reference if isinstance(self.reference, Reference) else None
+        outcomes, exact = [], None
+        for outcome in self._outcomes():
+            outcomes.append(outcome)
+            if exact is None and self._is_exact(outcome.entry):
+                exact = outcome.scores
+                reference = self._settled(exact, ends[self.request.metric.name])
         known = reference.circuit if reference is not None else None
-        results = tuple(self._result(one, known, exact) for one in outcomes if one.entry in self.entries)
+        listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
+        results = tuple(self._result(one, known, exact) for one in listed)
         return Comparison(self._facts(), ends, self.sizes, reference, results, exact)
 
     # -- steps ------------------------------------------------------------------------------------------------------
@@ -111,11 +119,15 @@ class Contest:
 
     def _outcomes(self) -> Iterator[Outcome]:
         """Every method's, from the shelf where it is there already; exact effects first if the reference needs them."""
-        needed = isinstance(self.reference, str) and self.reference != "none"
-        hidden = () if not needed or any(map(self._is_exact, self.entries)) else (EXACT,)
-        todo = [*hidden, *self.entries]
+        todo: list[Entry] = list(self.entries)
+        if isinstance(self.reference, str) and self.reference != "none":
+            exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
+            todo = [*exact, *(entry for entry in todo if entry not in exact)]
         for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
             yield self.shelf.outcome(entry, self._find)
+
+    def _place(self, outcome: Outcome) -> int:
+        return self.entries.index(outcome.entry)
 
     def _find(self, entry: Entry) -> Outcome:
         return run_method(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
@@ -123,12 +135,10 @@ class Contest:
     def _is_exact(self, entry: Entry) -> bool:
         return entry.method == "exact" and entry.metric in (None, self.request.metric.name)
 
-    def _settled(self, exact: Scores | None, ends: MetricReport) -> Reference | None:
+    def _settled(self, exact: Scores, ends: MetricReport) -> Reference | None:
         if isinstance(self.reference, Reference):
             return self.reference
-        if self.reference == "none" or exact is None:
-            return None
-        return measured(self.reference, exact, ends.clean - ends.corrupted)
+        return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
 
     def _result(self, outcome: Outcome, reference: Circuit | None, exact: Scores | None) -> Result:
         entry = outcome.entry
@@ -182,8 +192,9 @@ def _tells_apart(reference: Circuit, level: str) -> bool:
 
 
 def _measured(report: Report) -> Measured:
-    metrics = {name: one.circuit for name, one in report.metrics.items()}
-    shares = {name: one.to_dict()["faithfulness"] for name, one in report.metrics.items()}
+    plain = {name: one.to_dict() for name, one in report.metrics.items()}
+    metrics = {name: one["circuit"] for name, one in plain.items()}
+    shares = {name: one["faithfulness"] for name, one in plain.items()}
     return Measured(report.edges, report.live_edges, metrics, shares)
 
 

@@ -78,8 +78,9 @@ def _drawings(found: Insights) -> Mapping[str, tuple[Draw, tuple[float, float]]]
 
 
 def _predicting(comparison: Comparison) -> list[Result]:
-    """The methods whose scores predict the effects that were measured."""
-    return [one for one in comparison.results if _scores_edges(one) and one.agreement is not None]
+    """The methods whose scores predict the effects that were measured: those on the same metric, but for exact itself."""
+    scoring = [one for one in comparison.results if _scores_edges(one) and one.agreement is not None]
+    return [one for one in scoring if one.scores.provenance.get("metric") == comparison.metric]
 
 
 def _scores_edges(result: Result) -> bool:

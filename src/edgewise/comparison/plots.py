@@ -8,14 +8,14 @@ from itertools import pairwise
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.evaluation import Recovery
 from edgewise.evaluation.recovery import Point
-from edgewise.figures import Line, Panel, draw_panels, pictures
+from edgewise.figures import Line, Panel, draw_panels, panels_size, pictures
 
 
 def plots(comparison: Comparison, formats: Iterable[str]) -> dict[str, bytes]:
     """File name → bytes of every picture: `roc` and `precision-recall` (with a reference), `faithfulness`."""
     wanted, files = tuple(formats), {}
     for name, panels in figures(comparison).items():
-        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), (6.4 * len(panels), 4.8), wanted)
+        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), panels_size(panels), wanted)
         files |= {f"{name}.{suffix}": data for suffix, data in drawn.items()}
     return files
 
@@ -85,7 +85,10 @@ def _share(comparison: Comparison) -> Panel:
 def _distance(comparison: Comparison) -> list[Panel]:
     if "kl" not in comparison.ends:
         return []
-    curves = [(one, [(p.edges, p.metrics["kl"]) for p in _by_size(one)]) for one in comparison.results]
+    curves = [
+        (one, [(p.edges, kl) for p in _by_size(one) if (kl := p.metrics["kl"]) is not None])
+        for one in comparison.results
+    ]
     lines = tuple(_line(one, points) for one, points in curves)
     return [
         Panel("KL to the clean model, nats", "distance", lines, comparison.ends["kl"].corrupted, _edges(comparison))

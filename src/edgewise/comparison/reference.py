@@ -43,7 +43,7 @@ def check_wanted(wanted: str | None, task_name: str | None) -> None:
     """Refuse, before anything is computed, a reference that cannot be: see `CompareRecipe.reference`."""
     if wanted is None or wanted == "none":
         return
-    if wanted.startswith("exact"):
+    if _is_measured(wanted):
         threshold_of(wanted)
     elif wanted == "task":
         known_reference(task_name)
@@ -60,7 +60,9 @@ def settle(wanted: str | Circuit | None, subject: Subject, task_name: str | None
         return _on(subject, Reference("given", "the circuit given", wanted))
     if wanted is None:
         return _by_default(subject, task_name)
-    if wanted == "none" or wanted.startswith("exact"):
+    if _is_measured(wanted):
+        threshold_of(wanted)
+    if wanted == "none" or _is_measured(wanted):
         return wanted
     if wanted == "task":
         return _on(subject, known_reference(task_name))
@@ -99,6 +101,10 @@ def known_reference(task_name: str | None) -> Reference:
 CURE = (
     "give --reference a file with a circuit, exact:1% to measure one edge by edge, or none for a table without recovery"
 )
+
+
+def _is_measured(wanted: str) -> bool:
+    return wanted == "exact" or wanted.startswith("exact:")
 
 
 def _by_default(subject: Subject, task_name: str | None) -> str | Reference:

@@ -23,13 +23,13 @@ POINTS_WRITTEN = 400
 class Measured:
     """One circuit of a method: how many `edges` it has, how many `live_edges` of them on a path, and what it keeps.
 
-    `metrics` are those of the circuit, `faithfulness` their share of the way from corrupted to clean (None where these
-    are equal).
+    `metrics` are those of the circuit, `faithfulness` their share of the way from corrupted to clean; None stands for what
+    is no number (a faithfulness where clean and corrupted are equal).
     """
 
     edges: int
     live_edges: int
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
     faithfulness: Mapping[str, float | None]
 
 

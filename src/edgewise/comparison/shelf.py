@@ -11,7 +11,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.finding import Outcome
@@ -21,11 +23,39 @@ from edgewise.errors import FileError
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.schema import VERSION, check_version, dump, encode, parse, plain
+from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
 RECIPE_FILE, FOUND, CURVE, SCORES = "recipe.json", "found.json", "curve.json", "scores.safetensors"
 METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
 PART = "edgewise/comparison-part"
+
+
+class PartDocument(Strict):
+    """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
+
+    kind: Literal["edgewise/comparison-part"] = Field(default=PART, alias="schema")
+    version: Literal[1] = VERSION
+    key: dict[str, Any]
+    entry: dict[str, Any]
+    seconds: float
+    dial: str | None
+    values: list[float]
+    circuits: list[str]
+
+
+class PointDocument(Strict):
+    """One measured circuit."""
+
+    edges: int
+    live_edges: int
+    metrics: dict[str, float | None]
+    faithfulness: dict[str, float | None]
+
+
+class CurveDocument(Strict):
+    """`curve.json`: the measured circuits of a method."""
+
+    curve: list[PointDocument]
 
 
 @dataclass(frozen=True)
@@ -55,7 +85,8 @@ class Shelf:
             return measure(outcome)
         path = self.folder / METHODS_FOLDER / outcome.entry.folder / CURVE
         if path.is_file():
-            return tuple(Measured(**point) for point in parse(read_bytes(path), str(path))["curve"])
+            document = validate(CurveDocument, parse(read_bytes(path), str(path)), str(path))
+            return tuple(Measured(**point.model_dump()) for point in document.curve)
         curve = measure(outcome)
         write_bytes(path, encode(dump({"curve": [vars(point) for point in curve]})))
         return curve
@@ -71,31 +102,28 @@ class Shelf:
         names = [f"circuit-{number:02d}.json" for number in range(len(outcome.circuits))]
         for name, circuit in zip(names, outcome.circuits, strict=True):
             save(circuit, place / name)
-        found = {
-            "schema": PART,
-            "version": VERSION,
-            "key": self.key,
-            "entry": outcome.entry.model_dump(),
-            "seconds": outcome.seconds,
-            "dial": outcome.dial,
-            "values": outcome.values,
-            "circuits": names,
-        }
-        write_bytes(place / FOUND, encode(dump(found)))
+        document = PartDocument(
+            key=plain(self.key),
+            entry=plain(outcome.entry.model_dump()),
+            seconds=outcome.seconds,
+            dial=outcome.dial,
+            values=list(outcome.values),
+            circuits=names,
+        )
+        write_bytes(place / FOUND, encode(dump(document)))
 
     def _read(self, entry: Entry, place: Path) -> Outcome:
         name = str(place / FOUND)
-        found = parse(read_bytes(name), name)
-        check_version(found.get("version"), name)
-        if found.get("entry") != plain(entry.model_dump()) or found.get("key") != plain(self.key):
+        found = validate(PartDocument, parse(read_bytes(name), name), name)
+        if found.entry != plain(entry.model_dump()) or found.key != plain(self.key):
             raise FileError(
                 f"{place} was made on another model, other prompts or with other options; name a new folder"
             )
-        scores, circuits = read(place / SCORES), [read(place / one) for one in found["circuits"]]
-        if not isinstance(scores, Scores) or not all(isinstance(one, Circuit) for one in circuits):
-            raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
+        scores, circuits = read(place / SCORES), [read(place / one) for one in found.circuits]
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
-        return Outcome(entry, scores, found["seconds"], kept, found["dial"], tuple(found["values"]))
+        if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
+            raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
+        return Outcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
 
 
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:

@@ -57,7 +57,7 @@ def long_table(comparison: Comparison) -> Table:
             f"{point.edges:,}",
             f"{point.edges / comparison.total_edges:.1%}",
             f"{point.live_edges:,}",
-            *(f"{point.metrics[name]:.4g}" for name in names),
+            *(_number(point.metrics[name], ".4g") for name in names),
             _percent(point.faithfulness[comparison.metric]),
             f"{result.outcome.seconds:.2f}",
         )
@@ -168,8 +168,7 @@ def _area(level: str, name: str) -> Cell:
 
 def _agreeing(name: str) -> Cell:
     def cell(result: Result) -> str:
-        value = (result.agreement or {}).get(name)
-        return ABSENT if value is None else f"{value:.3f}"
+        return _number((result.agreement or {}).get(name), ".3f")
 
     return cell
 
@@ -188,11 +187,15 @@ def _faithfulness(point: Measured, metric: str) -> str:
 
 
 def _value(point: Measured, metric: str) -> str:
-    return f"{point.metrics[metric]:.3f}"
+    return _number(point.metrics[metric], ".3f")
 
 
 def _percent(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.1%}"
+    return _number(value, ".1%")
+
+
+def _number(value: float | None, form: str) -> str:
+    return ABSENT if value is None else f"{value:{form}}"
 
 
 def _readable(metric: str) -> str:

@@ -2,7 +2,7 @@
 
 from edgewise.figures.by_role import RoleScores, draw_roles, groups_by_layer, roles
 from edgewise.figures.canvas import need_matplotlib, pictures
-from edgewise.figures.curves import Line, Panel, draw_panels
+from edgewise.figures.curves import Line, Panel, draw_panels, panels_size
 from edgewise.figures.effects import Scatter, draw_scatters, scatter
 from edgewise.figures.histograms import Histogram, draw_histograms, histogram
 from edgewise.figures.interpolation import Interpolation, draw_interpolations, interpolate, worst_predicted
@@ -23,6 +23,7 @@ __all__ = [
     "histogram",
     "interpolate",
     "need_matplotlib",
+    "panels_size",
     "pictures",
     "roles",
     "scatter",

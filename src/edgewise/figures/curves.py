@@ -53,6 +53,12 @@ def draw_panels(figure: Figure, panels: Sequence[Panel]) -> None:
             _legend(axes, panel)
 
 
+def panels_size(panels: Sequence[Panel]) -> tuple[float, float]:
+    """The size in inches of such a picture, with room for the longest name beside the axes."""
+    longest = max(len(line.name) + len(line.note) for panel in panels for line in panel.lines)
+    return len(panels) * (5.5 + 0.08 * longest), 4.8
+
+
 def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """How each method is drawn: exact effects black, random grey and dotted, the others in colours, dashes and marks."""
     looks: dict[str, dict[str, Any]] = {}
