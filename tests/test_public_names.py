@@ -13,8 +13,8 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute discover evaluate load open save show stability sweep task
-    Circuit EdgewiseError Graph Pairs Report Scores Stability Sweep
+    attribute compare discover evaluate load open save show stability sweep task
+    Circuit Comparison EdgewiseError Graph Pairs Report Scores Stability Sweep
     __version__
 """
 

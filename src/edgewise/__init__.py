@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgewise.api import attribute, discover, sweep
     from edgewise.circuit import Circuit
+    from edgewise.comparison import Comparison, compare
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 # Where each public name lives. They are imported on first use, so that `import edgewise` costs nothing.
 _HOMES = {
     "attribute": "api",
+    "compare": "comparison",
     "discover": "api",
     "evaluate": "evaluation",
     "load": "loading",
@@ -42,6 +44,7 @@ _HOMES = {
     "sweep": "api",
     "task": "tasks",
     "Circuit": "circuit",
+    "Comparison": "comparison",
     "EdgewiseError": "errors",
     "Graph": "graph",
     "Pairs": "pairs",
@@ -53,6 +56,7 @@ _HOMES = {
 
 __all__ = [
     "Circuit",
+    "Comparison",
     "EdgewiseError",
     "Graph",
     "Pairs",
@@ -62,6 +66,7 @@ __all__ = [
     "Sweep",
     "__version__",
     "attribute",
+    "compare",
     "discover",
     "evaluate",
     "load",

@@ -128,6 +128,59 @@ def evaluate(
 
 @app.command()
 @console.guarded
+def compare(
+    model: Model = None,
+    task: Task = None,
+    data: Data = None,
+    methods: Annotated[str | None, typer.Option(help="names separated by commas [default: eap,acdc,exact]")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="task, exact:1%, exact:0.05, none or a circuit's file [default: task's, or exact:1%]"),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="what scores and circuits are measured by [default: the task's]")
+    ] = None,
+    ablation: Ablation = None,
+    edges: Annotated[str | None, typer.Option(help="sizes of circuits [default: 1%,2%,5%,10%,20%,50%]")] = None,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    corruption: Corruption = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
+    ] = None,
+    pictures: Annotated[str | None, typer.Option(help="svg, png, both, or none [default: svg,png]")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the results; goes on if unfinished [default: runs/…]")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
+    from edgewise.comparison.recipe import CompareRecipe, with_options
+    from edgewise.comparison.run import default_folder, run_comparison
+
+    given = _given(locals(), "model task reference metric ablation examples batch_size seed corruption dtype device")
+    given |= _given({"data": data and os.fspath(data), "edges": edges and _sizes(edges)}, "data edges")
+    given |= _given(
+        {"methods": methods and _listed(methods), "pictures": pictures and _listed(pictures)}, "methods pictures"
+    )
+    chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
+    if option:
+        chosen = chosen.with_changes(methods=with_options(chosen.methods, _options(option)))
+    with console.progress(quiet=quiet or as_json) as track:
+        found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
+    if as_json:
+        console.print_json(console.compared(found))
+    elif not quiet:
+        console.print_comparison(found)
+
+
+@app.command()
+@console.guarded
 def show(
     file: Source,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="an .svg, .html or .dot file")] = None,
@@ -240,6 +293,16 @@ def _numbers(name: str, text: str) -> float | list[float]:
     except ValueError:
         raise InvalidValue(f"{name} {text!r}: give a number, or several with commas between") from None
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _sizes(text: str) -> list[int | str]:
+    """Numbers of edges, and shares of them, separated by commas."""
+    return [int(size) if size.isdecimal() else size for size in (part.strip() for part in text.split(","))]
+
+
+def _listed(text: str) -> list[str]:
+    """Names separated by commas; none of them for `none`."""
+    return [] if text == "none" else [name.strip() for name in text.split(",")]
 
 
 def _graph(model: str | None) -> Any:

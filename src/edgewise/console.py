@@ -21,6 +21,7 @@ from edgewise.progress import Track, silent
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
+    from edgewise.comparison.run import Finished
     from edgewise.evaluation import Report
     from edgewise.run import Run
 
@@ -40,7 +41,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as interrupt:
-            typer.echo(f"interrupted; {interrupt}" if str(interrupt) else "interrupted; nothing was written", err=True)
+            typer.echo(f"interrupted; {str(interrupt) or 'nothing was written'}", err=True)
             raise typer.Exit(130) from None
 
     return guard
@@ -72,6 +73,7 @@ def progress(*, quiet: bool) -> Iterator[Track]:
             for step in steps:
                 yield step
                 bars.update(bar, advance=1, detail=escape(detail(step)) if detail is not None else "")
+            bars.update(bar, visible=False)
 
         yield track
 
@@ -91,6 +93,28 @@ def print_run(run: Run) -> None:
     console.print(f"time      {run.seconds:.1f} s")
     if run.folder is not None:
         console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
+
+
+def print_comparison(found: Finished) -> None:
+    """The tables of a comparison, and where the files are."""
+    from edgewise.comparison.tables import tables
+
+    recipe, console = found.recipe, stdout()
+    examples = found.comparison.facts["data"]["examples"]
+    console.print(f"[bold]{escape(recipe.prompts)}[/] in [bold]{escape(recipe.model)}[/], {examples} pairs\n")
+    for one in tables(found.comparison):
+        table = Table(
+            title=one.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+        )
+        for number, column in enumerate(one.header):
+            table.add_column(column, justify="right" if number else "left")
+        for row in one.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+        console.print(f"[dim]{escape(one.note)}[/]\n")
+    console.print(f"time      {found.seconds:.1f} s")
+    if found.folder is not None:
+        console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")
 
 
 def print_report(report: Report) -> None:
@@ -141,6 +165,12 @@ def described(found: Run) -> dict[str, Any]:
         "seconds": found.seconds,
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
     }
+
+
+def compared(found: Finished) -> dict[str, Any]:
+    """A comparison as plain values, and where its files are."""
+    folder = os.fspath(found.folder) if found.folder is not None else None
+    return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
 
 
 def size(circuit: Circuit) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -53,9 +53,9 @@ class Partial:
     @property
     def empty(self) -> bool:
         """Whether nothing was kept so far."""
-        return (
-            self.folder is None or not self.folder.is_dir() or {path.name for path in self.folder.iterdir()} <= {RECIPE}
-        )
+        if self.folder is None or not self.folder.is_dir():
+            return True
+        return {path.name for path in self.folder.iterdir() if path.stat().st_size} <= {RECIPE}
 
 
 def partial_folder(out: str | os.PathLike[str]) -> Path:
@@ -66,15 +66,24 @@ def partial_folder(out: str | os.PathLike[str]) -> Path:
 
 def default_folder(recipe: Recipe, root: Path = Path("runs"), *, start: Start = "new") -> Path:
     """`runs/<task>-<model>-<method>`, with a number appended if it exists: or the one with this recipe's unfinished run."""
-    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method)
-    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
-    folder, number = root / name, 2
-    while os.path.lexists(folder) or partial_folder(folder).is_dir():
-        if is_of(partial_folder(folder), recipe):
-            return folder
-        folder, number = root / f"{name}-{number}", number + 1
-    if start == "resume" and keeps_state(recipe):
+
+    def free(folder: Path) -> bool:
+        partial = partial_folder(folder)
+        return is_of(partial, recipe) or not (os.path.lexists(folder) or partial.is_dir())
+
+    folder = free_folder((recipe.prompts, recipe.model, recipe.method), free=free, root=root)
+    if start == "resume" and keeps_state(recipe) and not is_of(partial_folder(folder), recipe):
         raise FileError(f"there is no interrupted run of this recipe in {root}: leave --resume out")
+    return folder
+
+
+def free_folder(parts: Iterable[str], *, free: Callable[[Path], bool], root: Path = Path("runs")) -> Path:
+    """A folder named after the parts (of a path the last), the first that is free when numbers from 2 on are appended."""
+    last = (part.rstrip("/").rpartition("/")[2] for part in parts)
+    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in last)
+    folder, number = root / name, 2
+    while not free(folder):
+        folder, number = root / f"{name}-{number}", number + 1
     return folder
 
 

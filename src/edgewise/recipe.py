@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self, final
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,30 +19,27 @@ RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
 TASK, MODEL = "ioi", "nano"
 
 
-class Recipe(Strict):
-    """A run: which model, which prompts, which method, how many edges.
+class Setting(Strict, ABC):
+    """What every kind of run depends on: a model, prompts, and how the model is measured on them.
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
-    both. `metric`, `corruption`, `examples` and `edges` may be left open: the task's own metric and corruption, 64 examples
-    of a task or all of a file, a tenth of all edges.
-    `options` are those of the method. Build one from outside values with `Recipe.of`, from a file with `Recipe.read`.
+    both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
+    task or all of a file. Build one from outside values with `of`, from a file with `read`.
     """
+
+    document: ClassVar[str]
 
     model: str = MODEL
     task: str | None = None
     data: str | None = None
-    method: str = "eap"
     metric: str | None = None
     ablation: str = "corrupted"
-    edges: int | None = Field(default=None, ge=0)
-    ranking: Literal["absolute", "signed"] = "absolute"
     examples: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     corruption: str | None = None
     dtype: str | None = None
     device: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +51,7 @@ class Recipe(Strict):
         return {"model": _model_of(value.get("task")), **value}
 
     @model_validator(mode="after")
-    def _one_source(self) -> Recipe:
+    def _one_source(self) -> Self:
         if self.task is not None and self.data is not None:
             raise ValueError("give a task or a file of data, not both")
         if self.data is not None and self.corruption is not None:
@@ -61,7 +59,7 @@ class Recipe(Strict):
         return self
 
     @classmethod
-    def of(cls, /, **fields: Any) -> Recipe:
+    def of(cls, /, **fields: Any) -> Self:
         """The recipe with these fields; InvalidValue, in one sentence, if they make none."""
         try:
             return cls(**fields)
@@ -69,22 +67,22 @@ class Recipe(Strict):
             raise InvalidValue(f"the recipe is not usable: {first_problem(error, cls)}") from None
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+    def read(cls, path: str | os.PathLike[str]) -> Self:
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
         name = os.fspath(path)
         value = parse(read_bytes(path), name)
-        kind = value.pop("schema", RECIPE)
+        kind = value.pop("schema", cls.document)
         check_version(value.pop("version", VERSION), name)
         if kind == MANIFEST:
             value = value.get("recipe")
-        if kind not in (RECIPE, MANIFEST) or not isinstance(value, dict):
+        if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
             raise FileError(f"{name} holds {kind!r}, not a recipe")
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             raise FileError(f"{name}: {first_problem(error, cls)}") from None
 
-    def with_changes(self, /, **changes: Any) -> Recipe:
+    def with_changes(self, /, **changes: Any) -> Self:
         """The recipe with some fields changed; a new task takes the place of data, and the other way round.
 
         A model that is the task's own gives way to that of a new task.
@@ -96,16 +94,31 @@ class Recipe(Strict):
             fields["data"] = None
         if "data" in changes:
             fields["task"] = fields["corruption"] = None
-        return Recipe.of(**{**fields, **changes})
+        return self.of(**{**fields, **changes})
 
     def to_json(self) -> str:
         """The recipe as a JSON document that `read` takes."""
-        return dump({"schema": RECIPE, "version": VERSION, **self.model_dump()})
+        return dump({"schema": self.document, "version": VERSION, **self.model_dump()})
 
     @property
     def prompts(self) -> str:
         """The task's name, or that of the file of data without folder and suffix."""
         return self.task if self.task is not None else Path(self.data or "").stem
+
+
+@final
+class Recipe(Setting):
+    """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
+
+    `options` are those of the method.
+    """
+
+    document: ClassVar[str] = RECIPE
+
+    method: str = "eap"
+    edges: int | None = Field(default=None, ge=0)
+    ranking: Literal["absolute", "signed"] = "absolute"
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 def _model_of(task: Any) -> str:

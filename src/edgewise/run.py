@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from edgewise.ablations import ablation
 from edgewise.api import attribute, discover, select, sweep
@@ -28,7 +28,7 @@ from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
-from edgewise.recipe import MANIFEST, Recipe
+from edgewise.recipe import MANIFEST, Recipe, Setting
 from edgewise.scores import Scores
 from edgewise.search import Search
 from edgewise.store.disk import new_folder, write_bytes
@@ -41,6 +41,8 @@ from edgewise.viewer import show
 EXAMPLES = 64
 SWEEP_FILE = "sweep.json"
 __all__ = ["Run", "Source", "compute", "default_folder", "prepare", "reported_metrics", "run", "write"]
+
+S = TypeVar("S", bound=Setting)
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Generic[S]):
     """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""
 
-    recipe: Recipe
+    recipe: S
     rows: tuple[Row, ...] | None
 
     def pairs(self, tokenizer: Any) -> Pairs:
@@ -130,7 +132,7 @@ def run(
     return replace(found, folder=Path(out), files=files)
 
 
-def compute(source: Source, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
+def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started = time.perf_counter()
     recipe = source.recipe
@@ -154,20 +156,25 @@ def compute(source: Source, track: Track = silent, own_files: Mapping[str, str] 
     )
 
 
-def prepare(recipe: Recipe) -> Source:
+def prepare(recipe: Recipe) -> Source[Recipe]:
     """Checks every name in the recipe and reads its data: all that can be refused before a model is loaded."""
-    if recipe.task is not None:
-        corruptions = task(recipe.task).corruptions
-        if recipe.corruption is not None:
-            _known("corruption", recipe.corruption, corruptions)
     if sweep_values(recipe.method, recipe.options) is None:
         chosen = method(recipe.method, recipe.options)
         if isinstance(chosen, Search):
             chosen.for_edges(recipe.edges)
-    ablation(recipe.ablation)
-    if recipe.metric is not None:
-        metric(recipe.metric)
-    return Source(recipe, read_rows(recipe.data) if recipe.data is not None else None)
+    return open_source(recipe)
+
+
+def open_source(setting: S) -> Source[S]:
+    """The prompts of a setting, once its task, corruption, ablation and metric are known names; reads its data."""
+    if setting.task is not None:
+        corruptions = task(setting.task).corruptions
+        if setting.corruption is not None:
+            _known("corruption", setting.corruption, corruptions)
+    ablation(setting.ablation)
+    if setting.metric is not None:
+        metric(setting.metric)
+    return Source(setting, read_rows(setting.data) if setting.data is not None else None)
 
 
 def reported_metrics(first: str) -> list[str]:
@@ -185,7 +192,7 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 
 
 def _find(
-    source: Source, subject: Subject, pairs: Pairs, track: Track, own_files: Mapping[str, str]
+    source: Source[Recipe], subject: Subject, pairs: Pairs, track: Track, own_files: Mapping[str, str]
 ) -> tuple[Sweep | None, Scores | None, Circuit]:
     recipe, origin = source.recipe, _origin(source, subject, pairs)
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options, **own_files}
@@ -202,7 +209,7 @@ def _find(
     return None, scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
 
 
-def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
+def _origin(source: Source[Recipe], subject: Subject, pairs: Pairs) -> dict[str, Any]:
     """What only the recipe knows, for the provenance."""
     recipe = source.recipe
     prompts = {} if recipe.task else {"data_file": recipe.data}
@@ -211,7 +218,7 @@ def _origin(source: Source, subject: Subject, pairs: Pairs) -> dict[str, Any]:
 
 
 def _evaluate(
-    source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, track: Track, random: int | None
+    source: Source[Recipe], subject: Subject, circuit: Circuit, pairs: Pairs, track: Track, random: int | None
 ) -> Report:
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": random}
@@ -265,11 +272,12 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
         "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(found.seconds, 3),
-        "files": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
     }
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The hash of a file as a manifest has it."""
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 

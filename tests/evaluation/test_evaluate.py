@@ -14,6 +14,7 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
 from edgewise.engine.forward import masked_forward
 from edgewise.errors import EdgewiseError, GraphMismatch, InvalidValue, PairsError, UnknownName
+from edgewise.evaluation import evaluate_each
 from edgewise.evaluation.faithfulness import random_mask
 from edgewise.metrics import METRICS, Answers
 from edgewise.pairs import Pairs
@@ -44,6 +45,19 @@ def test_the_numbers_are_those_of_direct_runs(family: str, metric: str) -> None:
         assert getattr(report, name) == pytest.approx(float(values.mean()), abs=1e-5), name
         if name == "circuit":
             assert distance(torch.tensor(report.values), values) < 1e-5 or not values.any()
+
+
+def test_several_circuits_at_once_are_those_one_by_one() -> None:
+    on, of = subject("gpt2"), pairs()
+    circuits = [random_circuit(on, density, seed=4) for density in (0.0, 0.3, 0.8)]
+    together = evaluate_each(on, circuits, of, metrics=["logit_diff", "kl"], batch_size=2)
+    for circuit, found in zip(circuits, together, strict=True):
+        alone = ew.evaluate(on, circuit, of, metrics=["logit_diff", "kl"], batch_size=2, random=None)
+        assert {**found.to_dict(), "seconds": 0} == {**alone.to_dict(), "seconds": 0}
+        assert found["kl"].values == alone["kl"].values
+    assert evaluate_each(on, [], of) == []
+    with pytest.raises(GraphMismatch, match="of another model"):
+        evaluate_each(on, [random_circuit(subject("llama"), 0.5, seed=1)], of)
 
 
 @pytest.mark.parametrize("how", ABLATIONS)

@@ -1,6 +1,6 @@
 """Evaluation: what a circuit keeps of a behaviour, and how much of a known circuit it finds."""
 
-from edgewise.evaluation.faithfulness import evaluate
+from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
 from edgewise.evaluation.recovery import Recovery, measure_recovery
@@ -15,6 +15,7 @@ __all__ = [
     "Recovery",
     "Report",
     "evaluate",
+    "evaluate_each",
     "measure_grid",
     "measure_recovery",
     "study_heads",

@@ -46,33 +46,85 @@ def evaluate(
     another graph.
     """
     started = time.perf_counter()
-    if circuit.graph != subject.graph:
-        raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
+    _check_graph(subject, circuit)
+    masks = {"circuit": circuit.mask}
+    if random is not None:
+        masks["random"] = random_mask(subject.graph, len(circuit), random)
+    how = find_ablation(ablation)
+    runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
+    reports = runner.reports("circuit", "random" if random is not None else None)
+    return _report(circuit, reports, len(pairs), how.name, time.perf_counter() - started)
+
+
+@torch.no_grad()
+def evaluate_each(
+    subject: Subject,
+    circuits: Sequence[Circuit],
+    pairs: Pairs,
+    *,
+    metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+) -> list[Report]:
+    """A Report for each circuit, as `evaluate` without a random twin; the clean and the ablated model run only once.
+
+    The seconds of each are its share of the whole.
+    """
+    started = time.perf_counter()
+    for circuit in circuits:
+        _check_graph(subject, circuit)
+    masks = {str(number): circuit.mask for number, circuit in enumerate(circuits)}
+    how = find_ablation(ablation)
+    runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
+    share = (time.perf_counter() - started) / max(1, len(circuits))
+    return [
+        _report(circuit, runner.reports(str(number), None), len(pairs), how.name, share)
+        for number, circuit in enumerate(circuits)
+    ]
+
+
+def _measured(
+    subject: Subject,
+    masks: dict[str, Tensor],
+    pairs: Pairs,
+    *,
+    metrics: Sequence[str | Metric],
+    ablation: Ablation,
+    batch_size: int,
+    track: Track,
+) -> _Runner:
+    """Every metric of the clean model, of the ablated one and under each mask."""
     if not metrics:
         raise InvalidValue("no metrics given")
     if batch_size < 1:
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    chosen, how = [find_metric(name) for name in metrics], find_ablation(ablation)
-    masks = {"circuit": circuit.mask}
-    if random is not None:
-        masks["random"] = random_mask(subject.graph, len(circuit), random)
-    runner = _Runner(subject, masks, chosen)
-    replacer = how.prepare(subject, pairs, batch_size)
-    batches = -(-len(pairs) // batch_size)
+    runner = _Runner(subject, masks, [find_metric(name) for name in metrics])
+    replacer = ablation.prepare(subject, pairs, batch_size)
+    label = "evaluating the circuit" if "circuit" in masks else f"evaluating {len(masks)} circuits"
     with steady(subject.model):
-        for batch in track(pairs.batches(batch_size), batches, "evaluating the circuit"):
+        for batch in track(pairs.batches(batch_size), -(-len(pairs) // batch_size), label):
             ready = subject.ready(batch)
             runner.add(ready, replacer(ready))
+    return runner
+
+
+def _check_graph(subject: Subject, circuit: Circuit) -> None:
+    if circuit.graph != subject.graph:
+        raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
+
+
+def _report(circuit: Circuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float) -> Report:
     return Report(
-        metrics=runner.reports(),
+        metrics=metrics,
         edges=len(circuit),
         live_edges=len(circuit.without_dangling()),
-        total_edges=subject.graph.n_edges,
+        total_edges=circuit.graph.n_edges,
         nodes=len(circuit.nodes),
         has_path=circuit.has_path,
-        examples=len(pairs),
-        ablation=how.name,
-        seconds=time.perf_counter() - started,
+        examples=examples,
+        ablation=ablation,
+        seconds=seconds,
     )
 
 
@@ -113,13 +165,14 @@ class _Runner:
         for one in self.metrics:
             self.values[name, one.name].append(one.value(logits, answers, clean).double().cpu())
 
-    def reports(self) -> dict[str, MetricReport]:
-        """The means, metric by metric."""
-        return {one.name: self._report(one.name) for one in self.metrics}
+    def reports(self, name: str, random: str | None) -> dict[str, MetricReport]:
+        """The means under the mask `name`, beside those under the mask `random`, metric by metric."""
+        return {one.name: self._report(one.name, name, random) for one in self.metrics}
 
-    def _report(self, metric: str) -> MetricReport:
-        values = {name: torch.cat(parts) for (name, of), parts in self.values.items() if of == metric}
-        means = {name: float(value.mean()) for name, value in values.items()}
-        random = means.get("random")
-        examples = tuple(values["circuit"].tolist())
-        return MetricReport(means["clean"], means["corrupted"], means["circuit"], random, examples)
+    def _report(self, metric: str, name: str, random: str | None) -> MetricReport:
+        clean, corrupted, circuit = (self._mean(kind, metric) for kind in ("clean", "corrupted", name))
+        examples = tuple(torch.cat(self.values[name, metric]).tolist())
+        return MetricReport(clean, corrupted, circuit, self._mean(random, metric) if random else None, examples)
+
+    def _mean(self, name: str, metric: str) -> float:
+        return float(torch.cat(self.values[name, metric]).mean())

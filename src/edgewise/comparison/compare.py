@@ -1,0 +1,202 @@
+"""compare: methods beside one another, each against a reference circuit, exact effects, and the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgewise.ablations import Ablation
+from edgewise.ablations import ablation as find_ablation
+from edgewise.circuit import Circuit
+from edgewise.comparison.agreement import agreement
+from edgewise.comparison.finding import Outcome, run_method
+from edgewise.comparison.recipe import SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.reference import Reference, measured, settle
+from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.shelf import Shelf
+from edgewise.errors import InvalidValue, NumericalError
+from edgewise.evaluation import MetricReport, Report, evaluate, evaluate_each, measure_recovery
+from edgewise.evaluation.universe import denominators
+from edgewise.methods import method as find_method
+from edgewise.metrics import METRICS, Metric
+from edgewise.metrics import metric as find_metric
+from edgewise.models.subject import Subject
+from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.progress import Track, silent
+from edgewise.provenance import versions
+from edgewise.request import Request
+from edgewise.scores import Scores
+from edgewise.search import Search
+
+LEVELS = ("edges", "nodes")
+EXACT = Entry(method="exact", label="exact effects")
+
+
+def compare(
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    methods: Sequence[str | Entry | dict[str, Any]] = ("eap", "acdc", "exact"),
+    reference: str | Circuit | None = None,
+    metric: str | Metric = "logit_diff",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    edges: Sequence[Size] = SIZES,
+    track: Track = silent,
+) -> Comparison:
+    """Methods for finding circuits, compared on one model and one set of pairs.
+
+    Each is given by its name, or as a mapping with `method`, `options`, `label`, `metric`, `values` and `ranking`
+    (`Entry`); random scores join as the baseline. What they find is measured in three ways: recovery of the `reference` (a
+    Circuit, or what `CompareRecipe.reference` says) at the level of edges and of nodes; agreement with exact effects, where
+    these are among the methods or make the reference; and what circuits of equal size (`edges`: numbers, or shares
+    like "5%") keep of the behaviour. Of a search that cannot be told a size it is the circuit of its sweep nearest to it.
+    """
+    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
+    entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
+    source = pairs.source.get("task")
+    wanted = settle(reference, subject, str(source) if source is not None else None)
+    return Contest(request, with_baseline(entries, 0), wanted, sizes_on(subject.graph, edges), Shelf()).comparison()
+
+
+def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
+    """The entries, each checked, with random scores at the end unless they are there."""
+    names = {entry.method for entry in entries}
+    baseline = [] if "random" in names else [Entry(method="random", options={"seed": seed})]
+    check_names([*entries, *baseline, EXACT])
+    for entry in entries:
+        chosen = find_method(entry.method, entry.options)
+        if entry.values is not None and not isinstance(chosen, Search):
+            raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
+        if entry.metric is not None:
+            find_metric(entry.metric)
+    return (*entries, *baseline)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`)."""
+
+    request: Request
+    entries: tuple[Entry, ...]
+    reference: Reference | str
+    sizes: tuple[int, ...]
+    shelf: Shelf
+
+    def comparison(self) -> Comparison:
+        """Run every method, then measure what it found."""
+        ends = self._ends()
+        reference = self.reference if isinstance(self.reference, Reference) else None
+        outcomes, exact = [], None
+        for outcome in self._outcomes():
+            outcomes.append(outcome)
+            if exact is None and self._is_exact(outcome.entry):
+                exact = outcome.scores
+                reference = self._settled(exact, ends[self.request.metric.name])
+        known = reference.circuit if reference is not None else None
+        listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
+        results = tuple(self._result(one, known, exact) for one in listed)
+        return Comparison(self._facts(), ends, self.sizes, reference, results, exact)
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    def _ends(self) -> dict[str, MetricReport]:
+        """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
+        empty = Circuit.from_edges(self.request.subject.graph, [])
+        report = evaluate(self.request.subject, empty, self.request.pairs, random=None, **self._how(silent))
+        mine = report[self.request.metric.name]
+        if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
+            raise NumericalError(
+                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
+            )
+        if mine.clean == mine.corrupted:
+            raise NumericalError(
+                f"the metric {self.request.metric.name} is {mine.clean:.4g} clean and corrupted: there is nothing to find; "
+                "choose another metric or other pairs"
+            )
+        return dict(report.metrics)
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        """Every method's, from the shelf where it is there already; exact effects first if the reference needs them."""
+        todo: list[Entry] = list(self.entries)
+        if isinstance(self.reference, str) and self.reference != "none":
+            exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
+            todo = [*exact, *(entry for entry in todo if entry not in exact)]
+        for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
+            yield self.shelf.outcome(entry, self._find)
+
+    def _place(self, outcome: Outcome) -> int:
+        return self.entries.index(outcome.entry)
+
+    def _find(self, entry: Entry) -> Outcome:
+        return run_method(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
+
+    def _is_exact(self, entry: Entry) -> bool:
+        return entry.method == "exact" and entry.metric in (None, self.request.metric.name)
+
+    def _settled(self, exact: Scores, ends: MetricReport) -> Reference | None:
+        if isinstance(self.reference, Reference):
+            return self.reference
+        return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
+
+    def _result(self, outcome: Outcome, reference: Circuit | None, exact: Scores | None) -> Result:
+        entry = outcome.entry
+        found = outcome.circuits or outcome.scores
+        recovery = {
+            level: measure_recovery(found, reference, level=level, absolute=entry.absolute)
+            for level in LEVELS
+            if reference is not None and _tells_apart(reference, level)
+        }
+        mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
+        return Result(entry.name, outcome, recovery, mine, self.shelf.curve(outcome, self._curve))
+
+    def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
+        """What the circuits of a method keep, from few edges to many."""
+        circuits = outcome.measurable(self.sizes)
+        reports = evaluate_each(self.request.subject, circuits, self.request.pairs, **self._how(self.request.track))
+        return tuple(_measured(report) for report in reports)
+
+    def _how(self, track: Track) -> dict[str, Any]:
+        request = self.request
+        return {
+            "metrics": reported(request),
+            "ablation": request.ablation,
+            "batch_size": request.batch_size,
+            "track": track,
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        request = self.request
+        return {
+            "model": request.subject.identity,
+            "data": {**request.pairs.source, "sha256": request.pairs.fingerprint, "examples": len(request.pairs)},
+            "metric": request.metric.name,
+            **request.ablation.key,
+            "batch_size": request.batch_size,
+            "versions": versions(),
+        }
+
+
+def reported(request: Request) -> list[str | Metric]:
+    """What circuits are measured by: the metric at hand, then those of the tables of the literature."""
+    answered = not bool((request.pairs.wrong == NO_ANSWER).all(dim=1).any())
+    others = ("logit_diff", "kl", "accuracy") if answered else ("kl", "accuracy")
+    return [request.metric, *(METRICS[name] for name in others if name != request.metric.name)]
+
+
+def _tells_apart(reference: Circuit, level: str) -> bool:
+    """Whether there is something in the reference at this level, and something out of it."""
+    present, total = denominators(reference)[level]
+    return 0 < present < total
+
+
+def _measured(report: Report) -> Measured:
+    plain = {name: one.to_dict() for name, one in report.metrics.items()}
+    metrics = {name: one["circuit"] for name, one in plain.items()}
+    shares = {name: one["faithfulness"] for name, one in plain.items()}
+    return Measured(report.edges, report.live_edges, metrics, shares)
+
+
+def _fields(entry: Any) -> dict[str, Any]:
+    return {"method": entry} if isinstance(entry, str) else dict(entry)

@@ -1,0 +1,155 @@
+"""Shelf: where a comparison keeps what is finished, method by method, so that a killed one goes on from there.
+
+Every method has a folder that appears whole or not at all (scores, circuits, seconds), and in it, once they are measured,
+the values of its circuits. What a comparison of another recipe, model or data left is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgewise.circuit import Circuit
+from edgewise.comparison.finding import Outcome
+from edgewise.comparison.recipe import CompareRecipe, Entry
+from edgewise.comparison.result import Measured
+from edgewise.errors import FileError
+from edgewise.scores import Scores
+from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
+from edgewise.store.files import read, save
+from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
+
+RECIPE_FILE, FOUND, CURVE, SCORES = "recipe.json", "found.json", "curve.json", "scores.safetensors"
+METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
+PART = "edgewise/comparison-part"
+
+
+class PartDocument(Strict):
+    """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
+
+    kind: Literal["edgewise/comparison-part"] = Field(default=PART, alias="schema")
+    version: Literal[1] = VERSION
+    key: dict[str, Any]
+    entry: dict[str, Any]
+    seconds: float
+    dial: str | None
+    values: list[float]
+    circuits: list[str]
+
+
+class PointDocument(Strict):
+    """One measured circuit."""
+
+    edges: int
+    live_edges: int
+    metrics: dict[str, float | None]
+    faithfulness: dict[str, float | None]
+
+
+class CurveDocument(Strict):
+    """`curve.json`: the measured circuits of a method."""
+
+    curve: list[PointDocument]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Finished parts of one comparison in `folder`; without a folder nothing is kept. `key` is what they are of."""
+
+    folder: Path | None = None
+    key: Mapping[str, Any] = field(default_factory=dict)
+
+    def outcome(self, entry: Entry, find: Callable[[Entry], Outcome]) -> Outcome:
+        """What the method found: read, if it is there, else found now and kept."""
+        if self.folder is None:
+            return find(entry)
+        place = self.folder / METHODS_FOLDER / entry.folder
+        if (place / FOUND).is_file():
+            return self._read(entry, place)
+        outcome = find(entry)
+        with new_folder(place) as fresh:
+            self._write(outcome, fresh)
+        if partial := self.partial(entry):
+            shutil.rmtree(partial, ignore_errors=True)
+        return outcome
+
+    def curve(self, outcome: Outcome, measure: Callable[[Outcome], tuple[Measured, ...]]) -> tuple[Measured, ...]:
+        """The measured circuits of a method: read, if they are there, else measured now and kept."""
+        if self.folder is None:
+            return measure(outcome)
+        path = self.folder / METHODS_FOLDER / outcome.entry.folder / CURVE
+        if path.is_file():
+            document = validate(CurveDocument, parse(read_bytes(path), str(path)), str(path))
+            return tuple(Measured(**point.model_dump()) for point in document.curve)
+        curve = measure(outcome)
+        write_bytes(path, encode(dump({"curve": [vars(point) for point in curve]})))
+        return curve
+
+    def partial(self, entry: Entry) -> Path | None:
+        """The folder in which a method keeps how far it has come."""
+        return None if self.folder is None else self.folder / PARTIAL_FOLDER / entry.folder
+
+    # -- one method -------------------------------------------------------------------------------------------------
+
+    def _write(self, outcome: Outcome, place: Path) -> None:
+        save(outcome.scores, place / SCORES)
+        names = [f"circuit-{number:02d}.json" for number in range(len(outcome.circuits))]
+        for name, circuit in zip(names, outcome.circuits, strict=True):
+            save(circuit, place / name)
+        document = PartDocument(
+            key=plain(self.key),
+            entry=plain(outcome.entry.model_dump()),
+            seconds=outcome.seconds,
+            dial=outcome.dial,
+            values=list(outcome.values),
+            circuits=names,
+        )
+        write_bytes(place / FOUND, encode(dump(document)))
+
+    def _read(self, entry: Entry, place: Path) -> Outcome:
+        name = str(place / FOUND)
+        found = validate(PartDocument, parse(read_bytes(name), name), name)
+        if found.entry != plain(entry.model_dump()) or found.key != plain(self.key):
+            raise FileError(
+                f"{place} was made on another model, other prompts or with other options; name a new folder"
+            )
+        scores, circuits = read(place / SCORES), [read(place / one) for one in found.circuits]
+        kept = tuple(one for one in circuits if isinstance(one, Circuit))
+        if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
+            raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
+        return Outcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
+
+
+def check_folder(folder: Path, recipe: CompareRecipe) -> None:
+    """FileError if the folder holds anything but an earlier, perhaps unfinished, comparison of this recipe."""
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise FileError(f"{folder} exists already and is no folder; name a new one")
+    if not (folder / RECIPE_FILE).is_file():
+        raise FileError(f"{folder} exists already and is no comparison; name a new folder")
+    if CompareRecipe.read(folder / RECIPE_FILE) != recipe:
+        raise FileError(
+            f"{folder} holds a comparison of another recipe; name a new folder, or give --recipe {folder}/recipe.json"
+        )
+
+
+def open_shelf(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> Shelf:
+    """The shelf in a folder, made if it is not there, without what a killed process left half done."""
+    check_folder(folder, recipe)
+    try:
+        for name in (METHODS_FOLDER, PARTIAL_FOLDER):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    except OSError as error:
+        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+    if not (folder / RECIPE_FILE).is_file():
+        write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
+    return Shelf(folder, key)

@@ -1,0 +1,202 @@
+"""The tables of a comparison: a title, a row for each method, a note. As text, as Markdown, or for the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.figures import Interpolation
+
+Cell = Callable[[Result], str]
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown: the first column to the left, the others to the right."""
+        rule = [":--", *("--:" for _ in self.header[1:])]
+        lines = [self.header, tuple(rule), *self.rows]
+        grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"### {self.title}\n\n{grid}\n" + (f"\n{self.note}\n" if self.note else "")
+
+    def __str__(self) -> str:
+        widths = [max(len(line[i]) for line in (self.header, *self.rows)) for i in range(len(self.header))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in (self.header, *self.rows)
+        ]
+        return "\n".join([self.title, *(line.rstrip() for line in lines), *([self.note] if self.note else [])])
+
+
+def tables(comparison: Comparison) -> tuple[Table, ...]:
+    """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
+    recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
+    agreement = [_agreement(comparison)] if comparison.exact is not None else []
+    kept = [_kept(comparison, name) for name in comparison.ends]
+    return (*recovery, *agreement, _cost(comparison), *kept)
+
+
+def long_table(comparison: Comparison) -> Table:
+    """One row for each method and size, with everything measured there."""
+    names = list(comparison.ends)
+    header = ("method", "edges", "share", "on a path", *(_readable(name) for name in names), "faithfulness", "seconds")
+    rows = [
+        (
+            result.name,
+            f"{point.edges:,}",
+            f"{point.edges / comparison.total_edges:.1%}",
+            f"{point.live_edges:,}",
+            *(_number(point.metrics[name], ".4g") for name in names),
+            _percent(point.faithfulness[comparison.metric]),
+            f"{result.outcome.seconds:.2f}",
+        )
+        for result in comparison.results
+        for point in result.curve
+    ]
+    note = f"Faithfulness of {_readable(comparison.metric)}; seconds of the method, all its circuits together."
+    return Table("Every circuit that was measured", header, tuple(rows), note)
+
+
+def interpolation_table(curves: Sequence[Interpolation]) -> Table:
+    """How the metric goes as the value on single edges moves from clean to replaced, and how far the score is off."""
+    rows = [
+        (one.edge, f"{one.effect:.4g}", f"{one.score:.4g}", f"{one.overestimate:+.4g}", one.shape) for one in curves
+    ]
+    note = (
+        "Concave: the drop slows down on the way, so that the first slope promises too much; convex: it grows. "
+        "Excess: how far the score is beyond the effect, in the direction of the larger of the two."
+    )
+    return Table("Edges whose score is most wrong", ("edge", "effect", "score", "excess", "shape"), tuple(rows), note)
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+def _recovery(comparison: Comparison, level: str) -> Table:
+    columns: list[tuple[str, Cell]] = [
+        ("AUC, steps", _area(level, "auc_pessimistic")),
+        ("AUC, lines", _area(level, "auc_trapezoid")),
+        ("avg. precision", _area(level, "average_precision")),
+        ("best J", lambda one: f"{one.recovery[level].best.youden:.3f}"),
+        ("at", lambda one: f"{one.recovery[level].best.size:,}"),
+    ]
+    note = _about_reference(comparison) if level == "edges" else ""
+    return Table(f"Recovery of the reference, {level}", *_filled(comparison, columns), note)
+
+
+def _about_reference(comparison: Comparison) -> str:
+    reference, sizes = comparison.reference, comparison.results[0].recovery["edges"].denominators
+    assert reference is not None
+    counts = {name: f"{true:,} of {total:,}" for name, (true, total) in sizes.items()}
+    direct = f"{counts['counted-edges']} with the direct edges into q, k and v that the ACDC paper counts"
+    return (
+        f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is the ACDC "
+        "paper's, by lines the EAP paper's; a search has a point for each circuit, scores for each threshold. "
+        "Best J: true − false positive rate, at so many edges or nodes. Random scores are one draw."
+    )
+
+
+def _agreement(comparison: Comparison) -> Table:
+    top = max(1, comparison.total_edges // 10)
+    columns = [
+        ("ρ, signed", _agreeing("spearman")),
+        ("ρ, size", _agreeing("spearman_absolute")),
+        (f"top {top:,}", _agreeing("overlap")),
+    ]
+    note = (
+        f"With the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores, of their sizes, "
+        f"and the share of the {top:,} largest that are among its {top:,} largest."
+    )
+    return Table("Agreement with exact effects", *_filled(comparison, columns), note)
+
+
+def _cost(comparison: Comparison) -> Table:
+    columns: list[tuple[str, Cell]] = [
+        ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
+        ("circuits", lambda one: one.outcome.manner),
+        ("work", lambda one: one.outcome.work or ABSENT),
+        ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
+    ]
+    costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
+    note = f"Seconds of the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
+    return Table("Cost", *_filled(comparison, columns), note)
+
+
+def _kept(comparison: Comparison, metric: str) -> Table:
+    """What the circuits of every method have of a metric, size by size."""
+    ends, share = comparison.ends[metric], metric == comparison.metric
+    show = _faithfulness if share else _value
+    columns = [(f"{size:,} edge{'' if size == 1 else 's'}", _at(size, metric, show)) for size in comparison.sizes]
+    what = "faithfulness" if share else _readable(metric)
+    title = f"{what[0].upper()}{what[1:]} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
+    note = f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
+    if share:
+        note = f"(circuit − corrupted) / (clean − corrupted); {note}"
+    if any(result.outcome.circuits for result in comparison.results):
+        note += " In brackets: the edges of the circuit that a search found nearest to that size."
+    return Table(title, *_filled(comparison, columns), note)
+
+
+def _shares(comparison: Comparison) -> str:
+    return ", ".join(f"{100 * size / comparison.total_edges:.2g} %" for size in comparison.sizes)
+
+
+# -- cells ------------------------------------------------------------------------------------------------------------
+
+
+def _filled(
+    comparison: Comparison, columns: Sequence[tuple[str, Cell]]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    header = ("method", *(title for title, _ in columns))
+    return header, tuple((result.name, *(cell(result) for _, cell in columns)) for result in comparison.results)
+
+
+def _area(level: str, name: str) -> Cell:
+    return lambda result: f"{getattr(result.recovery[level], name):.3f}"
+
+
+def _agreeing(name: str) -> Cell:
+    def cell(result: Result) -> str:
+        return _number((result.agreement or {}).get(name), ".3f")
+
+    return cell
+
+
+def _at(size: int, metric: str, show: Callable[[Measured, str], str]) -> Cell:
+    def cell(result: Result) -> str:
+        point = result.at(size)
+        text = show(point, metric)
+        return f"{text} ({point.edges:,})" if result.outcome.circuits else text
+
+    return cell
+
+
+def _faithfulness(point: Measured, metric: str) -> str:
+    return _percent(point.faithfulness[metric])
+
+
+def _value(point: Measured, metric: str) -> str:
+    return _number(point.metrics[metric], ".3f")
+
+
+def _percent(value: float | None) -> str:
+    return _number(value, ".1%")
+
+
+def _number(value: float | None, form: str) -> str:
+    return ABSENT if value is None else f"{value:{form}}"
+
+
+def _readable(metric: str) -> str:
+    return metric.upper() if metric in ("kl", "nll") else metric.replace("_", " ")
