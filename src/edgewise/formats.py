@@ -14,25 +14,10 @@ from edgewise.store.disk import read_bytes
 from edgewise.store.eap_ig import eap_ig_json, is_eap_ig, read_eap_ig
 from edgewise.store.files import circuit_json, read, scores_json, scores_safetensors
 from edgewise.store.schema import encode
-from edgewise.viewer.show import PICTURES, strongest
+from edgewise.viewer.finding import Finding
+from edgewise.viewer.show import PICTURES
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a file or a run folder holds: a circuit, scores, or both on one graph."""
-
-    circuit: Circuit | None = None
-    scores: Scores | None = None
-
-    @property
-    def shown(self) -> Circuit:
-        """The circuit to draw: its own, or the strongest edges of its scores."""
-        value = self.circuit if self.circuit is not None else self.scores
-        if value is None:
-            raise InvalidValue("there is neither a circuit nor scores")
-        return strongest(value)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from edgewise.errors import UnknownName
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.viewer.dot import dot
+from edgewise.viewer.finding import strongest
 from edgewise.viewer.page import page
 from edgewise.viewer.svg import svg
 
 PICTURES: dict[str, Callable[[Circuit, Scores | None], str]] = {".svg": svg, ".html": page, ".dot": dot}
-SHOWN = 200
 
 
 def show(value: Circuit | Scores, path: str | os.PathLike[str], *, scores: Scores | None = None) -> Path:
@@ -29,8 +29,3 @@ def show(value: Circuit | Scores, path: str | os.PathLike[str], *, scores: Score
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
     circuit, scores = strongest(value), value if isinstance(value, Scores) else scores
     return write_bytes(path, PICTURES[suffix](circuit, scores).encode("utf-8", "replace"))
-
-
-def strongest(value: Circuit | Scores) -> Circuit:
-    """The circuit itself; of scores, the strongest edges."""
-    return value if isinstance(value, Circuit) else value.top(min(SHOWN, value.graph.n_edges))

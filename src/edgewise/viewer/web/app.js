@@ -1,0 +1,216 @@
+// One page in one element: state in, picture and panels out.
+
+import { createChart, drawChart, sentence } from "./chart.js";
+import { createDock, createFilters } from "./controls.js";
+import { curves } from "./curves.js";
+import { candidates, kept, visible } from "./cut.js";
+import { edgeName, findNodes, openModel } from "./data.js";
+import { showDetails, tipLines } from "./details.js";
+import { el, refill, whole } from "./dom.js";
+import { nodeSentence, readable, roleList, rolesOf } from "./facts.js";
+import { createFrame } from "./frame.js";
+import { listenKeys } from "./keys.js";
+import { arrange, folded } from "./layout.js";
+import { drawNodes, markNodes, TINTS } from "./nodes.js";
+import { createPainter } from "./paint.js";
+import { createStage, edgeAt, fitted, hotPaths, listen } from "./stage.js";
+import { createStore, fromHash, initialState, toHash } from "./state.js";
+import { colouring, palette } from "./style.js";
+import { showTable } from "./table.js";
+
+/** Builds the page of a document in `root`; `place` is the address that keeps the state, or null for none. */
+export function createApp(root, doc, place) {
+  const model = openModel(doc);
+  const start = initialState(model);
+  const store = createStore(place ? fromHash(place.hash, start) : start);
+  store.cleared = () => ({ ...start, theme: store.get().theme, roles: store.get().roles, notes: store.get().notes, view: store.get().view });
+  const app = { root, model, store, start, place, stage: createStage(), all: [], cut: [], shown: [], roles: new Map(), view: null };
+  Object.assign(app, actions(app));
+  app.painter = createPainter(app.stage.canvas);
+  app.chart = createChart();
+  app.dock = createDock(model, store, app.chart);
+  app.filters = createFilters(model, store, app.search);
+  app.frame = createFrame(app);
+  refill(root, app.frame.element);
+  listen(app.stage, { view: () => app.view, setView: app.setView, hover: app.hover, click: app.click });
+  listenKeys(app);
+  store.listen((state, before) => schedule(app, before));
+  if (place) addEventListener("hashchange", () => app.fromPlace());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => update(app, null));
+  new ResizeObserver(() => resize(app)).observe(app.stage.element);
+  update(app, null);
+  return app;
+}
+
+/** Changes of one frame are drawn once. */
+function schedule(app, before) {
+  if (app.pending) return;
+  app.pending = before;
+  requestAnimationFrame(() => {
+    const since = app.pending;
+    app.pending = null;
+    update(app, since);
+  });
+}
+
+/** Brings everything up to date; `before` is the state that was drawn last, or null to draw all. */
+function update(app, before) {
+  const { model, store } = app;
+  const state = store.get();
+  const changed = (...keys) => !before || keys.some((key) => state[key] !== before[key]);
+  app.root.dataset.theme = state.theme;
+  if (changed("roles")) app.roles = rolesOf(model, state);
+  if (changed("scope", "ranking")) app.all = candidates(model, state);
+  app.cut = app.all.subarray(0, kept(state, app.all));
+  app.shown = visible(model, state, app.cut);
+  if (changed("roles", "folded", "columns", "scope")) place(app, state);
+  paint(app, state);
+  app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length) });
+  chart(app);
+  app.filters.update(state);
+  if (changed("query", "roles")) app.find(state.query);
+  if (changed("focus", "reach", "n", "scope", "ranking", "notes", "roles")) showDetails(app.frame.details, app, state);
+  if (changed("roles", "folded")) app.frame.showRoles(state);
+  app.frame.update(state);
+  if (state.panel === "table") showTable(app.frame.table, app);
+  app.remember(state);
+}
+
+/** Where everything goes, for the room there is. */
+function place(app, state) {
+  const room = app.stage.element.getBoundingClientRect();
+  app.room = { width: Math.max(200, room.width), height: Math.max(160, room.height) };
+  const used = state.columns === "used" ? app.usedNodes() : null;
+  const roles = roleList(app.model, state).filter((role) => state.folded.includes(role.key));
+  app.layout = folded(arrange(app.model, { ...app.room, used }), app.model, roles);
+  app.points = curves(app.model, app.layout);
+  app.drawn = drawNodes(app.stage.ground, app.stage.nodes, app.model, app.layout);
+  app.layoutNumber = (app.layoutNumber || 0) + 1;
+  app.view = state.view ? { x: state.view[0], y: state.view[1], scale: state.view[2] } : fitted(app.layout, app.room.width, app.room.height);
+}
+
+/** The picture of the shown edges. */
+export function paint(app, state) {
+  const { model, stage, view, room } = app;
+  const colours = palette(app.root);
+  const moved = `translate(${view.x} ${view.y}) scale(${view.scale})`;
+  for (const group of [stage.ground, stage.moved]) group.setAttribute("transform", moved);
+  stage.picture.classList.toggle("far", view.scale < 0.55);
+  const roles = [...new Set(app.roles.values())];
+  const tints = new Map(roles.map((role, i) => [role, String(i % TINTS)]));
+  const sentenceOf = (node) => nodeSentence(model, app.shown, node, app.roles.get(node));
+  markNodes(app.drawn, model, app.layout, { edges: app.shown, roles: app.roles, tints, sentence: sentenceOf, focus: state.focus, notes: state.notes });
+  const ratio = Math.min(2, window.devicePixelRatio || 1);
+  const key = [app.layoutNumber, view.x, view.y, view.scale, room.width, room.height, ratio, state.scope, state.ranking, colours.helps, colours.paper].join();
+  const drawable = app.shown;
+  app.painter.paint({ model, points: app.points, edges: drawable, colour: colouring(model, state.scope), colours, largest: app.largest(), view, ...room, ratio, key });
+  stage.empty.hidden = app.shown.length > 0;
+  stage.empty.textContent = app.cut.length ? "No edge passes the filters." : app.all.length ? "No edges: move the slider." : "This circuit has no edges.";
+}
+
+function chart(app) {
+  const width = app.chart.clientWidth;
+  if (width) drawChart(app.chart, { curve: app.curve(), most: app.all.length, n: app.cut.length, width, points: app.measured() });
+}
+
+function resize(app) {
+  const room = app.stage.element.getBoundingClientRect();
+  if (!room.width || !room.height) return;
+  if (room.width !== app.room.width || room.height !== app.room.height) place(app, app.store.get());
+  paint(app, app.store.get());
+  chart(app);
+}
+
+/** What parts of the page ask of the whole. */
+function actions(app) {
+  const { model, store } = app;
+  let largest = null;
+  return {
+    largest() {
+      if (largest === null && model.value) largest = model.value.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      return largest;
+    },
+    curve: () => model.doc.curves.find((one) => one.ranking === store.get().ranking) || model.doc.curves[0],
+    measured() {
+      const names = { circuit: ["a"], compare: ["a", "b"], reference: ["a"] }[store.get().scope] || [];
+      const wanted = app.curve() ? app.curve().metric : null;
+      return model.doc.circuits.filter((one) => names.includes(one.key)).flatMap((one) => {
+        const metric = one.metrics.find(({ name }) => name === wanted) || one.metrics[0];
+        return metric && metric.faithfulness !== null ? [{ name: one.key, edges: one.edges, value: metric.faithfulness }] : [];
+      });
+    },
+    rank: (edge) => app.all.indexOf(edge) + 1,
+    edgeNamed: (name) => app.all.find((e) => edgeName(model, e) === name),
+    usedNodes: () => new Set(Array.from(app.all.subarray(0, kept(store.get(), app.all))).flatMap((e) => [model.writer[e], ...model.readers[model.reader[e]].nodes])),
+    setView(view) {
+      app.view = view;
+      clearTimeout(app.viewTimer);
+      requestAnimationFrame(() => paint(app, store.get()));
+      app.viewTimer = setTimeout(() => store.set({ view: view === null ? null : [view.x, view.y, view.scale].map((v) => Number(v.toFixed(3))) }), 250);
+    },
+    fit() {
+      clearTimeout(app.viewTimer);
+      app.view = fitted(app.layout, app.room.width, app.room.height);
+      store.set({ view: null });
+    },
+    point(edges) {
+      refill(app.stage.hot, hotPaths(app.points, edges));
+      app.stage.element.classList.toggle("pointing", edges.length > 0);
+    },
+    hover(element, x, y) {
+      const node = element && !element.dataset.role ? model.nodeIndex.get(element.dataset.node) : null;
+      const edge = element || x < -1e5 ? null : edgeAt(app.points, app.shown, app.view, x, y);
+      app.hovered = { node, edge };
+      if (node !== null && node !== undefined) app.point(app.shown.filter((e) => model.writer[e] === node || model.readers[model.reader[e]].nodes.includes(node)).subarray(0, 300));
+      else app.point(edge === null ? [] : [edge]);
+      app.frame.tip(node === null && edge === null ? null : node !== null || edge !== null ? tipLines(app, { node, edge }) : null, x, y);
+    },
+    click(element, x, y) {
+      if (element && element.dataset.role) return app.unfold(element.dataset.role);
+      if (element) return app.focus(element.dataset.node);
+      const edge = edgeAt(app.points, app.shown, app.view, x, y);
+      return app.focus(edge === null ? null : edgeName(model, edge));
+    },
+    focus: (name) => store.set({ focus: name === store.get().focus ? null : name }),
+    find(query) {
+      const found = findNodes(model, query, app.roles);
+      for (const [i, element] of app.drawn.elements) element.classList.toggle("match", found.includes(i));
+      app.filters.found.textContent = !query ? "" : found.length ? `${whole(found.length)} found${found.length === 1 ? "; Enter isolates it" : ""}` : "nothing has this name";
+      return found;
+    },
+    search(query) {
+      const found = findNodes(model, query, app.roles);
+      if (found.length) store.set({ focus: model.nodes[found[0]].name });
+    },
+    note(name, text) {
+      const { [name]: _, ...others } = store.get().notes;
+      store.set({ notes: text ? { ...others, [name]: text } : others });
+    },
+    roleNames: () => roleList(model, store.get()).map((role) => role.key),
+    handRole: (name) => (Object.entries(store.get().roles).find(([, names]) => names.includes(name)) || [""])[0],
+    assign(name, role) {
+      const others = Object.entries(store.get().roles).map(([key, names]) => [key, names.filter((one) => one !== name)]);
+      const roles = new Map(others);
+      if (role) roles.set(role, [...(roles.get(role) || []), name]);
+      store.set({ roles: Object.fromEntries([...roles].filter(([, names]) => names.length)) });
+    },
+    unfold: (name) => store.set({ folded: store.get().folded.filter((key) => readable(key) !== name) }),
+    fold(key) {
+      const { folded: now } = store.get();
+      store.set({ folded: now.includes(key) ? now.filter((one) => one !== key) : [...now, key] });
+    },
+    remember(state) {
+      if (!app.place) return;
+      clearTimeout(app.placeTimer);
+      app.placeTimer = setTimeout(() => {
+        const hash = toHash(state, app.start);
+        if (app.place.hash.replace(/^#/, "") !== hash) history.replaceState(null, "", `#${hash}`);
+      }, 150);
+    },
+    fromPlace() {
+      if (app.place.hash.replace(/^#/, "") !== toHash(store.get(), app.start)) {
+        store.set(fromHash(app.place.hash, app.start));
+      }
+    },
+  };
+}

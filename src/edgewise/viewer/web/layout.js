@@ -1,0 +1,128 @@
+// Where everything goes: layers from bottom to top, heads by column, MLPs in a column of their own on the right.
+
+export const BOX = { width: 44, height: 17 };
+const MARGIN = 14;
+const LABELS = 30;
+const BAR = 20;
+const MLP_RISE = 0.46;
+export const PORTS = { q: -12, k: 0, v: 12 };
+
+/**
+ * Boxes by node and ports by reader for a room of `width` × `height` pixels; the layout is larger than the room where
+ * labels would not be readable otherwise. `used` (a Set of nodes, or null for all) leaves out layers and columns.
+ */
+export function arrange(model, { width, height, used = null }) {
+  const rows = lines(model, used, (node) => node.layer, model.layers);
+  const columns = lines(model, used, (node) => node.head, model.heads);
+  const mlps = model.nodes.some((node) => node.kind === "mlp");
+  const arcs = mlps ? 34 + Math.min(80, 6 * rows.length) : 8;
+  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns.length + (mlps ? 1.25 : 0)), 50, 104);
+  const row = clamp((height - 2 * BAR - 16) / (rows.length + 0.75), 45, 150);
+  const grid = { model, rows, columns, mlps, arcs, column, row };
+  grid.left = MARGIN + LABELS;
+  grid.mlpX = grid.left + column * (columns.length + 0.62);
+  grid.right = mlps ? grid.mlpX + BOX.width / 2 : grid.left + column * columns.length;
+  grid.height = row * (rows.length + 0.75) + 2 * BAR + 8;
+  const boxes = model.nodes.map((node) => box(grid, node));
+  const ports = model.readers.map((reader) => port(grid, reader, boxes));
+  return {
+    width: grid.right + arcs + MARGIN,
+    height: grid.height,
+    column,
+    row,
+    boxes,
+    ports,
+    bands: rows.map((layer, place) => band(grid, layer, place)),
+    bars: shared(grid, boxes),
+  };
+}
+
+/** The layout with the nodes of each folded role at one place; `folded` is [{name, nodes}]. */
+export function folded(layout, model, roles) {
+  if (!roles.length) return layout;
+  const boxes = layout.boxes.slice();
+  for (const role of roles) {
+    const members = role.nodes.map((i) => layout.boxes[i]).filter(Boolean);
+    if (!members.length) continue;
+    const mean = (key) => members.reduce((sum, one) => sum + one[key], 0) / members.length;
+    const place = { x: mean("x"), y: mean("y"), width: 30 + 6.4 * Math.min(18, role.name.length), height: 22 };
+    for (const i of role.nodes) if (boxes[i]) boxes[i] = { ...place, folded: role.name };
+  }
+  const ports = layout.ports.map((one, i) => {
+    const target = boxes[model.readers[i].nodes[0]];
+    return target && target.folded ? { x: target.x, y: target.y + target.height / 2 } : one;
+  });
+  return { ...layout, boxes: apart(boxes, layout.row), ports };
+}
+
+function lines(model, used, key, count) {
+  const all = Array.from({ length: count }, (_, i) => i);
+  if (!used) return all;
+  const wanted = new Set(model.nodes.filter((_, i) => used.has(i)).map(key));
+  // Heads that share a key and a value stay together.
+  for (const reader of model.readers) {
+    if (reader.nodes.some((i) => used.has(i))) for (const i of reader.nodes) wanted.add(key(model.nodes[i]));
+  }
+  const found = all.filter((i) => wanted.has(i));
+  return found.length ? found : all.slice(0, 1);
+}
+
+function box(grid, node) {
+  const middle = (grid.left + grid.right) / 2;
+  if (node.kind === "input") return { x: middle, y: grid.height - BAR / 2 - 2, width: grid.right - grid.left, height: BAR };
+  if (node.kind === "logits") return { x: middle, y: BAR / 2 + 2, width: grid.right - grid.left, height: BAR };
+  const place = grid.rows.indexOf(node.layer);
+  if (place < 0) return null;
+  const y = grid.height - BAR - grid.row * (place + 0.62);
+  if (node.kind === "mlp") return { x: grid.mlpX, y: y - MLP_RISE * grid.row, ...BOX };
+  const column = grid.columns.indexOf(node.head);
+  return column < 0 ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
+}
+
+function port(grid, reader, boxes) {
+  const targets = reader.nodes.map((i) => boxes[i]).filter(Boolean);
+  if (!targets.length) return null;
+  const below = targets[0].y + targets[0].height / 2;
+  if (!reader.kind) return { x: targets[0].x, y: below };
+  const middle = (targets[0].x + targets[targets.length - 1].x) / 2;
+  const single = reader.nodes.length === 1;
+  const alone = reader.kind === "q" && isGrouped(grid.model);
+  return { x: alone ? targets[0].x : middle + PORTS[reader.kind] - (single ? 0 : 6), y: single ? below + 3 : below + 11 };
+}
+
+/** Bars under the heads that share a key and a value. */
+function shared(grid, boxes) {
+  if (!isGrouped(grid.model)) return [];
+  return grid.model.readers
+    .filter((reader) => reader.kind === "k" && boxes[reader.nodes[0]])
+    .map((reader) => {
+      const ends = reader.nodes.map((i) => boxes[i]).filter(Boolean);
+      const [first, last] = [ends[0], ends[ends.length - 1]];
+      return { x: (first.x + last.x) / 2, y: first.y + first.height / 2 + 9, width: last.x - first.x + BOX.width, height: 3.5 };
+    });
+}
+
+function isGrouped(model) {
+  return model.doc.graph.heads !== model.doc.graph.kv_heads;
+}
+
+function band(grid, layer, place) {
+  const y = grid.height - BAR - grid.row * (place + 0.86);
+  return { layer, x: MARGIN, y: y - grid.row * 0.5, width: grid.right + grid.arcs - MARGIN, height: grid.row, even: place % 2 === 0 };
+}
+
+/** Folded roles that would lie on each other, moved up by half a row until they do not. */
+function apart(boxes, row) {
+  const seen = new Map();
+  for (const one of boxes) if (one && one.folded && !seen.has(one.folded)) seen.set(one.folded, one);
+  const placed = [];
+  for (const one of seen.values()) {
+    while (placed.some((b) => Math.abs(b.x - one.x) < (b.width + one.width) / 2 && Math.abs(b.y - one.y) < 26)) one.y -= row / 2;
+    placed.push(one);
+  }
+  return boxes.map((one) => (one && one.folded ? seen.get(one.folded) : one));
+}
+
+function clamp(value, low, high) {
+  return Math.min(high, Math.max(low, value));
+}

@@ -1,0 +1,89 @@
+// Nodes as SVG over the canvas: boxes with their names, the ports of q, k and v, the bands of the layers.
+
+import { refill, svg } from "./dom.js";
+import { feeds } from "./cut.js";
+
+const MARKS = { q: "M-3.6 3L0 -3.6L3.6 3Z", k: "M0 -4L4 0L0 4L-4 0Z" };
+export const TINTS = 8;
+
+/** Draws everything that stands still; returns the elements by node. */
+export function drawNodes(ground, group, model, layout) {
+  const bands = layout.bands.map((one) => drawBand(one));
+  const bars = layout.bars.map((one) => rect("bar", one, 1.7));
+  const ports = svg("g", { class: "ports" });
+  const found = new Map();
+  const seen = new Set();
+  const boxes = [];
+  layout.boxes.forEach((box, i) => {
+    if (!box) return;
+    if (box.folded && seen.has(box.folded)) return;
+    if (box.folded) seen.add(box.folded);
+    const element = drawNode(model.nodes[i], box);
+    boxes.push(element);
+    found.set(i, element);
+  });
+  refill(ground, bands);
+  refill(group, bars, boxes, ports);
+  return { elements: found, ports };
+}
+
+function drawNode(node, box) {
+  const group = svg("g", { class: `node ${box.folded ? "folded" : node.kind}`, role: "button", tabindex: "-1" });
+  group.dataset.node = node.name;
+  if (box.folded) group.dataset.role = box.folded;
+  const label = box.folded ? short(box.folded, 22) : node.name;
+  const [radius, size] = [node.kind === "head" ? 4 : 8, box.folded ? 11 : 10.5];
+  group.append(
+    svg("circle", { class: "dot", cx: box.x, cy: box.y, r: 2 }),
+    rect("box", box, radius),
+    svg("text", { x: box.x, y: box.y + 3.7, "font-size": size, "text-anchor": "middle", text: label }),
+  );
+  return group;
+}
+
+function drawBand(band) {
+  return svg(
+    "g",
+    {},
+    band.even ? svg("rect", { class: "band", x: band.x, y: band.y, width: band.width, height: band.height, rx: 6 }) : null,
+    svg("text", { class: "layer", x: band.x + 8, y: band.y + band.height / 2 + 4, "font-size": 10, text: `L${band.layer}` }),
+  );
+}
+
+function rect(name, { x, y, width, height }, radius) {
+  return svg("rect", { class: name, x: x - width / 2, y: y - height / 2, width, height, rx: radius });
+}
+
+/** Marks which nodes and ports the shown edges touch, tints roles, names everything for screen readers. */
+export function markNodes(drawn, model, layout, { edges, roles, tints, sentence, focus, notes }) {
+  const touched = new Set();
+  const readers = new Set();
+  for (const e of edges) {
+    touched.add(model.writer[e]);
+    for (const node of feeds(model, e)) touched.add(node);
+    readers.add(model.reader[e]);
+  }
+  for (const [i, element] of drawn.elements) {
+    const { name, kind } = model.nodes[i];
+    const kept = touched.has(i) || layout.boxes[i].folded !== undefined;
+    element.classList.toggle("kept", kept);
+    element.classList.toggle("bare", !kept && kind !== "input" && kind !== "logits");
+    element.classList.toggle("chosen", name === focus);
+    element.classList.toggle("noted", Boolean(notes[name]));
+    element.dataset.tint = roles.has(i) ? tints.get(roles.get(i)) : "";
+    element.setAttribute("aria-label", layout.boxes[i].folded || sentence(i));
+    element.setAttribute("aria-pressed", String(name === focus));
+  }
+  const shown = [...readers].sort((a, b) => a - b).filter((r) => model.readers[r].kind && layout.ports[r]);
+  refill(drawn.ports, shown.filter((r) => !layout.boxes[model.readers[r].nodes[0]].folded).map((r) => port(model.readers[r].kind, layout.ports[r])));
+}
+
+function port(kind, { x, y }) {
+  if (kind === "v") return svg("circle", { class: "port", cx: x, cy: y, r: 3.2 });
+  return svg("path", { class: "port", d: MARKS[kind], transform: `translate(${x} ${y})` });
+}
+
+function short(text, longest) {
+  const letters = [...text];
+  return letters.length <= longest ? text : `${letters.slice(0, longest - 1).join("")}…`;
+}

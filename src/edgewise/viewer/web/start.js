@@ -1,0 +1,5 @@
+// What the page runs.
+
+import { mount } from "./main.js";
+
+mount(document.getElementById("edgewise"), document.getElementById("data").textContent);
