@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 import edgewise
-from edgewise.circuit import Circuit
 from edgewise.graph import HEAD, Graph, layer_of
 from edgewise.store.schema import GraphDocument, plain
 from edgewise.viewer.caption import clean, facts, title
