@@ -23,6 +23,7 @@ class Recipe(Strict):
     Prompts come from a `task` or from a file of pairs (`data`), not both. `metric`, `corruption`, `examples` and
     `edges` may be left open: the task's own metric and corruption, 64 examples of a task or all of a file, a tenth of
     all edges.
+    `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `options` are those of the method. Build one from outside values with `Recipe.of`, from a file with `Recipe.read`.
     """
 
@@ -40,6 +41,7 @@ class Recipe(Strict):
     corruption: str | None = None
     dtype: str | None = None
     device: str | None = None
+    curve: int = Field(default=6, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

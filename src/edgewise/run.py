@@ -14,10 +14,11 @@ from typing import Any
 from edgewise.ablations import ablation
 from edgewise.api import attribute, discover, select
 from edgewise.circuit import Circuit
+from edgewise.curve import Curve
 from edgewise.data import Row, read_rows, to_pairs
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.evaluation import Report, evaluate
-from edgewise.formats import CIRCUIT_FILE, SCORES_FILE
+from edgewise.evaluation import Report, curve_sizes, evaluate, faithfulness_curve
+from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.graph import Graph
 from edgewise.loading import load
 from edgewise.methods import method
@@ -33,7 +34,7 @@ from edgewise.store.disk import new_folder, write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode, plain
 from edgewise.tasks import task
-from edgewise.viewer import show
+from edgewise.viewer import Finding, show
 
 EXAMPLES = 64
 
@@ -52,6 +53,7 @@ class Run:
     circuit: Circuit
     report: Report
     seconds: float
+    curve: Curve | None = None
     folder: Path | None = None
     files: tuple[str, ...] = ()
 
@@ -59,6 +61,12 @@ class Run:
     def selected(self) -> int:
         """The number of edges before those on no path were dropped."""
         return int(self.circuit.provenance["edges"]["selected"])
+
+    @property
+    def finding(self) -> Finding:
+        """What there is to show of it."""
+        curves = () if self.curve is None else (self.curve,)
+        return with_reference(Finding(self.circuit, self.scores, curves=curves, report=_report(self)))
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,7 @@ def compute(source: Source, track: Track = silent) -> Run:
     scores, circuit = _find(source, subject, pairs, track)
     report = _evaluate(source, subject, circuit, pairs, track)
     faithfulness = _faithfulness(report, source.metric(pairs))
+    curve = _curve(source, subject, scores, pairs, track) if scores is not None and recipe.curve else None
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -117,6 +126,7 @@ def compute(source: Source, track: Track = silent) -> Run:
         circuit=circuit.with_provenance(faithfulness=faithfulness),
         report=report,
         seconds=time.perf_counter() - started,
+        curve=curve,
     )
 
 
@@ -184,6 +194,15 @@ def _evaluate(source: Source, subject: Subject, circuit: Circuit, pairs: Pairs, 
     return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
 
 
+def _curve(source: Source, subject: Subject, scores: Scores, pairs: Pairs, track: Track) -> Curve:
+    recipe = source.recipe
+    absolute = recipe.ranking == "absolute"
+    circuits = [scores.top(n, absolute=absolute) for n in curve_sizes(subject.graph, recipe.curve)]
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed, "track": track}
+    metric = source.metric(pairs)
+    return faithfulness_curve(subject, circuits, pairs, metric=metric, ranking=recipe.ranking, **how)
+
+
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:
     return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
 
@@ -193,12 +212,12 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     save(found.circuit, folder / CIRCUIT_FILE)
     if found.scores is not None:
         save(found.scores, folder / SCORES_FILE)
-    write_bytes(
-        folder / "report.json", encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)}))
-    )
+    write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
+    if found.curve is not None:
+        write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
     write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
     for suffix in (".svg", ".dot", ".html"):
-        show(found.circuit, folder / f"circuit{suffix}", scores=found.scores)
+        show(found.finding, folder / f"circuit{suffix}")
     names = sorted(path.name for path in folder.iterdir())
     write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
     return (*names, "manifest.json")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import edgewise
+from edgewise.curve import Curve
 from edgewise.graph import HEAD, Graph, layer_of
 from edgewise.store.schema import GraphDocument, plain
 from edgewise.viewer.caption import clean, facts, title
@@ -30,7 +31,7 @@ from edgewise.viewer.document import (
     PageDocument,
     ReaderEntry,
 )
-from edgewise.viewer.finding import Curve, Finding
+from edgewise.viewer.finding import Finding
 
 # More edges than this are no picture, and a page of many megabytes: the strongest are taken, and the page says so.
 MOST_EDGES = 120_000
@@ -44,6 +45,7 @@ def document(finding: Finding) -> PageDocument:
     edges = _edges(finding, graph)
     return PageDocument(
         title=title(finding.shown),
+        model=clean(finding.shown.provenance.get("model") or "unknown", 200),
         edgewise=edgewise.__version__,
         graph=GraphDocument.of(graph),
         nodes=_nodes(graph),
@@ -227,8 +229,16 @@ def _ranking(known: Mapping[str, Any]) -> Any:
 
 
 def _curve(curve: Curve) -> CurveEntry:
-    points = [(point.edges, finite(point.faithfulness), finite(point.random)) for point in curve.points]
-    return CurveEntry(metric=clean(curve.metric, 60), ranking=clean(curve.ranking, 60), points=points)
+    return CurveEntry(metric=clean(curve.metric, 60), ranking=clean(curve.ranking, 60), **curve_columns(curve))
+
+
+def curve_columns(curve: Curve) -> dict[str, Any]:
+    """The points of a curve as columns."""
+    return {
+        "edges": [point.edges for point in curve.points],
+        "faithfulness": [finite(point.faithfulness) for point in curve.points],
+        "random": [finite(point.random) for point in curve.points],
+    }
 
 
 def _missing(finding: Finding, edges: EdgeColumns) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from edgewise.store.schema import GraphDocument, Strict
 
-PAGE = "edgewise/page"
+PAGE, CURVE = "edgewise/page", "edgewise/curve"
 
 # Bits of `flags`: which circuits an edge is in.
 IN_A, IN_B, IN_REFERENCE = 1, 2, 4
@@ -91,11 +91,20 @@ class CircuitEntry(Strict):
 
 
 class CurveEntry(Strict):
-    """Faithfulness over the number of edges: [edges, faithfulness, that of a random circuit]."""
+    """Faithfulness, and that of a random circuit as large, over the number of edges: three columns."""
 
     metric: str
     ranking: str
-    points: list[tuple[int, float | None, float | None]]
+    edges: list[int]
+    faithfulness: list[float | None]
+    random: list[float | None]
+
+
+class CurveDocument(CurveEntry):
+    """A curve as a file of its own."""
+
+    kind: Literal["edgewise/curve"] = Field(default=CURVE, alias="schema")
+    version: Literal[1] = 1
 
 
 class PageDocument(Strict):
@@ -104,6 +113,7 @@ class PageDocument(Strict):
     kind: Literal["edgewise/page"] = Field(default=PAGE, alias="schema")
     version: Literal[1] = 1
     title: str
+    model: str
     edgewise: str
     graph: GraphDocument
     nodes: list[NodeEntry]

@@ -7,29 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgewise.circuit import Circuit
+from edgewise.curve import Curve
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 
 SHOWN = 200
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Faithfulness of the circuit with that many edges, and of a random circuit as large; None where not measured."""
-
-    edges: int
-    faithfulness: float | None
-    random: float | None = None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What each size costs: faithfulness in `metric` over the number of edges taken in the order of `ranking`."""
-
-    metric: str
-    ranking: str
-    points: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import { candidates, kept, visible } from "./cut.js";
 import { edgeName, findNodes, openModel } from "./data.js";
 import { showDetails, tipLines } from "./details.js";
 import { el, refill, whole } from "./dom.js";
-import { nodeSentence, readable, roleList, rolesOf } from "./facts.js";
+import { curveOf, degrees, readable, roleList, rolesOf } from "./facts.js";
+import { roleGroups } from "./formats.js";
 import { createFrame } from "./frame.js";
 import { listenKeys } from "./keys.js";
 import { arrange, folded } from "./layout.js";
@@ -15,7 +16,7 @@ import { drawNodes, markNodes, TINTS } from "./nodes.js";
 import { createPainter } from "./paint.js";
 import { createStage, edgeAt, fitted, hotPaths, listen } from "./stage.js";
 import { createStore, fromHash, initialState, toHash } from "./state.js";
-import { colouring, palette } from "./style.js";
+import { colourNames, colouring, palette } from "./style.js";
 import { showTable } from "./table.js";
 
 /** Builds the page of a document in `root`; `place` is the address that keeps the state, or null for none. */
@@ -68,7 +69,7 @@ function update(app, before) {
   app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length) });
   chart(app);
   app.filters.update(state);
-  if (changed("query", "roles")) app.find(state.query);
+  if (changed("query", "roles", "folded", "columns", "scope")) app.find(state.query);
   if (changed("focus", "reach", "n", "scope", "ranking", "notes", "roles")) showDetails(app.frame.details, app, state);
   if (changed("roles", "folded")) app.frame.showRoles(state);
   app.frame.update(state);
@@ -98,19 +99,25 @@ export function paint(app, state) {
   stage.picture.classList.toggle("far", view.scale < 0.55);
   const roles = [...new Set(app.roles.values())];
   const tints = new Map(roles.map((role, i) => [role, String(i % TINTS)]));
-  const sentenceOf = (node) => nodeSentence(model, app.shown, node, app.roles.get(node));
-  markNodes(app.drawn, model, app.layout, { edges: app.shown, roles: app.roles, tints, sentence: sentenceOf, focus: state.focus, notes: state.notes });
+  if (app.counted !== app.shown) app.degree = degrees(model, (app.counted = app.shown));
+  markNodes(app.drawn, model, app.layout, { degree: app.degree, roles: app.roles, tints, focus: state.focus, notes: state.notes });
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const key = [app.layoutNumber, view.x, view.y, view.scale, room.width, room.height, ratio, state.scope, state.ranking, colours.helps, colours.paper].join();
-  const drawable = app.shown;
-  app.painter.paint({ model, points: app.points, edges: drawable, colour: colouring(model, state.scope), colours, largest: app.largest(), view, ...room, ratio, key });
+  app.painter.paint({ model, points: app.points, edges: app.shown, colour: colouring(model, state.scope), names: colourNames(model, state.scope), colours, largest: app.largest(), view, ...room, ratio, key });
   stage.empty.hidden = app.shown.length > 0;
   stage.empty.textContent = app.cut.length ? "No edge passes the filters." : app.all.length ? "No edges: move the slider." : "This circuit has no edges.";
 }
 
 function chart(app) {
   const width = app.chart.clientWidth;
-  if (width) drawChart(app.chart, { curve: app.curve(), most: app.all.length, n: app.cut.length, width, points: app.measured() });
+  if (width) drawChart(app.chart, { curve: app.curve(), most: app.all.length, n: app.cut.length, width, points: app.measured(), absent: absence(app) });
+}
+
+/** Why there is no curve. */
+function absence({ model, store }) {
+  const { scope, ranking } = store.get();
+  if (!model.curves.length) return "no faithfulness curve was measured";
+  return scope === "compare" || scope === "reference" ? "the curve is of one circuit: choose it to see what a cut costs" : `no faithfulness curve was measured in the order of ${ranking} scores`;
 }
 
 function resize(app) {
@@ -130,10 +137,10 @@ function actions(app) {
       if (largest === null && model.value) largest = model.value.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       return largest;
     },
-    curve: () => model.doc.curves.find((one) => one.ranking === store.get().ranking) || model.doc.curves[0],
+    curve: () => curveOf(model, store.get()),
     measured() {
       const names = { circuit: ["a"], compare: ["a", "b"], reference: ["a"] }[store.get().scope] || [];
-      const wanted = app.curve() ? app.curve().metric : null;
+      const wanted = model.curves.length ? model.curves[0].metric : null;
       return model.doc.circuits.filter((one) => names.includes(one.key)).flatMap((one) => {
         const metric = one.metrics.find(({ name }) => name === wanted) || one.metrics[0];
         return metric && metric.faithfulness !== null ? [{ name: one.key, edges: one.edges, value: metric.faithfulness }] : [];
@@ -174,7 +181,8 @@ function actions(app) {
     focus: (name) => store.set({ focus: name === store.get().focus ? null : name }),
     find(query) {
       const found = findNodes(model, query, app.roles);
-      for (const [i, element] of app.drawn.elements) element.classList.toggle("match", found.includes(i));
+      app.drawn.matches = new Set(found);
+      for (const [i, element] of app.drawn.elements) element.classList.toggle("match", app.drawn.matches.has(i));
       app.filters.found.textContent = !query ? "" : found.length ? `${whole(found.length)} found${found.length === 1 ? "; Enter isolates it" : ""}` : "nothing has this name";
       return found;
     },
@@ -186,6 +194,7 @@ function actions(app) {
       const { [name]: _, ...others } = store.get().notes;
       store.set({ notes: text ? { ...others, [name]: text } : others });
     },
+    roleGroups: () => roleGroups(model, store.get()),
     roleNames: () => roleList(model, store.get()).map((role) => role.key),
     handRole: (name) => (Object.entries(store.get().roles).find(([, names]) => names.includes(name)) || [""])[0],
     assign(name, role) {

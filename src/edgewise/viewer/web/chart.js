@@ -44,8 +44,9 @@ export function createChart() {
 }
 
 /** Draws the curve for a slider from 0 to `most` that stands at `n`. */
-export function drawChart(element, { curve, most, n, width, points = [] }) {
+export function drawChart(element, { curve, most, n, width, points, absent }) {
   const room = width - 2 * INSET;
+  if (curve) curve = { ...curve, points: upTo(curve.points, most) };
   const values = [...(curve ? curve.points.flatMap(([, a, b]) => [a, b]) : []), ...points.map((p) => p.value)];
   const known = values.filter((value) => value !== null);
   const [low, high] = [Math.max(-0.5, Math.min(0, ...known)), Math.min(1.5, Math.max(1, ...known))];
@@ -53,12 +54,19 @@ export function drawChart(element, { curve, most, n, width, points = [] }) {
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * ((high - Math.min(high, Math.max(low, value))) / (high - low));
   const picture = svg("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   picture.append(...grid(x, y, most, width), ...(curve ? lines(curve, x, y) : []));
-  if (!curve) picture.append(svg("text", { class: "none", x: width / 2, y: y(0.5) + 4, "text-anchor": "middle", text: "no faithfulness curve here" }));
+  if (!curve) picture.append(svg("text", { class: "none", x: width / 2, y: y(0.5) + 4, "text-anchor": "middle", text: absent }));
   for (const point of points) picture.append(svg("circle", { class: `at ${point.name}`, cx: x(point.edges), cy: y(point.value), r: 3.5 }));
   picture.append(svg("line", { class: "cursor", x1: x(n), x2: x(n), y1: TOP - 6, y2: HEIGHT - BOTTOM }));
   const found = curve && reading(curve.points, n);
   if (found) picture.append(svg("circle", { class: "now", cx: x(n), cy: y(found.value), r: 4 }));
   refill(element, picture);
+}
+
+/** The points up to a size, the last one between its neighbours. */
+function upTo(points, most) {
+  const inside = points.filter(([edges]) => edges <= most);
+  const last = reading(points, most);
+  return last && !last.measured ? [...inside, [most, last.value, last.random]] : inside;
 }
 
 function grid(x, y, most, width) {

@@ -1,6 +1,6 @@
 // Which edges are shown: the first n in score order, then the filters, then what the chosen node or edge reaches.
 
-import { edgeName } from "./data.js";
+import { INTO, edgeName } from "./data.js";
 import { scopes } from "./state.js";
 
 export const FIRST = 200;
@@ -20,24 +20,20 @@ export function kept(state, all) {
 
 /** The edges to draw, strongest first, from those the slider keeps. */
 export function visible(model, state, cut) {
-  let found = cut.filter((e) => passes(model, state, e));
+  let found = filtered(model, state, cut);
   if (state.paths === "only") found = onPath(model, found);
   if (state.focus !== null) found = isolated(model, found, state.focus, state.reach);
   return found;
 }
 
-/** Whether an edge passes the filters for q, k and v, sign and layers. */
-export function passes(model, state, e) {
-  const reader = model.readers[model.reader[e]];
-  if (!state.kinds.includes(reader.kind || "o")) return false;
-  if (model.value && !state.signs.includes(model.value[e] < 0 ? "-" : "+")) return false;
-  const from = model.nodes[model.writer[e]];
-  const to = model.nodes[reader.nodes[0]];
-  return inside(from, state) && inside(to, state);
-}
-
-function inside(node, state) {
-  return node.layer < 0 || (node.layer >= state.low && node.layer <= state.high);
+/** The edges that pass the filters for q, k and v, sign and layers. */
+export function filtered(model, state, edges) {
+  const { into, writer, target, value, nodes } = model;
+  const kinds = Uint8Array.from(INTO, (kind) => state.kinds.includes(kind));
+  const layers = Uint8Array.from(nodes, ({ layer }) => layer < 0 || (layer >= state.low && layer <= state.high));
+  const [helps, hurts] = ["+", "-"].map((sign) => !value || state.signs.includes(sign));
+  if (kinds.every(Boolean) && layers.every(Boolean) && helps && hurts) return edges;
+  return edges.filter((e) => kinds[into[e]] && layers[writer[e]] && layers[target[e]] && (value && value[e] < 0 ? hurts : helps));
 }
 
 /** Edges on a path from input to logits. */

@@ -5,6 +5,7 @@ export const IN_B = 2;
 export const IN_REFERENCE = 4;
 export const SCHEMA = "edgewise/page";
 export const VERSION = 1;
+export const INTO = "qkvo"; // what an edge goes into, `o` being an MLP or the logits; `model.into` holds the place in it
 
 /** The document in a JSON text; an Error whose message a reader understands if it is none that this page can show. */
 export function parseDocument(text) {
@@ -24,7 +25,10 @@ export function parseDocument(text) {
   return value;
 }
 
-/** Typed arrays and indices over a parsed document. Edge `e` runs from node `writer[e]` into `readers[reader[e]]`. */
+/**
+ * Typed arrays and indices over a parsed document. Edge `e` runs from node `writer[e]` into `readers[reader[e]]`, whose
+ * first node is `target[e]`.
+ */
 export function openModel(doc) {
   const { edges } = doc;
   const model = {
@@ -41,9 +45,14 @@ export function openModel(doc) {
     logits: doc.nodes.length - 1,
     nodeIndex: new Map(doc.nodes.map((node, i) => [node.name, i])),
   };
+  model.curves = doc.curves.map(({ metric, ranking, ...columns }) => ({
+    metric, ranking, points: columns.edges.map((edges, i) => [edges, columns.faithfulness[i], columns.random[i]]),
+  }));
   model.layers = Math.max(...doc.nodes.map((node) => node.layer)) + 1;
   model.heads = Math.max(...doc.nodes.map((node) => node.head)) + 1;
   model.value = strengths(model);
+  model.target = Uint16Array.from(model.reader, (r) => doc.readers[r].nodes[0]);
+  model.into = Uint8Array.from(model.reader, (r) => INTO.indexOf(doc.readers[r].kind || "o"));
   model.order = { absolute: ranked(model, Math.abs), signed: ranked(model, (x) => x) };
   return model;
 }
@@ -51,11 +60,6 @@ export function openModel(doc) {
 /** `writer->reader`, the name of an edge. */
 export function edgeName(model, edge) {
   return `${model.nodes[model.writer[edge]].name}->${model.readers[model.reader[edge]].name}`;
-}
-
-/** The first node an edge goes into: of a shared k or v, the first of its heads. */
-export function readerNode(model, edge) {
-  return model.readers[model.reader[edge]].nodes[0];
 }
 
 /** Nodes whose name is or begins with what was typed: `a9.h6`, `m3`, `L9H6`, `9.6`, `l9`, or a role's name. */

@@ -80,12 +80,21 @@ export function edgeSentence(model, edge) {
   return `${edgeName(model, edge)}${score}`;
 }
 
+/** How many edges go into and out of each node, and which readers they go into. */
+export function degrees(model, edges) {
+  const found = { inputs: new Uint32Array(model.nodes.length), outputs: new Uint32Array(model.nodes.length), readers: new Uint8Array(model.readers.length) };
+  for (const e of edges) {
+    found.outputs[model.writer[e]] += 1;
+    found.readers[model.reader[e]] = 1;
+    for (const node of feeds(model, e)) found.inputs[node] += 1;
+  }
+  return found;
+}
+
 /** One sentence about a node. */
-export function nodeSentence(model, edges, node, role) {
-  const { inputs, outputs } = neighbours(model, edges, node);
-  const { name, kind } = model.nodes[node];
+export function nodeSentence({ name, kind }, role, inputs, outputs) {
   const words = kind === "head" ? `head ${name}` : kind === "mlp" ? `MLP ${name}` : name;
-  return `${words}${role ? `, ${role}` : ""}: ${inputs.length} edges in, ${outputs.length} out`;
+  return `${words}${role ? `, ${role}` : ""}: ${inputs} edges in, ${outputs} out`;
 }
 
 /** Counts of a comparison: only in the first, only in the second, in both, and the Jaccard index. */
@@ -105,4 +114,19 @@ export function comparison(model, second) {
 export function recovery({ first, second, both }) {
   const share = (a, b) => (a + b ? percent(a / (a + b)) : "–");
   return `recall ${share(both, second)}, precision ${share(both, first)}`;
+}
+
+/**
+ * The curve for the state's scope and ranking, if there is one: of one circuit, not of two together. Where the circuit itself is
+ * cut, it ends at what was measured of the circuit.
+ */
+export function curveOf(model, { scope, ranking }) {
+  if (scope === "compare" || scope === "reference") return undefined;
+  const found = model.curves.find((one) => one.ranking === ranking);
+  if (!found || scope !== "circuit") return found;
+  const [{ edges, metrics }] = model.doc.circuits;
+  const whole = metrics.find((one) => one.name === found.metric);
+  if (!whole || whole.faithfulness === null) return found;
+  const points = found.points.filter(([size]) => size < edges);
+  return { ...found, points: [...points, [edges, whole.faithfulness, whole.random_faithfulness]] };
 }

@@ -1,7 +1,7 @@
 // Nodes as SVG over the canvas: boxes with their names, the ports of q, k and v, the bands of the layers.
 
 import { refill, svg } from "./dom.js";
-import { feeds } from "./cut.js";
+import { nodeSentence } from "./facts.js";
 
 const MARKS = { q: "M-3.6 3L0 -3.6L3.6 3Z", k: "M0 -4L4 0L0 4L-4 0Z" };
 export const TINTS = 8;
@@ -10,7 +10,7 @@ export const TINTS = 8;
 export function drawNodes(ground, group, model, layout) {
   const bands = layout.bands.map((one) => drawBand(one));
   const bars = layout.bars.map((one) => rect("bar", one, 1.7));
-  const ports = svg("g", { class: "ports" });
+  const ports = portMarks(model, layout);
   const found = new Map();
   const seen = new Set();
   const boxes = [];
@@ -23,8 +23,8 @@ export function drawNodes(ground, group, model, layout) {
     found.set(i, element);
   });
   refill(ground, bands);
-  refill(group, bars, boxes, ports);
-  return { elements: found, ports };
+  refill(group, bars, boxes, svg("g", { class: "ports" }, [...ports.values()]));
+  return { elements: found, ports, matches: new Set() };
 }
 
 function drawNode(node, box) {
@@ -55,27 +55,38 @@ function rect(name, { x, y, width, height }, radius) {
 }
 
 /** Marks which nodes and ports the shown edges touch, tints roles, names everything for screen readers. */
-export function markNodes(drawn, model, layout, { edges, roles, tints, sentence, focus, notes }) {
-  const touched = new Set();
-  const readers = new Set();
-  for (const e of edges) {
-    touched.add(model.writer[e]);
-    for (const node of feeds(model, e)) touched.add(node);
-    readers.add(model.reader[e]);
-  }
+export function markNodes(drawn, model, layout, { degree, roles, tints, focus, notes }) {
   for (const [i, element] of drawn.elements) {
     const { name, kind } = model.nodes[i];
-    const kept = touched.has(i) || layout.boxes[i].folded !== undefined;
-    element.classList.toggle("kept", kept);
-    element.classList.toggle("bare", !kept && kind !== "input" && kind !== "logits");
-    element.classList.toggle("chosen", name === focus);
-    element.classList.toggle("noted", Boolean(notes[name]));
-    element.dataset.tint = roles.has(i) ? tints.get(roles.get(i)) : "";
-    element.setAttribute("aria-label", layout.boxes[i].folded || sentence(i));
-    element.setAttribute("aria-pressed", String(name === focus));
+    const kept = degree.inputs[i] + degree.outputs[i] > 0 || layout.boxes[i].folded !== undefined;
+    const names = [layout.boxes[i].folded ? "node folded" : `node ${kind}`];
+    if (kept) names.push("kept");
+    else if (kind !== "input" && kind !== "logits") names.push("bare");
+    if (name === focus) names.push("chosen");
+    if (notes[name]) names.push("noted");
+    if (drawn.matches.has(i)) names.push("match");
+    change(element, "class", names.join(" "));
+    change(element, "data-tint", roles.has(i) ? tints.get(roles.get(i)) : "");
+    change(element, "aria-label", layout.boxes[i].folded || nodeSentence(model.nodes[i], roles.get(i), degree.inputs[i], degree.outputs[i]));
+    change(element, "aria-pressed", String(name === focus));
+    change(element, "tabindex", i === 0 ? "0" : "-1");
   }
-  const shown = [...readers].sort((a, b) => a - b).filter((r) => model.readers[r].kind && layout.ports[r]);
-  refill(drawn.ports, shown.filter((r) => !layout.boxes[model.readers[r].nodes[0]].folded).map((r) => port(model.readers[r].kind, layout.ports[r])));
+  for (const [reader, element] of drawn.ports) change(element, "visibility", degree.readers[reader] ? "visible" : "hidden");
+}
+
+/** Sets an attribute if it is another: with thousands of elements, setting the same again is what costs. */
+function change(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+/** The marks of all q, k and v, by reader. */
+function portMarks(model, layout) {
+  const found = new Map();
+  model.readers.forEach((reader, i) => {
+    const [at, box] = [layout.ports[i], layout.boxes[reader.nodes[0]]];
+    if (at && reader.kind && !box.folded) found.set(i, port(reader.kind, at));
+  });
+  return found;
 }
 
 function port(kind, { x, y }) {

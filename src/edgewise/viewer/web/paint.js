@@ -1,32 +1,44 @@
-// Edges on a canvas. The strongest are drawn first and each next one *below* what is there, so that a picture of 32,491
-// edges can appear in slices of a few milliseconds, and so that moving the slider up only adds.
+// Edges on a canvas: the strongest as lines with their patterns, the strongest first and each next one *below* what is
+// there; all others as a density. Both grow in slices of a few milliseconds, and moving the slider changes only what
+// differs, so that the page stays fluid with all edges of a model.
 
-import { PATTERNS, PATTERNED, crowdOf, look, strength } from "./style.js";
+import { addCurve, createDensity, develop, weightOf } from "./density.js";
+import { el } from "./dom.js";
+import { PATTERNS, crowdOf, look, rgb, strength } from "./style.js";
 
+export const LINES = 700; // edges beyond these are drawn as a density
 const SLICE = 9; // milliseconds of drawing in a frame
-const PATIENCE = 90; // after so long, what is drawn so far is shown
+const PATIENCE = 60; // after so long, what is drawn so far is shown
 
-/** A painter of one canvas: `paint(job)` shows a job, slice by slice. */
+/** A painter of one canvas: `paint(job)` shows a job, slice by slice; `idle` says whether it is done. */
 export function createPainter(canvas) {
-  const back = document.createElement("canvas");
-  const painter = { canvas, back, job: null, next: 0, started: 0, frame: 0, drawn: null, idle: true, done: () => {} };
+  const painter = { canvas, lines: el("canvas"), cloud: el("canvas"), job: null, nextLine: 0, added: [], density: null, drawn: null, idle: true };
   painter.paint = (job) => paint(painter, job);
   return painter;
 }
 
 /**
- * A job is {model, points, edges, colour, colours, largest, view: {x, y, scale}, width, height, ratio, key}. Two jobs with the
- * same `key` differ in `edges` alone.
+ * A job is {model, points, edges, colour, names, colours, largest, view: {x, y, scale}, width, height, ratio, key}: `colour` gives
+ * the name of an edge's colour, one of `names`. Two jobs with the same `key` differ in `edges` alone.
  */
 function paint(painter, job) {
-  const { job: before } = painter;
-  job.crowd = crowdOf(job.edges.length);
-  const grows = before && before.key === job.key && before.crowd === job.crowd && startsWith(job.edges, before.edges, painter.next);
-  painter.job = job;
-  if (!grows) {
-    painter.next = 0;
-    clear(painter.back, job);
+  const before = painter.job;
+  job.lines = job.edges.slice(0, LINES);
+  job.weak = job.edges.slice(LINES);
+  // Of the lines alone: further edges, which come as a density, do not make them fainter.
+  job.crowd = crowdOf(job.lines.length);
+  const same = before && before.key === job.key;
+  if (!same || before.crowd !== job.crowd || !startsWith(job.lines, before.lines, painter.nextLine)) {
+    painter.nextLine = 0;
+    sized(painter.lines, job, job.ratio);
   }
+  if (!same) {
+    const [width, height] = sized(painter.cloud, job, 1);
+    painter.density = createDensity(width, height, job.names.length);
+    painter.added = [];
+  }
+  painter.job = job;
+  painter.changed = true;
   painter.started = performance.now();
   place(painter);
   if (painter.idle) {
@@ -36,71 +48,109 @@ function paint(painter, job) {
 }
 
 function step(painter) {
-  const { job, back } = painter;
-  const context = back.getContext("2d");
   const until = performance.now() + SLICE;
-  prepare(context, job);
-  while (painter.next < job.edges.length && performance.now() < until) {
-    const stop = Math.min(job.edges.length, painter.next + 60);
-    for (; painter.next < stop; painter.next += 1) drawEdge(context, job, painter.next);
-  }
-  const finished = painter.next >= job.edges.length;
+  const finished = drawLines(painter, until) && drawCloud(painter, until);
   if (finished || performance.now() - painter.started > PATIENCE) reveal(painter);
-  if (finished) {
-    painter.idle = true;
-    painter.done(job);
-  } else painter.frame = requestAnimationFrame(() => step(painter));
+  if (finished) painter.idle = true;
+  else requestAnimationFrame(() => step(painter));
+}
+
+function drawLines(painter, until) {
+  const { job } = painter;
+  const context = painter.lines.getContext("2d", { willReadFrequently: true });
+  const { view, ratio } = job;
+  context.setTransform(ratio * view.scale, 0, 0, ratio * view.scale, ratio * view.x, ratio * view.y);
+  context.globalCompositeOperation = "destination-over";
+  while (painter.nextLine < job.lines.length) {
+    drawEdge(context, job, job.lines[painter.nextLine]);
+    painter.nextLine += 1;
+    if (painter.nextLine % 20 === 0 && performance.now() > until) return false;
+  }
+  return true;
+}
+
+/** Brings the density from the edges it has to those it should have. */
+function drawCloud(painter, until) {
+  const { added } = painter;
+  const { weak } = painter.job;
+  let shared = 0;
+  while (shared < added.length && shared < weak.length && added[shared] === weak[shared]) shared += 1;
+  const change = (e, sign) => {
+    const { model, points, view, largest, names, colour } = painter.job;
+    const weight = weightOf(strength(model.value ? model.value[e] : null, largest));
+    addCurve(painter.density, names.indexOf(colour(e)), points, e * 8, view, sign * weight);
+    painter.changed = true;
+  };
+  for (let i = 0; added.length > shared; i += 1) {
+    change(added.pop(), -1);
+    if (i % 50 === 49 && performance.now() > until) return false;
+  }
+  for (let i = 0; added.length < weak.length; i += 1) {
+    const e = weak[added.length];
+    added.push(e);
+    change(e, 1);
+    if (i % 50 === 49 && performance.now() > until) return false;
+  }
+  return true;
 }
 
 /** Until the new picture is drawn, the old one stays, moved and scaled to where it belongs. */
-function place(painter) {
-  const { canvas, drawn, job } = painter;
+function place({ canvas, drawn, job }) {
   if (!drawn) return;
   const scale = job.view.scale / drawn.scale;
-  canvas.style.transformOrigin = "0 0";
   canvas.style.transform = `translate(${job.view.x - drawn.x * scale}px, ${job.view.y - drawn.y * scale}px) scale(${scale})`;
 }
 
 function reveal(painter) {
-  const { canvas, back, job } = painter;
-  clear(canvas, job);
-  canvas.getContext("2d").drawImage(back, 0, 0);
+  const { canvas, job, lines, cloud, density } = painter;
+  const context = canvas.getContext("2d");
+  const [width, height] = sized(canvas, job, job.ratio);
+  if (painter.added.length) {
+    const under = cloud.getContext("2d", { willReadFrequently: true });
+    const image = under.createImageData(cloud.width, cloud.height);
+    develop(density, job.names.map((name) => rgb(job.colours[name])), gainOf(painter.added.length), image.data);
+    under.putImageData(image, 0, 0);
+    context.drawImage(cloud, 0, 0, width, height);
+  }
+  context.drawImage(lines, 0, 0);
   canvas.style.transform = "";
   painter.drawn = job.view;
 }
 
-function clear(canvas, { width, height, ratio }) {
-  const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
-  if (canvas.width !== w || canvas.height !== h) {
-    canvas.width = w;
-    canvas.height = h;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-  } else canvas.getContext("2d").clearRect(0, 0, w, h);
+/** How much one weak edge shows: less, the more there are. */
+function gainOf(count) {
+  return Math.max(0.012, Math.min(0.16, 160 / count));
 }
 
-function prepare(context, { view, ratio }) {
-  context.setTransform(ratio * view.scale, 0, 0, ratio * view.scale, ratio * view.x, ratio * view.y);
-  context.globalCompositeOperation = "destination-over";
-  context.lineCap = "butt";
+/** The canvas empty and as large as the room. */
+function sized(canvas, job, ratio) {
+  const [width, height] = [job.width, job.height].map((size) => Math.max(1, Math.round(size * ratio)));
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width;
+    canvas.height = height;
+    canvas.style.width = `${job.width}px`;
+    canvas.style.height = `${job.height}px`;
+  } else {
+    const context = canvas.getContext("2d", { willReadFrequently: canvas.className !== "edges" });
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+  }
+  return [width, height];
 }
 
-/** One edge, line first and its arrow head with it. */
-export function drawEdge(context, job, place) {
-  const { model, points, edges } = job;
-  const e = edges[place];
+/** One edge, its arrow head with it. */
+export function drawEdge(context, job, e) {
+  const { model, points } = job;
   const at = e * 8;
   if (Number.isNaN(points[at])) return;
   const { width, opacity } = look(strength(model.value ? model.value[e] : null, job.largest), job.crowd);
   const colour = job.colours[job.colour(e)];
-  const kind = model.readers[model.reader[e]].kind;
+  const { kind } = model.readers[model.reader[e]];
   context.globalAlpha = opacity;
   context.strokeStyle = colour;
   context.lineWidth = width;
-  if (place < PATTERNED) {
-    context.setLineDash(PATTERNS[kind]);
-    if (!kind) arrow(context, points, at, colour);
-  } else context.setLineDash(PATTERNS[""]);
+  context.setLineDash(PATTERNS[kind]);
+  if (!kind) arrow(context, points, at, colour);
   context.beginPath();
   context.moveTo(points[at], points[at + 1]);
   context.bezierCurveTo(points[at + 2], points[at + 3], points[at + 4], points[at + 5], points[at + 6], points[at + 7]);

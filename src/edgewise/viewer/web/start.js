@@ -1,5 +1,5 @@
-// What the page runs.
+// What the page runs. The app stays at hand in the console, as `edgewise`.
 
 import { mount } from "./main.js";
 
-mount(document.getElementById("edgewise"), document.getElementById("data").textContent);
+window.edgewise = mount(document.getElementById("edgewise"), document.getElementById("data").textContent);

@@ -3,8 +3,6 @@
 import { IN_A, IN_B, IN_REFERENCE } from "./data.js";
 
 export const PATTERNS = { q: [7, 3], k: [1.6, 3.2], v: [9, 3, 1.6, 3], "": [] };
-// Among more edges than this, only the strongest have patterns and arrow heads: nobody could tell the others apart.
-export const PATTERNED = 1500;
 const STEPS = 10;
 
 /** The colours of the page as its style sheet has them now. */
@@ -12,6 +10,17 @@ export function palette(element) {
   const style = getComputedStyle(element);
   const names = ["helps", "hurts", "unscored", "only-a", "only-b", "both", "ink", "quiet", "paper", "accent"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
+/** The names of the colours that edges may have in a scope. */
+export function colourNames(model, scope) {
+  if (scope === "compare" || scope === "reference") return ["only-a", "only-b", "both"];
+  return model.score ? ["helps", "hurts"] : ["unscored"];
+}
+
+/** [r, g, b] of a colour written `#rrggbb`. */
+export function rgb(colour) {
+  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
 
 /** A function from edge to name of colour: by sign, or in a comparison by which circuits have it. */

@@ -1,0 +1,56 @@
+"""Faithfulness over the number of edges: what each cut costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgewise.ablations import Ablation
+from edgewise.circuit import Circuit
+from edgewise.curve import Curve, CurvePoint
+from edgewise.evaluation.faithfulness import evaluate
+from edgewise.graph import Graph
+from edgewise.metrics import Metric
+from edgewise.metrics import metric as find_metric
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+from edgewise.progress import Track, silent
+
+
+def faithfulness_curve(
+    subject: Subject,
+    circuits: Sequence[Circuit],
+    pairs: Pairs,
+    *,
+    metric: str | Metric = "logit_diff",
+    ranking: str = "absolute",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    random: int = 0,
+    track: Track = silent,
+) -> Curve:
+    """Faithfulness of each circuit, and of as many random edges (`random` is their seed), by number of edges.
+
+    `ranking` says which score ordered the edges. Both ends need no run: no edges keep nothing, all keep everything.
+    """
+    chosen = find_metric(metric)
+    how = {"ablation": ablation, "batch_size": batch_size, "random": random}
+    points = [CurvePoint(0, 0.0, 0.0), CurvePoint(subject.graph.n_edges, 1.0, 1.0)]
+    for circuit in track(circuits, len(circuits), "measuring what each size keeps"):
+        found = evaluate(subject, circuit, pairs, metrics=[chosen], **how)[chosen.name]
+        points.append(CurvePoint(len(circuit), _known(found.faithfulness), _known(found.random_faithfulness)))
+    return Curve(chosen.name, ranking, tuple(sorted(points, key=lambda point: point.edges)))
+
+
+def curve_sizes(graph: Graph, count: int) -> tuple[int, ...]:
+    """`count` sizes between 1 and all edges, each the same multiple of the one before.
+
+    >>> curve_sizes(Graph(12, 12, 12), 4)
+    (8, 64, 509, 4068)
+    """
+    steps = (round(graph.n_edges ** (i / (count + 1))) for i in range(1, count + 1))
+    return tuple(sorted({step for step in steps if 0 < step < graph.n_edges}))
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
