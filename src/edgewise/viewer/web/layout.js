@@ -32,27 +32,34 @@ export function arrange(model, { width, height, used = null }) {
     row,
     boxes,
     ports,
+    lanes: rows.map((_, place) => headRow(grid, place) - row / 2),
     bands: rows.map((layer, place) => band(grid, layer, place)),
     bars: shared(grid, boxes),
   };
 }
 
-/** The layout with the nodes of each folded role at one place; `folded` is [{name, nodes}]. */
+/**
+ * The layout with the nodes of each folded role at one place, in the lane between two rows of heads; `roles` is
+ * [{name, nodes}].
+ */
 export function folded(layout, model, roles) {
   if (!roles.length) return layout;
   const boxes = layout.boxes.slice();
   for (const role of roles) {
     const members = role.nodes.map((i) => layout.boxes[i]).filter(Boolean);
     if (!members.length) continue;
+    for (const i of role.nodes) boxes[i] = boxes[i] && { ...boxes[i], y: NaN };
     const mean = (key) => members.reduce((sum, one) => sum + one[key], 0) / members.length;
-    const place = { x: mean("x"), y: mean("y"), width: 30 + 6.4 * Math.min(18, role.name.length), height: 22 };
+    const lane = layout.lanes.reduce((best, y) => (Math.abs(y - mean("y")) < Math.abs(best - mean("y")) ? y : best));
+    const place = { x: mean("x"), y: lane, width: 30 + 6.4 * Math.min(18, role.name.length), height: 22 };
+    place.x = free(place, boxes);
     for (const i of role.nodes) if (boxes[i]) boxes[i] = { ...place, folded: role.name };
   }
   const ports = layout.ports.map((one, i) => {
     const target = boxes[model.readers[i].nodes[0]];
     return target && target.folded ? { x: target.x, y: target.y + target.height / 2 } : one;
   });
-  return { ...layout, boxes: apart(boxes, layout.row), ports };
+  return { ...layout, boxes, ports };
 }
 
 function lines(model, used, key, count) {
@@ -73,10 +80,15 @@ function box(grid, node) {
   if (node.kind === "logits") return { x: middle, y: BAR / 2 + 2, width: grid.right - grid.left, height: BAR };
   const place = grid.rows.indexOf(node.layer);
   if (place < 0) return null;
-  const y = grid.height - BAR - grid.row * (place + 0.62);
+  const y = headRow(grid, place);
   if (node.kind === "mlp") return { x: grid.mlpX, y: y - MLP_RISE * grid.row, ...BOX };
   const column = grid.columns.indexOf(node.head);
   return column < 0 ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
+}
+
+/** Where the heads of a row stand. */
+function headRow(grid, place) {
+  return grid.height - BAR - grid.row * (place + 0.62);
 }
 
 function port(grid, reader, boxes) {
@@ -111,16 +123,14 @@ function band(grid, layer, place) {
   return { layer, x: MARGIN, y: y - grid.row * 0.5, width: grid.right + grid.arcs - MARGIN, height: grid.row, even: place % 2 === 0 };
 }
 
-/** Folded roles that would lie on each other, moved up by half a row until they do not. */
-function apart(boxes, row) {
-  const seen = new Map();
-  for (const one of boxes) if (one && one.folded && !seen.has(one.folded)) seen.set(one.folded, one);
-  const placed = [];
-  for (const one of seen.values()) {
-    while (placed.some((b) => Math.abs(b.x - one.x) < (b.width + one.width) / 2 && Math.abs(b.y - one.y) < 26)) one.y -= row / 2;
-    placed.push(one);
+/** The x nearest to where a folded role wants to be at which it lies on no other box. */
+function free(place, boxes) {
+  const taken = boxes.filter((one) => one && Math.abs(one.y - place.y) < (one.height + place.height) / 2);
+  const hits = (x) => taken.some((one) => Math.abs(one.x - x) < (one.width + place.width) / 2 + 4);
+  for (let away = 0; away < 2000; away += 12) {
+    for (const x of [place.x - away, place.x + away]) if (!hits(x) && x > place.width / 2) return x;
   }
-  return boxes.map((one) => (one && one.folded ? seen.get(one.folded) : one));
+  return place.x;
 }
 
 function clamp(value, low, high) {

@@ -19,7 +19,8 @@ export function drawNodes(ground, group, model, layout) {
     if (box.folded && seen.has(box.folded)) return;
     if (box.folded) seen.add(box.folded);
     const element = drawNode(model.nodes[i], box);
-    boxes.push(element);
+    if (box.folded) boxes.push(element);
+    else boxes.unshift(element);
     found.set(i, element);
   });
   refill(ground, bands);

@@ -54,8 +54,8 @@ export function toHash(state, start) {
 export function fromHash(hash, start) {
   const state = { ...start };
   for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
-    if (key in CHECKS) {
-      const value = key in TEXTS ? text : parsed(text);
+    if (Object.hasOwn(CHECKS, key)) {
+      const value = Object.hasOwn(TEXTS, key) ? text : parsed(text);
       if (CHECKS[key](value, start)) state[key] = value;
     }
   }
