@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgewise.store import open, save  # noqa: A004
     from edgewise.sweeps import Sweep
     from edgewise.tasks import task
-    from edgewise.viewer import show
+    from edgewise.viewer import show, widget
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ _HOMES = {
     "show": "viewer",
     "sweep": "api",
     "task": "tasks",
+    "widget": "viewer",
     "Circuit": "circuit",
     "EdgewiseError": "errors",
     "Graph": "graph",
@@ -66,6 +67,7 @@ __all__ = [
     "show",
     "sweep",
     "task",
+    "widget",
 ]
 
 

@@ -5,5 +5,6 @@ from edgewise.viewer.finding import Finding
 from edgewise.viewer.page import page
 from edgewise.viewer.show import show
 from edgewise.viewer.svg import svg
+from edgewise.viewer.widget import widget
 
-__all__ = ["Finding", "dot", "page", "show", "svg"]
+__all__ = ["Finding", "dot", "page", "show", "svg", "widget"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import edgewise
 from edgewise.curve import Curve
-from edgewise.graph import HEAD, Graph, layer_of
+from edgewise.graph import HEAD, MLP, Graph
 from edgewise.store.schema import GraphDocument, plain
 from edgewise.viewer.caption import clean, facts, title
 from edgewise.viewer.document import (
@@ -67,12 +67,12 @@ def _nodes(graph: Graph) -> list[NodeEntry]:
 
 
 def _node(name: str) -> NodeEntry:
-    if name in ("input", "logits"):
-        return NodeEntry(name=name, kind="input" if name == "input" else "logits", layer=-1, head=-1)
-    match = HEAD.fullmatch(name)
-    if match is None:
-        return NodeEntry(name=name, kind="mlp", layer=layer_of(name), head=-1)
-    return NodeEntry(name=name, kind="head", layer=int(match[1]), head=int(match[2]))
+    head, mlp = HEAD.fullmatch(name), MLP.fullmatch(name)
+    if head is not None:
+        return NodeEntry(name=name, kind="head", layer=int(head[1]), head=int(head[2]))
+    if mlp is not None:
+        return NodeEntry(name=name, kind="mlp", layer=int(mlp[1]), head=-1)
+    return NodeEntry(name=name, kind="logits" if name == "logits" else "input", layer=-1, head=-1)
 
 
 def _readers(graph: Graph) -> list[ReaderEntry]:

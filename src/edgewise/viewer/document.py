@@ -23,7 +23,7 @@ Floats = Annotated[str, Field(description="base64 of little-endian float32, one 
 
 
 class NodeEntry(Strict):
-    """A node of the picture: `input`, a head, an MLP or `logits`; `layer` and `head` are -1 where there is none."""
+    """A node of the picture: an input, a head, an MLP or `logits`; `layer` and `head` are -1 where there is none."""
 
     name: str
     kind: Literal["input", "head", "mlp", "logits"]

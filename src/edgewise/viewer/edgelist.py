@@ -162,7 +162,9 @@ def _target(finding: Finding, row: Row) -> str:
 
 
 def _kind(name: str) -> str:
-    return name if name in ("input", "logits") else "mlp" if MLP.fullmatch(name) else "head"
+    if HEAD.fullmatch(name):
+        return "head"
+    return "mlp" if MLP.fullmatch(name) else "logits" if name == "logits" else "input"
 
 
 def _layer(name: str) -> int:

@@ -54,10 +54,14 @@ def show(
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURES:
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
-    finding = finding_of(value)
-    changes = {"scores": scores, "exact": exact, "other": None if compare is None else finding_of(compare)}
-    finding = replace(finding, **{name: part for name, part in changes.items() if part is not None})
+    finding = gathered(value, scores=scores, exact=exact, compare=compare)
     return write_bytes(path, PICTURES[suffix](finding).encode("utf-8", "replace"))
+
+
+def gathered(value: Showable, *, scores: Scores | None, exact: Scores | None, compare: Showable | None) -> Finding:
+    """A value and what is known beside it as one finding; what is None stays as the value has it."""
+    changes = {"scores": scores, "exact": exact, "other": None if compare is None else finding_of(compare)}
+    return replace(finding_of(value), **{name: part for name, part in changes.items() if part is not None})
 
 
 def finding_of(value: Showable) -> Finding:

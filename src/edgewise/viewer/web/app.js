@@ -19,11 +19,11 @@ import { createStore, fromHash, initialState, toHash } from "./state.js";
 import { colourNames, colouring, palette } from "./style.js";
 import { showTable } from "./table.js";
 
-/** Builds the page of a document in `root`; `place` is the address that keeps the state, or null for none. */
+/** Builds the page of a document in `root`; `place` keeps its state. */
 export function createApp(root, doc, place) {
   const model = openModel(doc);
   const start = initialState(model);
-  const store = createStore(place ? fromHash(place.hash, start) : start);
+  const store = createStore(fromHash(place.read(), start));
   store.cleared = () => ({ ...start, theme: store.get().theme, roles: store.get().roles, notes: store.get().notes, view: store.get().view });
   const app = { root, model, store, start, place, stage: createStage(), all: [], cut: [], shown: [], roles: new Map(), view: null };
   Object.assign(app, actions(app));
@@ -36,7 +36,7 @@ export function createApp(root, doc, place) {
   listen(app.stage, { view: () => app.view, setView: app.setView, hover: app.hover, click: app.click });
   listenKeys(app);
   store.listen((state, before) => schedule(app, before));
-  if (place) addEventListener("hashchange", () => app.fromPlace());
+  place.listen(() => app.fromPlace());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => update(app, null));
   new ResizeObserver(() => resize(app)).observe(app.stage.element);
   update(app, null);
@@ -209,17 +209,12 @@ function actions(app) {
       store.set({ folded: now.includes(key) ? now.filter((one) => one !== key) : [...now, key] });
     },
     remember(state) {
-      if (!app.place) return;
       clearTimeout(app.placeTimer);
-      app.placeTimer = setTimeout(() => {
-        const hash = toHash(state, app.start);
-        if (app.place.hash.replace(/^#/, "") !== hash) history.replaceState(null, "", `#${hash}`);
-      }, 150);
+      app.placeTimer = setTimeout(() => app.place.write(toHash(state, app.start)), 150);
     },
     fromPlace() {
-      if (app.place.hash.replace(/^#/, "") !== toHash(store.get(), app.start)) {
-        store.set(fromHash(app.place.hash, app.start));
-      }
+      const text = app.place.read();
+      if (text !== toHash(store.get(), app.start)) store.set(fromHash(text, app.start));
     },
   };
 }

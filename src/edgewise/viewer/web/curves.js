@@ -75,7 +75,9 @@ function inColumn(node) {
 
 /** Where on a bar an edge starts or ends: part of the way to its other end, layers beside each other. */
 function towards(layout, bar, end) {
-  return bar.x + SPREAD * (end.x - bar.x) + (0.5 - end.y / layout.height) * 0.45 * layout.column;
+  const half = bar.width / 2 - 6;
+  const along = SPREAD * (end.x - bar.x) + (0.5 - end.y / layout.height) * 0.45 * layout.column;
+  return bar.x + Math.min(half, Math.max(-half, along));
 }
 
 function upwards(layout, x0, y0, x3, y3) {

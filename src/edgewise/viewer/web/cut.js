@@ -38,7 +38,7 @@ export function filtered(model, state, edges) {
 
 /** Edges on a path from input to logits. */
 export function onPath(model, edges) {
-  const live = reached(model, edges, [0], "on");
+  const live = reached(model, edges, model.inputs, "on");
   const useful = reached(model, edges, [model.logits], "back");
   return edges.filter((e) => live.has(model.writer[e]) && feeds(model, e).some((node) => useful.has(node)));
 }

@@ -42,6 +42,7 @@ export function openModel(doc) {
     score: floats(edges.score),
     exact: floats(edges.exact),
     other: floats(edges.other),
+    inputs: doc.nodes.flatMap((node, i) => (node.kind === "input" ? [i] : [])),
     logits: doc.nodes.length - 1,
     nodeIndex: new Map(doc.nodes.map((node, i) => [node.name, i])),
   };

@@ -26,7 +26,7 @@ export function listenKeys(app) {
   app.help = () => help.showModal();
   app.zoom = (factor) => app.setView(zoomed(app.view, factor, app.room.width / 2, app.room.height / 2));
   // A page of its own listens to all of it; a widget leaves the rest of the notebook alone.
-  (app.place ? document : app.root).addEventListener("keydown", (event) => onKey(app, event));
+  (app.place.whole ? document : app.root).addEventListener("keydown", (event) => onKey(app, event));
   app.stage.nodes.addEventListener("focusin", (event) => {
     const element = event.target.closest("[data-node]");
     if (!element) return;

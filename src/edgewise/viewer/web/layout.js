@@ -76,7 +76,7 @@ function lines(model, used, key, count) {
 
 function box(grid, node) {
   const middle = (grid.left + grid.right) / 2;
-  if (node.kind === "input") return { x: middle, y: grid.height - BAR / 2 - 2, width: grid.right - grid.left, height: BAR };
+  if (node.kind === "input") return inputBar(grid, node);
   if (node.kind === "logits") return { x: middle, y: BAR / 2 + 2, width: grid.right - grid.left, height: BAR };
   const place = grid.rows.indexOf(node.layer);
   if (place < 0) return null;
@@ -84,6 +84,13 @@ function box(grid, node) {
   if (node.kind === "mlp") return { x: grid.mlpX, y: y - MLP_RISE * grid.row, ...BOX };
   const column = grid.columns.indexOf(node.head);
   return column < 0 ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
+}
+
+/** Inputs share the bar at the bottom. */
+function inputBar(grid, node) {
+  const all = grid.model.inputs.map((i) => grid.model.nodes[i].name);
+  const room = (grid.right - grid.left + 8) / all.length;
+  return { x: grid.left + room * (all.indexOf(node.name) + 0.5) - 4, y: grid.height - BAR / 2 - 2, width: room - 8, height: BAR };
 }
 
 /** Where the heads of a row stand. */

@@ -3,9 +3,10 @@
 import { createApp } from "./app.js";
 import { parseDocument } from "./data.js";
 import { el, refill } from "./dom.js";
+import { addressPlace } from "./place.js";
 
 /** Shows a document (JSON text) in an element; what cannot be shown is said there. Returns the app, or null. */
-export function mount(root, text, place = window.location) {
+export function mount(root, text, place = addressPlace()) {
   root.classList.add("edgewise");
   try {
     return createApp(root, parseDocument(text), place);
