@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -411,3 +413,62 @@ def test_two_thousand_edges_and_a_full_score_set(opening: Opener) -> None:
         assert len(opened.shown()) == 32_491
         opened.state(n=900)
         assert opened.shown() == set(scores.top(900).edges)
+
+
+def test_screenshots_of_the_main_views(opening: Opener, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For people to look at: in the folder that EDGEWISE_SCREENSHOTS names, light and dark. Here: something is drawn."""
+    folder = Path(os.environ.get("EDGEWISE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (finding, state) in views().items():
+        for scheme in ("light", "dark"):
+            with opening(finding, state, color_scheme=scheme) as opened:
+                image = opened.tab.screenshot(path=folder / f"{name}-{scheme}.png")
+                dark = opened.tab.evaluate("() => getComputedStyle(edgewise.root).backgroundColor")
+                assert (dark == "rgb(20, 24, 29)") == (scheme == "dark")
+            assert len(image) > 20_000, f"{name} is as good as empty"
+
+
+def views() -> dict[str, tuple[Finding, str]]:
+    """What to look at: few edges and all of a model's, chosen, filtered, compared, as a table."""
+    scores, other = made_scores(GPT2), made_scores(GPT2, seed=1)
+    a, b = circuit_of(scores, 2000), circuit_of(other, 1500)
+    compared = Finding(a, scores, exact=scores, reference=circuit_of(scores, 900), other=Finding(b, other))
+    return {
+        "few": (FINDING, ""),
+        "chosen": (FINDING, "focus=m2&reach=back"),
+        "close": (FINDING, "n=20&columns=used"),
+        "table": (FINDING, "panel=table"),
+        "many": (Finding(a, scores, curves=(made_curve(GPT2),)), ""),
+        "all": (Finding(scores=scores, curves=(made_curve(GPT2),)), f"n={GPT2.n_edges}"),
+        "compared": (compared, "scope=compare&n=300"),
+        "reference": (compared, "scope=reference&n=300"),
+    }
+
+
+def test_load_time_and_frame_rate_are_measured(opening: Opener, record_property: Any) -> None:
+    """Measured and recorded, never judged: a busy machine is no failure. Printed with -s."""
+    scores = made_scores(GPT2)
+    for name, n in (("2,000 edges", 2000), ("all edges", GPT2.n_edges)):
+        with opening(Finding(scores=scores, curves=(made_curve(GPT2),)), f"n={n}") as opened:
+            load, drag = opened.tab.evaluate(LOAD), opened.tab.evaluate(DRAG)
+            record_property(name, {"load": load, **drag})
+            print(f"\n{name}: loaded and drawn after {load:.0f} ms; slider {drag}")
+            assert drag["frames"] == 90
+
+
+LOAD = "() => performance.getEntriesByName('edgewise-drawn')[0].startTime"
+DRAG = """async () => {
+  const times = [];
+  const slider = document.querySelector(".slider");
+  let last = performance.now();
+  for (let i = 0; i < 90; i += 1) {
+    slider.value = 3000 + 7000 * Math.abs(Math.sin(i / 15));
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise(requestAnimationFrame);
+    times.push(performance.now() - last);
+    last = performance.now();
+  }
+  const sorted = [...times].sort((a, b) => a - b);
+  const sum = times.reduce((a, b) => a + b, 0);
+  return { frames: times.length, per_second: Math.round(1000 * times.length / sum), median_ms: Math.round(sorted[45]) };
+}"""

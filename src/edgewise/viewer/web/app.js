@@ -64,7 +64,7 @@ function update(app, before) {
   if (changed("scope", "ranking")) app.all = candidates(model, state);
   app.cut = app.all.subarray(0, kept(state, app.all));
   app.shown = visible(model, state, app.cut);
-  if (changed("roles", "folded", "columns", "scope")) place(app, state);
+  if (changed("roles", "folded", "columns", "scope") || (state.columns === "used" && changed("n", "ranking"))) place(app, state);
   paint(app, state);
   app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length) });
   chart(app);
@@ -81,9 +81,9 @@ function update(app, before) {
 function place(app, state) {
   const room = app.stage.element.getBoundingClientRect();
   app.room = { width: Math.max(200, room.width), height: Math.max(160, room.height) };
-  const used = state.columns === "used" ? app.usedNodes() : null;
+  const used = state.columns === "used" ? app.cut : null;
   const roles = roleList(app.model, state).filter((role) => state.folded.includes(role.key));
-  app.layout = folded(arrange(app.model, { ...app.room, used }), app.model, roles);
+  app.layout = folded(arrange(app.model, { width: app.room.width, height: app.room.height - 14, used }), app.model, roles);
   app.points = curves(app.model, app.layout);
   app.drawn = drawNodes(app.stage.ground, app.stage.nodes, app.model, app.layout);
   app.layoutNumber = (app.layoutNumber || 0) + 1;
@@ -105,7 +105,7 @@ export function paint(app, state) {
   const key = [app.layoutNumber, view.x, view.y, view.scale, room.width, room.height, ratio, state.scope, state.ranking, colours.helps, colours.paper].join();
   app.painter.paint({ model, points: app.points, edges: app.shown, colour: colouring(model, state.scope), names: colourNames(model, state.scope), colours, largest: app.largest(), view, ...room, ratio, key });
   stage.empty.hidden = app.shown.length > 0;
-  stage.empty.textContent = app.cut.length ? "No edge passes the filters." : app.all.length ? "No edges: move the slider." : "This circuit has no edges.";
+  stage.empty.textContent = app.cut.length ? (state.focus === null ? "No edge passes the filters." : "None of these edges leads there or from there.") : app.all.length ? "No edges: move the slider." : "This circuit has no edges.";
 }
 
 function chart(app) {
@@ -148,7 +148,6 @@ function actions(app) {
     },
     rank: (edge) => app.all.indexOf(edge) + 1,
     edgeNamed: (name) => app.all.find((e) => edgeName(model, e) === name),
-    usedNodes: () => new Set(Array.from(app.all.subarray(0, kept(store.get(), app.all))).flatMap((e) => [model.writer[e], ...model.readers[model.reader[e]].nodes])),
     setView(view) {
       app.view = view;
       clearTimeout(app.viewTimer);
@@ -161,8 +160,10 @@ function actions(app) {
       store.set({ view: null });
     },
     point(edges) {
-      refill(app.stage.hot, hotPaths(app.points, edges));
-      app.stage.element.classList.toggle("pointing", edges.length > 0);
+      const { job } = app.painter;
+      refill(app.stage.hot, hotPaths(app.points, edges, (e) => (edges.length > 1 ? job.colours[job.colour(e)] : null)));
+      // One edge is pointed out among the others; of a node, its edges alone are to be seen.
+      app.stage.element.classList.toggle("pointing", edges.length > 1);
     },
     hover(element, x, y) {
       const node = element && !element.dataset.role ? model.nodeIndex.get(element.dataset.node) : null;

@@ -25,8 +25,8 @@ export function createDock(model, store, chart) {
   ranking.field.disabled = !model.value;
   const element = el(
     "footer", { class: "dock" },
-    el("div", { class: "row" }, el("span", { class: "amount" }, number, total), scope.element, ranking.element, words),
-    chart, slider,
+    el("div", { class: "row" }, el("span", { class: "amount" }, number, total), scope.element, ranking.element),
+    el("div", { class: "plot" }, chart, words), slider,
   );
   const update = (state, found) => {
     Object.assign(limits, found);

@@ -4,6 +4,7 @@
 
 const SEGMENTS = 14;
 const HEAVIEST = 16;
+const STEPS = 15; // of a mixture of colours
 
 /** An empty density of `width` × `height` pixels for `colours` colours. */
 export function createDensity(width, height, colours) {
@@ -60,35 +61,39 @@ function addLine(layer, width, height, x0, y0, x1, y1, weight) {
   }
 }
 
-/** The density as pixels: the more weight, the less transparent; `colours` are [r, g, b], `gain` the weight of one edge. */
+/**
+ * The density as pixels: the more weight, the less transparent. `colours` are up to three [r, g, b], `gain` says how much one
+ * unit of weight shows.
+ */
 export function develop(density, colours, gain, pixels) {
-  const { layers } = density;
-  const curve = exposure(gain);
-  const last = curve.length - 1;
-  const count = layers[0].length;
+  const [a, b, c] = density.layers;
   const words = new Uint32Array(pixels.buffer);
-  const single = layers.length === 1 ? new Float32Array(1) : null;
-  for (let i = 0; i < count; i += 1) {
-    let sum = 0;
-    for (let k = 0; k < layers.length; k += 1) sum += layers[k][i];
-    words[i] = sum === 0 ? 0 : mixed(layers, single, i, sum, colours, curve[Math.min(last, sum)]);
+  const opacity = exposure(gain);
+  const mixed = mixtures(colours);
+  const last = opacity.length - 1;
+  for (let i = 0; i < a.length; i += 1) {
+    const x = a[i];
+    const y = b ? b[i] : 0;
+    const sum = x + y + (c ? c[i] : 0);
+    words[i] = sum === 0 ? 0 : mixed[(((STEPS * x) / sum) | 0) * (STEPS + 1) + (((STEPS * y) / sum) | 0)] | opacity[sum < last ? sum : last];
   }
 }
 
-function mixed(layers, single, i, sum, colours, alpha) {
-  let r = 0;
-  let g = 0;
-  let b = 0;
-  for (let k = 0; k < layers.length; k += 1) {
-    const share = single ? 1 : layers[k][i] / sum;
-    r += share * colours[k][0];
-    g += share * colours[k][1];
-    b += share * colours[k][2];
+/** The colour for each pair of shares of the first two colours, in steps; the third has the rest. */
+function mixtures(colours) {
+  const found = new Uint32Array((STEPS + 1) ** 2);
+  for (let x = 0; x <= STEPS; x += 1) {
+    for (let y = 0; y <= STEPS; y += 1) {
+      const shares = [x, y, Math.max(0, STEPS - x - y)].slice(0, colours.length);
+      const sum = shares.reduce((total, share) => total + share, 0) || 1;
+      const [r, g, b] = [0, 1, 2].map((k) => Math.round(colours.reduce((value, colour, i) => value + (shares[i] / sum) * colour[k], 0)));
+      found[x * (STEPS + 1) + y] = (b << 16) | (g << 8) | r;
+    }
   }
-  return (alpha << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r);
+  return found;
 }
 
-/** Opacity in [0, 255] by weight: every further edge covers the same share of what still shines through. */
+/** Opacity by weight, where a pixel keeps it: every further edge covers the same share of what still shines through. */
 function exposure(gain) {
-  return Uint8Array.from({ length: 2048 }, (_, weight) => Math.round(235 * (1 - Math.exp(-gain * weight))));
+  return Uint32Array.from({ length: 2048 }, (_, weight) => (Math.round(235 * (1 - Math.exp(-gain * weight))) << 24) >>> 0);
 }

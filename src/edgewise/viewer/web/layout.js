@@ -1,5 +1,7 @@
 // Where everything goes: layers from bottom to top, heads by column, MLPs in a column of their own on the right.
 
+import { headPlaces, touchedNodes } from "./columns.js";
+
 export const BOX = { width: 44, height: 17 };
 const MARGIN = 14;
 const LABELS = 30;
@@ -9,19 +11,22 @@ export const PORTS = { q: -12, k: 0, v: 12 };
 
 /**
  * Boxes by node and ports by reader for a room of `width` × `height` pixels; the layout is larger than the room where
- * labels would not be readable otherwise. `used` (a Set of nodes, or null for all) leaves out layers and columns.
+ * labels would not be readable otherwise. With `used` edges (null: all nodes have a place) only the layers and heads that they
+ * touch are there, and heads stand where their edges cross least.
  */
 export function arrange(model, { width, height, used = null }) {
-  const rows = lines(model, used, (node) => node.layer, model.layers);
-  const columns = lines(model, used, (node) => node.head, model.heads);
+  const touched = used && touchedNodes(model, used);
+  const rows = lines(model, touched);
+  const places = headPlaces(model, rows, touched, used);
+  const columns = 1 + Math.max(...places.values());
   const mlps = model.nodes.some((node) => node.kind === "mlp");
   const arcs = mlps ? 34 + Math.min(80, 6 * rows.length) : 8;
-  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns.length + (mlps ? 1.25 : 0)), 50, 104);
+  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns + (mlps ? 1.25 : 0)), 50, touched ? 150 : 104);
   const row = clamp((height - 2 * BAR - 16) / (rows.length + 0.75), 45, 150);
-  const grid = { model, rows, columns, mlps, arcs, column, row };
+  const grid = { model, rows, places, mlps, arcs, column, row };
   grid.left = MARGIN + LABELS;
-  grid.mlpX = grid.left + column * (columns.length + 0.62);
-  grid.right = mlps ? grid.mlpX + BOX.width / 2 : grid.left + column * columns.length;
+  grid.mlpX = grid.left + column * (columns + 0.62);
+  grid.right = mlps ? grid.mlpX + BOX.width / 2 : grid.left + column * columns;
   grid.height = row * (rows.length + 0.75) + 2 * BAR + 8;
   const boxes = model.nodes.map((node) => box(grid, node));
   const ports = model.readers.map((reader) => port(grid, reader, boxes));
@@ -62,15 +67,10 @@ export function folded(layout, model, roles) {
   return { ...layout, boxes, ports };
 }
 
-function lines(model, used, key, count) {
-  const all = Array.from({ length: count }, (_, i) => i);
-  if (!used) return all;
-  const wanted = new Set(model.nodes.filter((_, i) => used.has(i)).map(key));
-  // Heads that share a key and a value stay together.
-  for (const reader of model.readers) {
-    if (reader.nodes.some((i) => used.has(i))) for (const i of reader.nodes) wanted.add(key(model.nodes[i]));
-  }
-  const found = all.filter((i) => wanted.has(i));
+/** The layers that have a row. */
+function lines(model, touched) {
+  const all = Array.from({ length: model.layers }, (_, i) => i);
+  const found = touched ? all.filter((layer) => [...touched].some((i) => model.nodes[i].layer === layer)) : all;
   return found.length ? found : all.slice(0, 1);
 }
 
@@ -82,8 +82,8 @@ function box(grid, node) {
   if (place < 0) return null;
   const y = headRow(grid, place);
   if (node.kind === "mlp") return { x: grid.mlpX, y: y - MLP_RISE * grid.row, ...BOX };
-  const column = grid.columns.indexOf(node.head);
-  return column < 0 ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
+  const column = grid.places.get(node);
+  return column === undefined ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
 }
 
 /** Inputs share the bar at the bottom. */
@@ -117,7 +117,8 @@ function shared(grid, boxes) {
     .map((reader) => {
       const ends = reader.nodes.map((i) => boxes[i]).filter(Boolean);
       const [first, last] = [ends[0], ends[ends.length - 1]];
-      return { x: (first.x + last.x) / 2, y: first.y + first.height / 2 + 9, width: last.x - first.x + BOX.width, height: 3.5 };
+      const readers = grid.model.readers.flatMap((one, i) => (one.kind && one.kind !== "q" && one.nodes[0] === reader.nodes[0] ? [i] : []));
+      return { readers, x: (first.x + last.x) / 2, y: first.y + first.height / 2 + 9, width: last.x - first.x + BOX.width, height: 3.5 };
     });
 }
 

@@ -10,6 +10,7 @@ export const TINTS = 8;
 export function drawNodes(ground, group, model, layout) {
   const bands = layout.bands.map((one) => drawBand(one));
   const bars = layout.bars.map((one) => rect("bar", one, 1.7));
+  const shared = layout.bars.map(({ readers }, i) => [readers, bars[i]]);
   const ports = portMarks(model, layout);
   const found = new Map();
   const seen = new Set();
@@ -25,7 +26,7 @@ export function drawNodes(ground, group, model, layout) {
   });
   refill(ground, bands);
   refill(group, bars, boxes, svg("g", { class: "ports" }, [...ports.values()]));
-  return { elements: found, ports, matches: new Set() };
+  return { elements: found, ports, shared, matches: new Set() };
 }
 
 function drawNode(node, box) {
@@ -72,6 +73,7 @@ export function markNodes(drawn, model, layout, { degree, roles, tints, focus, n
     change(element, "aria-pressed", String(name === focus));
     change(element, "tabindex", i === model.inputs[0] ? "0" : "-1");
   }
+  for (const [readers, element] of drawn.shared) change(element, "class", readers.some((r) => degree.readers[r]) ? "bar used" : "bar");
   for (const [reader, element] of drawn.ports) change(element, "visibility", degree.readers[reader] ? "visible" : "hidden");
 }
 

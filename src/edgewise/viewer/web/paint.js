@@ -36,9 +36,9 @@ function paint(painter, job) {
     const [width, height] = sized(painter.cloud, job, 1);
     painter.density = createDensity(width, height, job.names.length);
     painter.added = [];
+    painter.changed = true;
   }
   painter.job = job;
-  painter.changed = true;
   painter.started = performance.now();
   place(painter);
   if (painter.idle) {
@@ -51,8 +51,11 @@ function step(painter) {
   const until = performance.now() + SLICE;
   const finished = drawLines(painter, until) && drawCloud(painter, until);
   if (finished || performance.now() - painter.started > PATIENCE) reveal(painter);
-  if (finished) painter.idle = true;
-  else requestAnimationFrame(() => step(painter));
+  if (finished) {
+    painter.idle = true;
+    performance.mark("edgewise-drawn");
+  }
+  if (!finished) requestAnimationFrame(() => step(painter));
 }
 
 function drawLines(painter, until) {
@@ -106,15 +109,22 @@ function reveal(painter) {
   const context = canvas.getContext("2d");
   const [width, height] = sized(canvas, job, job.ratio);
   if (painter.added.length) {
-    const under = cloud.getContext("2d", { willReadFrequently: true });
-    const image = under.createImageData(cloud.width, cloud.height);
-    develop(density, job.names.map((name) => rgb(job.colours[name])), gainOf(painter.added.length), image.data);
-    under.putImageData(image, 0, 0);
+    if (painter.changed) developed(painter, density);
     context.drawImage(cloud, 0, 0, width, height);
   }
   context.drawImage(lines, 0, 0);
   canvas.style.transform = "";
   painter.drawn = job.view;
+}
+
+/** Brings the canvas of the weak edges up to date. */
+function developed(painter, density) {
+  const { cloud, job } = painter;
+  const context = cloud.getContext("2d", { willReadFrequently: true });
+  const image = context.createImageData(cloud.width, cloud.height);
+  develop(density, job.names.map((name) => rgb(job.colours[name])), gainOf(painter.added.length), image.data);
+  context.putImageData(image, 0, 0);
+  painter.changed = false;
 }
 
 /** How much one weak edge shows: less, the more there are. */

@@ -4,6 +4,7 @@ import { el, svg } from "./dom.js";
 import { distance } from "./curves.js";
 
 const NEAR = 6; // pixels
+const AIR = 7;
 
 /** The elements of the picture. */
 export function createStage() {
@@ -22,8 +23,8 @@ export function createStage() {
 
 /** The view that shows the whole layout in a room of `width` × `height`. */
 export function fitted(layout, width, height) {
-  const scale = Math.min(1.35, width / layout.width, height / layout.height);
-  return { scale, x: (width - layout.width * scale) / 2, y: Math.max(0, (height - layout.height * scale) / 2) };
+  const scale = Math.min(1.35, width / layout.width, (height - 2 * AIR) / layout.height);
+  return { scale, x: (width - layout.width * scale) / 2, y: Math.max(AIR, (height - layout.height * scale) / 2) };
 }
 
 /** The view scaled by `factor` around a point of the window. */
@@ -45,14 +46,13 @@ export function edgeAt(points, edges, view, x, y) {
   return found;
 }
 
-/** Paths of the edges to point out, as SVG over the canvas. */
-export function hotPaths(points, edges) {
-  return edges
-    .filter((e) => !Number.isNaN(points[e * 8]))
-    .map((e) => {
-      const [a, b, c, d, f, g, h, i] = points.subarray(e * 8, e * 8 + 8);
-      return svg("path", { d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${i}` });
-    });
+/** Paths of the edges to point out, as SVG over the canvas; `colour` gives the colour of each, or null for the page's own. */
+export function hotPaths(points, edges, colour) {
+  const drawn = Array.from(edges).filter((e) => !Number.isNaN(points[e * 8]));
+  return drawn.map((e) => {
+    const [a, b, c, d, f, g, h, i] = points.subarray(e * 8, e * 8 + 8);
+    return svg("path", { d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${i}`, stroke: colour(e) });
+  });
 }
 
 /** Listens to the pointer: drag to move, wheel to zoom, `hover` and `click` with what is under it. */
