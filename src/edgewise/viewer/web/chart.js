@@ -34,8 +34,8 @@ export function sentence(curve, n) {
   const found = curve && reading(curve.points, n);
   if (!found) return "";
   const about = found.measured ? "" : "about ";
-  const random = found.random === null ? "" : `; as many random edges keep ${percent(found.random)}`;
-  return `${whole(n)} edges keep ${about}${percent(found.value)} of ${curve.metric}${random}`;
+  const random = found.random === null ? "" : `, by random edges ${percent(found.random)}`;
+  return `${about}${percent(found.value)} of ${curve.metric} kept${random}`;
 }
 
 /** The element of the chart. */
@@ -60,6 +60,16 @@ export function drawChart(element, { curve, most, n, width, points, absent }) {
   const found = curve && reading(curve.points, n);
   if (found) picture.append(svg("circle", { class: "now", cx: x(n), cy: y(found.value), r: 4 }));
   refill(element, picture);
+}
+
+/** The names of the two lines at the point where they are farthest apart. */
+function names({ points }, x, y) {
+  const both = points.filter(([, value, random]) => value !== null && random !== null);
+  const gap = ([, value, random]) => y(random) - y(value);
+  const widest = both.reduce((best, point) => (best && gap(best) >= gap(point) ? best : point), null);
+  if (!widest || gap(widest) < 26) return [];
+  const name = (text, value, shift) => svg("text", { class: "tick", x: x(widest[0]) - 6, y: y(value) + shift, "text-anchor": "end", text });
+  return [name("circuit", widest[1], 3), name("random", widest[2], -4)];
 }
 
 /** The points up to a size, the last one between its neighbours. */
@@ -89,5 +99,5 @@ function lines(curve, x, y) {
       .map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`)
       .join("");
   const dots = curve.points.filter((p) => p[1] !== null).map((p) => svg("circle", { class: "point", cx: x(p[0]), cy: y(p[1]), r: 1.8 }));
-  return [svg("path", { class: "random", d: path(2) }), svg("path", { class: "faithful", d: path(1) }), ...dots];
+  return [svg("path", { class: "random", d: path(2) }), svg("path", { class: "faithful", d: path(1) }), ...dots, ...names(curve, x, y)];
 }

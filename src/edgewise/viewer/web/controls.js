@@ -19,14 +19,14 @@ export function createDock(model, store, chart) {
     type: "number", min: 0, class: "count", "aria-label": "number of edges", onchange: () => choose(Math.round(Number(number.value))),
   });
   const total = el("span", { class: "total" });
-  const words = el("span", { class: "reading" });
+  const words = el("span", { class: "reading", title: "faithfulness of the best-scored edges, and of as many drawn at random" });
   const scope = select("edges of", scopes(model).map(({ name, label }) => [name, label]), (value) => store.set({ scope: value, n: null }));
-  const ranking = select("in order of", [["absolute", "absolute score"], ["signed", "signed score"]], (value) => store.set({ ranking: value }));
+  const ranking = select("in order of", [["absolute", "by absolute score"], ["signed", "by signed score"]], (value) => store.set({ ranking: value }));
   ranking.field.disabled = !model.value;
   const element = el(
     "footer", { class: "dock" },
-    el("div", { class: "row" }, el("span", { class: "amount" }, number, total), scope.element, ranking.element),
-    el("div", { class: "plot" }, chart, words), slider,
+    el("div", { class: "row" }, el("span", { class: "amount" }, number, total), scope.field, ranking.field, words),
+    el("div", { class: "plot" }, chart), slider,
   );
   const update = (state, found) => {
     Object.assign(limits, found);
@@ -34,7 +34,7 @@ export function createDock(model, store, chart) {
     slider.setAttribute("aria-valuetext", `${whole(found.n)} of ${whole(found.most)} edges`);
     number.max = found.most;
     if (document.activeElement !== number) number.value = found.n;
-    total.textContent = `of ${whole(found.most)} edges${found.most === model.doc.edges.total ? "" : ` (${whole(model.doc.edges.total)} in the model)`}`;
+    total.textContent = `of ${whole(found.most)} edges`;
     words.textContent = found.words;
     scope.field.value = state.scope;
     ranking.field.value = state.ranking;
@@ -92,8 +92,8 @@ export function createFilters(model, store, search) {
 
 /** A labelled drop-down. */
 export function select(label, options, change) {
-  const field = el("select", { onchange: () => change(field.value) }, options.map(([value, text]) => el("option", { value, text })));
-  return { field, element: el("label", { class: "field" }, el("span", { text: label }), field) };
+  const field = el("select", { "aria-label": label, onchange: () => change(field.value) }, options.map(([value, text]) => el("option", { value, text })));
+  return { field, element: el("label", { class: "field" }, el("span", { text: label, "aria-hidden": "true" }), field) };
 }
 
 function check(label, change) {

@@ -50,7 +50,7 @@ export function table(rows) {
 
 /** Which way to look from what is chosen. */
 function reach(app, state) {
-  const options = [["back", "what leads here"], ["both", "both ways"], ["on", "where it leads"]];
+  const options = [["back", "← leads here"], ["both", "both ways"], ["on", "leads on →"]];
   const button = ([value, text]) =>
     el("button", { type: "button", text, "aria-pressed": String(state.reach === value), onclick: () => app.store.set({ reach: value }) });
   const clear = el("button", { type: "button", class: "clear", text: "✕", title: "show all again (Escape)", "aria-label": "show all again", onclick: () => app.store.set({ focus: null }) });

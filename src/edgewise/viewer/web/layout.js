@@ -21,7 +21,7 @@ export function arrange(model, { width, height, used = null }) {
   const columns = 1 + Math.max(...places.values());
   const mlps = model.nodes.some((node) => node.kind === "mlp");
   const arcs = mlps ? 34 + Math.min(80, 6 * rows.length) : 8;
-  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns + (mlps ? 1.25 : 0)), 50, touched ? 150 : 104);
+  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns + (mlps ? 1.25 : 0)), 50, touched || columns < 8 ? 150 : 104);
   const row = clamp((height - 2 * BAR - 16) / (rows.length + 0.75), 45, 150);
   const grid = { model, rows, places, mlps, arcs, column, row };
   grid.left = MARGIN + LABELS;

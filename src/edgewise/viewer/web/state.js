@@ -33,10 +33,10 @@ export function scopes(model) {
   const has = (key) => model.doc.circuits.some((one) => one.key === key);
   const circuit = model.doc.circuits[0].described !== "scores, no circuit";
   const found = [];
-  if (circuit) found.push({ name: "circuit", label: "the circuit", flags: 1 });
-  if (model.score) found.push({ name: "scores", label: "all scored edges", flags: 0 });
-  if (has("b")) found.push({ name: "compare", label: "A beside B", flags: 3 });
-  if (has("reference")) found.push({ name: "reference", label: "circuit beside reference", flags: 5 });
+  if (circuit) found.push({ name: "circuit", label: "of the circuit", flags: 1 });
+  if (model.score) found.push({ name: "scores", label: "of all scored edges", flags: 0 });
+  if (has("b")) found.push({ name: "compare", label: "of A beside B", flags: 3 });
+  if (has("reference")) found.push({ name: "reference", label: "of circuit beside reference", flags: 5 });
   return found;
 }
 
