@@ -57,6 +57,7 @@ def test_show_compares_and_takes_exact_effects(a_run: Path, here: Path) -> None:
     assert content["edges"]["exact"] == content["edges"]["score"]
     ew.save(ew.Circuit.full(ew.Graph(1, 1, 1)), "small.json")
     refused(edgewise("show", a_run, "--compare", "small.json", "-o", "b.html"), message="of another graph")
+    refused(edgewise("show", a_run, "--compare", "other.json", "-o", "b.svg"), message="name a .html file, not .svg")
     refused(edgewise("show", a_run, "-o", "b.png"), message="unknown picture format '.png'")
     assert not Path("b.html").exists()
 

@@ -115,7 +115,7 @@ def test_data_cannot_end_their_element() -> None:
     facts = {
         "task": HOSTILE,
         "model": "</SCRIPT><!--",
-        "prompts": [{"clean": [HOSTILE, "\u2028"], "correct": "no list"}],
+        "prompts": [{"clean": [HOSTILE, "\u2028"], "correct": "no list"}, 7],
     }
     text = page(replace(Finding(CIRCUIT.with_provenance(**facts), SCORES), roles={HOSTILE: ("m0",)}))
     tags: list[str] = []

@@ -165,11 +165,22 @@ def _circuit(key: Any, finding: Finding) -> CircuitEntry:
         described=clean(circuit.describe(), TEXT) if finding.circuit is not None else "scores, no circuit",
         edges=len(circuit) if finding.circuit is not None else 0,
         has_path=circuit.has_path,
-        facts=[(clean(label, TEXT), clean(text, TEXT)) for label, text in facts(circuit)],
+        facts=[(clean(label, TEXT), clean(text, TEXT)) for label, text in _told(finding)],
         metrics=_metrics(finding.report),
-        examples=[_example(one) for one in known.get("prompts", ()) if isinstance(one, Mapping)],
+        examples=[_example(one) for one in listed(known.get("prompts")) if isinstance(one, Mapping)],
         repeat=repeat(known.get("recipe")),
     )
+
+
+def _told(finding: Finding) -> list[tuple[str, str]]:
+    """The facts of the circuit; of scores alone, without the size of the circuit that a picture takes from them."""
+    found = facts(finding.shown)
+    return found if finding.circuit is not None else [one for one in found if one[0] not in ("edges", "selection")]
+
+
+def listed(value: Any) -> list[Any]:
+    """What should be a list, as one; empty if it is something else."""
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
@@ -182,8 +193,7 @@ def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
 
 def _example(value: Mapping[str, Any]) -> ExampleEntry:
     def words(name: str, most: int) -> list[str]:
-        tokens = value.get(name)
-        return [clean(token, TOKEN) for token in tokens[:most]] if isinstance(tokens, list | tuple) else []
+        return [clean(token, TOKEN) for token in listed(value.get(name))[:most]]
 
     return ExampleEntry(
         clean=words("clean", TOKENS),

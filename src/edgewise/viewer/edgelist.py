@@ -17,6 +17,7 @@ from edgewise.graph import HEAD, MLP, layer_of, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.caption import clean, readable
+from edgewise.viewer.contents import TOKEN, TOKENS, listed
 from edgewise.viewer.finding import Finding
 
 COLUMNS = "edge,writer,reader,kind,score,exact,in_circuit,in_other,in_reference"
@@ -176,9 +177,8 @@ def _data(key: str, text: str) -> str:
 
 
 def _tokens(known: Mapping[str, Any]) -> list[str]:
-    examples = known.get("prompts") or [{}]
-    first = examples[0] if isinstance(examples, list | tuple) and isinstance(examples[0], Mapping) else {}
-    return [clean(token, 60) for token in first.get("clean", ())]
+    examples = [one for one in listed(known.get("prompts")) if isinstance(one, Mapping)]
+    return [clean(token, TOKEN) for token in listed(examples[0].get("clean"))[:TOKENS]] if examples else []
 
 
 def _node(name: str, layers: int, at: int) -> dict[str, Any]:

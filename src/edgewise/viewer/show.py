@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgewise.circuit import Circuit
-from edgewise.errors import UnknownName
+from edgewise.errors import InvalidValue, UnknownName
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.viewer.dot import dot
@@ -48,12 +48,14 @@ def show(
     `.html` is one self-contained page to look at the circuit and move through it; it needs no network and opens from disk.
     With `scores` of the same graph, edges show sign and strength; `exact` are their measured effects, if known; `compare` is
     a second circuit to lay over the first (on the page). In an `.svg` or `.dot` of scores alone are the strongest 200
-    edges. Raises UnknownName for another suffix, GraphMismatch for parts of different graphs, FileError if the file
-    cannot be written.
+    edges. Raises UnknownName for another suffix, InvalidValue for a comparison that is not to be a page, GraphMismatch for
+    parts of different graphs, FileError if the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURES:
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
+    if compare is not None and suffix != ".html":
+        raise InvalidValue(f"two circuits are compared on the page: name a .html file, not {suffix}")
     finding = gathered(value, scores=scores, exact=exact, compare=compare)
     return write_bytes(path, PICTURES[suffix](finding).encode("utf-8", "replace"))
 

@@ -1,21 +1,21 @@
 // One page in one element: state in, picture and panels out.
 
+import { keeping, knowing, moving, naming, pointing } from "./actions.js";
 import { createChart, drawChart, sentence } from "./chart.js";
 import { createDock, createFilters } from "./controls.js";
 import { curves } from "./curves.js";
 import { candidates, kept, visible } from "./cut.js";
-import { edgeName, findNodes, openModel } from "./data.js";
-import { showDetails, tipLines } from "./details.js";
-import { el, refill, whole } from "./dom.js";
-import { curveOf, degrees, readable, roleList, rolesOf } from "./facts.js";
-import { roleGroups } from "./formats.js";
+import { openModel } from "./data.js";
+import { showDetails } from "./details.js";
+import { refill } from "./dom.js";
+import { degrees, roleList, rolesOf } from "./facts.js";
 import { createFrame } from "./frame.js";
 import { listenKeys } from "./keys.js";
 import { arrange, folded } from "./layout.js";
 import { drawNodes, markNodes, TINTS } from "./nodes.js";
 import { createPainter } from "./paint.js";
-import { createStage, edgeAt, fitted, hotPaths, listen } from "./stage.js";
-import { createStore, fromHash, initialState, toHash } from "./state.js";
+import { createStage, fitted, listen } from "./stage.js";
+import { createStore, fromHash, initialState } from "./state.js";
 import { colourNames, colouring, palette } from "./style.js";
 import { showTable } from "./table.js";
 
@@ -24,9 +24,28 @@ export function createApp(root, doc, place) {
   const model = openModel(doc);
   const start = initialState(model);
   const store = createStore(fromHash(place.read(), start));
-  store.cleared = () => ({ ...start, theme: store.get().theme, roles: store.get().roles, notes: store.get().notes, view: store.get().view });
-  const app = { root, model, store, start, place, stage: createStage(), all: [], cut: [], shown: [], roles: new Map(), view: null };
-  Object.assign(app, actions(app));
+  store.cleared = () => ({
+    ...start,
+    theme: store.get().theme,
+    roles: store.get().roles,
+    notes: store.get().notes,
+    view: store.get().view,
+  });
+  const app = {
+    root,
+    model,
+    store,
+    start,
+    place,
+    stage: createStage(),
+    all: [],
+    cut: [],
+    shown: [],
+    roles: new Map(),
+    view: null,
+  };
+  Object.assign(app, knowing(app), moving(app), pointing(app), naming(app), keeping(app));
+  app.repaint = () => paint(app, store.get());
   app.painter = createPainter(app.stage.canvas);
   app.chart = createChart();
   app.dock = createDock(model, store, app.chart);
@@ -65,6 +84,7 @@ function update(app, before) {
   app.cut = app.all.subarray(0, kept(state, app.all));
   app.shown = visible(model, state, app.cut);
   if (changed("roles", "folded", "columns", "scope") || (state.columns === "used" && changed("n", "ranking"))) place(app, state);
+  else if (changed("view")) look(app, state);
   paint(app, state);
   app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length) });
   chart(app);
@@ -87,11 +107,17 @@ function place(app, state) {
   app.points = curves(app.model, app.layout);
   app.drawn = drawNodes(app.stage.ground, app.stage.nodes, app.model, app.layout);
   app.layoutNumber = (app.layoutNumber || 0) + 1;
-  app.view = state.view ? { x: state.view[0], y: state.view[1], scale: state.view[2] } : fitted(app.layout, app.room.width, app.room.height);
+  look(app, state);
+}
+
+/** The part of the picture to look at: that of the state, or all. */
+function look(app, { view }) {
+  const [x, y, scale] = view || [];
+  app.view = view ? { x, y, scale } : fitted(app.layout, app.room.width, app.room.height);
 }
 
 /** The picture of the shown edges. */
-export function paint(app, state) {
+function paint(app, state) {
   const { model, stage, view, room } = app;
   const colours = palette(app.root);
   const moved = `translate(${view.x} ${view.y}) scale(${view.scale})`;
@@ -100,24 +126,70 @@ export function paint(app, state) {
   const roles = [...new Set(app.roles.values())];
   const tints = new Map(roles.map((role, i) => [role, String(i % TINTS)]));
   if (app.counted !== app.shown) app.degree = degrees(model, (app.counted = app.shown));
-  markNodes(app.drawn, model, app.layout, { degree: app.degree, roles: app.roles, tints, focus: state.focus, notes: state.notes });
+  markNodes(app.drawn, model, app.layout, {
+    degree: app.degree,
+    roles: app.roles,
+    tints,
+    focus: state.focus,
+    notes: state.notes,
+  });
   const ratio = Math.min(2, window.devicePixelRatio || 1);
-  const key = [app.layoutNumber, view.x, view.y, view.scale, room.width, room.height, ratio, state.scope, state.ranking, colours.helps, colours.paper].join();
-  app.painter.paint({ model, points: app.points, edges: app.shown, colour: colouring(model, state.scope), names: colourNames(model, state.scope), colours, largest: app.largest(), view, ...room, ratio, key });
+  const key = [
+    app.layoutNumber,
+    view.x,
+    view.y,
+    view.scale,
+    room.width,
+    room.height,
+    ratio,
+    state.scope,
+    state.ranking,
+    colours.helps,
+    colours.paper,
+  ].join();
+  app.painter.paint({
+    model,
+    points: app.points,
+    edges: app.shown,
+    colour: colouring(model, state.scope),
+    names: colourNames(model, state.scope),
+    colours,
+    largest: app.largest(),
+    view,
+    ...room,
+    ratio,
+    key,
+  });
   stage.empty.hidden = app.shown.length > 0;
-  stage.empty.textContent = app.cut.length ? (state.focus === null ? "No edge passes the filters." : "None of these edges leads there or from there.") : app.all.length ? "No edges: move the slider." : "This circuit has no edges.";
+  stage.empty.textContent = app.cut.length
+    ? state.focus === null
+      ? "No edge passes the filters."
+      : "None of these edges leads there or from there."
+    : app.all.length
+      ? "No edges: move the slider."
+      : "This circuit has no edges.";
 }
 
 function chart(app) {
   const width = app.chart.clientWidth;
-  if (width) drawChart(app.chart, { curve: app.curve(), most: app.all.length, n: app.cut.length, width, points: app.measured(), absent: absence(app) });
+  if (width)
+    drawChart(app.chart, {
+      curve: app.curve(),
+      most: app.all.length,
+      n: app.cut.length,
+      width,
+      points: app.measured(),
+      absent: absence(app),
+    });
 }
 
 /** Why there is no curve. */
 function absence({ model, store }) {
   const { scope, ranking } = store.get();
   if (!model.curves.length) return "no faithfulness curve was measured";
-  return scope === "compare" || scope === "reference" ? "the curve is of one circuit: choose it to see what a cut costs" : `no faithfulness curve was measured in the order of ${ranking} scores`;
+  return scope === "compare" || scope === "reference"
+    ? "the curve is of one circuit: choose it to see what a cut costs"
+    : `no faithfulness curve was measured in the order of ${ranking} scores`;
 }
 
 function resize(app) {
@@ -126,96 +198,4 @@ function resize(app) {
   if (room.width !== app.room.width || room.height !== app.room.height) place(app, app.store.get());
   paint(app, app.store.get());
   chart(app);
-}
-
-/** What parts of the page ask of the whole. */
-function actions(app) {
-  const { model, store } = app;
-  let largest = null;
-  return {
-    largest() {
-      if (largest === null && model.value) largest = model.value.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      return largest;
-    },
-    curve: () => curveOf(model, store.get()),
-    measured() {
-      const names = { circuit: ["a"], compare: ["a", "b"], reference: ["a"] }[store.get().scope] || [];
-      const wanted = model.curves.length ? model.curves[0].metric : null;
-      return model.doc.circuits.filter((one) => names.includes(one.key)).flatMap((one) => {
-        const metric = one.metrics.find(({ name }) => name === wanted) || one.metrics[0];
-        return metric && metric.faithfulness !== null ? [{ name: one.key, edges: one.edges, value: metric.faithfulness }] : [];
-      });
-    },
-    rank: (edge) => app.all.indexOf(edge) + 1,
-    edgeNamed: (name) => app.all.find((e) => edgeName(model, e) === name),
-    setView(view) {
-      app.view = view;
-      clearTimeout(app.viewTimer);
-      requestAnimationFrame(() => paint(app, store.get()));
-      app.viewTimer = setTimeout(() => store.set({ view: view === null ? null : [view.x, view.y, view.scale].map((v) => Number(v.toFixed(3))) }), 250);
-    },
-    fit() {
-      clearTimeout(app.viewTimer);
-      app.view = fitted(app.layout, app.room.width, app.room.height);
-      store.set({ view: null });
-    },
-    point(edges) {
-      const { job } = app.painter;
-      refill(app.stage.hot, hotPaths(app.points, edges, (e) => (edges.length > 1 ? job.colours[job.colour(e)] : null)));
-      // One edge is pointed out among the others; of a node, its edges alone are to be seen.
-      app.stage.element.classList.toggle("pointing", edges.length > 1);
-    },
-    hover(element, x, y) {
-      const node = element && !element.dataset.role ? model.nodeIndex.get(element.dataset.node) : null;
-      const edge = element || x < -1e5 ? null : edgeAt(app.points, app.shown, app.view, x, y);
-      app.hovered = { node, edge };
-      if (node !== null && node !== undefined) app.point(app.shown.filter((e) => model.writer[e] === node || model.readers[model.reader[e]].nodes.includes(node)).subarray(0, 300));
-      else app.point(edge === null ? [] : [edge]);
-      app.frame.tip(node === null && edge === null ? null : node !== null || edge !== null ? tipLines(app, { node, edge }) : null, x, y);
-    },
-    click(element, x, y) {
-      if (element && element.dataset.role) return app.unfold(element.dataset.role);
-      if (element) return app.focus(element.dataset.node);
-      const edge = edgeAt(app.points, app.shown, app.view, x, y);
-      return app.focus(edge === null ? null : edgeName(model, edge));
-    },
-    focus: (name) => store.set({ focus: name === store.get().focus ? null : name }),
-    find(query) {
-      const found = findNodes(model, query, app.roles);
-      app.drawn.matches = new Set(found);
-      for (const [i, element] of app.drawn.elements) element.classList.toggle("match", app.drawn.matches.has(i));
-      app.filters.found.textContent = !query ? "" : found.length ? `${whole(found.length)} found${found.length === 1 ? "; Enter isolates it" : ""}` : "nothing has this name";
-      return found;
-    },
-    search(query) {
-      const found = findNodes(model, query, app.roles);
-      if (found.length) store.set({ focus: model.nodes[found[0]].name });
-    },
-    note(name, text) {
-      const { [name]: _, ...others } = store.get().notes;
-      store.set({ notes: text ? { ...others, [name]: text } : others });
-    },
-    roleGroups: () => roleGroups(model, store.get()),
-    roleNames: () => roleList(model, store.get()).map((role) => role.key),
-    handRole: (name) => (Object.entries(store.get().roles).find(([, names]) => names.includes(name)) || [""])[0],
-    assign(name, role) {
-      const others = Object.entries(store.get().roles).map(([key, names]) => [key, names.filter((one) => one !== name)]);
-      const roles = new Map(others);
-      if (role) roles.set(role, [...(roles.get(role) || []), name]);
-      store.set({ roles: Object.fromEntries([...roles].filter(([, names]) => names.length)) });
-    },
-    unfold: (name) => store.set({ folded: store.get().folded.filter((key) => readable(key) !== name) }),
-    fold(key) {
-      const { folded: now } = store.get();
-      store.set({ folded: now.includes(key) ? now.filter((one) => one !== key) : [...now, key] });
-    },
-    remember(state) {
-      clearTimeout(app.placeTimer);
-      app.placeTimer = setTimeout(() => app.place.write(toHash(state, app.start)), 150);
-    },
-    fromPlace() {
-      const text = app.place.read();
-      if (text !== toHash(store.get(), app.start)) store.set(fromHash(text, app.start));
-    },
-  };
 }

@@ -55,7 +55,8 @@ export function drawChart(element, { curve, most, n, width, points, absent }) {
   const picture = svg("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   picture.append(...grid(x, y, most, width), ...(curve ? lines(curve, x, y) : []));
   if (!curve) picture.append(svg("text", { class: "none", x: width / 2, y: y(0.5) + 4, "text-anchor": "middle", text: absent }));
-  for (const point of points) picture.append(svg("circle", { class: `at ${point.name}`, cx: x(point.edges), cy: y(point.value), r: 3.5 }));
+  for (const point of points)
+    picture.append(svg("circle", { class: `at ${point.name}`, cx: x(point.edges), cy: y(point.value), r: 3.5 }));
   picture.append(svg("line", { class: "cursor", x1: x(n), x2: x(n), y1: TOP - 6, y2: HEIGHT - BOTTOM }));
   const found = curve && reading(curve.points, n);
   if (found) picture.append(svg("circle", { class: "now", cx: x(n), cy: y(found.value), r: 4 }));
@@ -68,7 +69,8 @@ function names({ points }, x, y) {
   const gap = ([, value, random]) => y(random) - y(value);
   const widest = both.reduce((best, point) => (best && gap(best) >= gap(point) ? best : point), null);
   if (!widest || gap(widest) < 26) return [];
-  const name = (text, value, shift) => svg("text", { class: "tick", x: x(widest[0]) - 6, y: y(value) + shift, "text-anchor": "end", text });
+  const name = (text, value, shift) =>
+    svg("text", { class: "tick", x: x(widest[0]) - 6, y: y(value) + shift, "text-anchor": "end", text });
   return [name("circuit", widest[1], 3), name("random", widest[2], -4)];
 }
 
@@ -98,6 +100,13 @@ function lines(curve, x, y) {
       .filter((point) => point[column] !== null)
       .map((point, i) => `${i ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[column]).toFixed(1)}`)
       .join("");
-  const dots = curve.points.filter((p) => p[1] !== null).map((p) => svg("circle", { class: "point", cx: x(p[0]), cy: y(p[1]), r: 1.8 }));
-  return [svg("path", { class: "random", d: path(2) }), svg("path", { class: "faithful", d: path(1) }), ...dots, ...names(curve, x, y)];
+  const dots = curve.points
+    .filter((p) => p[1] !== null)
+    .map((p) => svg("circle", { class: "point", cx: x(p[0]), cy: y(p[1]), r: 1.8 }));
+  return [
+    svg("path", { class: "random", d: path(2) }),
+    svg("path", { class: "faithful", d: path(1) }),
+    ...dots,
+    ...names(curve, x, y),
+  ];
 }

@@ -17,7 +17,11 @@ export function headPlaces(model, rows, touched, edges) {
   const heads = model.nodes.filter((node) => node.kind === "head" && rows.includes(node.layer));
   if (!touched) return new Map(heads.map((node) => [node, node.head]));
   if (model.doc.graph.heads !== model.doc.graph.kv_heads) return closed(heads, model, touched);
-  return ordered(model, heads.filter((node) => touched.has(model.nodeIndex.get(node.name))), edges);
+  return ordered(
+    model,
+    heads.filter((node) => touched.has(model.nodeIndex.get(node.name))),
+    edges,
+  );
 }
 
 /** Columns of which some head is used, closed up. */

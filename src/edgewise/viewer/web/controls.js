@@ -11,22 +11,43 @@ export function createDock(model, store, chart) {
   const limits = { most: 0, n: 0 };
   const choose = (n) => store.set({ n: Math.min(limits.most, Math.max(0, n)) });
   const slider = el("input", {
-    type: "range", min: 0, max: STEPS, class: "slider", "aria-label": "number of edges",
+    type: "range",
+    min: 0,
+    max: STEPS,
+    class: "slider",
+    "aria-label": "number of edges",
     oninput: () => choose(amount(slider.value / STEPS, limits.most)),
     onkeydown: (event) => step(event, limits, choose),
   });
   const number = el("input", {
-    type: "number", min: 0, class: "count", "aria-label": "number of edges", onchange: () => choose(Math.round(Number(number.value))),
+    type: "number",
+    min: 0,
+    class: "count",
+    "aria-label": "number of edges",
+    onchange: () => choose(Math.round(Number(number.value))),
   });
   const total = el("span", { class: "total" });
   const words = el("span", { class: "reading", title: "faithfulness of the best-scored edges, and of as many drawn at random" });
-  const scope = select("edges of", scopes(model).map(({ name, label }) => [name, label]), (value) => store.set({ scope: value, n: null }));
-  const ranking = select("in order of", [["absolute", "by absolute score"], ["signed", "by signed score"]], (value) => store.set({ ranking: value }));
+  const scope = select(
+    "edges of",
+    scopes(model).map(({ name, label }) => [name, label]),
+    (value) => store.set({ scope: value, n: null }),
+  );
+  const ranking = select(
+    "in order of",
+    [
+      ["absolute", "by absolute score"],
+      ["signed", "by signed score"],
+    ],
+    (value) => store.set({ ranking: value }),
+  );
   ranking.field.disabled = !model.value;
   const element = el(
-    "footer", { class: "dock" },
+    "footer",
+    { class: "dock" },
     el("div", { class: "row" }, el("span", { class: "amount" }, number, total), scope.field, ranking.field, words),
-    el("div", { class: "plot" }, chart), slider,
+    el("div", { class: "plot" }, chart),
+    slider,
   );
   const update = (state, found) => {
     Object.assign(limits, found);
@@ -46,8 +67,14 @@ export function createDock(model, store, chart) {
 function step(event, { n, most }, choose) {
   const quarter = Math.max(1, Math.round(n / 4));
   const moves = {
-    ArrowRight: n + 1, ArrowUp: n + 1, ArrowLeft: n - 1, ArrowDown: n - 1,
-    PageUp: n + quarter, PageDown: n - quarter, Home: 0, End: most,
+    ArrowRight: n + 1,
+    ArrowUp: n + 1,
+    ArrowLeft: n - 1,
+    ArrowDown: n - 1,
+    PageUp: n + quarter,
+    PageDown: n - quarter,
+    Home: 0,
+    End: most,
   };
   if (!(event.key in moves)) return;
   event.preventDefault();
@@ -57,14 +84,36 @@ function step(event, { n, most }, choose) {
 /** Search and filters; `update(state)` brings them up to date. */
 export function createFilters(model, store, search) {
   const box = el("input", {
-    type: "search", class: "search", placeholder: "a9.h6, m3, L9H6, a role …", "aria-label": "find a node  ( / )",
-    spellcheck: "false", autocomplete: "off",
+    type: "search",
+    class: "search",
+    placeholder: "a9.h6, m3, L9H6, a role …",
+    "aria-label": "find a node  ( / )",
+    spellcheck: "false",
+    autocomplete: "off",
     oninput: () => store.set({ query: box.value }),
     onkeydown: (event) => event.key === "Enter" && search(box.value),
   });
   const found = el("p", { class: "found", "aria-live": "polite" });
-  const kinds = toggles("into", [["q", "query"], ["k", "key"], ["v", "value"], ["o", "MLP, logits"]], "kinds", store);
-  const signs = toggles("sign", [["+", "helps"], ["-", "hurts"]], "signs", store);
+  const kinds = toggles(
+    "into",
+    [
+      ["q", "query"],
+      ["k", "key"],
+      ["v", "value"],
+      ["o", "MLP, logits"],
+    ],
+    "kinds",
+    store,
+  );
+  const signs = toggles(
+    "sign",
+    [
+      ["+", "helps"],
+      ["-", "hurts"],
+    ],
+    "signs",
+    store,
+  );
   const low = layer("lowest layer", (value) => store.set({ low: value, high: Math.max(value, store.get().high) }));
   const high = layer("highest layer", (value) => store.set({ high: value, low: Math.min(value, store.get().low) }));
   const paths = check("only edges on a path from input to logits", (on) => store.set({ paths: on ? "only" : "all" }));
@@ -72,13 +121,29 @@ export function createFilters(model, store, search) {
   const reset = el("button", { type: "button", text: "Show everything", onclick: () => store.set(store.cleared()) });
 
   function layer(label, change) {
-    return el("input", { type: "number", min: 0, max: model.layers - 1, "aria-label": label, onchange: (event) => {
-      const value = Math.round(Number(event.target.value));
-      change(Math.min(model.layers - 1, Math.max(0, value || 0)));
-    } });
+    return el("input", {
+      type: "number",
+      min: 0,
+      max: model.layers - 1,
+      "aria-label": label,
+      onchange: (event) => {
+        const value = Math.round(Number(event.target.value));
+        change(Math.min(model.layers - 1, Math.max(0, value || 0)));
+      },
+    });
   }
-  const element = el("div", { class: "filters" }, box, found, kinds.element, model.value ? signs.element : null,
-    el("div", { class: "field" }, el("span", { text: "layers" }), low, el("span", { text: "to" }), high), paths.element, columns.element, reset);
+  const element = el(
+    "div",
+    { class: "filters" },
+    box,
+    found,
+    kinds.element,
+    model.value ? signs.element : null,
+    el("div", { class: "field" }, el("span", { text: "layers" }), low, el("span", { text: "to" }), high),
+    paths.element,
+    columns.element,
+    reset,
+  );
   const update = (state) => {
     if (document.activeElement !== box) box.value = state.query;
     kinds.update(state.kinds);
@@ -92,7 +157,11 @@ export function createFilters(model, store, search) {
 
 /** A labelled drop-down. */
 export function select(label, options, change) {
-  const field = el("select", { "aria-label": label, onchange: () => change(field.value) }, options.map(([value, text]) => el("option", { value, text })));
+  const field = el(
+    "select",
+    { "aria-label": label, onchange: () => change(field.value) },
+    options.map(([value, text]) => el("option", { value, text })),
+  );
   return { field, element: el("label", { class: "field" }, el("span", { text: label, "aria-hidden": "true" }), field) };
 }
 
@@ -106,10 +175,19 @@ function toggles(label, options, key, store) {
   const buttons = options.map(([letter, text]) => {
     const flip = () => {
       const on = store.get()[key];
-      store.set({ [key]: options.map(([one]) => one).filter((one) => on.includes(one) !== (one === letter)).join("") });
+      store.set({
+        [key]: options
+          .map(([one]) => one)
+          .filter((one) => on.includes(one) !== (one === letter))
+          .join(""),
+      });
     };
     return el("button", { type: "button", "data-value": letter, text, onclick: flip });
   });
-  const update = (on) => buttons.forEach((button) => button.setAttribute("aria-pressed", String(on.includes(button.dataset.value))));
-  return { update, element: el("div", { class: "field toggles", role: "group", "aria-label": label }, el("span", { text: label }), buttons) };
+  const update = (on) =>
+    buttons.forEach((button) => button.setAttribute("aria-pressed", String(on.includes(button.dataset.value))));
+  return {
+    update,
+    element: el("div", { class: "field toggles", role: "group", "aria-label": label }, el("span", { text: label }), buttons),
+  };
 }

@@ -66,7 +66,7 @@ export function reached(model, edges, starts, direction) {
     }
   }
   const found = new Set(starts);
-  for (const queue = [...starts]; queue.length; ) {
+  for (const queue = [...starts]; queue.length;) {
     for (const node of next.get(queue.pop()) || []) {
       if (!found.has(node)) {
         found.add(node);

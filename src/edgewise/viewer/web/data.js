@@ -47,7 +47,9 @@ export function openModel(doc) {
     nodeIndex: new Map(doc.nodes.map((node, i) => [node.name, i])),
   };
   model.curves = doc.curves.map(({ metric, ranking, ...columns }) => ({
-    metric, ranking, points: columns.edges.map((edges, i) => [edges, columns.faithfulness[i], columns.random[i]]),
+    metric,
+    ranking,
+    points: columns.edges.map((edges, i) => [edges, columns.faithfulness[i], columns.random[i]]),
   }));
   model.layers = Math.max(...doc.nodes.map((node) => node.layer)) + 1;
   model.heads = Math.max(...doc.nodes.map((node) => node.head)) + 1;

@@ -75,7 +75,10 @@ export function develop(density, colours, gain, pixels) {
     const x = a[i];
     const y = b ? b[i] : 0;
     const sum = x + y + (c ? c[i] : 0);
-    words[i] = sum === 0 ? 0 : mixed[(((STEPS * x) / sum) | 0) * (STEPS + 1) + (((STEPS * y) / sum) | 0)] | opacity[sum < last ? sum : last];
+    words[i] =
+      sum === 0
+        ? 0
+        : mixed[(((STEPS * x) / sum) | 0) * (STEPS + 1) + (((STEPS * y) / sum) | 0)] | opacity[sum < last ? sum : last];
   }
 }
 
@@ -86,7 +89,9 @@ function mixtures(colours) {
     for (let y = 0; y <= STEPS; y += 1) {
       const shares = [x, y, Math.max(0, STEPS - x - y)].slice(0, colours.length);
       const sum = shares.reduce((total, share) => total + share, 0) || 1;
-      const [r, g, b] = [0, 1, 2].map((k) => Math.round(colours.reduce((value, colour, i) => value + (shares[i] / sum) * colour[k], 0)));
+      const [r, g, b] = [0, 1, 2].map((k) =>
+        Math.round(colours.reduce((value, colour, i) => value + (shares[i] / sum) * colour[k], 0)),
+      );
       found[x * (STEPS + 1) + y] = (b << 16) | (g << 8) | r;
     }
   }

@@ -34,7 +34,8 @@ function filled(element, properties, children) {
 export function signed(value) {
   if (value === null || Number.isNaN(value)) return "unknown";
   if (!Number.isFinite(value)) return value > 0 ? "+∞" : "−∞";
-  const text = Math.abs(value) >= 0.001 || value === 0 ? String(Number(Math.abs(value).toPrecision(4))) : Math.abs(value).toExponential(2);
+  const text =
+    Math.abs(value) >= 0.001 || value === 0 ? String(Number(Math.abs(value).toPrecision(4))) : Math.abs(value).toExponential(2);
   return `${value < 0 ? "−" : "+"}${text}`;
 }
 

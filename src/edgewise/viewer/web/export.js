@@ -17,12 +17,19 @@ export const EXPORTS = {
 /** The menu of formats. */
 export function exportMenu(app) {
   const options = Object.entries(EXPORTS).map(([value, { label }]) => el("option", { value, text: label }));
-  const field = el("select", {
-    class: "export", "aria-label": "export what is shown", onchange: () => {
-      download(app, field.value);
-      field.value = "";
+  const field = el(
+    "select",
+    {
+      class: "export",
+      "aria-label": "export what is shown",
+      onchange: () => {
+        download(app, field.value);
+        field.value = "";
+      },
     },
-  }, el("option", { value: "", text: "Export …" }), options);
+    el("option", { value: "", text: "Export …" }),
+    options,
+  );
   return field;
 }
 

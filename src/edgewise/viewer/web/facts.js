@@ -82,7 +82,11 @@ export function edgeSentence(model, edge) {
 
 /** How many edges go into and out of each node, and which readers they go into. */
 export function degrees(model, edges) {
-  const found = { inputs: new Uint32Array(model.nodes.length), outputs: new Uint32Array(model.nodes.length), readers: new Uint8Array(model.readers.length) };
+  const found = {
+    inputs: new Uint32Array(model.nodes.length),
+    outputs: new Uint32Array(model.nodes.length),
+    readers: new Uint8Array(model.readers.length),
+  };
   for (const e of edges) {
     found.outputs[model.writer[e]] += 1;
     found.readers[model.reader[e]] = 1;

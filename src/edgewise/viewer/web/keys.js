@@ -19,9 +19,17 @@ export const KEYS = [
 
 /** Listens to the keyboard for the whole page. */
 export function listenKeys(app) {
-  const help = el("dialog", { class: "help", "aria-label": "keys" }, el("h2", { text: "Keys" }),
-    el("table", {}, KEYS.map(([key, text]) => el("tr", {}, el("th", { scope: "row" }, el("kbd", { text: key })), el("td", { text })))),
-    el("form", { method: "dialog" }, el("button", { text: "Close" })));
+  const help = el(
+    "dialog",
+    { class: "help", "aria-label": "keys" },
+    el("h2", { text: "Keys" }),
+    el(
+      "table",
+      {},
+      KEYS.map(([key, text]) => el("tr", {}, el("th", { scope: "row" }, el("kbd", { text: key })), el("td", { text }))),
+    ),
+    el("form", { method: "dialog" }, el("button", { text: "Close" })),
+  );
   app.root.append(help);
   app.help = () => help.showModal();
   app.zoom = (factor) => app.setView(zoomed(app.view, factor, app.room.width / 2, app.room.height / 2));

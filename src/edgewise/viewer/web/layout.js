@@ -21,7 +21,11 @@ export function arrange(model, { width, height, used = null }) {
   const columns = 1 + Math.max(...places.values());
   const mlps = model.nodes.some((node) => node.kind === "mlp");
   const arcs = mlps ? 34 + Math.min(80, 6 * rows.length) : 8;
-  const column = clamp((width - 2 * MARGIN - LABELS - arcs) / (columns + (mlps ? 1.25 : 0)), 50, touched || columns < 8 ? 150 : 104);
+  const column = clamp(
+    (width - 2 * MARGIN - LABELS - arcs) / (columns + (mlps ? 1.25 : 0)),
+    50,
+    touched || columns < 8 ? 150 : 104,
+  );
   const row = clamp((height - 2 * BAR - 16) / (rows.length + 0.75), 45, 150);
   const grid = { model, rows, places, mlps, arcs, column, row };
   grid.left = MARGIN + LABELS;
@@ -117,8 +121,16 @@ function shared(grid, boxes) {
     .map((reader) => {
       const ends = reader.nodes.map((i) => boxes[i]).filter(Boolean);
       const [first, last] = [ends[0], ends[ends.length - 1]];
-      const readers = grid.model.readers.flatMap((one, i) => (one.kind && one.kind !== "q" && one.nodes[0] === reader.nodes[0] ? [i] : []));
-      return { readers, x: (first.x + last.x) / 2, y: first.y + first.height / 2 + 9, width: last.x - first.x + BOX.width, height: 3.5 };
+      const readers = grid.model.readers.flatMap((one, i) =>
+        one.kind && one.kind !== "q" && one.nodes[0] === reader.nodes[0] ? [i] : [],
+      );
+      return {
+        readers,
+        x: (first.x + last.x) / 2,
+        y: first.y + first.height / 2 + 9,
+        width: last.x - first.x + BOX.width,
+        height: 3.5,
+      };
     });
 }
 
@@ -128,7 +140,14 @@ function isGrouped(model) {
 
 function band(grid, layer, place) {
   const y = grid.height - BAR - grid.row * (place + 0.86);
-  return { layer, x: MARGIN, y: y - grid.row * 0.5, width: grid.right + grid.arcs - MARGIN, height: grid.row, even: place % 2 === 0 };
+  return {
+    layer,
+    x: MARGIN,
+    y: y - grid.row * 0.5,
+    width: grid.right + grid.arcs - MARGIN,
+    height: grid.row,
+    even: place % 2 === 0,
+  };
 }
 
 /** The x nearest to where a folded role wants to be at which it lies on no other box. */

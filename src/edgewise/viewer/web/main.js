@@ -11,7 +11,10 @@ export function mount(root, text, place = addressPlace()) {
   try {
     return createApp(root, parseDocument(text), place);
   } catch (error) {
-    refill(root, el("div", { class: "failure", role: "alert" }, el("h1", { text: "Nothing to show" }), el("p", { text: error.message })));
+    refill(
+      root,
+      el("div", { class: "failure", role: "alert" }, el("h1", { text: "Nothing to show" }), el("p", { text: error.message })),
+    );
     return null;
   }
 }

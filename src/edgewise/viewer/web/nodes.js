@@ -69,11 +69,16 @@ export function markNodes(drawn, model, layout, { degree, roles, tints, focus, n
     if (drawn.matches.has(i)) names.push("match");
     change(element, "class", names.join(" "));
     change(element, "data-tint", roles.has(i) ? tints.get(roles.get(i)) : "");
-    change(element, "aria-label", layout.boxes[i].folded || nodeSentence(model.nodes[i], roles.get(i), degree.inputs[i], degree.outputs[i]));
+    change(
+      element,
+      "aria-label",
+      layout.boxes[i].folded || nodeSentence(model.nodes[i], roles.get(i), degree.inputs[i], degree.outputs[i]),
+    );
     change(element, "aria-pressed", String(name === focus));
     change(element, "tabindex", i === model.inputs[0] ? "0" : "-1");
   }
-  for (const [readers, element] of drawn.shared) change(element, "class", readers.some((r) => degree.readers[r]) ? "bar used" : "bar");
+  for (const [readers, element] of drawn.shared)
+    change(element, "class", readers.some((r) => degree.readers[r]) ? "bar used" : "bar");
   for (const [reader, element] of drawn.ports) change(element, "visibility", degree.readers[reader] ? "visible" : "hidden");
 }
 

@@ -12,7 +12,17 @@ const PATIENCE = 60; // after so long, what is drawn so far is shown
 
 /** A painter of one canvas: `paint(job)` shows a job, slice by slice; `idle` says whether it is done. */
 export function createPainter(canvas) {
-  const painter = { canvas, lines: el("canvas"), cloud: el("canvas"), job: null, nextLine: 0, added: [], density: null, drawn: null, idle: true };
+  const painter = {
+    canvas,
+    lines: el("canvas"),
+    cloud: el("canvas"),
+    job: null,
+    nextLine: 0,
+    added: [],
+    density: null,
+    drawn: null,
+    idle: true,
+  };
   painter.paint = (job) => paint(painter, job);
   return painter;
 }
@@ -122,7 +132,12 @@ function developed(painter, density) {
   const { cloud, job } = painter;
   const context = cloud.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(cloud.width, cloud.height);
-  develop(density, job.names.map((name) => rgb(job.colours[name])), gainOf(painter.added.length), image.data);
+  develop(
+    density,
+    job.names.map((name) => rgb(job.colours[name])),
+    gainOf(painter.added.length),
+    image.data,
+  );
   context.putImageData(image, 0, 0);
   painter.changed = false;
 }

@@ -10,9 +10,18 @@ const NODE = ["fill", "stroke", "stroke-width", "stroke-dasharray", "display", "
 /** The whole picture as a standing-alone SVG, edges as paths. */
 export function svgText(app) {
   const { layout } = app;
-  const root = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: layout.width, height: layout.height, viewBox: `0 0 ${layout.width} ${layout.height}`, "font-family": "system-ui, Helvetica, Arial, sans-serif" });
+  const root = svg("svg", {
+    xmlns: "http://www.w3.org/2000/svg",
+    width: layout.width,
+    height: layout.height,
+    viewBox: `0 0 ${layout.width} ${layout.height}`,
+    "font-family": "system-ui, Helvetica, Arial, sans-serif",
+  });
   const job = app.painter.job;
-  root.append(svg("title", { text: app.model.doc.title }), svg("rect", { width: layout.width, height: layout.height, fill: job.colours.paper }));
+  root.append(
+    svg("title", { text: app.model.doc.title }),
+    svg("rect", { width: layout.width, height: layout.height, fill: job.colours.paper }),
+  );
   root.append(inlined(app.stage.ground), edgePaths(job), inlined(app.stage.nodes));
   return `${new XMLSerializer().serializeToString(root)}\n`;
 }
@@ -49,10 +58,16 @@ function edgePaths(job) {
     if (Number.isNaN(a)) continue;
     const { width, opacity } = look(strength(model.value ? model.value[e] : null, job.largest), job.crowd);
     const pattern = PATTERNS[model.readers[model.reader[e]].kind].join(" ");
-    group.append(svg("path", {
-      d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${k}`, stroke: job.colours[job.colour(e)], "stroke-width": width.toFixed(2),
-      "stroke-opacity": opacity.toFixed(2), "stroke-dasharray": pattern || null, "data-edge": `${model.nodes[model.writer[e]].name}->${model.readers[model.reader[e]].name}`,
-    }));
+    group.append(
+      svg("path", {
+        d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${k}`,
+        stroke: job.colours[job.colour(e)],
+        "stroke-width": width.toFixed(2),
+        "stroke-opacity": opacity.toFixed(2),
+        "stroke-dasharray": pattern || null,
+        "data-edge": `${model.nodes[model.writer[e]].name}->${model.readers[model.reader[e]].name}`,
+      }),
+    );
   }
   return group;
 }
@@ -72,7 +87,13 @@ function inlined(element) {
 
 function group(app, element) {
   const { width, height } = app.layout;
-  const root = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: width * FACTOR, height: height * FACTOR, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, Helvetica, Arial, sans-serif" });
+  const root = svg("svg", {
+    xmlns: "http://www.w3.org/2000/svg",
+    width: width * FACTOR,
+    height: height * FACTOR,
+    viewBox: `0 0 ${width} ${height}`,
+    "font-family": "system-ui, Helvetica, Arial, sans-serif",
+  });
   root.append(inlined(element));
   return new XMLSerializer().serializeToString(root);
 }

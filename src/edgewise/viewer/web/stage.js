@@ -84,9 +84,13 @@ export function listen(stage, { view, setView, hover, click }) {
   });
   stage.element.addEventListener("pointercancel", () => (drag = null));
   stage.element.addEventListener("pointerleave", () => !drag && hover(null, -1e6, -1e6));
-  stage.element.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const [x, y] = at(event);
-    setView(zoomed(view(), Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), x, y));
-  }, { passive: false });
+  stage.element.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const [x, y] = at(event);
+      setView(zoomed(view(), Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), x, y));
+    },
+    { passive: false },
+  );
 }

@@ -77,9 +77,24 @@ export function createStore(start) {
   };
 }
 
-const TEXTS = { scope: 1, ranking: 1, kinds: 1, signs: 1, paths: 1, focus: 1, reach: 1, query: 1, columns: 1, theme: 1, panel: 1 };
+const TEXTS = {
+  scope: 1,
+  ranking: 1,
+  kinds: 1,
+  signs: 1,
+  paths: 1,
+  focus: 1,
+  reach: 1,
+  query: 1,
+  columns: 1,
+  theme: 1,
+  panel: 1,
+};
 
-const oneOf = (...known) => (value) => known.includes(value);
+const oneOf =
+  (...known) =>
+  (value) =>
+    known.includes(value);
 const isText = (value) => typeof value === "string";
 const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isCount = (value) => Number.isInteger(value) && value >= 0;
