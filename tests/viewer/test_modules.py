@@ -178,3 +178,22 @@ def test_the_widget_shows_the_page_and_keeps_its_state(tab: Any) -> None:
     tab.wait_for_timeout(300)
     assert tab.locator(".status").inner_text().startswith("4 of 479 edges")
     assert tab.evaluate("() => location.hash") == ""
+
+
+def test_two_inputs_share_the_bar(tab: Any) -> None:
+    """Token and position embeddings can be writers of their own: whatever is no head, MLP or logits is an input."""
+    content = json.loads(dump(document(Finding(SCORES.top(30), SCORES)), indent=None))
+    content["nodes"].insert(1, {"name": "positions", "kind": "input", "layer": -1, "head": -1})
+    body = """
+    const model = data.openModel(given);
+    const found = layout.arrange(model, { width: 900, height: 600 });
+    const points = curves.curves(model, found);
+    return [model.inputs.map((i) => found.boxes[i]), found.width, points.some(Number.isNaN)];
+    """
+    for reader in content["readers"]:
+        reader["nodes"] = [i + 1 for i in reader["nodes"]]
+    (tokens, positions), width, undrawn = run(tab, body, "data", "layout", "curves", given=content)
+    assert tokens["x"] + tokens["width"] / 2 < positions["x"] - positions["width"] / 2
+    assert positions["x"] + positions["width"] / 2 <= width
+    assert tokens["y"] == positions["y"]
+    assert not undrawn

@@ -5,6 +5,8 @@ import { el, whole } from "./dom.js";
 import { scopes } from "./state.js";
 
 const STEPS = 10000;
+const INPUTS = Object.entries({ q: "query", k: "key", v: "value", o: "MLP, logits" });
+const EFFECTS = Object.entries({ "+": "helps", "-": "hurts" });
 
 /** The slider, its number, scope and ranking; `update(state, {most, n, words})` brings them up to date. */
 export function createDock(model, store, chart) {
@@ -94,44 +96,14 @@ export function createFilters(model, store, search) {
     onkeydown: (event) => event.key === "Enter" && search(box.value),
   });
   const found = el("p", { class: "found", "aria-live": "polite" });
-  const kinds = toggles(
-    "into",
-    [
-      ["q", "query"],
-      ["k", "key"],
-      ["v", "value"],
-      ["o", "MLP, logits"],
-    ],
-    "kinds",
-    store,
-  );
-  const signs = toggles(
-    "sign",
-    [
-      ["+", "helps"],
-      ["-", "hurts"],
-    ],
-    "signs",
-    store,
-  );
-  const low = layer("lowest layer", (value) => store.set({ low: value, high: Math.max(value, store.get().high) }));
-  const high = layer("highest layer", (value) => store.set({ high: value, low: Math.min(value, store.get().low) }));
+  const kinds = toggles("into", INPUTS, "kinds", store);
+  const signs = toggles("sign", EFFECTS, "signs", store);
+  const low = layerField(model, "lowest layer", (value) => store.set({ low: value, high: Math.max(value, store.get().high) }));
+  const high = layerField(model, "highest layer", (value) => store.set({ high: value, low: Math.min(value, store.get().low) }));
   const paths = check("only edges on a path from input to logits", (on) => store.set({ paths: on ? "only" : "all" }));
   const columns = check("only heads and layers in use", (on) => store.set({ columns: on ? "used" : "all" }));
   const reset = el("button", { type: "button", text: "Show everything", onclick: () => store.set(store.cleared()) });
 
-  function layer(label, change) {
-    return el("input", {
-      type: "number",
-      min: 0,
-      max: model.layers - 1,
-      "aria-label": label,
-      onchange: (event) => {
-        const value = Math.round(Number(event.target.value));
-        change(Math.min(model.layers - 1, Math.max(0, value || 0)));
-      },
-    });
-  }
   const element = el(
     "div",
     { class: "filters" },
@@ -153,6 +125,13 @@ export function createFilters(model, store, search) {
     columns.field.checked = state.columns === "used";
   };
   return { element, box, found, update };
+}
+
+/** The number of a layer. */
+function layerField(model, label, change) {
+  const last = model.layers - 1;
+  const take = (event) => change(Math.min(last, Math.max(0, Math.round(Number(event.target.value)) || 0)));
+  return el("input", { type: "number", min: 0, max: last, "aria-label": label, onchange: take });
 }
 
 /** A labelled drop-down. */

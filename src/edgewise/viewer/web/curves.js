@@ -24,7 +24,7 @@ export function curve(model, layout, e) {
   const port = layout.ports[model.reader[e]];
   if (!start || !port || (start === end && start.folded)) return null;
   if (start.folded || end.folded) return upwards(layout, start.x, top(start), port.x, port.y);
-  if (inColumn(from) && inColumn(to)) return arc(layout, start, end);
+  if (inColumn(from) && inColumn(to) && reachesColumn(model, layout, from, start)) return arc(layout, start, end);
   if (from.kind === "input") return upwards(layout, towards(layout, start, port), top(start), port.x, port.y);
   if (to.kind === "logits") {
     return upwards(layout, start.x, top(start), towards(layout, end, { x: start.x, y: top(start) }), bottom(end) + 1);
@@ -60,6 +60,10 @@ function segment(ax, ay, bx, by, x, y) {
   return (ax + t * dx - x) ** 2 + (ay + t * dy - y) ** 2;
 }
 
+function right(box) {
+  return box.x + box.width / 2;
+}
+
 function top(box) {
   return box.y - box.height / 2;
 }
@@ -71,6 +75,11 @@ function bottom(box) {
 /** Whether a node stands in the MLP column, or is a bar that closes it. */
 function inColumn(node) {
   return node.kind !== "head";
+}
+
+/** Whether arcs can leave from the right end of a node: not from the first of two inputs that share the bar. */
+function reachesColumn(model, layout, from, box) {
+  return from.kind !== "input" || right(box) >= right(layout.boxes[model.logits]) - 8;
 }
 
 /** Where on a bar an edge starts or ends: part of the way to its other end, layers beside each other. */
@@ -95,7 +104,6 @@ function sideways(layout, x0, x3, rise) {
 
 /** An arc on the right of the MLP column, wider the more layers it spans. */
 function arc(layout, start, end) {
-  const right = (box) => box.x + box.width / 2;
   const span = (start.y - end.y) / layout.row;
   const reach = Math.min(20 + 9 * span, (layout.width - right(start)) / 0.75 - 8);
   const lift = Math.min(0.25 * (start.y - end.y), 0.5 * layout.row);

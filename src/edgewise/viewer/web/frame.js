@@ -9,58 +9,63 @@ import { comparisons, sources } from "./sources.js";
 
 /** The elements around the picture; `update(state)` brings them up to date. */
 export function createFrame(app) {
-  const { model, store } = app;
-  const { doc } = model;
-  const status = el("p", { class: "status", role: "status", "aria-live": "polite" });
-  const theme = select(
-    "theme",
-    [
-      ["auto", "auto"],
-      ["light", "light"],
-      ["dark", "dark"],
-    ],
-    (value) => store.set({ theme: value }),
-  );
-  const picture = tab("Picture", "picture", store);
-  const list = tab("Table", "table", store);
-  const details = el("div", { class: "details" });
-  const roles = el("div", { class: "roles" });
-  const table = el("section", { class: "table", hidden: true });
-  const legends = el("div", { class: "legend" });
-  const zoom = el(
-    "div",
-    { class: "zoom", role: "group", "aria-label": "zoom" },
-    button("+", "zoom in (+)", () => app.zoom(1.4)),
-    button("−", "zoom out (−)", () => app.zoom(1 / 1.4)),
-    button("⤢", "show all (0)", app.fit),
-  );
-  app.stage.element.append(zoom);
-  const compared = comparisons(model);
-  const header = el(
-    "header",
-    {},
-    el("div", { class: "heading" }, el("h1", { dir: "auto", text: doc.title }), status),
-    el(
-      "div",
-      { class: "tools" },
-      el("div", { class: "field toggles", role: "group", "aria-label": "view" }, picture, list),
-      exportMenu(app),
-      theme.element,
-      button("?", "keys (?)", () => app.help()),
-    ),
-  );
-  const missing = doc.missing.length
-    ? part(
-        "What is missing",
-        true,
-        el(
-          "ul",
-          { class: "missing" },
-          doc.missing.map((text) => el("li", { text })),
-        ),
-      )
-    : null;
-  const aside = el(
+  const { doc } = app.model;
+  const parts = {
+    status: el("p", { class: "status", role: "status", "aria-live": "polite" }),
+    details: el("div", { class: "details" }),
+    roles: el("div", { class: "roles" }),
+    table: el("section", { class: "table", hidden: true }),
+    legend: el("div", { class: "legend" }),
+  };
+  const tools = createTools(app);
+  app.stage.element.append(zoomButtons(app));
+  const heading = el("div", { class: "heading" }, el("h1", { dir: "auto", text: doc.title }), parts.status);
+  const main = el("main", {}, app.stage.element, parts.table, app.dock.element);
+  const update = (state) => {
+    parts.status.textContent = statusOf(app);
+    tools.update(state);
+    app.stage.element.classList.toggle("away", state.panel === "table");
+    parts.table.hidden = state.panel !== "table";
+    refill(parts.legend, legend(app, state));
+  };
+  return {
+    element: el("div", { class: "page" }, el("header", {}, heading, tools.element), main, panels(app, parts)),
+    details: parts.details,
+    table: parts.table,
+    update,
+    tip: (rows, x, y) => tip(app.stage, rows, x, y),
+    showRoles: (state) => showRoles(app, parts.roles, state),
+  };
+}
+
+/** Picture or table, export, theme and help. */
+function createTools(app) {
+  const { store } = app;
+  const names = ["auto", "light", "dark"].map((name) => [name, name]);
+  const theme = select("theme", names, (value) => store.set({ theme: value }));
+  const tabs = [tab("Picture", "picture", store), tab("Table", "table", store)];
+  const views = el("div", { class: "field toggles", role: "group", "aria-label": "view" }, tabs);
+  const help = button("?", "keys (?)", () => app.help());
+  const update = (state) => {
+    theme.field.value = state.theme;
+    for (const one of tabs) one.setAttribute("aria-pressed", String(one.dataset.panel === state.panel));
+  };
+  return { update, element: el("div", { class: "tools" }, views, exportMenu(app), theme.element, help) };
+}
+
+function zoomButtons(app) {
+  const nearer = button("+", "zoom in (+)", () => app.zoom(1.4));
+  const farther = button("−", "zoom out (−)", () => app.zoom(1 / 1.4));
+  const group = { class: "zoom", role: "group", "aria-label": "zoom" };
+  return el("div", group, nearer, farther, button("⤢", "show all (0)", app.fit));
+}
+
+/** The parts beside the picture. */
+function panels(app, { details, roles, legend: legends }) {
+  const { doc } = app.model;
+  const compared = comparisons(app.model);
+  const missing = doc.missing.map((text) => el("li", { text }));
+  return el(
     "aside",
     { "aria-label": "about the circuit" },
     part("Chosen", true, details),
@@ -68,26 +73,9 @@ export function createFrame(app) {
     part("Find and filter", true, app.filters.element),
     part("Roles", Object.keys(doc.roles).length > 0, roles),
     part("Legend", true, legends),
-    missing,
-    part("Where it comes from", true, sources(model)),
+    missing.length ? part("What is missing", true, el("ul", { class: "missing" }, missing)) : null,
+    part("Where it comes from", true, sources(app.model)),
   );
-  const element = el("div", { class: "page" }, header, el("main", {}, app.stage.element, table, app.dock.element), aside);
-  const update = (state) => {
-    status.textContent = statusOf(app);
-    theme.field.value = state.theme;
-    for (const one of [picture, list]) one.setAttribute("aria-pressed", String(one.dataset.panel === state.panel));
-    app.stage.element.classList.toggle("away", state.panel === "table");
-    table.hidden = state.panel !== "table";
-    refill(legends, legend(app, state));
-  };
-  return {
-    element,
-    details,
-    table,
-    update,
-    tip: (rows, x, y) => tip(app.stage, rows, x, y),
-    showRoles: (state) => showRoles(app, roles, state),
-  };
 }
 
 function statusOf({ model, cut, shown }) {
