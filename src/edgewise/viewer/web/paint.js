@@ -182,14 +182,21 @@ export function drawEdge(context, job, e) {
   context.stroke();
 }
 
-function arrow(context, points, at, colour) {
+/** The corners [x, y] of the arrow head at the end of a curve. */
+export function arrowHead(points, at) {
   const [x, y] = [points[at + 6], points[at + 7]];
   const angle = Math.atan2(y - points[at + 5], x - points[at + 4]);
+  const corner = (turn) => [x - 6.5 * Math.cos(angle + turn), y - 6.5 * Math.sin(angle + turn)];
+  return [[x, y], corner(-0.42), corner(0.42)];
+}
+
+function arrow(context, points, at, colour) {
+  const [tip, left, right] = arrowHead(points, at);
   context.fillStyle = colour;
   context.beginPath();
-  context.moveTo(x, y);
-  context.lineTo(x - 6.5 * Math.cos(angle - 0.42), y - 6.5 * Math.sin(angle - 0.42));
-  context.lineTo(x - 6.5 * Math.cos(angle + 0.42), y - 6.5 * Math.sin(angle + 0.42));
+  context.moveTo(...tip);
+  context.lineTo(...left);
+  context.lineTo(...right);
   context.fill();
 }
 

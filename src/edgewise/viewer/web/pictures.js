@@ -1,7 +1,7 @@
 // The picture as SVG text and as PNG, as it is on the page now.
 
 import { svg } from "./dom.js";
-import { drawEdge } from "./paint.js";
+import { arrowHead, drawEdge } from "./paint.js";
 import { PATTERNS, look, strength } from "./style.js";
 
 const FACTOR = 2; // pixels of a PNG for each pixel of the page
@@ -57,7 +57,14 @@ function edgePaths(job) {
     const [a, b, c, d, f, g, h, k] = Array.from(points.subarray(e * 8, e * 8 + 8), (value) => Math.round(value * 10) / 10);
     if (Number.isNaN(a)) continue;
     const { width, opacity } = look(strength(model.value ? model.value[e] : null, job.largest), job.crowd);
-    const pattern = PATTERNS[model.readers[model.reader[e]].kind].join(" ");
+    const { kind } = model.readers[model.reader[e]];
+    const pattern = PATTERNS[kind].join(" ");
+    if (!kind) {
+      const corners = arrowHead(points, e * 8).map((corner) => corner.map((value) => value.toFixed(1)).join(" "));
+      group.append(
+        svg("path", { d: `M${corners.join("L")}Z`, fill: job.colours[job.colour(e)], "fill-opacity": opacity.toFixed(2) }),
+      );
+    }
     group.append(
       svg("path", {
         d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${k}`,
