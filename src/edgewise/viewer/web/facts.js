@@ -1,6 +1,6 @@
 // What is known of nodes and edges, as plain values: roles, shares, sentences for people who cannot see the picture.
 
-import { IN_A, IN_B, IN_REFERENCE, edgeName } from "./data.js";
+import { IN_A, IN_B, IN_REFERENCE } from "./data.js";
 import { feeds } from "./cut.js";
 import { percent, signed } from "./dom.js";
 
@@ -72,12 +72,6 @@ export function circuitsWith(model, edge) {
   const words = { a: "A", b: "B", reference: "the reference" };
   const found = model.doc.circuits.filter((one) => model.flags[edge] & bits[one.key]).map((one) => words[one.key]);
   return found.join(" and ") || "none";
-}
-
-/** One sentence about an edge. */
-export function edgeSentence(model, edge) {
-  const score = model.value ? `, score ${signed(model.value[edge])}` : "";
-  return `${edgeName(model, edge)}${score}`;
 }
 
 /** How many edges go into and out of each node, and which readers they go into. */
