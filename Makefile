@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.edgewise-ready
 DEMO   := runs/demo
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test browser check format bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -33,10 +33,17 @@ demo: $(READY) ## find a circuit in the embedded model; leaves it, its report an
 	@if [ -e $(DEMO) ]; then old="$(DEMO)-$$(date +%Y%m%d-%H%M%S)"; mv $(DEMO) "$$old"; echo "kept the last demo as $$old"; fi
 	@mkdir -p $(dir $(DEMO))
 	@$(BIN)/edgewise discover --out $(DEMO)
-	@printf 'report:  %s\npicture: %s\n' $(DEMO)/report.json $(DEMO)/circuit.svg
+	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(DEMO)/report.json $(DEMO)/circuit.svg $(DEMO)/circuit.html
 
-test: $(READY) ## run all tests
+test: $(READY) browser ## run all tests
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS)
+
+# The tests of the page drive a Chromium; where there is none and it may be installed, it is.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing chromium for the tests of the page …" && \
+	  { apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } >/dev/null 2>&1; } || \
+	  echo "no Chromium here: the tests of the page in a browser will be skipped" >&2
 
 check: $(READY) ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -416,3 +416,22 @@ def test_every_change_of_the_data_changes_the_fingerprint(changes: dict[str, Any
 
 def test_the_fingerprint_stays_the_same_on_every_machine() -> None:
     assert _pairs().fingerprint == "9ed9b11b8b84e3aa81208383bd8f67c8c0344be3af28e23943cb4b39710e96f2"
+
+
+def test_examples_are_read_token_by_token_up_to_the_answer() -> None:
+    pairs = Pairs.from_tokens(
+        torch.tensor([[1, 2, 3, 3], [4, 5, 6, 7]]),
+        torch.tensor([[1, 9, 3, 3], [4, 8, 6, 7]]),
+        correct=torch.tensor([[3, -1], [1, 2]]),
+        wrong=torch.tensor([[4], [5]]),
+        positions=torch.tensor([2, 3]),
+    )
+
+    class Letters:
+        def decode(self, tokens: list[int]) -> str:
+            return "abcdefghijklm"[tokens[0]]
+
+    first, second = pairs.examples(Letters())
+    assert first == {"clean": ["b", "c", "d"], "corrupted": ["b", "j", "d"], "correct": ["d"], "wrong": ["e"]}
+    assert second["correct"] == ["b", "c"]
+    assert pairs.examples(None, 1)[0]["clean"] == ["[1]", "[2]", "[3]"]

@@ -13,7 +13,7 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute compare discover evaluate load open save show stability sweep task
+    attribute compare discover evaluate load open save show stability sweep task widget
     Circuit Comparison EdgewiseError Graph Pairs Report Scores Stability Sweep
     __version__
 """

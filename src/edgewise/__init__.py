@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgewise.store import open, save  # noqa: A004
     from edgewise.sweeps import Sweep
     from edgewise.tasks import task
-    from edgewise.viewer import show
+    from edgewise.viewer import show, widget
 
 __version__ = "0.1.0"
 
@@ -43,6 +43,7 @@ _HOMES = {
     "stability": "seeds",
     "sweep": "api",
     "task": "tasks",
+    "widget": "viewer",
     "Circuit": "circuit",
     "Comparison": "comparison",
     "EdgewiseError": "errors",
@@ -76,6 +77,7 @@ __all__ = [
     "stability",
     "sweep",
     "task",
+    "widget",
 ]
 
 

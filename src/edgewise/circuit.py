@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 
@@ -132,6 +133,9 @@ class Circuit:
         share = f"{len(self):,} of {total:,} edges ({len(self) / total:.2%})"
         path = "" if self.has_path else "; no path from input to logits"
         return f"{share}, {len(self.nodes)} of {len(self.graph.writers)} writers{path}"
+
+    def _repr_html_(self) -> str:
+        return rich(self)
 
     def __repr__(self) -> str:
         return f"<Circuit: {self.describe()}>"

@@ -60,6 +60,7 @@ def discover(
     corruption: Corruption = None,
     dtype: Dtype = None,
     device: Device = None,
+    curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
     option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
     tau: Annotated[
         str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
@@ -75,7 +76,7 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = _given(
-        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
+        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype curve"
     )
     given |= _given({"device": device, "data": data and os.fspath(data)}, "device data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
@@ -183,19 +184,28 @@ def compare(
 @console.guarded
 def show(
     file: Source,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .svg, .html or .dot file")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg or .dot file")] = None,
     scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
+    open_: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draws a circuit and prints where the picture is."""
-    from edgewise.formats import find
+    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture."""
+    from edgewise.formats import find, picture_path
     from edgewise.viewer import show as draw
 
-    finding = find(file)
-    values = find(scores).scores if scores is not None else finding.scores
-    target = out if out is not None else (file / "circuit.svg" if file.is_dir() else file.with_suffix(".svg"))
-    path = draw(finding.shown, target, scores=values)
+    parts = {name: find(path).scores for name, path in (("scores", scores), ("exact", exact)) if path is not None}
+    beside = find(compare) if compare is not None else None
+    path = draw(find(file), out if out is not None else picture_path(file), compare=beside, **parts)
     console.print_path(path, as_json)
+    wanted = open_ if open_ is not None else console.is_watched() and not as_json
+    if wanted and path.suffix.lower() == ".html":
+        console.open_page(path)
 
 
 @app.command("list")

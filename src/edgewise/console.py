@@ -194,6 +194,19 @@ def print_path(path: Path, as_json: bool) -> None:
         typer.echo(os.fspath(path))
 
 
+def is_watched() -> bool:
+    """Whether the output goes to a terminal that a person reads."""
+    return sys.stdout.isatty()
+
+
+def open_page(path: Path) -> None:
+    """Opens a page in the person's browser; says so if there is none."""
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        typer.echo("no browser could be opened; open the file yourself", err=True)
+
+
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     """The numbers of one line of a sweep, as text."""
     numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgewise.circuit import Circuit
+from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import FileError, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
 from edgewise.store.eap_ig import eap_ig_json, is_eap_ig, read_eap_ig
 from edgewise.store.files import circuit_json, read, scores_json, scores_safetensors
-from edgewise.store.schema import encode
-from edgewise.viewer.show import PICTURES, strongest
+from edgewise.store.schema import dump, encode, parse, validate
+from edgewise.tasks.references import REFERENCES, reference, reference_groups
+from edgewise.viewer.contents import curve_columns
+from edgewise.viewer.document import CurveDocument
+from edgewise.viewer.edgelist import edge_csv, graphml, neuronpedia
+from edgewise.viewer.finding import Finding
+from edgewise.viewer.page import page
+from edgewise.viewer.show import PICTURES
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a file or a run folder holds: a circuit, scores, or both on one graph."""
-
-    circuit: Circuit | None = None
-    scores: Scores | None = None
-
-    @property
-    def shown(self) -> Circuit:
-        """The circuit to draw: its own, or the strongest edges of its scores."""
-        value = self.circuit if self.circuit is not None else self.scores
-        if value is None:
-            raise InvalidValue("there is neither a circuit nor scores")
-        return strongest(value)
+EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve.json"
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,12 @@ def find(path: str | Path) -> Finding:
     if Path(path).is_dir():
         return _run(Path(path))
     value = read(path)
-    return Finding(circuit=value) if isinstance(value, Circuit) else Finding(scores=value)
+    return with_reference(Finding(circuit=value) if isinstance(value, Circuit) else Finding(scores=value))
+
+
+def picture_path(source: Path, suffix: str = ".html") -> Path:
+    """Where the page of a file or of a run folder goes if nobody says."""
+    return source / f"circuit{suffix}" if source.is_dir() else source.with_suffix(suffix)
 
 
 def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 1) -> Finding:
@@ -62,6 +60,10 @@ def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 
 
 def format_named(name: str) -> Format:
     """The format of that name; UnknownName, with the nearest known one, if there is none."""
+    if name == "png":
+        raise UnknownName(
+            "png is not written from here: open the page (edgewise show) and export it there, or convert the svg"
+        )
     if name not in FORMATS:
         raise UnknownName.of("format", name, FORMATS)
     return FORMATS[name]
@@ -78,7 +80,45 @@ def _run(folder: Path) -> Finding:
         raise FileError(
             f"{folder}: its scores are of another graph ({scores.graph}) than its circuit ({circuit.graph})"
         )
-    return Finding(circuit, scores if isinstance(scores, Scores) else None)
+    exact = read(folder / EXACT_FILE) if (folder / EXACT_FILE).is_file() else None
+    finding = Finding(
+        circuit,
+        scores if isinstance(scores, Scores) else None,
+        exact if isinstance(exact, Scores) else None,
+        curves=tuple(_curves(folder / CURVE_FILE)),
+        report=_report(folder / REPORT_FILE),
+    )
+    return with_reference(finding)
+
+
+def with_reference(finding: Finding) -> Finding:
+    """The finding with the published circuit of its task and its roles, if there is one of the model it was found in."""
+    known = finding.shown.provenance
+    name = str(known.get("task") or known.get("reference"))
+    if name not in REFERENCES:
+        return finding
+    published = reference(name)
+    model = str(known.get("model")).rstrip("/").rpartition("/")[2]
+    if published.graph != finding.shown.graph or model != published.provenance["model"]:
+        return finding
+    roles = {role: nodes for role, nodes in reference_groups(name).items() if role != "mlps"}
+    return replace(finding, roles=roles, reference=None if "reference" in known else published)
+
+
+def curve_json(curve: Curve) -> str:
+    """A curve as a JSON document."""
+    return dump(CurveDocument(metric=curve.metric, ranking=curve.ranking, **curve_columns(curve)))
+
+
+def _curves(path: Path) -> Iterator[Curve]:
+    if path.is_file():
+        document = validate(CurveDocument, parse(read_bytes(path), path.name), path.name)
+        columns = zip(document.edges, document.faithfulness, document.random, strict=True)
+        yield Curve(document.metric, document.ranking, tuple(CurvePoint(*point) for point in columns))
+
+
+def _report(path: Path) -> dict[str, Any]:
+    return parse(read_bytes(path), path.name) if path.is_file() else {}
 
 
 def _json(finding: Finding) -> bytes:
@@ -105,7 +145,11 @@ def _eap_ig(finding: Finding) -> bytes:
 
 def _picture(suffix: str) -> Callable[[Finding], bytes]:
     draw = PICTURES[suffix]
-    return lambda finding: draw(finding.shown, finding.scores).encode("utf-8", "replace")
+    return lambda finding: draw(finding).encode("utf-8", "replace")
+
+
+def _text(write: Callable[[Finding], str]) -> Callable[[Finding], bytes]:
+    return lambda finding: write(finding).encode("utf-8", "replace")
 
 
 FORMATS = {
@@ -113,6 +157,9 @@ FORMATS = {
     "safetensors": Format(".safetensors", "edgewise's own scores, as a tensor with a header", _safetensors),
     "eap-ig": Format(".eap-ig.json", "the JSON of the EAP-IG library and the MIB benchmark", _eap_ig),
     "svg": Format(".svg", "the picture", _picture(".svg")),
-    "html": Format(".html", "one self-contained page with the picture", _picture(".html")),
+    "html": Format(".html", "one self-contained page to look at it and move through it", _text(page)),
+    "csv": Format(".csv", "the edges as a table, strongest first", _text(edge_csv)),
+    "graphml": Format(".graphml", "GraphML, for networkx, Gephi and others", _text(graphml)),
+    "neuronpedia": Format(".neuronpedia.json", "the graph JSON of Neuronpedia and circuit-tracer", _text(neuronpedia)),
     "dot": Format(".dot", "DOT text for Graphviz", _picture(".dot")),
 }

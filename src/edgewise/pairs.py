@@ -139,6 +139,20 @@ class Pairs:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
+    def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
+        """The first `n` pairs as text, token by token up to the answer position, with their right and wrong answers.
+
+        Without a tokenizer a token is written as its number.
+        """
+        return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
+
+    def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:
+        end = int(self.positions[i]) + 1
+        rows = {"clean": self.clean[i, :end], "corrupted": self.corrupted[i, :end]}
+        rows |= {"correct": self.correct[i], "wrong": self.wrong[i]}
+        shown = {name: [token for token in row.tolist() if token != NO_ANSWER] for name, row in rows.items()}
+        return {name: [_word(tokenizer, token) for token in row] for name, row in shown.items()}
+
     def trimmed(self) -> Pairs:
         """Without the columns after the last answer position, which a causal model never reads; any left are padding."""
         width = int(self.positions.max()) + 1
@@ -208,6 +222,10 @@ class AnswerReader:
 def boundaries(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The tokens as text with `|` between them, as error messages show them."""
     return "|".join(tokenizer.decode([token]) for token in tokens)
+
+
+def _word(tokenizer: Any, token: int) -> str:
+    return f"[{token}]" if tokenizer is None else str(tokenizer.decode([token]))
 
 
 def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[int]) -> None:

@@ -21,6 +21,7 @@ def provenance(request: Request, method: Method | Search, seconds: float) -> dic
         **request.pairs.source,
         "data": request.pairs.fingerprint,
         "examples": len(request.pairs),
+        "prompts": request.pairs.examples(request.subject.tokenizer),
         "method": method.name,
         "options": {name: value for name, value in asdict(method).items() if name not in LOCAL},  # type: ignore[call-overload]
         "metric": request.metric.name,

@@ -110,6 +110,7 @@ class Setting(Strict, ABC):
 class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
+    `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `options` are those of the method.
     """
 
@@ -118,6 +119,7 @@ class Recipe(Setting):
     method: str = "eap"
     edges: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
+    curve: int = Field(default=6, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -15,10 +15,11 @@ from typing import Any, Generic, TypeVar
 from edgewise.ablations import ablation
 from edgewise.api import attribute, discover, select, sweep
 from edgewise.circuit import Circuit
+from edgewise.curve import Curve
 from edgewise.data import Row, read_rows, to_pairs
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.evaluation import Report, evaluate
-from edgewise.formats import CIRCUIT_FILE, SCORES_FILE
+from edgewise.evaluation import Report, curve_sizes, evaluate, faithfulness_curve
+from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.graph import Graph
 from edgewise.loading import load
 from edgewise.methods import method, method_class, sweep_values
@@ -36,7 +37,7 @@ from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode, plain
 from edgewise.sweeps import Sweep
 from edgewise.tasks import task
-from edgewise.viewer import show
+from edgewise.viewer import Finding, show
 
 EXAMPLES = 64
 SWEEP_FILE = "sweep.json"
@@ -60,6 +61,7 @@ class Run:
     circuit: Circuit
     report: Report
     seconds: float
+    curve: Curve | None = None
     folder: Path | None = None
     files: tuple[str, ...] = ()
     sweep: Sweep | None = None
@@ -87,6 +89,12 @@ class Run:
             }
             for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
         ]
+
+    @property
+    def finding(self) -> Finding:
+        """What there is to show of it."""
+        curves = () if self.curve is None else (self.curve,)
+        return with_reference(Finding(self.circuit, self.scores, curves=curves, report=_report(self)))
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,7 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     report = _evaluate(source, subject, circuit, pairs, track, recipe.seed)
     others = [_evaluate(source, subject, one, pairs, track, None) for one in (swept.circuits if swept else ())]
     faithfulness = _faithfulness(report, source.metric(pairs))
+    curve = _curve(source, subject, scores, pairs, track) if scores is not None and recipe.curve else None
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -153,6 +162,7 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
         seconds=time.perf_counter() - started,
         sweep=swept,
         sweep_reports=tuple(others),
+        curve=curve,
     )
 
 
@@ -225,6 +235,15 @@ def _evaluate(
     return evaluate(subject, circuit, pairs, metrics=reported_metrics(source.metric(pairs)), track=track, **how)
 
 
+def _curve(source: Source, subject: Subject, scores: Scores, pairs: Pairs, track: Track) -> Curve:
+    recipe = source.recipe
+    absolute = recipe.ranking == "absolute"
+    circuits = [scores.top(n, absolute=absolute) for n in curve_sizes(subject.graph, recipe.curve)]
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed, "track": track}
+    metric = source.metric(pairs)
+    return faithfulness_curve(subject, circuits, pairs, metric=metric, ranking=recipe.ranking, **how)
+
+
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:
     return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
 
@@ -234,14 +253,14 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     save(found.circuit, folder / CIRCUIT_FILE)
     if found.scores is not None:
         save(found.scores, folder / SCORES_FILE)
-    write_bytes(
-        folder / "report.json", encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)}))
-    )
+    write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
+    if found.curve is not None:
+        write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
     write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
     if found.sweep is not None:
         _write_sweep(found, found.sweep, folder)
     for suffix in (".svg", ".dot", ".html"):
-        show(found.circuit, folder / f"circuit{suffix}", scores=found.scores)
+        show(found.finding, folder / f"circuit{suffix}")
     names = sorted(path.name for path in folder.iterdir())
     write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
     return (*names, "manifest.json")

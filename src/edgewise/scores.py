@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit
+from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue, NumericalError
 from edgewise.graph import Graph
 
@@ -92,6 +93,9 @@ class Scores:
             "spearman": _pearson(_ranks(mine), _ranks(theirs)),
             "overlap": shared,
         }
+
+    def _repr_html_(self) -> str:
+        return rich(self)
 
     def __repr__(self) -> str:
         method = self.provenance.get("method", "scores")

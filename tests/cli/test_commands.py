@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,14 +36,77 @@ def test_evaluate_refuses_another_graph_and_other_weights(a_run: Path, tmp_path:
     assert edgewise("evaluate", a_run, "--model", retrained, "--allow-other-weights").exit_code == 0
 
 
-def test_show_draws_and_says_where(a_run: Path, here: Path) -> None:
+def test_show_writes_the_page_and_says_where(a_run: Path, here: Path) -> None:
     result = edgewise("show", a_run, "-o", "a.html")
     assert result.stdout == "a.html\n"
-    assert "<svg" in Path("a.html").read_text()
+    assert Path("a.html").read_text() == (a_run / "circuit.html").read_text()
     alone = edgewise("show", a_run / "circuit.json", "--scores", a_run / "scores.safetensors", "-o", "b.svg", "--json")
     assert json.loads(alone.stdout) == {"file": "b.svg"}
     assert Path("b.svg").read_text() == (a_run / "circuit.svg").read_text()
     assert edgewise("show", a_run / "scores.safetensors", "-o", "c.dot").exit_code == 0
+
+
+def test_show_compares_and_takes_exact_effects(a_run: Path, here: Path) -> None:
+    scores = a_run / "scores.safetensors"
+    ew.save(ew.open(scores).top(12), "other.json")
+    result = edgewise("show", a_run, "--compare", "other.json", "--exact", scores, "-o", "a.html")
+    assert result.exit_code == 0, result.stderr
+    content = page_data("a.html")
+    assert [one["key"] for one in content["circuits"]] == ["a", "b"]
+    assert content["circuits"][1]["edges"] == 12
+    assert content["edges"]["exact"] == content["edges"]["score"]
+    ew.save(ew.Circuit.full(ew.Graph(1, 1, 1)), "small.json")
+    refused(edgewise("show", a_run, "--compare", "small.json", "-o", "b.html"), message="of another graph")
+    refused(edgewise("show", a_run, "--compare", "other.json", "-o", "b.svg"), message="name a .html file, not .svg")
+    refused(edgewise("show", a_run, "-o", "b.png"), message="unknown picture format '.png'")
+    assert not Path("b.html").exists()
+
+
+def test_show_opens_the_page_only_when_somebody_is_there(
+    a_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or False)
+    assert edgewise("show", a_run, "-o", "a.html").exit_code == 0
+    assert opened == []  # not a terminal
+    result = edgewise("show", a_run, "-o", "a.html", "--open")
+    assert opened == [(here / "a.html").as_uri()]
+    assert result.stdout == "a.html\n"
+    assert "open the file yourself" in result.stderr
+    monkeypatch.setattr("edgewise.console.is_watched", lambda: True)
+    assert edgewise("show", a_run, "-o", "a.svg").exit_code == 0
+    assert edgewise("show", a_run, "-o", "a.html", "--no-open").exit_code == 0
+    assert len(opened) == 1
+    assert edgewise("show", a_run, "-o", "a.html").exit_code == 0
+    assert len(opened) == 2
+
+
+def test_the_page_of_a_run_has_its_report_curve_prompts_and_command(a_run: Path) -> None:
+    content = page_data(a_run / "circuit.html")
+    (found,) = content["circuits"]
+    report = json.loads((a_run / "report.json").read_text())["metrics"]
+    assert {one["name"]: one["faithfulness"] for one in found["metrics"]} == {
+        name: one["faithfulness"] for name, one in report.items()
+    }
+    assert found["examples"][0]["clean"]
+    assert found["repeat"].startswith("edgewise discover --model ")
+    (curve,) = content["curves"]
+    assert (curve["edges"][0], curve["edges"][-1]) == (0, content["edges"]["total"])
+    assert len(curve["edges"]) == 8
+    assert content["missing"] == []
+
+
+def test_the_command_on_the_page_repeats_the_run(a_run: Path, here: Path) -> None:
+    import shlex
+
+    command = page_data(a_run / "circuit.html")["circuits"][0]["repeat"]
+    result = edgewise(*shlex.split(command)[1:], "--out", "again")
+    assert result.exit_code == 0, result.stderr
+    assert ew.open("again/circuit.json") == ew.open(a_run / "circuit.json")
+
+
+def page_data(path: str | Path) -> dict[str, Any]:
+    return json.loads(Path(path).read_text().split('id="data">')[1].split("</script>")[0])
 
 
 KINDS = ("models", "methods", "tasks", "metrics", "ablations", "formats")
@@ -62,7 +126,9 @@ def test_list_without_a_kind_shows_all() -> None:
     assert edgewise("list").exit_code == 0
 
 
-@pytest.mark.parametrize("form", ["json", "safetensors", "eap-ig", "svg", "dot", "html"])
+@pytest.mark.parametrize(
+    "form", ["json", "safetensors", "eap-ig", "svg", "dot", "html", "csv", "graphml", "neuronpedia"]
+)
 def test_convert_writes_every_format(a_run: Path, here: Path, form: str) -> None:
     result = edgewise("convert", a_run, "--to", form, "-o", "out")
     assert (result.exit_code, result.stdout) == (0, "out\n"), result.stderr
@@ -88,3 +154,4 @@ def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> 
     assert Path("mine.svg").read_text() == "precious"
     assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
     refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")
+    refused(edgewise("convert", a_run, "--to", "png"), message="open the page (edgewise show) and export it there")

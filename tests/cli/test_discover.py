@@ -21,6 +21,7 @@ FILES = {
     "circuit.html",
     "scores.safetensors",
     "report.json",
+    "curve.json",
     "recipe.json",
     "manifest.json",
 }

@@ -103,7 +103,7 @@ def test_hostile_names_stay_text(draw: object) -> None:
         assert "<img" not in text
     assert "\u0000" not in text
     assert "\u202e" not in text
-    assert len(text) < 100_000
+    assert len(text) < 200_000
 
 
 def test_a_picture_is_well_formed_whatever_it_is_called() -> None:
@@ -139,11 +139,10 @@ def test_the_page_is_self_contained() -> None:
 
     Reader().feed(text)
     names = {tag for tag, _ in tags}
-    assert not names & {"script", "link", "img", "iframe"}
-    assert "svg" in names
+    assert not names & {"link", "img", "iframe"}
+    assert [tag for tag, _ in tags].count("script") == 2
     assert not any(key in ("src", "href") or key.startswith("on") for _, attrs in tags for key in attrs)
     assert "default-src 'none'" in text
-    assert "&gt;a" in text  # edges in the table, escaped
 
 
 def test_a_thousand_edges_are_drawn_thinner() -> None:

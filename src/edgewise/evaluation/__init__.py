@@ -1,5 +1,6 @@
 """Evaluation: what a circuit keeps of a behaviour, and how much of a known circuit it finds."""
 
+from edgewise.evaluation.curve import curve_sizes, faithfulness_curve
 from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
@@ -14,8 +15,10 @@ __all__ = [
     "MetricReport",
     "Recovery",
     "Report",
+    "curve_sizes",
     "evaluate",
     "evaluate_each",
+    "faithfulness_curve",
     "measure_grid",
     "measure_recovery",
     "study_heads",

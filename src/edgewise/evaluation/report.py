@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgewise.display import rich
 from edgewise.errors import UnknownName
 
 
@@ -72,6 +73,9 @@ class Report:
         """Plain values, ready for JSON."""
         facts = {name: value for name, value in vars(self).items() if name != "metrics"}
         return {**facts, "metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
+
+    def _repr_html_(self) -> str:
+        return rich(self)
 
     def __str__(self) -> str:
         head = f"{'metric':<12}{'clean':>10}{'corrupted':>11}{'circuit':>10}{'faithful':>10}{'random':>10}"

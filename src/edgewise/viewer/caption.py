@@ -57,6 +57,15 @@ def clean(value: object, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def readable(role: str) -> str:
+    """A role as people write it.
+
+    >>> readable("name_mover")
+    'name mover'
+    """
+    return clean(role, 400).replace("_", " ")
+
+
 def _hostile(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Co") or character in BIDI
 

@@ -1,64 +1,51 @@
-"""A circuit as one self-contained HTML page: the picture, where it comes from, its edges. No scripts, no network."""
+"""A finding as one self-contained HTML page: its data, its scripts and its styles in one file, and no network."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from html import escape
 
 from edgewise.circuit import Circuit
 from edgewise.scores import Scores
-from edgewise.viewer.caption import facts, title
-from edgewise.viewer.style import strokes
-from edgewise.viewer.svg import svg
+from edgewise.store.schema import dump
+from edgewise.viewer.bundle import script, web_file
+from edgewise.viewer.contents import document
+from edgewise.viewer.document import PageDocument
+from edgewise.viewer.finding import Finding
 
-STYLE = """
-body { margin: 2rem auto; max-width: 1500px; padding: 0 1rem; background: #fcfcfa; color: #1d2733;
-       font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-svg { max-width: 100%; height: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid #e2e5e1; vertical-align: top; }
-th { color: #5a6673; font-weight: 500; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-summary { cursor: pointer; margin-top: 1rem; }
-""".strip()
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-{picture}
-<table>
-{facts}
-</table>
-<details>
-<summary>All {count} edges, strongest first</summary>
-<table>
-<tr><th>edge</th><th>score</th></tr>
-{edges}
-</table>
-</details>
-</body>
-</html>
-"""
+# What could end the element the data stand in, or be taken for a line end in a script.
+UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def page(circuit: Circuit, scores: Scores | None = None) -> str:
-    """The page of a circuit as HTML text; every name and number in it is escaped."""
-    rows = "\n".join(f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>" for label, value in facts(circuit))
-    picture = svg(circuit, scores).strip()
-    count = f"{len(circuit):,}"
-    edges = _edges(circuit, scores)
-    return PAGE.format(title=escape(title(circuit)), style=STYLE, picture=picture, facts=rows, count=count, edges=edges)
+def page(value: Circuit | Finding, scores: Scores | None = None) -> str:
+    """The page of a finding, or of a circuit with its scores, as HTML text.
+
+    Nothing but the page's own script can run in it: its policy names that script by its hash. The data stand in it as
+    JSON, and the script makes text of them, never markup.
+    """
+    finding = value if isinstance(value, Finding) else Finding(value, scores)
+    content = document(finding)
+    code = "\n" + script("start") + "\n"
+    parts = {
+        "policy": policy(code),
+        "title": escape(content.title),
+        "style": web_file("page.css"),
+        "described": escape(f"{content.title}: {content.circuits[0].described}"),
+        "data": embedded(content),
+        "script": code,
+    }
+    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], web_file("page.html"))
 
 
-def _edges(circuit: Circuit, scores: Scores | None) -> str:
-    lines = sorted(strokes(circuit, scores), key=lambda line: line.rank)
-    values = [(line.edge, "" if line.score is None else f"{line.score:+.5g}") for line in lines]
-    return "\n".join(f'<tr><td>{escape(e)}</td><td class="number">{v}</td></tr>' for e, v in values)
+def policy(code: str) -> str:
+    """The content security policy under which only `code` runs and nothing is fetched."""
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'sha256-{digest}'"
+
+
+def embedded(content: PageDocument) -> str:
+    """The document as JSON that can stand in a script element."""
+    text = dump(content, indent=None).strip().encode("utf-8", "backslashreplace").decode()
+    return re.sub("[<>&\u2028\u2029]", lambda match: UNSAFE[match[0]], text)

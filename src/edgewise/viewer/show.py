@@ -4,33 +4,72 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from edgewise.circuit import Circuit
-from edgewise.errors import UnknownName
+from edgewise.errors import InvalidValue, UnknownName
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.viewer.dot import dot
+from edgewise.viewer.finding import Finding
 from edgewise.viewer.page import page
 from edgewise.viewer.svg import svg
 
-PICTURES: dict[str, Callable[[Circuit, Scores | None], str]] = {".svg": svg, ".html": page, ".dot": dot}
-SHOWN = 200
+
+@runtime_checkable
+class HasFinding(Protocol):
+    """What knows what there is to show of it: a run."""
+
+    @property
+    def finding(self) -> Finding: ...
 
 
-def show(value: Circuit | Scores, path: str | os.PathLike[str], *, scores: Scores | None = None) -> Path:
-    """Writes the picture of a circuit as `.svg`, `.html` (one self-contained page) or `.dot`; returns its path.
+Showable = Circuit | Scores | Finding | HasFinding
 
-    With `scores` of the same graph, edges show sign and strength. Of scores alone, the strongest 200 edges are shown.
-    Raises UnknownName for another suffix, FileError if the file cannot be written.
+PICTURES: dict[str, Callable[[Finding], str]] = {
+    ".svg": lambda finding: svg(finding.shown, finding.scores),
+    ".html": page,
+    ".dot": lambda finding: dot(finding.shown, finding.scores),
+}
+
+
+def show(
+    value: Showable,
+    path: str | os.PathLike[str],
+    *,
+    scores: Scores | None = None,
+    exact: Scores | None = None,
+    compare: Showable | None = None,
+) -> Path:
+    """Writes the picture of a circuit, of scores or of a run as `.svg`, `.html` or `.dot`; returns its path.
+
+    `.html` is one self-contained page to look at the circuit and move through it; it needs no network and opens from disk.
+    With `scores` of the same graph, edges show sign and strength; `exact` are their measured effects, if known; `compare` is
+    a second circuit to lay over the first (on the page). In an `.svg` or `.dot` of scores alone are the strongest 200
+    edges. Raises UnknownName for another suffix, InvalidValue for a comparison that is not to be a page, GraphMismatch for
+    parts of different graphs, FileError if the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURES:
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
-    circuit, scores = strongest(value), value if isinstance(value, Scores) else scores
-    return write_bytes(path, PICTURES[suffix](circuit, scores).encode("utf-8", "replace"))
+    if compare is not None and suffix != ".html":
+        raise InvalidValue(f"two circuits are compared on the page: name a .html file, not {suffix}")
+    finding = gathered(value, scores=scores, exact=exact, compare=compare)
+    return write_bytes(path, PICTURES[suffix](finding).encode("utf-8", "replace"))
 
 
-def strongest(value: Circuit | Scores) -> Circuit:
-    """The circuit itself; of scores, the strongest edges."""
-    return value if isinstance(value, Circuit) else value.top(min(SHOWN, value.graph.n_edges))
+def gathered(value: Showable, *, scores: Scores | None, exact: Scores | None, compare: Showable | None) -> Finding:
+    """A value and what is known beside it as one finding; what is None stays as the value has it."""
+    changes = {"scores": scores, "exact": exact, "other": None if compare is None else finding_of(compare)}
+    return replace(finding_of(value), **{name: part for name, part in changes.items() if part is not None})
+
+
+def finding_of(value: Showable) -> Finding:
+    """What there is to show of a value."""
+    if isinstance(value, Finding):
+        return value
+    if isinstance(value, Circuit):
+        return Finding(value)
+    return Finding(scores=value) if isinstance(value, Scores) else value.finding

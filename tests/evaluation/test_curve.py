@@ -1,0 +1,39 @@
+"""The faithfulness curve: each point is what evaluate says of that circuit; the ends are known."""
+
+from __future__ import annotations
+
+import pytest
+from families import pairs, subject
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import graphs
+
+import edgewise as ew
+from edgewise.evaluation import curve_sizes, faithfulness_curve
+from edgewise.graph import Graph
+
+
+def test_every_point_is_what_evaluate_says() -> None:
+    model, data = subject("toy"), pairs()
+    scores = ew.attribute(model, data, method="eap")
+    circuits = [scores.top(n) for n in (60, 5)]
+    curve = faithfulness_curve(model, circuits, data, metric="prob_diff", ablation="zero", random=3)
+    assert [point.edges for point in curve.points] == [0, 5, 60, scores.graph.n_edges]
+    assert (curve.metric, curve.ranking) == ("prob_diff", "absolute")
+    for point, circuit in ((curve.points[1], circuits[1]), (curve.points[2], circuits[0])):
+        found = ew.evaluate(model, circuit, data, metrics=["prob_diff"], ablation="zero", random=3)["prob_diff"]
+        assert point.faithfulness == pytest.approx(found.faithfulness)
+        assert point.random == pytest.approx(found.random_faithfulness)
+    # Law 1 and law 2: everything kept is the clean run, nothing kept the replaced one.
+    for n, value in ((0, 0.0), (scores.graph.n_edges, 1.0)):
+        found = ew.evaluate(model, scores.top(n), data, metrics=["prob_diff"], ablation="zero")["prob_diff"]
+        assert found.faithfulness == pytest.approx(value, abs=1e-5)
+        assert next(point for point in curve.points if point.edges == n).faithfulness == value
+
+
+@given(graphs(), st.integers(0, 12))
+def test_sizes_grow_and_leave_out_the_ends(graph: Graph, count: int) -> None:
+    sizes = curve_sizes(graph, count)
+    assert list(sizes) == sorted(set(sizes))
+    assert all(0 < size < graph.n_edges for size in sizes)
+    assert len(sizes) <= count
