@@ -53,7 +53,7 @@ class HAP(EdgeMethod):
             raise UnknownName.of("attribution method", self.attribution, ATTRIBUTIONS)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
-        if self.sparsity is not None and self.keep is not None and self.keep < 1 - self.sparsity:
+        if self.sparsity is not None and self.keep is not None and self.keep + self.sparsity < 1 - 1e-9:
             raise InvalidValue(
                 f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps: raise keep"
             )
