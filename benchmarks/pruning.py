@@ -23,7 +23,7 @@ from edgewise.models import FAMILIES, Subject
 from edgewise.progress import silent
 from edgewise.pruning.edge_pruning import PRESETS
 from edgewise.pruning.fit import Optimization, Problem
-from edgewise.pruning.hap import HAP
+from edgewise.pruning.hap import KEEP
 from edgewise.pruning.layout import EdgeGates
 from edgewise.pruning.objective import Lagrangian
 from edgewise.pruning.rounding import best_edges
@@ -49,7 +49,7 @@ def step_time(rounds: int) -> Iterator[Row]:
     for label, ours in (("a batch seen first", first_visit), ("a batch seen before", run.advance)):
         yield _row(f"{EXAMPLES} × {TOKENS} tokens, {label}", interleaved(ours, bound, rounds), "≤ 2.0")
     scores = ew.attribute(subject, pairs).values.double().abs()
-    for label, share in (("hap's first step", HAP.keep), ("a step with 95 % closed", 0.05)):
+    for label, share in (("hap's first step", KEEP), ("a step with 95 % closed", 0.05)):
         open_ = best_edges(subject.graph, scores, round(share * subject.graph.n_edges))
         sparse = open_gates(subject, pairs, open_)
         yield _row(f"{label} / edge pruning's first", interleaved(sparse.advance, run.advance, rounds), "")

@@ -63,6 +63,12 @@ def test_hap_prunes_what_attribution_proposes() -> None:
     assert circuit.provenance["metric"] == "kl"
 
 
+@pytest.mark.parametrize(("sparsity", "candidates"), [(0.95, 52), (0.85, 78), (0.4, 262)])
+def test_hap_proposes_a_fifth_or_twice_what_is_kept(sparsity: float, candidates: int) -> None:
+    circuit = ew.discover(subject("gpt2"), pairs(), method="hap", sparsity=sparsity, **QUICK)
+    assert circuit.provenance["candidates"] == candidates
+
+
 def test_the_metric_of_hap_s_first_stage() -> None:
     of = replace(pairs(), wrong=torch.full_like(pairs().wrong, -1))
     how = {"method": "hap", "edges": 20, "keep": 0.5, **QUICK}
@@ -165,5 +171,6 @@ def test_what_makes_no_sense_is_refused(
 def test_what_needs_no_model_is_refused_without_one() -> None:
     with pytest.raises(InvalidValue, match="raise keep"):
         HAP(keep=0.05, sparsity=0.9)
+    HAP(keep=0.05, sparsity=0.95)  # just enough, although 1 − 0.95 is more than 0.05 in floating point
     with pytest.raises(InvalidValue, match="0 edges"):
         EdgePruning().for_edges(0)

@@ -106,6 +106,7 @@ class Optimization:
         start = torch.randn(problem.layout.gates, generator=self.generator) * training.spread + training.start
         self.logits = nn.Parameter(start.to(device))
         self.multipliers = [nn.Parameter(torch.tensor(m, device=device)) for m in problem.penalty.multipliers]
+        self.parameters = [self.logits, *self.multipliers]
         groups: list[dict[str, Any]] = [
             {"params": [self.logits], "rate": training.rate},
             {"params": self.multipliers, "rate": training.multiplier_rate, "maximize": True},
@@ -140,13 +141,12 @@ class Optimization:
         draw = Draw(self.logits, self._draw())
         loss = ready.loss(ready.run(draw.mask, self.workspace))
         total = loss + penalty.value(draw, self.step, self.multipliers)
-        parameters = [self.logits, *self.multipliers]
-        gradients = torch.autograd.grad(total, parameters)
+        gradients = torch.autograd.grad(total, self.parameters)
         _finite("loss", loss)
         _finite("gradient", *gradients)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        norm = nn.utils.clip_grad_norm_(parameters, training.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, training.clip)
         record = self._record(draw, loss, norm)
         self._move()
         self.step += 1
@@ -170,14 +170,13 @@ class Optimization:
 
     def _move(self) -> None:
         """One step of the optimizer, taken back if it leads nowhere."""
-        parameters = [self.logits, *self.multipliers]
-        before = [parameter.detach().clone() for parameter in parameters]
+        before = [parameter.detach().clone() for parameter in self.parameters]
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * self.problem.training.share(self.step)
         self.optimizer.step()
-        largest = max(float(parameter.detach().abs().max()) for parameter in parameters)
+        largest = max(float(parameter.detach().abs().max()) for parameter in self.parameters)
         if not largest <= LARGEST:
-            for parameter, old in zip(parameters, before, strict=True):
+            for parameter, old in zip(self.parameters, before, strict=True):
                 parameter.data.copy_(old)
             rate = self.problem.training.rate
             raise NumericalError(
@@ -204,12 +203,11 @@ class Optimization:
         """All that the next step depends on."""
         adam = {
             f"adam.{number}.{name}": value
-            for number, parameter in enumerate([self.logits, *self.multipliers])
+            for number, parameter in enumerate(self.parameters)
             for name, value in self.optimizer.state[parameter].items()
         }
-        parameters = {f"parameter.{n}": p for n, p in enumerate([self.logits, *self.multipliers])}
         return {
-            **parameters,
+            **{f"parameter.{number}": parameter for number, parameter in enumerate(self.parameters)},
             **adam,
             "random": self.generator.get_state(),
             "order": self.order,
@@ -218,7 +216,7 @@ class Optimization:
 
     def restore(self, saved: Tensors) -> None:
         """Go on from `tensors()` of an interrupted run, and its records."""
-        for number, parameter in enumerate([self.logits, *self.multipliers]):
+        for number, parameter in enumerate(self.parameters):
             parameter.data.copy_(saved[f"parameter.{number}"])
             state = self.optimizer.state[parameter]
             for name in ("step", "exp_avg", "exp_avg_sq"):
