@@ -5,9 +5,10 @@ from __future__ import annotations
 from edgewise.attribution.base import Method
 from edgewise.attribution.eap import EAP
 from edgewise.attribution.exact import Exact
+from edgewise.attribution.hisp import HISP
 from edgewise.attribution.random import Random
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (EAP, Exact, Random)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (EAP, HISP, Exact, Random)}
 
 
 __all__ = ["METHODS", "Method"]

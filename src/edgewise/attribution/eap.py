@@ -12,10 +12,9 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from edgewise.attribution.base import GradientMethod, Step
+from edgewise.attribution.base import GradientMethod, Step, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
 from edgewise.engine.record import record_gradients
-from edgewise.errors import NumericalError
 from edgewise.metrics import Metric
 
 
@@ -30,16 +29,7 @@ class EAP(GradientMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
 
     def check(self, metric: Metric) -> None:
-        if metric.flat_at_clean or not metric.differentiable:
-            why = (
-                "is zero at the clean run, where it is smallest"
-                if metric.flat_at_clean
-                else "is zero wherever it exists"
-            )
-            raise NumericalError(
-                f"the gradient of {metric.name} {why}, so {self.name} cannot use it; take logit_diff, prob_diff or nll, "
-                "or the method exact"
-            )
+        needs_slope_at_clean(self.name, metric)
 
     def batch_scores(self, step: Step) -> Tensor:
         subject, batch = step.subject, step.batch

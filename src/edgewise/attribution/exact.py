@@ -19,7 +19,7 @@ from torch import Tensor
 from edgewise.attribution.base import Method, Request, Step
 from edgewise.attribution.checkpoint import Checkpoint
 from edgewise.engine.forward import native_attention
-from edgewise.engine.native import Continuation, mlp
+from edgewise.engine.native import Continuation, mlp, project
 from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
 from edgewise.models.family import Block
@@ -135,8 +135,8 @@ class _Patcher:
         group, heads = projections.group_of(slot)
         slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
         before = self.clean.attention_in[layer]
-        clean = _projected(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
-        clean[:, :, :, slots.index(slot)] = _projected(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
+        clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
+        clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
         context = self.step.subject.context(before.shape[1])[layer]
         z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), 1)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
@@ -158,10 +158,3 @@ class _Patcher:
         """The clean stream that leaves a layer."""
         last = layer == self.step.subject.graph.layers - 1
         return self.clean.final_in if last else self.clean.attention_in[layer + 1]
-
-
-def _projected(block: Block, x: Tensor, slots: list[int]) -> Tensor:
-    """Outputs of the projections of `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
-    weight, bias = block.projections.rows(slots)
-    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight)
-    return out if bias is None else out + bias

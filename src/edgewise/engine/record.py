@@ -40,12 +40,14 @@ class Gradients:
     """Gradients of a scalar at the sites, and what the projections gave there.
 
     `heads`, `projected`: per layer [example, position, reader, d_head], the readers of its attention in graph order;
-    `mlp`: per layer [example, position, d_model] at the MLP norm's output; `final`: at the final norm's input.
+    `mlp`: per layer [example, position, d_model] at the MLP norm's output; `mlp_out`: at what the MLP writes; `final`: at
+    the final norm's input.
     """
 
     heads: list[Tensor]
     projected: list[Tensor]
     mlp: list[Tensor]
+    mlp_out: list[Tensor]
     final: Tensor
 
 
@@ -80,7 +82,7 @@ def record_gradients(
     hooks = [start, *_hooks(subject, sites), *_gradient_hooks(subject, sites)]
     with steady(subject.model), torch.enable_grad(), hooked(hooks):
         logits = subject.logits(tokens, positions)
-        targets = [*sites.projected, *sites.mlp_normed, *sites.final_in]
+        targets = [*sites.projected, *sites.mlp_normed, *sites.mlp_out, *sites.final_in]
         gradients = torch.autograd.grad(objective(logits), targets, materialize_grads=True)
     return _recording(subject, sites, logits.detach()), _gradients(subject, sites, gradients)
 
@@ -152,7 +154,8 @@ def post_scale(block: Block, summed: Tensor) -> Tensor:
 def _gradients(subject: Subject, sites: _Sites, gradients: tuple[Tensor, ...]) -> Gradients:
     per_layer = len(subject.blocks[0].projections.modules)
     layers = subject.graph.layers
-    heads = gradients[: layers * per_layer]
+    heads, others = gradients[: layers * per_layer], gradients[layers * per_layer : -1]
+    mlps = len(sites.mlp_out)
     outputs = [x.detach() for x in sites.projected]
 
     def by_layer(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -162,6 +165,7 @@ def _gradients(subject: Subject, sites: _Sites, gradients: tuple[Tensor, ...]) -
     return Gradients(
         heads=by_layer(heads),
         projected=by_layer(outputs),
-        mlp=list(gradients[layers * per_layer : -1]),
+        mlp=list(others[:mlps]),
+        mlp_out=list(others[mlps:]),
         final=gradients[-1],
     )
