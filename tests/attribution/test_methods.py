@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
+from counting import counting
 from families import CONFIGS, FAMILIES, corrupted_run, make_subject, pairs, subject, toy_config
 from torch import Tensor
 
@@ -184,28 +183,6 @@ def test_metrics_that_need_wrong_answers_say_so() -> None:
 
 
 # -- cost -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def counting(on: Subject) -> Iterator[dict[str, int]]:
-    """Counts whole native forwards and backwards, by hooks on the model and on its last block's output."""
-    counts = {"forward": 0, "backward": 0, "last layer": 0}
-
-    def count(what: str) -> None:
-        counts[what] += 1
-
-    def watch(module: Any, args: Any, output: Tensor) -> None:
-        count("last layer")
-        if output.requires_grad:
-            output.register_hook(lambda gradient: count("backward"))
-
-    handles = [
-        on.model.register_forward_hook(lambda *_: count("forward")),
-        on.blocks[-1].output.register_forward_hook(watch),
-    ]
-    yield counts
-    for handle in handles:
-        handle.remove()
 
 
 @every_family

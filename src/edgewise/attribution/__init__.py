@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from edgewise.attribution.base import Method
+from edgewise.attribution.clean_corrupted import CleanCorrupted
 from edgewise.attribution.eap import EAP
+from edgewise.attribution.eap_ig import EAPIG
+from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.exact import Exact
 from edgewise.attribution.hisp import HISP
+from edgewise.attribution.mask_ig import MaskIG
 from edgewise.attribution.random import Random
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (EAP, HISP, Exact, Random)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, HISP, Exact, Random)
+}
 
 
 __all__ = ["METHODS", "Method"]

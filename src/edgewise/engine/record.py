@@ -74,12 +74,20 @@ def record(subject: Subject, tokens: Tensor, positions: Tensor) -> Recording:
 
 
 def record_gradients(
-    subject: Subject, tokens: Tensor, positions: Tensor, objective: Callable[[Tensor], Tensor]
+    subject: Subject,
+    tokens: Tensor,
+    positions: Tensor,
+    objective: Callable[[Tensor], Tensor],
+    *,
+    edits: Sequence[Hook] = (),
 ) -> tuple[Recording, Gradients]:
-    """One native forward and backward run: the recording, and the gradients of `objective(logits)`, a scalar."""
+    """One native forward and backward run: the recording, and the gradients of `objective(logits)`, a scalar.
+
+    `edits` change the run: what they return is what is recorded, and no gradient passes a value they put in place.
+    """
     sites = _Sites()
     start = OnInput(subject.blocks[0].module, lambda x: x.detach().requires_grad_())
-    hooks = [start, *_hooks(subject, sites), *_gradient_hooks(subject, sites)]
+    hooks = [*edits, start, *_hooks(subject, sites), *_gradient_hooks(subject, sites)]
     with steady(subject.model), torch.enable_grad(), hooked(hooks):
         logits = subject.logits(tokens, positions)
         targets = [*sites.projected, *sites.mlp_normed, *sites.mlp_out, *sites.final_in]
