@@ -186,10 +186,12 @@ def test_metrics_that_need_wrong_answers_say_so() -> None:
 
 
 @every_family
-def test_eap_costs_two_forwards_and_one_backward_for_each_batch(family: str) -> None:
+@pytest.mark.parametrize("method", ["eap", "relp", "gim", "hisp"])
+def test_two_forwards_and_one_backward_for_each_batch(method: str, family: str) -> None:
     on = subject(family)
+    assert METHODS[method].cost == "2 forward + 1 backward"
     with counting(on) as counts:
-        ew.attribute(on, pairs(), method="eap", batch_size=2)
+        ew.attribute(on, pairs(), method=method, batch_size=2)
     assert counts == {"forward": 6, "backward": 3, "last layer": 6}
 
 

@@ -158,11 +158,10 @@ def test_mask_ig_costs_a_masked_run_for_each_step(monkeypatch: pytest.MonkeyPatc
         return masked_forward(*args, **kwargs)
 
     monkeypatch.setattr("edgewise.attribution.mask_ig.masked_forward", counted)
+    subject("gpt2").context(pairs().trimmed().clean.shape[1])
     with counting(subject("gpt2")) as counts:
         ew.attribute(subject("gpt2"), pairs(), method="mask-ig", steps=3, batch_size=5)
-    # Three runs to the embedding, cut short there, and two whole ones.
-    assert len(runs) == 3
-    assert counts["last layer"] == 2 + 3
+    assert (len(runs), counts["forward"]) == (3, 2)
 
 
 # -- the mask's path --------------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 every_ablation = pytest.mark.parametrize("how", ABLATIONS)
 USING_DATA = [name for name in METHODS if name != "random"]
 # Methods whose scores are a drop of the metric, predicted or measured. hisp scores are importances; eap-ig-activations
-# cuts the ways through what it holds; mask-ig shares the joint effect of all edges out among them.
-DROPS = [name for name in USING_DATA if name not in ("hisp", "eap-ig-activations", "mask-ig")]
+# cuts the ways through what it holds; mask-ig shares the joint effect of all edges out among them, gim that of factors.
+DROPS = [name for name in USING_DATA if name not in ("hisp", "eap-ig-activations", "mask-ig", "gim")]
 # Methods that are linear in the gradient, so that a shared key or value scores what its heads would together.
 ADDING = [name for name in METHODS if name not in ("hisp", "exact", "random")]
 
@@ -277,6 +277,14 @@ def test_9_eap_ig_with_one_step_at_the_clean_run_is_eap(family: str) -> None:
     eap = ew.attribute(on, of, method="eap").values
     assert torch.equal(ew.attribute(on, of, method="eap-ig", steps=1, points="right").values, eap)
     assert distance(ew.attribute(on, of, method="eap-ig", steps=1).values, eap) > 0.1
+
+
+@every_family
+def test_9_relp_without_rules_is_eap(family: str) -> None:
+    on, of = subject(family), pairs()
+    eap = ew.attribute(on, of, method="eap").values
+    assert torch.equal(ew.attribute(on, of, method="relp", rules=()).values, eap)
+    assert distance(ew.attribute(on, of, method="relp").values, eap) > 0.1
 
 
 @every_family

@@ -8,13 +8,14 @@ from edgewise.attribution.eap import EAP
 from edgewise.attribution.eap_ig import EAPIG
 from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.exact import Exact
+from edgewise.attribution.gim import GIM
 from edgewise.attribution.hisp import HISP
 from edgewise.attribution.mask_ig import MaskIG
 from edgewise.attribution.random import Random
+from edgewise.attribution.relp import RelP
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, HISP, Exact, Random)
-}
+MEMBERS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, HISP, Exact, Random)
+METHODS: dict[str, type[Method]] = {method.name: method for method in MEMBERS}
 
 
 __all__ = ["METHODS", "Method"]

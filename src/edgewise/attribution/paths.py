@@ -18,6 +18,7 @@ from edgewise.attribution.contraction import contract
 from edgewise.attribution.points import AtInput, Point
 from edgewise.attribution.slopes import Slopes
 from edgewise.engine.record import Gradients, Recording, record, record_gradients
+from edgewise.engine.rules import PLAIN, Rule
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
 from edgewise.request import Step
@@ -33,34 +34,39 @@ class PathMethod(GradientMethod):
     def path(self, subject: Subject) -> Sequence[Point]:
         """The points. If the clean run is one of them it comes first, and no other run has to be made for its values."""
 
+    @property
+    def rule(self) -> Rule:
+        """How gradients pass the model; the derivative, unless a method says otherwise."""
+        return PLAIN
+
     @final
     def batch_scores(self, step: Step) -> Tensor:
-        points = list(self.path(step.subject))
-        slopes = Slopes(step.subject)
+        points, rule = list(self.path(step.subject)), self.rule
+        slopes = Slopes(step.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
-            clean, gradients = _run(step, None, [])
+            clean, gradients = _run(step, None, [], rule)
             slopes.add(clean, gradients, points.pop(0).weight)
         else:
             clean = record(step.subject, step.batch.clean, step.batch.positions)
         deltas = clean.writes.minus(step.replacement.writes, step.subject.work_dtype)
         total = None
         for point in points:
-            slopes.add(*_run(step, clean, point.edits(step, clean)), point.weight)
+            slopes.add(*_run(step, clean, point.edits(step, clean), rule), point.weight)
             if slopes.runs == RUNS_AT_ONCE:
-                total, slopes = _plus(total, contract(step.subject, deltas, slopes)), Slopes(step.subject)
+                total, slopes = _plus(total, contract(step.subject, deltas, slopes)), Slopes(step.subject, rule)
         if slopes.runs:
             total = _plus(total, contract(step.subject, deltas, slopes))
         assert total is not None
         return total
 
 
-def _run(step: Step, clean: Recording | None, edits: Sequence[Hook]) -> tuple[Recording, Gradients]:
+def _run(step: Step, clean: Recording | None, edits: Sequence[Hook], rule: Rule) -> tuple[Recording, Gradients]:
     """A run of the clean prompts and the gradients of the metric at it; without `clean` it is the clean run itself."""
 
     def objective(logits: Tensor) -> Tensor:
         return step.objective(logits, logits.detach() if clean is None else clean.logits).sum()
 
-    return record_gradients(step.subject, step.batch.clean, step.batch.positions, objective, edits=edits)
+    return record_gradients(step.subject, step.batch.clean, step.batch.positions, objective, edits=edits, rule=rule)
 
 
 def _plus(total: Tensor | None, term: Tensor) -> Tensor:

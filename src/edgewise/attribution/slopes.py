@@ -5,7 +5,8 @@ With x̂ the normalised input, s its scale, γ the gain and C the centring, the 
     Σ over runs of  s · C(γ ⊙ WᵀG − x̂ · mean(x̂ ⊙ γ ⊙ WᵀG))
 
 Its first part is linear in s·G, so the runs are summed in the width of a head; the second is a scalar for each token,
-reader and run. A path of many points therefore costs little more than one point.
+reader and run. A path of many points therefore costs little more than one point. A rule that freezes the norms' scales
+leaves the second part out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgewise.engine.record import Gradients, Recording
+from edgewise.engine.rules import PLAIN, Rule
 from edgewise.models.family import Block
 from edgewise.models.norms import NormKind
 from edgewise.models.subject import Subject
@@ -32,9 +34,9 @@ class _Turn:
 class Slopes:
     """Gradients of the runs added so far, by layer."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, rule: Rule = PLAIN) -> None:
         layers = range(subject.graph.layers)
-        self.subject = subject
+        self.subject, self.rule = subject, rule
         self.runs = 0
         self.heads: list[Tensor | None] = [None for _ in layers]
         self.mlp: list[Tensor | None] = [None for _ in layers]
@@ -72,7 +74,7 @@ class Slopes:
         normed, scale = norm.normalise(x)
         gradient = gradients.heads[layer].flatten(0, 1).to(dtype) * (weight * scale[:, None])
         self.heads[layer] = _plus(self.heads[layer], gradient)
-        if norm.kind is NormKind.NONE:
+        if norm.kind is NormKind.NONE or self.rule.freezes_norms:
             return
         # The product of the gradient with W x̂ γ, which is the projection's output less a constant.
         projected = gradients.projected[layer].flatten(0, 1).to(dtype) - self._constants[layer]
@@ -85,7 +87,7 @@ class Slopes:
         x = recording.mlp_in[layer].flatten(0, 1).to(dtype)
         normed, scale = norm.normalise(x)
         pulled = gradients.mlp[layer].flatten(0, 1).to(dtype) * (weight * norm.gain(x) * scale)
-        if norm.kind is not NormKind.NONE:
+        if norm.kind is not NormKind.NONE and not self.rule.freezes_norms:
             pulled -= normed * (pulled * normed).mean(dim=-1, keepdim=True)
         self.mlp[layer] = _plus(self.mlp[layer], pulled)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from edgewise.engine.rules import PLAIN, Rule
 from edgewise.engine.writes import Writes
 from edgewise.models.family import Block
 from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, steady
@@ -80,16 +81,26 @@ def record_gradients(
     objective: Callable[[Tensor], Tensor],
     *,
     edits: Sequence[Hook] = (),
+    rule: Rule = PLAIN,
 ) -> tuple[Recording, Gradients]:
     """One native forward and backward run: the recording, and the gradients of `objective(logits)`, a scalar.
 
     `edits` change the run: what they return is what is recorded, and no gradient passes a value they put in place.
+    `rule` changes how gradients pass the model's parts, and nothing else.
     """
     sites = _Sites()
     start = OnInput(subject.blocks[0].module, lambda x: x.detach().requires_grad_())
-    hooks = [*edits, start, *_hooks(subject, sites), *_gradient_hooks(subject, sites)]
-    with steady(subject.model), torch.enable_grad(), hooked(hooks):
-        logits = subject.logits(tokens, positions)
+    with rule.on(subject) as changes, steady(subject.model), torch.enable_grad():
+        hooks = [
+            *edits,
+            *changes.early,
+            start,
+            *_hooks(subject, sites),
+            *_gradient_hooks(subject, sites),
+            *changes.late,
+        ]
+        with hooked(hooks), changes.mode:
+            logits = subject.logits(tokens, positions)
         targets = [*sites.projected, *sites.mlp_normed, *sites.mlp_out, *sites.final_in]
         gradients = torch.autograd.grad(objective(logits), targets, materialize_grads=True)
     return _recording(subject, sites, logits.detach()), _gradients(subject, sites, gradients)
