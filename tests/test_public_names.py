@@ -13,7 +13,7 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute discover evaluate load open save show sweep task
+    attribute discover ensemble evaluate load open save show sweep task
     Circuit EdgewiseError Graph Pairs Report Scores Sweep
     __version__
 """

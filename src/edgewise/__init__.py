@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgewise.api import attribute, discover, sweep
     from edgewise.circuit import Circuit
+    from edgewise.ensembles import ensemble
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "attribute": "api",
     "discover": "api",
+    "ensemble": "ensembles",
     "evaluate": "evaluation",
     "load": "loading",
     "open": "store",
@@ -59,6 +61,7 @@ __all__ = [
     "__version__",
     "attribute",
     "discover",
+    "ensemble",
     "evaluate",
     "load",
     "open",

@@ -103,7 +103,7 @@ class Scores:
         shared = len(self.top(n) & other.top(n)) / n
         return {
             "pearson": _pearson(mine, theirs),
-            "spearman": _pearson(_ranks(mine), _ranks(theirs)),
+            "spearman": _pearson(ranks(mine), ranks(theirs)),
             "overlap": shared,
         }
 
@@ -139,8 +139,8 @@ def _pearson(a: Tensor, b: Tensor) -> float:
     return float(a @ b) / norm if norm else float("nan")
 
 
-def _ranks(values: Tensor) -> Tensor:
-    """Average ranks, as in Spearman's coefficient: equal values share the mean of their ranks."""
+def ranks(values: Tensor) -> Tensor:
+    """Average ranks from 1, as in Spearman's coefficient: equal values share the mean of their ranks."""
     _, inverse, counts = values.unique(sorted=True, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     return (last - (counts.double() - 1) / 2)[inverse]

@@ -14,12 +14,16 @@ from edgewise.request import Request, Step
 
 
 class Method(ABC):
-    """An attribution method. `cost` says what it takes per batch, `paper` where it comes from."""
+    """An attribution method. `cost` says what it takes per batch, `paper` where it comes from.
+
+    `additive`: its scores are means over the examples, those of one example being scores of their own.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     cost: ClassVar[str]
     paper: ClassVar[str] = ""
+    additive: ClassVar[bool] = True
 
     @abstractmethod
     def scores(self, request: Request) -> Tensor:

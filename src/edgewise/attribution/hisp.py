@@ -44,6 +44,7 @@ class HISP(Method):
     summary: ClassVar[str] = "head importance at the clean run, normalised by layer"
     cost: ClassVar[str] = "2 forward + 1 backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/1905.10650"
+    additive: ClassVar[bool] = False
 
     def scores(self, request: Request) -> Tensor:
         return edge_values(request.subject.graph, self.importances(request))

@@ -5,6 +5,7 @@ from edgewise.evaluation.faithfulness import evaluate
 from edgewise.evaluation.mib import Benchmark, auroc, benchmark
 from edgewise.evaluation.recovery import Recovery, measure_recovery
 from edgewise.evaluation.report import MetricReport, Report
+from edgewise.evaluation.stability import Resampling, Stability, stability
 
 __all__ = [
     "Benchmark",
@@ -12,9 +13,12 @@ __all__ = [
     "MetricReport",
     "Recovery",
     "Report",
+    "Resampling",
+    "Stability",
     "auroc",
     "benchmark",
     "evaluate",
     "faithfulness_curve",
     "measure_recovery",
+    "stability",
 ]

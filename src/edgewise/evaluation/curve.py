@@ -94,7 +94,6 @@ class Curve:
         return trapezoid([size.share for size in self.sizes], heights)
 
 
-@torch.no_grad()
 def faithfulness_curve(
     subject: Subject,
     scores: Scores,
@@ -122,7 +121,7 @@ def faithfulness_curve(
     picked = [SELECTIONS[selection](scores, int(share * scores.graph.n_edges)) for share in shares]
     circuits = [circuit.without_dangling() for circuit in picked]
     request = Request(subject, pairs, chosen, find_ablation(ablation), batch_size, track)
-    means = _means(request, torch.stack([circuit.mask for circuit in circuits]))
+    means = example_values(request, torch.stack([circuit.mask for circuit in circuits])).mean(dim=1).tolist()
     clean, corrupted, found = means[0], means[1], means[2:]
     sizes = tuple(
         Size(share, len(before), len(after), _share(value, clean, corrupted))
@@ -141,8 +140,9 @@ def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
     return math.fsum((right - left) * (low + high) / 2 for left, right, low, high in steps)
 
 
-def _means(request: Request, masks: Tensor) -> list[float]:
-    """Mean metric of the clean model, the replaced one, and under each mask."""
+@torch.no_grad()
+def example_values(request: Request, masks: Tensor) -> Tensor:
+    """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
     subject, space = request.subject, Workspace()
     values: list[Tensor] = []
     with steady(subject.model):
@@ -155,7 +155,7 @@ def _means(request: Request, masks: Tensor) -> list[float]:
             )
             runs = (clean, replacement.logits(subject, batch.positions), *under)
             values.append(torch.stack([step.objective(logits, clean).double().cpu() for logits in runs]))
-    return (request.metric.sign * torch.cat(values, dim=1).mean(dim=1)).tolist()
+    return request.metric.sign * torch.cat(values, dim=1)
 
 
 def _share(value: float, clean: float, corrupted: float) -> float:
