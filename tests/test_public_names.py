@@ -13,8 +13,8 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute discover ensemble evaluate load open save show sweep task
-    Circuit EdgewiseError Graph Pairs Report Scores Sweep
+    attribute attribute_nodes discover ensemble evaluate load open save show sweep task
+    Circuit EdgewiseError Graph NodeScores Pairs Report Scores Sweep
     __version__
 """
 

@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgewise.api import attribute, discover, sweep
+    from edgewise.api import attribute, attribute_nodes, discover, sweep
     from edgewise.circuit import Circuit
     from edgewise.ensembles import ensemble
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
     from edgewise.loading import load
+    from edgewise.nodes import NodeScores
     from edgewise.pairs import Pairs
     from edgewise.scores import Scores
     from edgewise.store import open, save  # noqa: A004
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 # Where each public name lives. They are imported on first use, so that `import edgewise` costs nothing.
 _HOMES = {
     "attribute": "api",
+    "attribute_nodes": "api",
     "discover": "api",
     "ensemble": "ensembles",
     "evaluate": "evaluation",
@@ -44,6 +46,7 @@ _HOMES = {
     "Circuit": "circuit",
     "EdgewiseError": "errors",
     "Graph": "graph",
+    "NodeScores": "nodes",
     "Pairs": "pairs",
     "Report": "evaluation",
     "Scores": "scores",
@@ -54,12 +57,14 @@ __all__ = [
     "Circuit",
     "EdgewiseError",
     "Graph",
+    "NodeScores",
     "Pairs",
     "Report",
     "Scores",
     "Sweep",
     "__version__",
     "attribute",
+    "attribute_nodes",
     "discover",
     "ensemble",
     "evaluate",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgewise.ablations import Ablation
+from edgewise.ablations import Ablation, Replacer
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
@@ -64,5 +64,9 @@ class Request:
         """The batches with their replacements, one after the other."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
         for batch in self.pairs.batches(self.batch_size):
-            ready = (batch.trimmed() if self.subject.causal else batch).to(self.subject.device)
-            yield Step(self.subject, ready, replacer(ready), self.metric)
+            yield self.step(batch, replacer)
+
+    def step(self, batch: Pairs, replacer: Replacer) -> Step:
+        """One batch with its replacement, as the ablation's `prepare` makes it."""
+        ready = (batch.trimmed() if self.subject.causal else batch).to(self.subject.device)
+        return Step(self.subject, ready, replacer(ready), self.metric)

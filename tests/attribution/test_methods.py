@@ -195,6 +195,15 @@ def test_two_forwards_and_one_backward_for_each_batch(method: str, family: str) 
     assert counts == {"forward": 6, "backward": 3, "last layer": 6}
 
 
+@pytest.mark.parametrize(("method", "forwards", "backwards"), [("information-flow-routes", 1, 0), ("atp-qk", 3, 1)])
+def test_other_costs(method: str, forwards: int, backwards: int) -> None:
+    on = subject("gpt2")
+    on.context(pairs().trimmed().clean.shape[1])
+    with counting(on) as counts:
+        ew.attribute(on, pairs(), method=method, batch_size=5)
+    assert (counts["forward"], counts["backward"]) == (forwards, backwards)
+
+
 def test_zero_ablation_needs_no_corrupted_run() -> None:
     on = subject("gpt2")
     with counting(on) as counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgewise.attribution.atp_qk import AtPQK
 from edgewise.attribution.base import Method
 from edgewise.attribution.clean_corrupted import CleanCorrupted
 from edgewise.attribution.eap import EAP
@@ -10,11 +11,13 @@ from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.exact import Exact
 from edgewise.attribution.gim import GIM
 from edgewise.attribution.hisp import HISP
+from edgewise.attribution.information_flow import InformationFlow
 from edgewise.attribution.mask_ig import MaskIG
 from edgewise.attribution.random import Random
 from edgewise.attribution.relp import RelP
 
-MEMBERS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, HISP, Exact, Random)
+GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
+MEMBERS = (*GRADIENTS, HISP, InformationFlow, Exact, Random)
 METHODS: dict[str, type[Method]] = {method.name: method for method in MEMBERS}
 
 

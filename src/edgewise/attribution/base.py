@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from edgewise.attribution.fitting import fitting_parts
 from edgewise.errors import NumericalError
 from edgewise.metrics import Metric
 from edgewise.request import Request, Step
@@ -45,8 +46,9 @@ class GradientMethod(Method):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        for step in request.track(request.steps(), request.batches, f"scoring edges ({self.name})"):
-            total += self.batch_scores(step).double().cpu()
+        parts = fitting_parts(request, self.batch_scores)
+        for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
+            total += part.double().cpu()
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
 

@@ -60,15 +60,15 @@ class Exact(Method):
             if (number + 1) * readers <= done:
                 yield from ((reader, None) for reader in range(readers))
                 continue
-            patcher = _Patcher.of(step)
+            patcher = Patcher.of(step)
             for reader in range(readers):
                 finished = number * readers + reader < done
                 yield reader, None if finished else patcher.effects(reader)
 
 
 @dataclass(frozen=True)
-class _Patcher:
-    """Replaces single edges of one batch. `deltas` [writer, token, d_model]: clean minus replacement."""
+class Patcher:
+    """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""
 
     step: Step
     clean: Recording
@@ -77,7 +77,7 @@ class _Patcher:
     baseline: Tensor
 
     @classmethod
-    def of(cls, step: Step) -> _Patcher:
+    def of(cls, step: Step) -> Patcher:
         subject, batch = step.subject, step.batch
         clean = record(subject, batch.clean, batch.positions)
         flat = clean.writes.minus(step.replacement.writes, subject.work_dtype).flat()
@@ -122,14 +122,14 @@ class _Patcher:
 
     def _into_attention(self, layer: int, slot: int, delta: Tensor) -> Tensor:
         block, before = self.step.subject.blocks[layer], self.clean.attention_in[layer]
-        change = self._change_of_attention(block, layer, slot, delta)
+        change = self.change_of_attention(block, layer, slot, delta)
         middle = (self._after_attention(block, layer) + change).flatten(0, 1)
         streams = before.expand(len(delta), *before.shape).flatten(0, 1)
         if layer == self.step.subject.graph.layers - 1:
             return self.rest.after_last_attention(streams, middle)
         return self.rest.after_layer(layer, self.rest.after_attention(layer, streams, middle))
 
-    def _change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
+    def change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
         """How the attention's output changes when one q, k or v reader gets less `delta`: [writer, example, position, d]."""
         projections, writes = block.projections, self.clean.writes
         group, heads = projections.group_of(slot)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import Method, Request, Step, needs_slope_at_clean, refuse_zeros
+from edgewise.attribution.fitting import fitting_parts
 from edgewise.engine.native import project
 from edgewise.engine.record import record_gradients
 from edgewise.graph import Graph
@@ -54,8 +55,9 @@ class HISP(Method):
         needs_slope_at_clean(self.name, request.metric)
         graph = request.subject.graph
         total = torch.zeros(graph.layers, graph.readers_per_layer, dtype=torch.float64)
-        for step in request.track(request.steps(), request.batches, f"scoring nodes ({self.name})"):
-            total += _effects(step).abs().sum(dim=0).double().cpu()
+        parts = fitting_parts(request, lambda step: _effects(step).abs().sum(dim=0))
+        for part in request.track(parts, request.batches, f"scoring nodes ({self.name})"):
+            total += part.double().cpu()
         refuse_zeros(total, request.metric)
         norms = total.norm(dim=1, keepdim=True).clamp(min=SMALLEST_NORM)
         return torch.cat([(total / norms).flatten(), torch.tensor([LARGEST], dtype=total.dtype)])

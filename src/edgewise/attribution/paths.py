@@ -8,7 +8,7 @@ with gradient_r the gradient of the metric at the input of reader r.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 from torch import Tensor
@@ -19,12 +19,14 @@ from edgewise.attribution.points import AtInput, Point
 from edgewise.attribution.slopes import Slopes
 from edgewise.engine.record import Gradients, Recording, record, record_gradients
 from edgewise.engine.rules import PLAIN, Rule
+from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
 from edgewise.request import Step
 
 # Runs whose gradients wait for one contraction: the more, the fewer products, and the more memory.
 RUNS_AT_ONCE = 6
+Contraction = Callable[[Subject, Writes, Slopes], Tensor]
 
 
 class PathMethod(GradientMethod):
@@ -41,6 +43,11 @@ class PathMethod(GradientMethod):
 
     @final
     def batch_scores(self, step: Step) -> Tensor:
+        return self.along(step, contract)
+
+    @final
+    def along(self, step: Step, contraction: Contraction) -> Tensor:
+        """What `contraction` makes of the gradients along the path in one batch, summed over its examples."""
         points, rule = list(self.path(step.subject)), self.rule
         slopes = Slopes(step.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
@@ -53,9 +60,9 @@ class PathMethod(GradientMethod):
         for point in points:
             slopes.add(*_run(step, clean, point.edits(step, clean), rule), point.weight)
             if slopes.runs == RUNS_AT_ONCE:
-                total, slopes = _plus(total, contract(step.subject, deltas, slopes)), Slopes(step.subject, rule)
+                total, slopes = _plus(total, contraction(step.subject, deltas, slopes)), Slopes(step.subject, rule)
         if slopes.runs:
-            total = _plus(total, contract(step.subject, deltas, slopes))
+            total = _plus(total, contraction(step.subject, deltas, slopes))
         assert total is not None
         return total
 
