@@ -107,9 +107,13 @@ def test_eap_ig_with_kl_compares_with_the_clean_logits() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "eap-ig", "steps": 0}, InvalidValue, "0 integration steps: at least 1"),
-        ({"method": "eap-ig-activations", "steps": 0}, InvalidValue, "0 integration steps: at least 1"),
-        ({"method": "mask-ig", "steps": -1}, InvalidValue, "-1 integration steps: at least 1"),
+        ({"method": "eap-ig", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
+        ({"method": "eap-ig-activations", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
+        ({"method": "mask-ig", "steps": -1}, InvalidValue, "-1 integration steps: a whole number"),
+        ({"method": "eap-ig", "steps": "many"}, InvalidValue, "'many' integration steps: a whole number"),
+        ({"method": "mask-ig", "steps": 2.5}, InvalidValue, "2.5 integration steps"),
+        ({"method": "gim", "temperature": 0}, InvalidValue, "a softmax temperature of 0"),
+        ({"method": "gim", "temperature": "hot"}, InvalidValue, "a softmax temperature of 'hot'"),
         ({"method": "eap-ig", "points": "lft"}, UnknownName, "did you mean 'left'"),
         ({"method": "eap-ig", "steps": 1, "points": "right", "metric": "kl"}, NumericalError, "zero at the clean run"),
         ({"method": "eap-ig-activations", "steps": 1, "metric": "kl"}, NumericalError, "zero at the clean run"),

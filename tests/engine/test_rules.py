@@ -246,3 +246,12 @@ def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(UnknownName, match="unknown backward rule 'norm'; did you mean 'norms'"):
         ew.attribute(subject("toy"), pairs(), method="relp", rules=["norm"])
     assert PLAIN.changes == ()
+
+
+def test_rules_may_be_written_with_commas() -> None:
+    named = ew.attribute(subject("toy"), pairs(), method="relp", rules="norms, activations,products").values
+    assert torch.equal(named, ew.attribute(subject("toy"), pairs(), method="relp").values)
+    assert torch.equal(
+        ew.attribute(subject("toy"), pairs(), method="relp", rules="").values,
+        ew.attribute(subject("toy"), pairs()).values,
+    )

@@ -17,8 +17,8 @@ from edgewise.attribution.random import Random
 from edgewise.attribution.relp import RelP
 
 GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
-MEMBERS = (*GRADIENTS, HISP, InformationFlow, Exact, Random)
-METHODS: dict[str, type[Method]] = {method.name: method for method in MEMBERS}
+OTHERS = (HISP, InformationFlow, Exact, Random)
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
 
 
 __all__ = ["METHODS", "Method"]

@@ -36,8 +36,8 @@ class GIM(PathMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.17630"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InvalidValue(f"a softmax temperature of {self.temperature}: it must be above 0")
+        if not isinstance(self.temperature, int | float) or not self.temperature > 0:
+            raise InvalidValue(f"a softmax temperature of {self.temperature!r}: it must be above 0")
 
     @property
     def rule(self) -> Rule:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import GradientMethod, Step, needs_slope
+from edgewise.attribution.points import check_steps
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
-from edgewise.errors import InvalidValue
 from edgewise.metrics import Metric
 
 
@@ -40,8 +40,7 @@ class MaskIG(GradientMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/1703.01365"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InvalidValue(f"{self.steps} integration steps: at least 1 is needed")
+        check_steps(self.steps)
 
     def check(self, metric: Metric) -> None:
         needs_slope(self.name, metric)

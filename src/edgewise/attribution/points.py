@@ -80,8 +80,13 @@ def shares(steps: int, placement: str) -> Sequence[float]:
     >>> shares(4, "left"), shares(2, "middle"), shares(1, "right")
     ([0.0, 0.25, 0.5, 0.75], [0.25, 0.75], [1.0])
     """
-    if steps < 1:
-        raise InvalidValue(f"{steps} integration steps: at least 1 is needed")
+    check_steps(steps)
     if placement not in PLACEMENTS:
         raise UnknownName.of("placement of points", placement, PLACEMENTS)
     return [(k + PLACEMENTS[placement]) / steps for k in range(steps)]
+
+
+def check_steps(steps: int) -> None:
+    """InvalidValue unless `steps` is a whole number from 1."""
+    if type(steps) is not int or steps < 1:
+        raise InvalidValue(f"{steps!r} integration steps: a whole number of at least 1 is needed")

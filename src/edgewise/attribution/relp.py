@@ -31,21 +31,27 @@ from edgewise.models.subject import Subject
 class RelP(PathMethod):
     """EAP with gradients propagated by `rules`: of "norms", "activations", "products", "attention" and "softmax".
 
-    Without any it is EAP. A model with a module that a rule does not know is refused by that module's class name.
+    A list, or names with commas between them. Without any it is EAP. A model with a module that a rule does not know is
+    refused by that module's class name.
     """
 
-    rules: Sequence[str] = ("norms", "activations", "products")
+    rules: Sequence[str] | str = ("norms", "activations", "products")
     name: ClassVar[str] = "relp"
     summary: ClassVar[str] = "EAP with the backward rules of relevance propagation"
     cost: ClassVar[str] = "2 forward + 1 backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2508.21258"
 
     def __post_init__(self) -> None:
-        Rule.of(self.rules)
+        Rule.of(self._names)
 
     @property
     def rule(self) -> Rule:
-        return Rule.of(self.rules)
+        return Rule.of(self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        names = self.rules.split(",") if isinstance(self.rules, str) else self.rules
+        return [name.strip() for name in names if name]
 
     def check(self, metric: Metric) -> None:
         needs_slope_at_clean(self.name, metric)

@@ -8,7 +8,7 @@ refused by its class name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar, final
@@ -131,7 +131,7 @@ class Rule:
     changes: tuple[Change, ...] = ()
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> Rule:
+    def of(cls, names: Sequence[str]) -> Rule:
         """The rule with the changes of these names; UnknownName for another."""
         for name in names:
             if name not in CHANGES:
