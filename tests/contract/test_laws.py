@@ -55,8 +55,12 @@ ADDING = [name for name in METHODS if name not in ("hisp", "information-flow-rou
 
 
 def scored(on: Subject, of: Pairs, method: str, **how: Any) -> Tensor:
-    """Scores by a method, with few steps where it takes any: what holds for two holds for five."""
-    options = {"steps": 2} if "steps" in {field.name for field in fields(METHODS[method])} else {}  # type: ignore[arg-type]
+    """Scores by a method, with few steps where it takes any: what holds for one or two holds for five."""
+    options = (
+        {"steps": 1 if method == "eap-ig-activations" else 2}
+        if "steps" in {field.name for field in fields(METHODS[method])}
+        else {}
+    )  # type: ignore[arg-type]
     return ew.attribute(on, of, method=method, **how, **options).values
 
 
