@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.attribution import attribution_memory, attribution_time
+from benchmarks.attribution import attribution_memory, attribution_time, buffer_memory, path_time
 from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
 from benchmarks.pruning import hybrid, step_memory, step_time
 from benchmarks.search import acdc_cost, acdc_full
@@ -18,6 +18,8 @@ from benchmarks.search import acdc_cost, acdc_full
 BENCHMARKS = {
     "eap-time": attribution_time,
     "eap-memory": attribution_memory,
+    "paths": path_time,
+    "buffer-memory": buffer_memory,
     "masked-forward": dense_forward,
     "evaluate": sparse_evaluation,
     "batched-masks": batched_masks,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import edgewise as ew
-from benchmarks.setting import BATCH, SETTINGS, bare_passes, gpt2_small, interleaved, random_pairs, ratio
+from benchmarks.setting import BATCH, SETTINGS, bare_passes, gpt2_small, interleaved, llama_shape, random_pairs, ratio
 
 Row = tuple[str, str, str, str, str]
 
@@ -29,6 +31,36 @@ def attribution_time(rounds: int) -> Iterator[Row]:
         yield (f"{examples} × {tokens} tokens", f"{ratio(ours, bound):.2f}", "≤ 1.45", *seconds)
 
 
+def path_time(rounds: int) -> Iterator[Row]:
+    """EAP-IG's time, five points, over one forward and five forwards and backwards; RelP's and GIM's over EAP's."""
+    subject = ew.load(gpt2_small())
+    for examples, tokens in SETTINGS:
+        pairs = random_pairs(examples, tokens)
+
+        def of(method: str, pairs: ew.Pairs = pairs) -> Callable[[], object]:
+            return lambda: ew.attribute(subject, pairs, method=method, batch_size=BATCH)
+
+        bare = lambda pairs=pairs: bare_passes(subject, pairs, backwards=5)  # noqa: E731
+        for label, run, bound, target in (
+            ("eap-ig / bare passes", of("eap-ig"), bare, "≤ 1.4"),
+            ("relp / eap", of("relp"), of("eap"), "≤ 1.3"),
+            ("gim / eap", of("gim"), of("eap"), ""),
+        ):
+            times = interleaved(run, bound, rounds)
+            seconds = (f"{statistics.median(one):.2f} s" for one in times)
+            yield (f"{label}, {examples} × {tokens}", f"{ratio(*times):.2f}", target, *seconds)
+
+
+def buffer_memory(rounds: int) -> Iterator[Row]:
+    """EAP's peak memory beyond that of its bare passes, over one buffer [batch, position, writer, width] that others hold."""
+    for tokens in (64, 128):
+        ours, bare = (_peak_of(what, BATCH, tokens) for what in ("llama-eap", "llama-bare"))
+        buffer = BATCH * tokens * (24 * 17 + 1) * 1024 * 4
+        shown = (f"{size / 2**30:.2f} GiB" for size in (ours - bare, buffer))
+        label = f"24 layers, width 1024, {BATCH} × {tokens}, passes {bare / 2**30:.2f} GiB"
+        yield (label, f"{(ours - bare) / buffer:.2f}", "< 1", *shown)
+
+
 def attribution_memory(rounds: int) -> Iterator[Row]:
     """EAP's peak memory over that of the bare passes, whole processes, model and libraries included."""
     for examples, tokens in SETTINGS:
@@ -43,13 +75,26 @@ def _peak_of(what: str, examples: int, tokens: int) -> int:
 
 
 def _measure(what: str, examples: int, tokens: int) -> int:
-    """Peak resident memory in bytes of this process after one run."""
+    """Peak resident memory in bytes of this process after one run; of a "llama" what comes on top of the loaded model."""
     from edgewise.models import FAMILIES, Subject
 
+    if what.startswith("llama"):
+        subject, pairs = Subject(llama_shape(), None, FAMILIES["llama"], "llama"), random_pairs(examples, tokens)
+        loaded = resident_memory()
+        ew.attribute(subject, pairs, batch_size=BATCH) if what == "llama-eap" else bare_passes(subject, pairs)
+        return peak_memory() - loaded
     # Not `load`: its self-check is no part of what is measured.
     subject, pairs = Subject(gpt2_small(), None, FAMILIES["gpt2"], "gpt2-small"), random_pairs(examples, tokens)
     ew.attribute(subject, pairs, batch_size=BATCH) if what == "eap" else bare_passes(subject, pairs)
     return peak_memory()
+
+
+def resident_memory() -> int:
+    """What this process has resident now, in bytes, its peak so far forgotten where the system allows it."""
+    gc.collect()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def peak_memory() -> int:

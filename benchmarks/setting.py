@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import edgewise as ew
 from edgewise.models.hooks import steady
@@ -39,18 +39,30 @@ def random_pairs(examples: int, tokens: int, vocabulary: int = 50257) -> ew.Pair
     )
 
 
-def bare_passes(subject: Subject, pairs: ew.Pairs) -> None:
-    """The least EAP can cost: forward on corrupted, forward and backward on clean, answer logits alone."""
+def llama_shape() -> Any:
+    """24 layers of width 1024 with grouped keys and values, random weights, float32."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "vocab_size": 50257}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 8, "max_position_embeddings": 1024}
+    return LlamaForCausalLM(LlamaConfig(**shape, **heads, tie_word_embeddings=True)).eval()
+
+
+def bare_passes(subject: Subject, pairs: ew.Pairs, backwards: int = 1) -> None:
+    """The least EAP can cost: forward on corrupted, forward and backward on clean, answer logits alone.
+
+    With more `backwards` the least EAP-IG can cost, with so many points.
+    """
     model = subject.model
     with steady(model):
         for batch in pairs.batches(BATCH):
             with torch.no_grad():
                 model(input_ids=batch.corrupted, use_cache=False, logits_to_keep=1)
-            embeds = model.get_input_embeddings()(batch.clean).detach().requires_grad_()
-            logits = model(inputs_embeds=embeds, use_cache=False, logits_to_keep=1).logits[:, -1]
-            rows = torch.arange(len(logits))
-            difference = logits[rows, batch.correct[:, 0]] - logits[rows, batch.wrong[:, 0]]
-            torch.autograd.grad(difference.sum(), embeds)
+            for _ in range(backwards):
+                embeds = model.get_input_embeddings()(batch.clean).detach().requires_grad_()
+                logits = model(inputs_embeds=embeds, use_cache=False, logits_to_keep=1).logits[:, -1]
+                rows = torch.arange(len(logits))
+                difference = logits[rows, batch.correct[:, 0]] - logits[rows, batch.wrong[:, 0]]
+                torch.autograd.grad(difference.sum(), embeds)
 
 
 @torch.no_grad()

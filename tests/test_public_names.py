@@ -13,8 +13,8 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute compare discover evaluate load open save show stability sweep task widget
-    Circuit Comparison EdgewiseError Graph Pairs Report Scores Stability Sweep
+    attribute attribute_nodes compare discover ensemble evaluate load open save show stability sweep task widget
+    Circuit Comparison EdgewiseError Graph NodeScores Pairs Report Scores Stability Sweep
     __version__
 """
 

@@ -243,3 +243,43 @@ def test_scores_of_two_graphs_are_not_compared() -> None:
     message = "scores on different graphs: 1 layers, 1 heads: 8 edges and 1 layers, 1 heads, parallel: 7 edges"
     with pytest.raises(GraphMismatch, match=message):
         _scores().agreement(Scores(other, torch.zeros(other.edge_mask.shape)))
+
+
+# -- greedy from the output -------------------------------------------------------------------------------------------
+
+
+def greedy_twin(scores: Scores, n: int, absolute: bool) -> set[str]:
+    """One edge after the other: the best of all those into nodes that reach `logits` over what is kept."""
+    graph, kept = scores.graph, set()
+    ranking = {edge: abs(value) if absolute else value for edge, value in scores.items()}
+    order = {edge: graph.edge_index(edge) for edge in graph.edges}
+    while len(kept) < n:
+        reached = {"logits"}
+        for edge in kept:
+            writer = graph.writer_index[edge.split("->")[0]]
+            reached |= {graph.readers[int(r)] for r in graph.serves[:, writer].nonzero().flatten()}
+        open_edges = [edge for edge in graph.edges if edge not in kept and edge.split("->")[1] in reached]
+        if not open_edges:
+            break
+        kept.add(min(open_edges, key=lambda edge: (-ranking[edge], *order[edge])))
+    return kept
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_greedy_takes_the_best_edge_into_what_reaches_the_output(absolute: bool, kv_heads: int) -> None:
+    graph = Graph(layers=2, heads=2, kv_heads=kv_heads)
+    generator = torch.Generator().manual_seed(kv_heads)
+    scores = Scores(graph, torch.randn(graph.edge_mask.shape, generator=generator))
+    for n in (0, 1, 3, 9, graph.n_edges):
+        circuit = scores.greedy(n, absolute=absolute)
+        assert set(circuit.edges) == greedy_twin(scores, n, absolute)
+        assert circuit.provenance["selection"] == {"select": "greedy", "n": n, "absolute": absolute}
+
+
+def test_greedy_leaves_out_a_large_score_that_leads_nowhere() -> None:
+    scores = _scores(**{"a0.h0<q>": 9.0, "logits": 2.0})
+    assert scores.top(1).edges == ("input->a0.h0<q>",)
+    assert scores.greedy(1).edges == ("input->logits",)
+    with pytest.raises(InvalidValue, match="asked for 9 edges, the graph has 8"):
+        scores.greedy(9)

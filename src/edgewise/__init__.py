@@ -13,13 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgewise.api import attribute, discover, sweep
+    from edgewise.api import attribute, attribute_nodes, discover, sweep
     from edgewise.circuit import Circuit
     from edgewise.comparison import Comparison, compare
+    from edgewise.ensembles import ensemble
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
     from edgewise.loading import load
+    from edgewise.nodes import NodeScores
     from edgewise.pairs import Pairs
     from edgewise.scores import Scores
     from edgewise.seeds import Stability, stability
@@ -34,7 +36,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "attribute": "api",
     "compare": "comparison",
+    "attribute_nodes": "api",
     "discover": "api",
+    "ensemble": "ensembles",
     "evaluate": "evaluation",
     "load": "loading",
     "open": "store",
@@ -48,6 +52,7 @@ _HOMES = {
     "Comparison": "comparison",
     "EdgewiseError": "errors",
     "Graph": "graph",
+    "NodeScores": "nodes",
     "Pairs": "pairs",
     "Report": "evaluation",
     "Scores": "scores",
@@ -60,6 +65,7 @@ __all__ = [
     "Comparison",
     "EdgewiseError",
     "Graph",
+    "NodeScores",
     "Pairs",
     "Report",
     "Scores",
@@ -67,8 +73,10 @@ __all__ = [
     "Sweep",
     "__version__",
     "attribute",
+    "attribute_nodes",
     "compare",
     "discover",
+    "ensemble",
     "evaluate",
     "load",
     "open",

@@ -10,12 +10,15 @@ from typing import Any
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
+from edgewise.attribution.neurons import neuron_scores
+from edgewise.attribution.paths import PathMethod
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
 from edgewise.methods import method as find_method
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
+from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.provenance import provenance
@@ -52,6 +55,35 @@ def attribute(
     started = time.perf_counter()
     values = chosen.scores(request)
     return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
+
+
+def attribute_nodes(
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: str | Method = "eap",
+    metric: str | Metric = "logit_diff",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+    **options: Any,
+) -> NodeScores:
+    """A score for every writer (`input`, heads, MLPs) and each coordinate it writes: the drop when it is replaced everywhere.
+
+    For the methods that are a path of gradients (eap, eap-ig, relp, …), at their own cost; arguments as of `attribute`.
+    """
+    if batch_size < 1:
+        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+    chosen = find_method(method, options)
+    if not isinstance(chosen, PathMethod):
+        raise InvalidValue(
+            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap"
+        )
+    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
+    started = time.perf_counter()
+    neurons = neuron_scores(chosen, request)
+    facts = provenance(request, chosen, time.perf_counter() - started)
+    return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
 
 
 def discover(

@@ -62,9 +62,10 @@ def _ablations() -> Rows:
 
 
 def _formats() -> Rows:
-    from edgewise.formats import FORMATS
+    from edgewise.formats import FOLDERS, FORMATS
 
-    return [{"name": name, "suffix": form.suffix, "holds": form.summary} for name, form in FORMATS.items()]
+    files = [{"name": name, "suffix": form.suffix, "holds": form.summary} for name, form in FORMATS.items()]
+    return [*files, *({"name": name, "suffix": "/", "holds": form.summary} for name, form in FOLDERS.items())]
 
 
 def first_line(thing: object) -> str:

@@ -228,7 +228,9 @@ def list_(
 @app.command()
 @console.guarded
 def convert(
-    file: Annotated[Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON or .pt", show_default=False)
+    ],
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
     model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
@@ -237,10 +239,15 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Writes a circuit or scores in another format."""
-    from edgewise.formats import format_named, import_finding
+    from edgewise.formats import FolderFormat, format_named, import_finding, write_folder
     from edgewise.store.disk import write_bytes
 
     target = format_named(to)
+    if isinstance(target, FolderFormat):
+        finding = import_finding(file, graph=_graph(model), sign=sign)
+        folder = out if out is not None else file.parent / target.folder(finding)
+        console.print_path(write_folder(finding, target, folder), as_json)
+        return
     stem = file / "circuit" if file.is_dir() else file.with_suffix("")
     path = out if out is not None else stem.with_name(stem.name + target.suffix)
     if str(path) != "-" and path.exists() and not force:

@@ -12,9 +12,11 @@ from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import FileError, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes
+from edgewise.store.disk import new_folder, read_bytes, write_bytes
 from edgewise.store.eap_ig import eap_ig_json, is_eap_ig, read_eap_ig
+from edgewise.store.eap_ig_pt import eap_ig_pt, read_eap_ig_pt
 from edgewise.store.files import circuit_json, read, scores_json, scores_safetensors
+from edgewise.store.mib import mib_files, mib_folder
 from edgewise.store.schema import dump, encode, parse, validate
 from edgewise.tasks.references import REFERENCES, reference, reference_groups
 from edgewise.viewer.contents import curve_columns
@@ -37,6 +39,15 @@ class Format:
     to_bytes: Callable[[Finding], bytes]
 
 
+@dataclass(frozen=True)
+class FolderFormat:
+    """A way to write a finding as a folder of files."""
+
+    summary: str
+    to_files: Callable[[Finding], dict[str, bytes]]
+    folder: Callable[[Finding], str]
+
+
 def find(path: str | Path) -> Finding:
     """The finding in a file that edgewise wrote, or in a run folder."""
     if Path(path).is_dir():
@@ -51,22 +62,35 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
 
 
 def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 1) -> Finding:
-    """The finding in a file of any format that can be read, EAP-IG JSON included."""
+    """The finding in a file of any format that can be read, those of EAP-IG included."""
+    if Path(path).suffix == ".pt":
+        scores, circuit = read_eap_ig_pt(path, graph=graph, sign=sign)
+        return Finding(circuit=circuit if len(circuit) else None, scores=scores)
     if Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path)):
         return find(path)
     scores, circuit = read_eap_ig(path, graph=graph, sign=sign)
     return Finding(circuit=circuit if len(circuit) else None, scores=scores)
 
 
-def format_named(name: str) -> Format:
+def format_named(name: str) -> Format | FolderFormat:
     """The format of that name; UnknownName, with the nearest known one, if there is none."""
     if name == "png":
         raise UnknownName(
             "png is not written from here: open the page (edgewise show) and export it there, or convert the svg"
         )
-    if name not in FORMATS:
-        raise UnknownName.of("format", name, FORMATS)
-    return FORMATS[name]
+    known: dict[str, Format | FolderFormat] = {**FORMATS, **FOLDERS}
+    if name not in known:
+        raise UnknownName.of("format", name, known)
+    return known[name]
+
+
+def write_folder(finding: Finding, target: FolderFormat, path: Path) -> Path:
+    """Writes all files of a folder format, or nothing; FileError if `path` exists and is not empty."""
+    files = target.to_files(finding)
+    with new_folder(path) as folder:
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+    return path
 
 
 def _run(folder: Path) -> Finding:
@@ -143,6 +167,10 @@ def _eap_ig(finding: Finding) -> bytes:
     return encode(eap_ig_json(finding.scores, finding.circuit))
 
 
+def _eap_ig_pt(finding: Finding) -> bytes:
+    return eap_ig_pt(finding.scores, finding.circuit)
+
+
 def _picture(suffix: str) -> Callable[[Finding], bytes]:
     draw = PICTURES[suffix]
     return lambda finding: draw(finding).encode("utf-8", "replace")
@@ -156,10 +184,18 @@ FORMATS = {
     "json": Format(".json", "edgewise's own document: the circuit, or the scores if there is none", _json),
     "safetensors": Format(".safetensors", "edgewise's own scores, as a tensor with a header", _safetensors),
     "eap-ig": Format(".eap-ig.json", "the JSON of the EAP-IG library and the MIB benchmark", _eap_ig),
+    "eap-ig-pt": Format(".pt", "the tensors of the EAP-IG library and the MIB benchmark", _eap_ig_pt),
     "svg": Format(".svg", "the picture", _picture(".svg")),
     "html": Format(".html", "one self-contained page to look at it and move through it", _text(page)),
     "csv": Format(".csv", "the edges as a table, strongest first", _text(edge_csv)),
     "graphml": Format(".graphml", "GraphML, for networkx, Gephi and others", _text(graphml)),
     "neuronpedia": Format(".neuronpedia.json", "the graph JSON of Neuronpedia and circuit-tracer", _text(neuronpedia)),
     "dot": Format(".dot", "DOT text for Graphviz", _picture(".dot")),
+}
+FOLDERS = {
+    "mib": FolderFormat(
+        "the folder `task_model` that the MIB benchmark takes: the scores in EAP-IG form",
+        lambda finding: mib_files(finding.scores),
+        lambda finding: mib_folder(_scores(finding).provenance),
+    )
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgewise.ablations import Ablation
+from edgewise.ablations import Ablation, Replacer
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
@@ -70,9 +70,9 @@ class Request:
     def maker(self) -> Callable[[Pairs], Step]:
         """Looks at the data once; the function it returns makes a batch of them ready."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
+        return lambda batch: self.step(batch, replacer)
 
-        def ready(batch: Pairs) -> Step:
-            moved = self.subject.ready(batch)
-            return Step(self.subject, moved, replacer(moved), self.metric)
-
-        return ready
+    def step(self, batch: Pairs, replacer: Replacer) -> Step:
+        """One batch with its replacement, as the ablation's `prepare` makes it."""
+        ready = self.subject.ready(batch)
+        return Step(self.subject, ready, replacer(ready), self.metric)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -68,6 +69,19 @@ class Scores:
         mask = (self._ranking(absolute) >= threshold) & self.graph.edge_mask
         return self._circuit(mask, {"select": "above", "threshold": threshold, "absolute": absolute})
 
+    def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
+        """At most n edges, best first from the output: only edges into what already reaches `logits` are candidates.
+
+        A writer that is reached brings in the edges into all readers it is computed from. What is left out is an edge,
+        however large its score, whose writer leads nowhere in the circuit. Ranked by absolute value unless `absolute=False`.
+        """
+        if not 0 <= n <= self.graph.n_edges:
+            raise InvalidValue(f"asked for {n:,} edges, the graph has {self.graph.n_edges:,}; give 0 to that many")
+        mask = torch.zeros_like(self.graph.edge_mask)
+        for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
+            mask[writer, reader] = True
+        return self._circuit(mask, {"select": "greedy", "n": n, "absolute": absolute})
+
     def _ranking(self, absolute: bool) -> Tensor:
         return self.values.abs() if absolute else self.values
 
@@ -90,7 +104,7 @@ class Scores:
         shared = len(self.top(n) & other.top(n)) / n
         return {
             "pearson": _pearson(mine, theirs),
-            "spearman": _pearson(_ranks(mine), _ranks(theirs)),
+            "spearman": _pearson(ranks(mine), ranks(theirs)),
             "overlap": shared,
         }
 
@@ -102,14 +116,35 @@ class Scores:
         return f"<Scores: {method} on {self.graph}>"
 
 
+def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, int]]:
+    """(writer, reader) of n edges, each the best of those into readers reached so far, starting from `logits`."""
+    reached: set[int] = set()
+    queue: list[tuple[float, int, int]] = []
+
+    def reach(reader: int) -> None:
+        if reader not in reached:
+            reached.add(reader)
+            writers = graph.edge_mask[:, reader].nonzero().flatten().tolist()
+            for writer in writers:
+                heapq.heappush(queue, (-float(ranking[writer, reader]), writer, reader))
+
+    reach(len(graph.readers) - 1)
+    while queue and n:
+        _, writer, reader = heapq.heappop(queue)
+        n -= 1
+        yield writer, reader
+        for needed in graph.serves[:, writer].nonzero().flatten().tolist():
+            reach(needed)
+
+
 def _pearson(a: Tensor, b: Tensor) -> float:
     a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
     norm = float(a.norm() * b.norm())
     return float(a @ b) / norm if norm else float("nan")
 
 
-def _ranks(values: Tensor) -> Tensor:
-    """Average ranks, as in Spearman's coefficient: equal values share the mean of their ranks."""
+def ranks(values: Tensor) -> Tensor:
+    """Average ranks from 1, as in Spearman's coefficient: equal values share the mean of their ranks."""
     _, inverse, counts = values.unique(sorted=True, return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     return (last - (counts.double() - 1) / 2)[inverse]

@@ -13,7 +13,7 @@ from families import VOCAB, make_subject, pairs, subject, toy_config
 
 import edgewise as ew
 from edgewise.ablations import Mean
-from edgewise.attribution.exact import _Patcher
+from edgewise.attribution.exact import Patcher
 from edgewise.errors import FileError
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
@@ -48,8 +48,8 @@ def test_an_interrupted_run_goes_on_and_ends_bit_by_bit_the_same(
     tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on, file, patched = subject("llama"), tmp_path / "exact.safetensors", []
-    effects = _Patcher.effects
-    monkeypatch.setattr(_Patcher, "effects", lambda self, reader: patched.append(reader) or effects(self, reader))
+    effects = Patcher.effects
+    monkeypatch.setattr(Patcher, "effects", lambda self, reader: patched.append(reader) or effects(self, reader))
     expected = exact(on, tmp_path / "other").values
     whole = len(patched)
     assert whole == 3 * len(on.graph.readers)
@@ -69,14 +69,14 @@ def test_interrupted_twice(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_keeps_its_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on, file, effects = subject("toy"), tmp_path / "exact.safetensors", _Patcher.effects
+    on, file, effects = subject("toy"), tmp_path / "exact.safetensors", Patcher.effects
 
-    def fail(self: _Patcher, reader: int) -> Any:
+    def fail(self: Patcher, reader: int) -> Any:
         if reader == 20:
             raise MemoryError
         return effects(self, reader)
 
-    monkeypatch.setattr(_Patcher, "effects", fail)
+    monkeypatch.setattr(Patcher, "effects", fail)
     with pytest.raises(MemoryError):
         exact(on, file)
     assert file.exists()

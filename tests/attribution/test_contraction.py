@@ -7,7 +7,8 @@ import torch
 from families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
-from edgewise.attribution.contraction import _groups, _Pull
+from edgewise.attribution.contraction import _groups
+from edgewise.attribution.slopes import Slopes
 from edgewise.engine.record import Gradients, Recording, record_gradients
 from edgewise.models import Subject
 
@@ -37,10 +38,11 @@ def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
     on = subject(family)
     recording, gradients = gradients_of(on)
     tokens = recording.final_in.flatten(0, 1).shape[0]
-    pull = _Pull(on, recording, gradients)
+    slopes = Slopes(on)
+    slopes.add(recording, gradients)
     for readers, _ in _groups(on.graph):
         out = torch.empty(readers.stop - readers.start, tokens, on.d_model)
-        pull.into(out, readers, slice(0, tokens))
+        slopes.into(out, readers, slice(0, tokens))
         if on.final_norm.centred:
             out -= out.mean(dim=-1, keepdim=True)  # the contraction centres the writers instead
         layers = range(readers.start // on.graph.readers_per_layer, readers.stop // on.graph.readers_per_layer)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
+from counting import counting
 from families import CONFIGS, FAMILIES, corrupted_run, make_subject, pairs, subject, toy_config
 from torch import Tensor
 
@@ -105,6 +104,13 @@ def test_bfloat16_gives_about_the_same(family: str, method: str, how: str) -> No
     assert scores.agreement(plain)["pearson"] > 0.8
 
 
+@pytest.mark.parametrize("method", ["eap-ig", "mask-ig", "relp", "gim", "atp-qk", "hisp", "information-flow-routes"])
+def test_so_do_the_other_methods(method: str) -> None:
+    on = make_subject(CONFIGS["gemma2"](), dtype=torch.bfloat16)
+    plain = ew.attribute(subject("gemma2"), pairs(), method=method)
+    assert ew.attribute(on, pairs(), method=method).agreement(plain)["pearson"] > 0.9
+
+
 # -- random -----------------------------------------------------------------------------------------------------------
 
 
@@ -157,8 +163,9 @@ def test_a_metric_whose_gradient_is_zero_is_refused() -> None:
 def test_identical_prompts_are_refused() -> None:
     of = pairs()
     same = Pairs.from_tokens(of.clean, of.clean, correct=of.correct, wrong=of.wrong, positions=of.positions)
-    with pytest.raises(NumericalError, match="clean and corrupted prompts are the same"):
-        ew.attribute(subject("gpt2"), same)
+    for method in ("eap", "hisp"):
+        with pytest.raises(NumericalError, match="clean and corrupted prompts are the same"):
+            ew.attribute(subject("gpt2"), same, method=method)
     assert not ew.attribute(subject("toy-attention-only"), same, method="exact").values.abs().max() > 1e-5
 
 
@@ -185,34 +192,23 @@ def test_metrics_that_need_wrong_answers_say_so() -> None:
 # -- cost -------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def counting(on: Subject) -> Iterator[dict[str, int]]:
-    """Counts whole native forwards and backwards, by hooks on the model and on its last block's output."""
-    counts = {"forward": 0, "backward": 0, "last layer": 0}
-
-    def count(what: str) -> None:
-        counts[what] += 1
-
-    def watch(module: Any, args: Any, output: Tensor) -> None:
-        count("last layer")
-        if output.requires_grad:
-            output.register_hook(lambda gradient: count("backward"))
-
-    handles = [
-        on.model.register_forward_hook(lambda *_: count("forward")),
-        on.blocks[-1].output.register_forward_hook(watch),
-    ]
-    yield counts
-    for handle in handles:
-        handle.remove()
-
-
 @every_family
-def test_eap_costs_two_forwards_and_one_backward_for_each_batch(family: str) -> None:
+@pytest.mark.parametrize("method", ["eap", "relp", "gim", "hisp"])
+def test_two_forwards_and_one_backward_for_each_batch(method: str, family: str) -> None:
     on = subject(family)
+    assert METHODS[method].cost == "2 forward + 1 backward"
     with counting(on) as counts:
-        ew.attribute(on, pairs(), method="eap", batch_size=2)
+        ew.attribute(on, pairs(), method=method, batch_size=2)
     assert counts == {"forward": 6, "backward": 3, "last layer": 6}
+
+
+@pytest.mark.parametrize(("method", "forwards", "backwards"), [("information-flow-routes", 1, 0), ("atp-qk", 3, 1)])
+def test_other_costs(method: str, forwards: int, backwards: int) -> None:
+    on = subject("gpt2")
+    on.context(pairs().trimmed().clean.shape[1])
+    with counting(on) as counts:
+        ew.attribute(on, pairs(), method=method, batch_size=5)
+    assert (counts["forward"], counts["backward"]) == (forwards, backwards)
 
 
 def test_zero_ablation_needs_no_corrupted_run() -> None:

@@ -127,7 +127,7 @@ def test_list_without_a_kind_shows_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["json", "safetensors", "eap-ig", "svg", "dot", "html", "csv", "graphml", "neuronpedia"]
+    "form", ["json", "safetensors", "eap-ig", "eap-ig-pt", "svg", "dot", "html", "csv", "graphml", "neuronpedia"]
 )
 def test_convert_writes_every_format(a_run: Path, here: Path, form: str) -> None:
     result = edgewise("convert", a_run, "--to", form, "-o", "out")
@@ -146,6 +146,21 @@ def test_eap_ig_goes_out_and_comes_back(a_run: Path, here: Path) -> None:
     refused(edgewise("evaluate", "circuit.json", "--model", "nano"), message="give --task or --data")
     refused(edgewise("show", "theirs.json"), message="is an EAP-IG file; use edgewise convert")
     assert json.loads(edgewise("convert", "theirs.json", "--to", "json", "--sign", "-1", "-o", "-").stdout)
+
+
+def test_eap_ig_tensors_go_out_and_come_back(a_run: Path, here: Path) -> None:
+    assert edgewise("convert", a_run, "--to", "eap-ig-pt", "-o", "theirs.pt").exit_code == 0
+    assert edgewise("convert", "theirs.pt", "--to", "json", "-o", "circuit.json").exit_code == 0
+    assert ew.open("circuit.json") == ew.open(a_run / "circuit.json")
+
+
+def test_the_benchmark_gets_a_folder(a_run: Path, here: Path) -> None:
+    result = edgewise("convert", a_run, "--to", "mib", "-o", "submission/ioi_nano")
+    assert (result.exit_code, result.stdout) == (0, "submission/ioi_nano\n"), result.stderr
+    assert edgewise("convert", "submission/ioi_nano/importances.json", "--to", "safetensors", "-o", "s.safetensors")
+    assert torch.equal(ew.open("s.safetensors").values, ew.open(a_run / "scores.safetensors").values)
+    refused(edgewise("convert", a_run, "--to", "mib", "-o", "submission/ioi_nano"), message="exists already")
+    refused(edgewise("convert", a_run / "circuit.json", "--to", "mib"), message="only a circuit")
 
 
 def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from edgewise.attribution.atp_qk import AtPQK
 from edgewise.attribution.base import Method
+from edgewise.attribution.clean_corrupted import CleanCorrupted
 from edgewise.attribution.eap import EAP
+from edgewise.attribution.eap_ig import EAPIG
+from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.exact import Exact
+from edgewise.attribution.gim import GIM
+from edgewise.attribution.hisp import HISP
+from edgewise.attribution.information_flow import InformationFlow
+from edgewise.attribution.mask_ig import MaskIG
 from edgewise.attribution.random import Random
+from edgewise.attribution.relp import RelP
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (EAP, Exact, Random)}
+GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
+OTHERS = (HISP, InformationFlow, Exact, Random)
+METHODS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
 
 
 __all__ = ["METHODS", "Method"]

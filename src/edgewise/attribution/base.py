@@ -8,18 +8,23 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from edgewise.attribution.fitting import fitting_parts
 from edgewise.errors import NumericalError
 from edgewise.metrics import Metric
 from edgewise.request import Request, Step
 
 
 class Method(ABC):
-    """An attribution method. `cost` says what it takes per batch, `paper` where it comes from."""
+    """An attribution method. `cost` says what it takes per batch, `paper` where it comes from.
+
+    `additive`: its scores are means over the examples, those of one example being scores of their own.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     cost: ClassVar[str]
     paper: ClassVar[str] = ""
+    additive: ClassVar[bool] = True
 
     @abstractmethod
     def scores(self, request: Request) -> Tensor:
@@ -41,11 +46,36 @@ class GradientMethod(Method):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        for step in request.track(request.steps(), request.batches, f"scoring edges ({self.name})"):
-            total += self.batch_scores(step).double().cpu()
-        if not bool((total * request.subject.graph.edge_mask).any()):
-            raise NumericalError(
-                f"every score is zero: the gradient of {request.metric.name} vanishes on these pairs, or clean and corrupted "
-                "prompts are the same; choose another metric or other pairs"
-            )
+        parts = fitting_parts(request, self.batch_scores)
+        for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
+            total += part.double().cpu()
+        refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
+
+
+def needs_slope_at_clean(name: str, metric: Metric) -> None:
+    """NumericalError for a metric whose gradient is zero at the clean run, the only place where the method `name` looks."""
+    if metric.flat_at_clean:
+        raise NumericalError(
+            f"the gradient of {metric.name} is zero at the clean run, where it is smallest, so {name} cannot use it; "
+            "take logit_diff, prob_diff or nll, or the method exact"
+        )
+    needs_slope(name, metric)
+
+
+def needs_slope(name: str, metric: Metric) -> None:
+    """NumericalError for a metric that has no gradient anywhere."""
+    if not metric.differentiable:
+        raise NumericalError(
+            f"the gradient of {metric.name} is zero wherever it exists, so {name} cannot use it; "
+            "take logit_diff, prob_diff or nll, or the method exact"
+        )
+
+
+def refuse_zeros(total: Tensor, metric: Metric) -> None:
+    """NumericalError if nothing scored at all."""
+    if not bool(total.any()):
+        raise NumericalError(
+            f"every score is zero: the gradient of {metric.name} vanishes on these pairs, or clean and corrupted "
+            "prompts are the same; choose another metric or other pairs"
+        )

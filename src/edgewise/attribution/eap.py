@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from torch import Tensor
-
-from edgewise.attribution.base import GradientMethod, Step
-from edgewise.attribution.contraction import contract
-from edgewise.engine.record import record_gradients
-from edgewise.errors import NumericalError
+from edgewise.attribution.base import needs_slope_at_clean
+from edgewise.attribution.paths import PathMethod
+from edgewise.attribution.points import AtInput, Point
 from edgewise.metrics import Metric
+from edgewise.models.subject import Subject
 
 
 @final
 @dataclass(frozen=True)
-class EAP(GradientMethod):
+class EAP(PathMethod):
     """Gradient at the clean run times the difference of the writers: all edges from two forwards and one backward."""
 
     name: ClassVar[str] = "eap"
@@ -30,21 +28,7 @@ class EAP(GradientMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
 
     def check(self, metric: Metric) -> None:
-        if metric.flat_at_clean or not metric.differentiable:
-            why = (
-                "is zero at the clean run, where it is smallest"
-                if metric.flat_at_clean
-                else "is zero wherever it exists"
-            )
-            raise NumericalError(
-                f"the gradient of {metric.name} {why}, so {self.name} cannot use it; take logit_diff, prob_diff or nll, "
-                "or the method exact"
-            )
+        needs_slope_at_clean(self.name, metric)
 
-    def batch_scores(self, step: Step) -> Tensor:
-        subject, batch = step.subject, step.batch
-        recording, gradients = record_gradients(
-            subject, batch.clean, batch.positions, lambda logits: step.objective(logits, logits.detach()).sum()
-        )
-        deltas = recording.writes.minus(step.replacement.writes, subject.work_dtype)
-        return contract(subject, deltas, recording, gradients)
+    def path(self, subject: Subject) -> list[Point]:
+        return [AtInput(share=1, weight=1)]

@@ -19,7 +19,7 @@ from torch import Tensor
 from edgewise.attribution.base import Method, Request, Step
 from edgewise.attribution.checkpoint import Checkpoint
 from edgewise.engine.forward import native_attention
-from edgewise.engine.native import Continuation, mlp
+from edgewise.engine.native import Continuation, mlp, project
 from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
 from edgewise.models.family import Block
@@ -60,15 +60,15 @@ class Exact(Method):
             if (number + 1) * readers <= done:
                 yield from ((reader, None) for reader in range(readers))
                 continue
-            patcher = _Patcher.of(step)
+            patcher = Patcher.of(step)
             for reader in range(readers):
                 finished = number * readers + reader < done
                 yield reader, None if finished else patcher.effects(reader)
 
 
 @dataclass(frozen=True)
-class _Patcher:
-    """Replaces single edges of one batch. `deltas` [writer, token, d_model]: clean minus replacement."""
+class Patcher:
+    """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""
 
     step: Step
     clean: Recording
@@ -77,7 +77,7 @@ class _Patcher:
     baseline: Tensor
 
     @classmethod
-    def of(cls, step: Step) -> _Patcher:
+    def of(cls, step: Step) -> Patcher:
         subject, batch = step.subject, step.batch
         clean = record(subject, batch.clean, batch.positions)
         flat = clean.writes.minus(step.replacement.writes, subject.work_dtype).flat()
@@ -122,21 +122,21 @@ class _Patcher:
 
     def _into_attention(self, layer: int, slot: int, delta: Tensor) -> Tensor:
         block, before = self.step.subject.blocks[layer], self.clean.attention_in[layer]
-        change = self._change_of_attention(block, layer, slot, delta)
+        change = self.change_of_attention(block, layer, slot, delta)
         middle = (self._after_attention(block, layer) + change).flatten(0, 1)
         streams = before.expand(len(delta), *before.shape).flatten(0, 1)
         if layer == self.step.subject.graph.layers - 1:
             return self.rest.after_last_attention(streams, middle)
         return self.rest.after_layer(layer, self.rest.after_attention(layer, streams, middle))
 
-    def _change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
+    def change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
         """How the attention's output changes when one q, k or v reader gets less `delta`: [writer, example, position, d]."""
         projections, writes = block.projections, self.clean.writes
         group, heads = projections.group_of(slot)
         slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
         before = self.clean.attention_in[layer]
-        clean = _projected(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
-        clean[:, :, :, slots.index(slot)] = _projected(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
+        clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
+        clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
         context = self.step.subject.context(before.shape[1])[layer]
         z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), 1)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
@@ -158,10 +158,3 @@ class _Patcher:
         """The clean stream that leaves a layer."""
         last = layer == self.step.subject.graph.layers - 1
         return self.clean.final_in if last else self.clean.attention_in[layer + 1]
-
-
-def _projected(block: Block, x: Tensor, slots: list[int]) -> Tensor:
-    """Outputs of the projections of `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
-    weight, bias = block.projections.rows(slots)
-    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight)
-    return out if bias is None else out + bias

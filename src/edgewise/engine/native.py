@@ -69,3 +69,10 @@ def mlp(block: Block, stream: Tensor) -> Tensor | float:
         return 0.0
     out = block.mlp(block.mlp_norm(stream))
     return out if block.mlp_post is None else block.mlp_post(out)
+
+
+def project(block: Block, x: Tensor, slots: list[int]) -> Tensor:
+    """Outputs of the projections of the readers `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
+    weight, bias = block.projections.rows(slots)
+    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight)
+    return out if bias is None else out + bias

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from edgewise.engine.rules import PLAIN, Rule
 from edgewise.engine.writes import Writes
 from edgewise.models.family import Block
 from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, steady
@@ -40,12 +41,14 @@ class Gradients:
     """Gradients of a scalar at the sites, and what the projections gave there.
 
     `heads`, `projected`: per layer [example, position, reader, d_head], the readers of its attention in graph order;
-    `mlp`: per layer [example, position, d_model] at the MLP norm's output; `final`: at the final norm's input.
+    `mlp`: per layer [example, position, d_model] at the MLP norm's output; `mlp_out`: at what the MLP writes; `final`: at
+    the final norm's input.
     """
 
     heads: list[Tensor]
     projected: list[Tensor]
     mlp: list[Tensor]
+    mlp_out: list[Tensor]
     final: Tensor
 
 
@@ -73,15 +76,33 @@ def record(subject: Subject, tokens: Tensor, positions: Tensor) -> Recording:
 
 
 def record_gradients(
-    subject: Subject, tokens: Tensor, positions: Tensor, objective: Callable[[Tensor], Tensor]
+    subject: Subject,
+    tokens: Tensor,
+    positions: Tensor,
+    objective: Callable[[Tensor], Tensor],
+    *,
+    edits: Sequence[Hook] = (),
+    rule: Rule = PLAIN,
 ) -> tuple[Recording, Gradients]:
-    """One native forward and backward run: the recording, and the gradients of `objective(logits)`, a scalar."""
+    """One native forward and backward run: the recording, and the gradients of `objective(logits)`, a scalar.
+
+    `edits` change the run: what they return is what is recorded, and no gradient passes a value they put in place.
+    `rule` changes how gradients pass the model's parts, and nothing else.
+    """
     sites = _Sites()
     start = OnInput(subject.blocks[0].module, lambda x: x.detach().requires_grad_())
-    hooks = [start, *_hooks(subject, sites), *_gradient_hooks(subject, sites)]
-    with steady(subject.model), torch.enable_grad(), hooked(hooks):
-        logits = subject.logits(tokens, positions)
-        targets = [*sites.projected, *sites.mlp_normed, *sites.final_in]
+    with rule.on(subject) as changes, steady(subject.model), torch.enable_grad():
+        hooks = [
+            *edits,
+            *changes.early,
+            start,
+            *_hooks(subject, sites),
+            *_gradient_hooks(subject, sites),
+            *changes.late,
+        ]
+        with hooked(hooks), changes.mode:
+            logits = subject.logits(tokens, positions)
+        targets = [*sites.projected, *sites.mlp_normed, *sites.mlp_out, *sites.final_in]
         gradients = torch.autograd.grad(objective(logits), targets, materialize_grads=True)
     return _recording(subject, sites, logits.detach()), _gradients(subject, sites, gradients)
 
@@ -154,7 +175,8 @@ def post_scale(block: Block, summed: Tensor) -> Tensor:
 def _gradients(subject: Subject, sites: _Sites, gradients: tuple[Tensor, ...]) -> Gradients:
     per_layer = len(subject.blocks[0].projections.modules)
     layers = subject.graph.layers
-    heads = gradients[: layers * per_layer]
+    heads, others = gradients[: layers * per_layer], gradients[layers * per_layer : -1]
+    mlps = len(sites.mlp_out)
     outputs = [x.detach() for x in sites.projected]
 
     def by_layer(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -164,6 +186,7 @@ def _gradients(subject: Subject, sites: _Sites, gradients: tuple[Tensor, ...]) -
     return Gradients(
         heads=by_layer(heads),
         projected=by_layer(outputs),
-        mlp=list(gradients[layers * per_layer : -1]),
+        mlp=list(others[:mlps]),
+        mlp_out=list(others[mlps:]),
         final=gradients[-1],
     )

@@ -1,13 +1,18 @@
 """Evaluation: what a circuit keeps of a behaviour, and how much of a known circuit it finds."""
 
+from edgewise.evaluation.areas import SizeCurve, size_curve
+from edgewise.evaluation.bootstrap import Bootstrap, Resampling, bootstrap
 from edgewise.evaluation.curve import curve_sizes, faithfulness_curve
 from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
+from edgewise.evaluation.mib import Benchmark, auroc, benchmark
 from edgewise.evaluation.recovery import Recovery, measure_recovery
 from edgewise.evaluation.report import MetricReport, Report
 
 __all__ = [
+    "Benchmark",
+    "Bootstrap",
     "Grid",
     "GridPoint",
     "HeadRow",
@@ -15,11 +20,17 @@ __all__ = [
     "MetricReport",
     "Recovery",
     "Report",
+    "Resampling",
+    "SizeCurve",
+    "auroc",
+    "benchmark",
+    "bootstrap",
     "curve_sizes",
     "evaluate",
     "evaluate_each",
     "faithfulness_curve",
     "measure_grid",
     "measure_recovery",
+    "size_curve",
     "study_heads",
 ]

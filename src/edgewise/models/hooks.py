@@ -47,6 +47,22 @@ class OnOutput:
 
 
 @dataclass(frozen=True)
+class OnCall:
+    """Calls `action` with the module's first input and its output; a tensor it returns replaces the output."""
+
+    module: nn.Module
+    action: Callable[[Tensor, Tensor], Tensor | None]
+
+    def attach(self) -> Any:
+        """Register; returns the handle."""
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+            return self.action(args[0] if args else kwargs["hidden_states"], output)
+
+        return self.module.register_forward_hook(hook, with_kwargs=True)
+
+
+@dataclass(frozen=True)
 class OnKeywords:
     """Calls `action` with the keyword arguments a module is called with."""
 
@@ -62,7 +78,7 @@ class OnKeywords:
         return self.module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-Hook = OnInput | OnOutput | OnKeywords
+Hook = OnInput | OnOutput | OnCall | OnKeywords
 
 
 @contextmanager

@@ -71,10 +71,17 @@ def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sig
     Edges the file does not list score 0 and are not kept. `sign` (1 or -1) multiplies the scores and is recorded in
     the provenance. Raises FileError for a damaged file, GraphMismatch for a graph of another shape.
     """
+    name = os.fspath(path)
+    return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
+
+
+def from_document(
+    value: Mapping[str, Any], name: str, *, graph: Graph | None = None, sign: int = 1
+) -> tuple[Scores, Circuit]:
+    """The scores and the circuit in a document of the form of their JSON, from the file `name`."""
     if sign not in (1, -1):
         raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
-    name = os.fspath(path)
-    document = _parse(path, name)
+    document = _checked(value, name)
     graph = _fitting(graph, document.cfg, name)
     places, entries = _places(graph, document, name), list(document.edges.values())
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
@@ -127,8 +134,20 @@ def is_eap_ig(data: bytes) -> bool:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _parse(path: str | os.PathLike[str], name: str) -> EapIgDocument:
-    value = parse(read_bytes(path), name)
+def config_of(value: Any, name: str) -> Config:
+    """Their `cfg`, checked; FileError if it is no shape of a model."""
+    try:
+        return Config.model_validate(value)
+    except ValidationError as error:
+        raise FileError(f"{name}: {first_problem(error, Config)}") from None
+
+
+def their_graph(config: Config) -> Graph:
+    """The graph of a `cfg`: one key and one value for each query head, and MLPs."""
+    return Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
+
+
+def _checked(value: Mapping[str, Any], name: str) -> EapIgDocument:
     missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
     if missing:
         raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
@@ -140,7 +159,7 @@ def _parse(path: str | os.PathLike[str], name: str) -> EapIgDocument:
 
 def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
     """The graph asked for, if the file's shape is its shape; otherwise the file's own."""
-    theirs = Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
+    theirs = their_graph(config)
     if graph is None:
         return theirs
     shape = (graph.layers, graph.heads, graph.parallel, graph.inputs)

@@ -1,0 +1,71 @@
+"""EAP with queries and keys taken exactly through attention: no gradient of a saturated softmax.
+
+    score(w → q or k of head h) = Σ over examples, positions, d_model of (attention − attention with that edge replaced)
+                                  · ∂metric/∂(output of the attention) at the clean run
+
+All other edges score as in EAP. A head that attends almost wholly to one token has hardly any gradient at its queries and
+keys, however much it would change if they did: there EAP misses what this sees. Only the attention itself is run again, its
+effect on the metric stays linear.
+
+Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745), whose correction of queries and keys this is, for edges in the
+place of nodes; its other part, which drops gradients layer by layer, takes away the sign and is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from edgewise.attribution.base import GradientMethod, Step, needs_slope_at_clean
+from edgewise.attribution.contraction import contract
+from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
+from edgewise.attribution.neurons import stream_gradients
+from edgewise.attribution.slopes import Slopes
+from edgewise.engine.record import record_gradients
+from edgewise.metrics import Metric
+from edgewise.models.hooks import steady
+
+
+@final
+@dataclass(frozen=True)
+class AtPQK(GradientMethod):
+    """EAP in which the attention is run again for every edge into a query or a key."""
+
+    name: ClassVar[str] = "atp-qk"
+    summary: ClassVar[str] = "EAP with queries and keys taken exactly through attention"
+    cost: ClassVar[str] = "3 forward + 1 backward + one attention for each edge into a query or key"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
+
+    def check(self, metric: Metric) -> None:
+        needs_slope_at_clean(self.name, metric)
+
+    def batch_scores(self, step: Step) -> Tensor:
+        subject, batch, graph = step.subject, step.batch, step.subject.graph
+        recording, gradients = record_gradients(
+            subject, batch.clean, batch.positions, lambda logits: step.objective(logits, logits.detach()).sum()
+        )
+        slopes = Slopes(subject)
+        slopes.add(recording, gradients)
+        scores = contract(subject, recording.writes.minus(step.replacement.writes, subject.work_dtype), slopes)
+        with torch.no_grad(), steady(subject.model):
+            patcher = Patcher.of(step)
+            for layer, at_heads, _ in stream_gradients(subject, slopes, slice(None)):
+                for reader in range(graph.q_readers(layer).start, graph.k_readers(layer).stop) if layer >= 0 else ():
+                    reach = graph.reach(reader)
+                    scores[:reach, reader] = _effects(patcher, layer, reader, at_heads)
+        return scores
+
+
+def _effects(patcher: Patcher, layer: int, reader: int, at_heads: Tensor) -> Tensor:
+    """Predicted drop when each edge into one query or key is replaced, summed over the batch: [writer]."""
+    graph, deltas = patcher.step.subject.graph, patcher.deltas
+    block, slot = patcher.step.subject.blocks[layer], reader - graph.q_readers(layer).start
+    size, found = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
+    for start in range(0, graph.reach(reader), size):
+        part = deltas[start : min(graph.reach(reader), start + size)]
+        change = patcher.change_of_attention(block, layer, slot, part.unflatten(1, patcher.clean.final_in.shape[:2]))
+        found.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
+    return torch.cat(found)

@@ -1,0 +1,80 @@
+"""Information flow routes: how much of what a reader gets comes from each writer. One forward run, no gradient.
+
+    part(w, r) = max(‖x_r‖₁ − ‖x_r − out_w‖₁, 0),     score(w → r) = part(w, r) / Σ over writers of part(·, r)
+
+for x_r the residual stream that r reads, at each position up to the answer; mean over positions, then over examples.
+
+Ferrando, Voita 2024 (arXiv:2403.00824), for edges as in the EAP-IG library. It knows neither the metric nor the corrupted
+prompts: it tells what flows, not what matters for a task. All readers of one stream, such as the queries, keys and values
+of a layer, have the same scores; the benchmark selects with `Scores.greedy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from edgewise.attribution.base import Method
+from edgewise.engine.board import Workspace
+from edgewise.engine.record import record
+from edgewise.engine.writes import expand, token_chunks
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+from edgewise.request import Request
+
+
+@final
+@dataclass(frozen=True)
+class InformationFlow(Method):
+    """The share of each writer in what a reader gets, in [0, 1]; the shares of a reader's edges sum to 1."""
+
+    name: ClassVar[str] = "information-flow-routes"
+    summary: ClassVar[str] = "how much of what a reader gets comes from each writer"
+    cost: ClassVar[str] = "1 forward"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2403.00824"
+
+    def scores(self, request: Request) -> Tensor:
+        subject = request.subject
+        total = torch.zeros(subject.graph.edge_mask.shape, dtype=torch.float64)
+        batches = request.pairs.batches(request.batch_size)
+        for batch in request.track(batches, request.batches, f"scoring edges ({self.name})"):
+            total += _shares(subject, subject.ready(batch)).double().cpu()
+        return total / len(request.pairs)
+
+
+@torch.no_grad()
+def _shares(subject: Subject, batch: Pairs) -> Tensor:
+    """Shares [writer, reader], summed over the examples of a batch."""
+    recording, graph, space = record(subject, batch.clean, batch.positions), subject.graph, Workspace()
+    read = torch.arange(batch.clean.shape[1], device=subject.device) <= batch.positions[:, None]
+    weights = (read / read.sum(dim=1, keepdim=True)).flatten().to(subject.work_dtype)
+    flat = recording.writes.flat()
+    shares = flat.inputs.new_zeros(graph.edge_mask.shape, dtype=subject.work_dtype)
+    for rows in token_chunks(len(weights), 3 * len(graph.writers) * subject.d_model * shares.itemsize):
+        size = rows.stop - rows.start
+        out = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, subject.d_model), shares))
+
+        def of(stream: Tensor, reader: int, rows: slice = rows, out: Tensor = out) -> Tensor:
+            return _parts(stream.flatten(0, 1)[rows].to(out.dtype), out[: graph.reach(reader)]) @ weights[rows]
+
+        for layer in range(graph.layers):
+            heads = graph.attention_readers(layer)
+            shares[: graph.reach(heads.start), heads] += of(recording.attention_in[layer], heads.start)[:, None]
+            if graph.mlps:
+                mlp = graph.mlp_reader(layer)
+                shares[: graph.reach(mlp), mlp] += of(recording.mlp_in[layer], mlp)
+        shares[:, -1] += of(recording.final_in, len(graph.readers) - 1)
+    return shares
+
+
+def _parts(stream: Tensor, out: Tensor) -> Tensor:
+    """Shares [writer, token] of `out` [writer, token, d_model] in `stream` [token, d_model].
+
+    >>> _parts(torch.tensor([[3.0, -1.0]]), torch.tensor([[[3.0, 0.0]], [[0.0, -1.0]], [[-5.0, 0.0]]])).flatten().tolist()
+    [0.75, 0.25, 0.0]
+    """
+    part = (stream.abs().sum(dim=-1) - (stream - out).abs().sum(dim=-1)).clamp(min=0)
+    return part / part.sum(dim=0, keepdim=True).clamp(min=torch.finfo(part.dtype).tiny)

@@ -1,0 +1,92 @@
+"""Points: places where a run is held while its gradients are taken. A path is a list of them with weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from edgewise.engine.record import Recording
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.models.hooks import Hook, OnInput, OnOutput
+from edgewise.request import Step
+
+
+@dataclass(frozen=True)
+class Point(ABC):
+    """A run of the clean prompts with something held at clean + (1 − share) · (replaced − clean); `weight` on the path."""
+
+    share: float
+    weight: float
+
+    @abstractmethod
+    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+        """What has to be changed in the run of the clean prompts."""
+
+    def between(self, replaced: Tensor, clean: Tensor) -> Tensor:
+        """The held value, a leaf of its own for autograd."""
+        return (replaced + self.share * (clean - replaced)).detach().requires_grad_()
+
+
+@final
+class AtInput(Point):
+    """What enters layer 0 is held; everything after it follows."""
+
+    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+        if self.share == 1:
+            return []
+        held = self.between(step.replacement.writes.stream, clean.writes.stream)
+        return [OnInput(step.subject.blocks[0].module, lambda _: held)]
+
+
+@final
+@dataclass(frozen=True)
+class AtHeads(Point):
+    """The outputs of all heads of `layer` are held, everything before them is clean, everything after follows."""
+
+    layer: int
+
+    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+        replaced, values = step.replacement.writes.raw[self.layer], clean.writes.raw[self.layer]
+        held = self.between(replaced, values).flatten(-2)
+        return [OnInput(step.subject.blocks[self.layer].output, lambda _: held)]
+
+
+@final
+@dataclass(frozen=True)
+class AtMLP(Point):
+    """What the MLP of `layer` writes is held, everything before it is clean, everything after follows."""
+
+    layer: int
+
+    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+        site = step.subject.blocks[self.layer].mlp_site
+        assert site is not None
+        held = self.between(step.replacement.writes.mlp[self.layer], clean.writes.mlp[self.layer])
+        return [OnOutput(site, lambda _: held)]
+
+
+# Where the points of `steps` equal steps lie: at their left ends (the replaced value among them, the clean one not), at
+# their right ends (the other way round), or in their middles.
+PLACEMENTS = {"left": 0.0, "middle": 0.5, "right": 1.0}
+
+
+def shares(steps: int, placement: str) -> Sequence[float]:
+    """How far along the way from replaced (0) to clean (1) each point lies.
+
+    >>> shares(4, "left"), shares(2, "middle"), shares(1, "right")
+    ([0.0, 0.25, 0.5, 0.75], [0.25, 0.75], [1.0])
+    """
+    check_steps(steps)
+    if placement not in PLACEMENTS:
+        raise UnknownName.of("placement of points", placement, PLACEMENTS)
+    return [(k + PLACEMENTS[placement]) / steps for k in range(steps)]
+
+
+def check_steps(steps: int) -> None:
+    """InvalidValue unless `steps` is a whole number from 1."""
+    if type(steps) is not int or steps < 1:
+        raise InvalidValue(f"{steps!r} integration steps: a whole number of at least 1 is needed")

@@ -1,0 +1,128 @@
+"""Backward passes that differ from the derivative: forward values stay bit for bit what the model computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Pull = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Seen:
+    """How often a change was met in the forward pass, and how often a gradient passed it."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+def with_backward(x: Tensor, y: Tensor, pull: Pull) -> Tensor:
+    """`y` as it is, for autograd a function of `x` whose gradient is `pull(gradient of y)`."""
+    return _WithBackward.apply(x, y.detach(), pull)  # type: ignore[no-untyped-call]
+
+
+class _WithBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, pull: Pull) -> Tensor:
+        ctx.pull = pull
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return ctx.pull(gradients[0]), None, None
+
+
+class SoftmaxAtTemperature(TorchFunctionMode):
+    """While active, softmax has the backward pass it would have at `temperature` t, and so has fused attention.
+
+        x̄ = s ⊙ (ȳ − ⟨s, ȳ⟩),   s = softmax(x / t)
+
+    At t = 1 this is the derivative. Above, attention scores that a nearly saturated softmax hides are seen.
+    """
+
+    def __init__(self, temperature: float, seen: Seen) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.seen = seen
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            self.seen.forward += 1
+            return self._attention(func, *args, **kwargs)
+        out = func(*args, **kwargs)
+        if func in (functional.softmax, torch.softmax, Tensor.softmax):
+            self.seen.forward += 1
+            dim = kwargs["dim"] if "dim" in kwargs else args[1]
+            return self._softmax(args[0], out, dim)
+        return out
+
+    def _softmax(self, x: Tensor, y: Tensor, dim: int) -> Tensor:
+        def pull(gradient: Tensor) -> Tensor:
+            self.seen.backward += 1
+            softer = (x.detach().to(gradient.dtype) / self.temperature).softmax(dim)
+            return (softer * (gradient - (softer * gradient).sum(dim, keepdim=True))).to(x.dtype)
+
+        return with_backward(x, y, pull)
+
+    def _attention(
+        self,
+        func: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        options = {"scale": scale, "enable_gqa": enable_gqa}
+        out = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
+        bias = _bias(query, key, attn_mask, is_causal)
+        factor = query.shape[-1] ** -0.5 if scale is None else scale
+
+        def spelt_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            group = q.shape[-3] // k.shape[-3]
+            k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
+            scores = q @ k.transpose(-1, -2) * factor + bias
+            return self._softmax(scores, scores.softmax(-1), -1) @ v
+
+        return _Spelt.apply(query, key, value, out.detach(), spelt_out)  # type: ignore[no-untyped-call]
+
+
+class _Spelt(torch.autograd.Function):
+    """`out` as it is; backward runs through `function`, which computes the same in steps that can be changed."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, out: Tensor, function: Any) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.function = function
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            out = ctx.function(*inputs)
+        return (*torch.autograd.grad(out, inputs, gradients[0]), None, None)
+
+
+def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """What is added to the attention scores: zeros, minus infinity where a query may not look, or the mask itself."""
+    shape = (query.shape[-2], key.shape[-2])
+    if is_causal:
+        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
+    if mask is None:
+        return query.new_zeros(shape)
+    return (
+        torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
+    )

@@ -1,0 +1,77 @@
+"""Parts: the modules of a model that backward rules act on, told by class, and refused by class where unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from edgewise.errors import UnsupportedModel
+from edgewise.models.norms import Norm, NormKind
+from edgewise.models.subject import Subject
+
+# Elementwise f with f(0) = 0 and f'(0) = ½, whose slope is replaced by f(x) / x.
+SMOOTH = ("GELU", "GELUActivation", "NewGELUActivation", "PytorchGELUTanh", "GELUTanh", "FastGELUActivation")
+SMOOTH = (*SMOOTH, "QuickGELUActivation", "AccurateGELUActivation", "SiLU", "SiLUActivation")
+# Elementwise f whose derivative is f(x) / x already.
+PIECEWISE_LINEAR = ("ReLU", "LinearActivation", "Identity")
+LINEAR = ("Linear", "Conv1D", "Embedding", "Dropout")
+# Names of an MLP's linear maps, and which of them reads a product of two paths.
+GATED = {
+    frozenset(("gate_proj", "up_proj", "down_proj")): "down_proj",
+    frozenset(("gate_up_proj", "down_proj")): "down_proj",
+}
+UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"0", "2"}]
+
+
+def _leaves(subject: Subject) -> Iterator[nn.Module]:
+    """Modules without parts in the blocks and the last norm. Whatever no change knows is refused."""
+    for module in (*(block.module for block in subject.blocks), subject.final_norm.module):
+        for leaf in module.modules():
+            if next(leaf.children(), None) is None:
+                yield _known(leaf)
+
+
+def _known(leaf: nn.Module) -> nn.Module:
+    name = type(leaf).__name__
+    if name in (*SMOOTH, *PIECEWISE_LINEAR, *LINEAR) or name.endswith(("Norm", "RotaryEmbedding")):
+        return leaf
+    raise UnsupportedModel(
+        f"the backward rules know no way through {name}; known are {', '.join(SMOOTH)} and linear maps"
+    )
+
+
+def norms(subject: Subject) -> list[Norm]:
+    """All norms, those of queries and keys inside the attention among them."""
+    like = subject.final_norm
+    if like.kind is NormKind.NONE:
+        return []
+    found = [leaf for leaf in _leaves(subject) if type(leaf).__name__.endswith("Norm")]
+    for module in found:
+        if type(module) is not type(like.module):
+            raise UnsupportedModel(
+                f"the backward rule norms does not know {type(module).__name__} beside {like.kind.value}"
+            )
+    return [Norm(module, like.kind) for module in found]
+
+
+def activations(subject: Subject) -> list[nn.Module]:
+    """The activations whose slope is not f(x) / x already."""
+    return [leaf for leaf in _leaves(subject) if type(leaf).__name__ in SMOOTH]
+
+
+def products(subject: Subject) -> list[nn.Module]:
+    """The linear maps that read the product of a gate and what it lets through; none where MLPs have no gate."""
+    found = []
+    for block in subject.blocks:
+        if block.mlp is None:
+            continue
+        linear = {name for name, part in block.mlp.named_modules() if type(part).__name__ in ("Linear", "Conv1D")}
+        if frozenset(linear) in GATED:
+            found.append(block.mlp.get_submodule(GATED[frozenset(linear)]))
+        elif linear not in UNGATED:
+            kind = type(block.mlp).__name__
+            raise UnsupportedModel(
+                f"the backward rules do not know {kind}: is the product of two of {sorted(linear)} taken?"
+            )
+    return found

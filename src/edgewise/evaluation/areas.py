@@ -1,0 +1,162 @@
+"""How faithful circuits are as they grow: the curve of a set of scores, and its areas as the MIB benchmark takes them.
+
+At each share p of all edges the circuit is the best-scored p · n, without those on no path. With f(p) its faithfulness,
+
+    CPR = ∫ f(p) dp,      CMD = ∫ |1 − f(p)| dp,      from the smallest share to 1, by trapezoids,
+
+CPR asks for what helps (higher is better; it may exceed 1), CMD for what matches the model (lower is better). MIB takes CPR
+from the signed ranking and CMD from the absolute one: Mueller et al. 2025 (arXiv:2504.13151). NDF = 1 − min(|1 − f|, 1) is
+the same distance, bounded, so that no single size outweighs all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.ablations import Ablation
+from edgewise.ablations import ablation as find_ablation
+from edgewise.circuit import Circuit
+from edgewise.engine.board import Workspace
+from edgewise.engine.forward import masked_forward
+from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
+from edgewise.metrics import Metric
+from edgewise.metrics import metric as find_metric
+from edgewise.models.hooks import steady
+from edgewise.models.subject import Subject
+from edgewise.pairs import Pairs
+from edgewise.progress import Track, silent
+from edgewise.request import Request
+from edgewise.scores import Scores
+
+MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+Selection = Callable[[Scores, int], Circuit]
+SELECTIONS: dict[str, Selection] = {
+    "signed": lambda scores, n: scores.top(n, absolute=False),
+    "absolute": lambda scores, n: scores.top(n, absolute=True),
+    "greedy-signed": lambda scores, n: scores.greedy(n, absolute=False),
+    "greedy-absolute": lambda scores, n: scores.greedy(n, absolute=True),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One circuit of the curve: its nominal share, its edges before and after dangling ones go, and its faithfulness."""
+
+    share: float
+    selected: int
+    kept: int
+    faithfulness: float
+
+    @property
+    def ndf(self) -> float:
+        """1 where the circuit does what the model does, 0 where it is as far from it as the corrupted run, or farther."""
+        return 1 - min(abs(1 - self.faithfulness), 1.0)
+
+
+@dataclass(frozen=True)
+class SizeCurve:
+    """Faithfulness at growing sizes under one `selection`, with the clean and the replaced model's metric."""
+
+    selection: str
+    metric: str
+    clean: float
+    corrupted: float
+    sizes: tuple[Size, ...]
+
+    @property
+    def cpr(self) -> float:
+        """Area under the faithfulness: higher is better."""
+        return self._area([size.faithfulness for size in self.sizes])
+
+    @property
+    def cmd(self) -> float:
+        """Area between the faithfulness and 1: lower is better."""
+        return self._area([abs(1 - size.faithfulness) for size in self.sizes])
+
+    @property
+    def ndf(self) -> float:
+        """Area under the bounded faithfulness: higher is better."""
+        return self._area([size.ndf for size in self.sizes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        facts = {name: value for name, value in vars(self).items() if name != "sizes"}
+        areas = {"cpr": self.cpr, "cmd": self.cmd, "ndf": self.ndf}
+        return {**facts, **areas, "sizes": [{**vars(size), "ndf": size.ndf} for size in self.sizes]}
+
+    def _area(self, heights: Sequence[float]) -> float:
+        return trapezoid([size.share for size in self.sizes], heights)
+
+
+def size_curve(
+    subject: Subject,
+    scores: Scores,
+    pairs: Pairs,
+    *,
+    selection: str = "absolute",
+    shares: Sequence[float] = MIB_SHARES,
+    metric: str | Metric = "logit_diff",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+) -> SizeCurve:
+    """The faithfulness of the circuits that hold each of `shares` of all edges, taken by `selection`.
+
+    `selection` is "signed" or "absolute", or either of them with "greedy-" in front: best first from the output. Means over
+    the pairs. Raises GraphMismatch for scores of another graph.
+    """
+    if scores.graph != subject.graph:
+        raise GraphMismatch(f"the scores are of another model: {scores.graph}; {subject.name} has {subject.graph}")
+    if not shares or any(not 0 <= share <= 1 for share in shares) or list(shares) != sorted(shares):
+        raise InvalidValue(f"the shares of a curve ascend from 0 at least to 1 at most, not {list(shares)}")
+    if selection not in SELECTIONS:
+        raise UnknownName.of("selection", selection, SELECTIONS)
+    chosen = find_metric(metric)
+    picked = [SELECTIONS[selection](scores, int(share * scores.graph.n_edges)) for share in shares]
+    circuits = [circuit.without_dangling() for circuit in picked]
+    request = Request(subject, pairs, chosen, find_ablation(ablation), batch_size, track)
+    means = example_values(request, torch.stack([circuit.mask for circuit in circuits])).mean(dim=1).tolist()
+    clean, corrupted, found = means[0], means[1], means[2:]
+    sizes = tuple(
+        Size(share, len(before), len(after), _share(value, clean, corrupted))
+        for share, before, after, value in zip(shares, picked, circuits, found, strict=True)
+    )
+    return SizeCurve(selection, chosen.name, clean, corrupted, sizes)
+
+
+def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
+    """Area under the line through the points, between the first and the last place.
+
+    >>> trapezoid([0.0, 0.5, 1.0], [0.0, 1.0, 1.0])
+    0.75
+    """
+    steps = zip(places, places[1:], heights, heights[1:], strict=False)
+    return math.fsum((right - left) * (low + high) / 2 for left, right, low, high in steps)
+
+
+@torch.no_grad()
+def example_values(request: Request, masks: Tensor) -> Tensor:
+    """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
+    subject, space = request.subject, Workspace()
+    values: list[Tensor] = []
+    with steady(subject.model):
+        for step in request.track(request.steps(), request.batches, "evaluating circuits of every size"):
+            batch, replacement = step.batch, step.replacement
+            clean = subject.logits(batch.clean, batch.positions)
+            under = (
+                masked_forward(subject, batch.clean, batch.positions, mask, replacement, workspace=space)
+                for mask in masks
+            )
+            runs = (clean, replacement.logits(subject, batch.positions), *under)
+            values.append(torch.stack([step.objective(logits, clean).double().cpu() for logits in runs]))
+    return request.metric.sign * torch.cat(values, dim=1)
+
+
+def _share(value: float, clean: float, corrupted: float) -> float:
+    return (value - corrupted) / (clean - corrupted) if clean != corrupted else math.nan

@@ -1,0 +1,194 @@
+"""Methods that are a path, against autograd with a residual stream of its own for every reader; and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from counting import counting
+from families import FAMILIES, distance, pairs, subject
+from path_oracle import clean_of, scores_along, step_of
+from torch import Tensor
+
+import edgewise as ew
+from edgewise.attribution.eap_ig import EAPIG
+from edgewise.attribution.eap_ig_activations import EAPIGActivations
+from edgewise.attribution.mask_ig import MaskIG
+from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, UnknownName
+from edgewise.models.hooks import Hook, OnInput, OnOutput
+from edgewise.request import Step
+
+NEAR = 1e-4
+every_family = pytest.mark.parametrize("family", FAMILIES)
+Path = list[tuple[float, Sequence[Hook]]]
+
+
+def held(value: Tensor) -> Any:
+    return lambda _: value.detach().requires_grad_()
+
+
+def input_path(step: Step, shares: Sequence[float]) -> Path:
+    """Runs whose layer 0 gets replaced + share · (clean − replaced), all with the same weight."""
+    first, clean, replaced = step.subject.blocks[0].module, clean_of(step).writes.stream, step.replacement.writes.stream
+    return [(1 / len(shares), [OnInput(first, held(replaced + a * (clean - replaced)))]) for a in shares]
+
+
+def activation_path(step: Step, steps: int) -> Path:
+    """The input, then each layer's heads and MLP, held in turn between replaced and clean."""
+    shares, clean, other = [(k + 1) / steps for k in range(steps)], clean_of(step).writes, step.replacement.writes
+    points: Path = list(input_path(step, shares))
+    for layer, block in enumerate(step.subject.blocks):
+        for a in shares:
+            z = a * clean.raw[layer] + (1 - a) * other.raw[layer]
+            points.append((0, [OnInput(block.output, held(z.flatten(-2)))]))
+        for a in shares if block.mlp_site is not None else ():
+            out = a * clean.mlp[layer] + (1 - a) * other.mlp[layer]
+            points.append((0, [OnOutput(block.mlp_site, held(out))]))
+    return [(1 / len(points), edits) for _, edits in points]
+
+
+@every_family
+@pytest.mark.parametrize("how", ["corrupted", "position-mean"])
+def test_eap_ig_is_the_mean_gradient_from_the_replaced_input_up_to_the_clean_one(family: str, how: str) -> None:
+    step = step_of(subject(family), pairs(), how)
+    expected = scores_along(step, input_path(step, [0, 1 / 3, 2 / 3]))
+    scores = ew.attribute(subject(family), pairs(), method="eap-ig", steps=3, ablation=how, batch_size=2)
+    assert distance(scores.values, expected) < NEAR
+
+
+@pytest.mark.parametrize(("points", "shares"), [("middle", [0.25, 0.75]), ("right", [0.5, 1.0])])
+def test_points_may_lie_elsewhere_in_the_steps(points: str, shares: list[float]) -> None:
+    step = step_of(subject("llama"), pairs())
+    scores = ew.attribute(subject("llama"), pairs(), method="eap-ig", steps=2, points=points)
+    assert distance(scores.values, scores_along(step, input_path(step, shares))) < NEAR
+
+
+@every_family
+def test_clean_corrupted_is_the_mean_of_both_ends(family: str) -> None:
+    step = step_of(subject(family), pairs())
+    scores = ew.attribute(subject(family), pairs(), method="clean-corrupted", batch_size=3)
+    assert distance(scores.values, scores_along(step, input_path(step, [0, 1]))) < NEAR
+
+
+@every_family
+@pytest.mark.parametrize("how", ["corrupted", "mean"])
+def test_eap_ig_activations_leads_one_sublayer_after_the_other(family: str, how: str) -> None:
+    on, of = subject(family), pairs()[:2]
+    step = step_of(on, of, how)
+    scores = ew.attribute(on, of, method="eap-ig-activations", steps=2, ablation=how)
+    assert distance(scores.values, scores_along(step, activation_path(step, 2))) < NEAR
+
+
+def test_many_runs_are_contracted_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ew.attribute(subject("gemma2"), pairs(), method="eap-ig", steps=7).values
+    monkeypatch.setattr("edgewise.attribution.paths.RUNS_AT_ONCE", 2)
+    again = ew.attribute(subject("gemma2"), pairs(), method="eap-ig", steps=7).values
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-6)
+
+
+# -- metrics that are flat at the clean run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["eap-ig", "eap-ig-activations", "clean-corrupted", "mask-ig"])
+def test_kl_is_of_use_away_from_the_clean_run(method: str) -> None:
+    scores = ew.attribute(subject("gpt2"), pairs(), method=method, metric="kl")
+    exact = ew.attribute(subject("gpt2"), pairs(), method="exact", metric="kl")
+    assert scores.agreement(exact)["spearman"] > 0.2
+
+
+def test_eap_ig_with_kl_compares_with_the_clean_logits() -> None:
+    step = step_of(subject("llama"), pairs(), by="kl")
+    scores = ew.attribute(subject("llama"), pairs(), method="eap-ig", steps=2, metric="kl")
+    assert distance(scores.values, scores_along(step, input_path(step, [0, 0.5]))) < NEAR
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "eap-ig", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
+        ({"method": "eap-ig-activations", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
+        ({"method": "mask-ig", "steps": -1}, InvalidValue, "-1 integration steps: a whole number"),
+        ({"method": "eap-ig", "steps": "many"}, InvalidValue, "'many' integration steps: a whole number"),
+        ({"method": "mask-ig", "steps": 2.5}, InvalidValue, "2.5 integration steps"),
+        ({"method": "gim", "temperature": 0}, InvalidValue, "a softmax temperature of 0"),
+        ({"method": "gim", "temperature": "hot"}, InvalidValue, "a softmax temperature of 'hot'"),
+        ({"method": "eap-ig", "points": "lft"}, UnknownName, "did you mean 'left'"),
+        ({"method": "eap-ig", "steps": 1, "points": "right", "metric": "kl"}, NumericalError, "zero at the clean run"),
+        ({"method": "eap-ig-activations", "steps": 1, "metric": "kl"}, NumericalError, "zero at the clean run"),
+        ({"method": "clean-corrupted", "metric": "accuracy"}, NumericalError, "zero wherever it exists"),
+        ({"method": "mask-ig", "metric": "accuracy"}, NumericalError, "zero wherever it exists"),
+    ],
+)
+def test_refusals(options: dict[str, Any], error: type[EdgewiseError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ew.attribute(subject("toy"), pairs(), **options)
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "toy-attention-only"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_cost_is_what_the_method_says(family: str, steps: int) -> None:
+    on = subject(family)
+    sublayers = 1 + on.graph.layers * (1 + on.graph.mlps)
+    expected = {
+        "eap-ig": (2 + steps, steps),
+        "eap-ig-activations": (1 + steps * sublayers, steps * sublayers),
+        "clean-corrupted": (3, 2),
+    }
+    for method, (forwards, backwards) in expected.items():
+        options = {} if method == "clean-corrupted" else {"steps": steps}
+        with counting(on) as counts:
+            ew.attribute(on, pairs(), method=method, batch_size=5, **options)
+        assert (counts["forward"], counts["backward"]) == (forwards, backwards), method
+
+
+def test_the_costs_are_documented() -> None:
+    assert EAPIG.cost == "2 forward + steps × (forward + backward)"
+    assert EAPIGActivations.cost == "1 forward + steps × (2 × layers + 1) × (forward + backward)"
+    assert MaskIG.cost == "2 forward + steps × (masked forward + backward)"
+
+
+def test_mask_ig_costs_a_masked_run_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgewise.engine.forward import masked_forward
+
+    runs: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
+        runs.append(1)
+        return masked_forward(*args, **kwargs)
+
+    monkeypatch.setattr("edgewise.attribution.mask_ig.masked_forward", counted)
+    subject("gpt2").context(pairs().trimmed().clean.shape[1])
+    with counting(subject("gpt2")) as counts:
+        ew.attribute(subject("gpt2"), pairs(), method="mask-ig", steps=3, batch_size=5)
+    assert (len(runs), counts["forward"]) == (3, 2)
+
+
+# -- the mask's path --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "how"), [(name, "corrupted") for name in FAMILIES] + [("llama", "mean"), ("gemma2", "position-mean")]
+)
+def test_scores_along_the_mask_sum_to_the_whole_effect(family: str, how: str) -> None:
+    on, of = subject(family, torch.float64), pairs()[:2]
+    # Without norms to hold them back the logits are a steep function of the mask.
+    scores = ew.attribute(on, of, method="mask-ig", steps=160 if family == "toy-without-norms" else 32, ablation=how)
+    report = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of, ablation=how)
+    whole = report["logit_diff"].clean - report["logit_diff"].corrupted
+    assert abs(float(scores.values.double().sum()) - whole) < 2e-3 * float(scores.values.abs().sum())
+
+
+def test_and_get_there_as_steps_grow() -> None:
+    on, of = subject("gpt2", torch.float64), pairs()[:2]
+    report = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of)
+    whole = report["logit_diff"].clean - report["logit_diff"].corrupted
+    errors = []
+    for steps in (1, 4, 16, 64):
+        scores = ew.attribute(on, of, method="mask-ig", steps=steps)
+        errors.append(abs(float(scores.values.double().sum()) - whole))
+    assert errors[0] > 10 * errors[2] > 10 * errors[3]

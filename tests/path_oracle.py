@@ -1,0 +1,105 @@
+"""The slow, obvious twin of path attribution: every reader gets a residual of its own, and autograd does the rest.
+
+Each reader's input is x + ε_r with ε_r = 0: the derivative in ε_r is the gradient at that reader's own input. The model's
+own norm modules are called for every reader, so rules that change a norm's backward are seen too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgewise.ablations import ablation
+from edgewise.engine.record import Recording, record
+from edgewise.engine.writes import expand
+from edgewise.metrics import Answers, Metric, metric
+from edgewise.models import Subject
+from edgewise.models.hooks import Hook, hooked, steady
+from edgewise.pairs import Pairs
+from edgewise.request import Step
+
+
+def step_of(on: Subject, of: Pairs, how: str = "corrupted", by: str | Metric = "logit_diff") -> Step:
+    ready = of.trimmed() if on.causal else of
+    return Step(on, ready, ablation(how).prepare(on, of, 8)(ready), metric(by))
+
+
+def clean_of(step: Step) -> Recording:
+    return record(step.subject, step.batch.clean, step.batch.positions)
+
+
+def deltas(step: Step) -> Tensor:
+    """[writer, token, d_model]: clean minus replaced."""
+    flat = clean_of(step).writes.minus(step.replacement.writes, step.subject.work_dtype).flat()
+    graph, tokens = step.subject.graph, len(flat.inputs)
+    out = flat.inputs.new_empty(len(graph.writers), tokens, step.subject.d_model)
+    return expand(step.subject, flat, slice(0, tokens), out)
+
+
+def scores_along(step: Step, points: Iterable[tuple[float, Sequence[Hook]]]) -> Tensor:
+    """Mean scores [writer, reader] of a path of (weight, edits of the clean run)."""
+    clean_logits, difference = clean_of(step).logits, deltas(step)
+    total = torch.zeros(step.subject.graph.edge_mask.shape, dtype=difference.dtype)
+    for weight, edits in points:
+        total += weight * torch.einsum("wtd,rtd->wr", difference, reader_gradients(step, clean_logits, edits))
+    return total * step.subject.graph.edge_mask / len(step.batch)
+
+
+def reader_gradients(step: Step, clean_logits: Tensor, edits: Sequence[Hook]) -> Tensor:
+    """[reader, token, d_model] in the run of the clean prompts as `edits` change it."""
+    subject, batch = step.subject, step.batch
+    shape = (*batch.clean.shape, subject.d_model)
+    with steady(subject.model), torch.enable_grad(), hooked(edits), _split(subject, shape) as zeros:
+        logits = subject.logits(batch.clean, batch.positions)
+        value = step.metric.objective(logits, Answers(batch.correct, batch.wrong), clean_logits).sum()
+        gradients = torch.autograd.grad(value, zeros, materialize_grads=True)
+    return torch.cat([g.flatten(0, -4) if g.ndim > 3 else g[None] for g in gradients]).flatten(1, 2)
+
+
+@contextmanager
+def _split(subject: Subject, shape: tuple[int, ...]) -> Any:
+    """Yields the zeros added to the readers' inputs: per layer [reader, ..] for q, k, v and [..] for the MLP; logits last."""
+    zeros: list[Tensor] = []
+    like = torch.zeros((), dtype=subject.dtype)
+    with ExitStack() as stack:
+
+        def leaf(*before: int) -> Tensor:
+            zeros.append(like.new_zeros(*before, *shape).requires_grad_())
+            return zeros[-1]
+
+        for block in subject.blocks:
+            _split_heads(block, leaf(block.projections.readers), stack)
+            if block.mlp_norm is not None:
+                stack.callback(_added(block.mlp_norm.module, leaf()).remove)
+        stack.callback(_added(subject.final_norm.module, leaf()).remove)
+        yield zeros
+
+
+def _added(module: Any, zero: Tensor) -> Any:
+    return module.register_forward_pre_hook(lambda _, args: (args[0] + zero, *args[1:]))
+
+
+def _split_heads(block: Any, zero: Tensor, stack: ExitStack) -> None:
+    seen: list[Tensor] = []
+    weight, bias = block.projections.rows(list(range(block.projections.readers)))
+
+    def keep(module: Any, args: Any) -> None:
+        if args[0].ndim == 3:
+            seen.append(args[0])
+
+    def own(number: int) -> Any:
+        def hook(module: Any, args: Any, output: Tensor) -> Tensor:
+            normed = block.attention_norm(seen[-1] + zero)
+            outputs = torch.einsum("rbtd,red->btre", normed, weight)
+            outputs = outputs if bias is None else outputs + bias
+            return block.projections.join(outputs, block.projections.kv_heads)[number]
+
+        return hook
+
+    stack.callback(block.attention_norm.module.register_forward_pre_hook(keep).remove)
+    for number, module in enumerate(block.projections.modules):
+        stack.callback(module.register_forward_hook(own(number)).remove)
