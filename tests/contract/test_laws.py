@@ -290,7 +290,10 @@ def test_9_relp_without_rules_is_eap(family: str) -> None:
     on, of = subject(family), pairs()
     eap = ew.attribute(on, of, method="eap").values
     assert torch.equal(ew.attribute(on, of, method="relp", rules=()).values, eap)
-    assert distance(ew.attribute(on, of, method="relp").values, eap) > 0.1
+    if family == "toy-separate-bare":  # neither norms nor activations: there is nothing the rules could change
+        assert torch.equal(ew.attribute(on, of, method="relp").values, eap)
+    else:
+        assert distance(ew.attribute(on, of, method="relp").values, eap) > 0.1
 
 
 @every_family

@@ -142,11 +142,11 @@ def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None
 
 def sites_of(family: str) -> dict[str, int]:
     """Norms: two a layer and the last; Gemma-2 four; Qwen3 two more, for queries and keys. Three layers each."""
-    norms = {"toy-without-norms": 0, "toy-attention-only": 4, "qwen3": 13, "gemma2": 13}.get(family, 7)
-    mlps = 0 if family == "toy-attention-only" else 3
+    norms = {"toy-without-norms": 0, "toy-separate-bare": 0, "toy-attention-only": 4, "qwen3": 13, "gemma2": 13}
+    mlps = 0 if family in ("toy-attention-only", "toy-separate-bare") else 3
     fused = family in ("gpt2", "neox-parallel", "neox-serial")
     return {
-        "norms": norms,
+        "norms": norms.get(family, 7),
         "activations": mlps,
         "products": 3 if family in GATED else 0,
         "attention": 3 if fused else 9,
