@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from edgewise.comparison.compare import with_baseline
 from edgewise.comparison.recipe import CompareRecipe, Entry, sizes_on, with_options
 from edgewise.errors import FileError, InvalidValue
 from edgewise.graph import Graph
@@ -74,4 +75,5 @@ def test_options_begin_with_the_name_of_a_method() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "recipes").glob("*.json")), ids=lambda path: path.name)
 def test_the_recipes_that_come_along_can_be_read(path: Path) -> None:
     recipe = CompareRecipe.read(path)
-    assert path.stem == f"{recipe.model}-{recipe.prompts}"
+    with_baseline(recipe.methods, recipe.seed)
+    assert path.stem in (recipe.prompts, f"{recipe.model}-{recipe.prompts}", f"scorers-{recipe.prompts}")

@@ -132,7 +132,8 @@ def test_a_finished_folder_computes_nothing_and_says_the_same(
     assert finished.folder is not None
     copy = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
     ran = spied(monkeypatch)
-    monkeypatch.setattr(contest, "evaluate_each", lambda *_, **__: pytest.fail("circuits are measured already"))
+    for name in ("evaluate_each", "areas_of"):
+        monkeypatch.setattr(contest, name, lambda *_, **__: pytest.fail("circuits are measured already"))
     run_comparison(finished.recipe, copy)
     assert ran == []
     for name in ("comparison.json", "table.md", "figures.json", "roc.svg", "roc.png", "roles.svg", "interpolation.png"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.comparison.agreement import agreement
+from edgewise.comparison.areas import areas_of, auroc_of
 from edgewise.comparison.finding import Outcome, run_method
 from edgewise.comparison.recipe import SIZES, Entry, Size, check_names, sizes_on
 from edgewise.comparison.reference import Reference, measured, settle
@@ -149,7 +150,12 @@ class Contest:
             if reference is not None and _tells_apart(reference, level)
         }
         mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        return Result(entry.name, outcome, recovery, mine, self.shelf.curve(outcome, self._curve))
+        curve, areas = self.shelf.curve(outcome, self._curve), self.shelf.areas(outcome, self._areas)
+        areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
+        return Result(entry.name, outcome, recovery, mine, curve, areas)
+
+    def _areas(self, outcome: Outcome) -> Mapping[str, float | None]:
+        return areas_of(outcome.scores, self.request)
 
     def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
         """What the circuits of a method keep, from few edges to many."""

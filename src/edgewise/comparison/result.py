@@ -40,7 +40,8 @@ class Result:
     `recovery` is by level (`edges`, `nodes`), empty without a reference. `agreement` with the exact effects of all edges
     (None where these are unknown or it is they): `spearman` of signed scores (None for a search, which has no signs),
     `spearman_absolute` of their sizes, `overlap` of the `top` edges by size. `curve` has the circuits that were measured,
-    from few edges to many: of a search all it found, of scores one for each size.
+    from few edges to many: of a search all it found, of scores one for each size. `areas` are those of the MIB benchmark:
+    `cpr`, `cmd` and `auroc`, the last None without a reference (`edgewise.evaluation.areas`).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Result:
     recovery: Mapping[str, Recovery]
     agreement: Mapping[str, float | None] | None
     curve: tuple[Measured, ...]
+    areas: Mapping[str, float | None]
 
     @property
     def scores(self) -> Scores:
@@ -77,6 +79,7 @@ class Result:
             "seconds": round(self.outcome.seconds, 3),
             "recovery": {level: _recovery(one) for level, one in self.recovery.items()},
             "agreement": self.agreement,
+            "areas": dict(self.areas),
             "curve": [vars(point) for point in self.curve],
         }
 

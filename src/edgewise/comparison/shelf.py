@@ -25,7 +25,8 @@ from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
-RECIPE_FILE, FOUND, CURVE, SCORES = "recipe.json", "found.json", "curve.json", "scores.safetensors"
+RECIPE_FILE, FOUND, SCORES = "recipe.json", "found.json", "scores.safetensors"
+CURVE, AREAS = "curve.json", "areas.json"
 METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
 PART = "edgewise/comparison-part"
 
@@ -56,6 +57,13 @@ class CurveDocument(Strict):
     """`curve.json`: the measured circuits of a method."""
 
     curve: list[PointDocument]
+
+
+class AreasDocument(Strict):
+    """`areas.json`: the areas of a method that cost runs of the model; None is no number."""
+
+    cpr: float | None
+    cmd: float | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,19 @@ class Shelf:
         curve = measure(outcome)
         write_bytes(path, encode(dump({"curve": [vars(point) for point in curve]})))
         return curve
+
+    def areas(
+        self, outcome: Outcome, measure: Callable[[Outcome], Mapping[str, float | None]]
+    ) -> Mapping[str, float | None]:
+        """The areas of a method: read, if they are there, else measured now and kept."""
+        if self.folder is None:
+            return measure(outcome)
+        path = self.folder / METHODS_FOLDER / outcome.entry.folder / AREAS
+        if path.is_file():
+            return validate(AreasDocument, parse(read_bytes(path), str(path)), str(path)).model_dump()
+        areas = measure(outcome)
+        write_bytes(path, encode(dump(areas)))
+        return areas
 
     def partial(self, entry: Entry) -> Path | None:
         """The folder in which a method keeps how far it has come."""

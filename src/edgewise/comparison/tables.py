@@ -40,11 +40,11 @@ class Table:
 
 
 def tables(comparison: Comparison) -> tuple[Table, ...]:
-    """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
+    """Recovery (with a reference), agreement, areas and cost, then what circuits of each size keep, metric by metric."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     agreement = [_agreement(comparison)] if comparison.exact is not None else []
     kept = [_kept(comparison, name) for name in comparison.ends]
-    return (*recovery, *agreement, _cost(comparison), *kept)
+    return (*recovery, *agreement, _areas(comparison), _cost(comparison), *kept)
 
 
 def long_table(comparison: Comparison) -> Table:
@@ -121,6 +121,20 @@ def _agreement(comparison: Comparison) -> Table:
     return Table("Agreement with exact effects", *_filled(comparison, columns), note)
 
 
+def _areas(comparison: Comparison) -> Table:
+    columns: list[tuple[str, Cell]] = [("CPR ↑", _of_areas("cpr")), ("CMD ↓", _of_areas("cmd"))]
+    known = comparison.reference is not None
+    columns += [("AUROC ↑", _of_areas("auroc"))] if known else []
+    note = (
+        f"As the MIB benchmark takes them, over ten sizes of circuits from 0.1 % to all edges: CPR the area under the "
+        f"faithfulness of {_readable(comparison.metric)}, signed ranking; CMD the area between it and 1, absolute ranking"
+    )
+    note += "; AUROC of the reference's edges at these sizes, best first from the output." if known else "."
+    if any(result.outcome.circuits for result in comparison.results):
+        note += " A search ranks edges by the value of its dial at which they go, equal ones in the order of the graph."
+    return Table("Areas under faithfulness", *_filled(comparison, columns), note)
+
+
 def _cost(comparison: Comparison) -> Table:
     columns: list[tuple[str, Cell]] = [
         ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
@@ -164,6 +178,10 @@ def _filled(
 
 def _area(level: str, name: str) -> Cell:
     return lambda result: f"{getattr(result.recovery[level], name):.3f}"
+
+
+def _of_areas(name: str) -> Cell:
+    return lambda result: _number(result.areas[name], ".3f")
 
 
 def _agreeing(name: str) -> Cell:
