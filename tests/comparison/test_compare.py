@@ -143,7 +143,7 @@ RECOVERY = {
 }
 TOP = {
     *("schema", "version", "model", "data", "metric", "ablation", "batch_size", "versions", "total_edges", "sizes"),
-    *("ends", "reference", "results"),
+    *("ends", "reference", "results", "heads", "grid"),
 }
 
 

@@ -26,6 +26,7 @@ from edgewise.comparison import compare as compare_package
 from edgewise.comparison import run as run_module
 from edgewise.comparison.run import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
+from edgewise.evaluation import measure_grid
 
 contest = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
@@ -123,6 +124,29 @@ def test_the_figures_are_there_as_numbers(finished: Finished) -> None:
     assert "shape" in figures["interpolations"][0]
 
 
+def test_heads_and_the_grid_are_studied_when_asked_for(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = {"threshold": [0.001, 0.01], "tau": [0.1, 0.01, 0.001]}
+    recipe = recipe_on(tiny, heads="20%", grid=grid)
+    found = run_comparison(recipe, tmp_path / "run").comparison
+    assert found.reference is not None
+    subject = ew.load(str(tiny))
+    prompts = ew.task("ioi").pairs(subject.tokenizer, n=4, seed=recipe.seed)
+    alone = measure_grid(subject, prompts, found.reference.circuit, thresholds=grid["threshold"], taus=grid["tau"])
+    assert found.grid == alone
+    assert found.heads is not None
+    assert set(found.heads.edges) == {"eap", "acdc", "exact"}
+    table = (tmp_path / "run" / "table.md").read_text()
+    for title in ("Heads in the circuits nearest to", "Heads that work with others", "eap+acdc over both thresholds"):
+        assert title in table
+    written = document(tmp_path / "run")
+    assert len(written["grid"]["points"]) == 6
+    monkeypatch.setattr(contest, "measure_grid", lambda *_, **__: pytest.fail("the grid is measured already"))
+    run_comparison(recipe, tmp_path / "run")
+    assert document(tmp_path / "run") == written
+
+
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
@@ -176,8 +200,8 @@ def test_a_killed_process_leaves_whole_methods_and_is_continued(
     methods = ["eap", {"method": "exact", "label": "slow"}]
     recipe, folder = recipe_on(tiny, methods=methods, reference="none"), tmp_path / "run"
     (tmp_path / "recipe.json").write_text(recipe.to_json())
-    slow = "import edgewise.attribution.exact as e, time; f = e._Patcher.effects;"
-    slow += "e._Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
+    slow = "import edgewise.attribution.exact as e, time; f = e.Patcher.effects;"
+    slow += "e.Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
     command = [sys.executable, "-c", slow + ENTRY[-1], "compare", "--recipe", "recipe.json", "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
@@ -208,7 +232,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgewise.attribution import exact
 
-    genuine, calls = exact._Patcher.effects, []
+    genuine, calls = exact.Patcher.effects, []
 
     def counted(self: Any, reader: int) -> Any:
         calls.append(reader)
@@ -216,7 +240,7 @@ def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypat
             raise KeyboardInterrupt
         return genuine(self, reader)
 
-    monkeypatch.setattr(exact._Patcher, "effects", counted)
+    monkeypatch.setattr(exact.Patcher, "effects", counted)
     with pytest.raises(KeyboardInterrupt):
         run_comparison(recipe_on(tiny, methods=["exact"]), tmp_path / "run")
     left = tmp_path / "run" / "unfinished"

@@ -8,9 +8,10 @@ from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.finding import Outcome
+from edgewise.comparison.heads import Heads
 from edgewise.comparison.reference import Reference
 from edgewise.errors import UnknownName
-from edgewise.evaluation import MetricReport, Recovery
+from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
 from edgewise.store.schema import VERSION, plain
 
@@ -89,7 +90,8 @@ class Comparison:
     """Methods beside one another on one model and one set of pairs.
 
     `facts` say on what (model, data, metric, ablation, examples, versions); `ends` has the clean and the corrupted value of
-    every metric; `exact` the measured effect of every edge, where it was measured. `print` shows the tables.
+    every metric; `exact` the measured effect of every edge, where it was measured; `heads` which heads circuits of one size
+    keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for. `print` shows the tables.
     """
 
     facts: Mapping[str, Any]
@@ -98,6 +100,8 @@ class Comparison:
     reference: Reference | None
     results: tuple[Result, ...]
     exact: Scores | None = None
+    heads: Heads | None = None
+    grid: Grid | None = None
 
     def __getitem__(self, name: str) -> Result:
         for result in self.results:
@@ -132,6 +136,8 @@ class Comparison:
                 "ends": ends,
                 "reference": self.reference.to_dict() if self.reference else None,
                 "results": [result.to_dict() for result in self.results],
+                "heads": self.heads.to_dict() if self.heads else None,
+                "grid": self.grid.to_dict() if self.grid else None,
             }
         )
 

@@ -20,13 +20,14 @@ from edgewise.comparison.finding import Outcome
 from edgewise.comparison.recipe import CompareRecipe, Entry
 from edgewise.comparison.result import Measured
 from edgewise.errors import FileError
+from edgewise.evaluation import Grid, GridPoint
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
 RECIPE_FILE, FOUND, SCORES = "recipe.json", "found.json", "scores.safetensors"
-CURVE, AREAS = "curve.json", "areas.json"
+CURVE, AREAS, GRID = "curve.json", "areas.json", "grid.json"
 METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
 PART = "edgewise/comparison-part"
 
@@ -64,6 +65,29 @@ class AreasDocument(Strict):
 
     cpr: float | None
     cmd: float | None
+
+
+class GridPointDocument(Strict):
+    """One pair of thresholds; `youden` follows from the rates."""
+
+    threshold: float
+    tau: float
+    candidates: int
+    edges: int
+    forwards: int
+    tpr: float
+    fpr: float
+    youden: float
+
+    def point(self) -> GridPoint:
+        return GridPoint(**self.model_dump(exclude={"youden"}))
+
+
+class GridDocument(Strict):
+    """`grid.json`: the grid of thresholds of a comparison."""
+
+    level: str
+    points: list[GridPointDocument]
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,18 @@ class Shelf:
         areas = measure(outcome)
         write_bytes(path, encode(dump(areas)))
         return areas
+
+    def grid(self, measure: Callable[[], Grid]) -> Grid:
+        """The grid of thresholds: read, if it is there, else measured now and kept."""
+        if self.folder is None:
+            return measure()
+        path = self.folder / GRID
+        if path.is_file():
+            document = validate(GridDocument, parse(read_bytes(path), str(path)), str(path))
+            return Grid(document.level, tuple(one.point() for one in document.points))
+        grid = measure()
+        write_bytes(path, encode(dump(grid.to_dict())))
+        return grid
 
     def partial(self, entry: Entry) -> Path | None:
         """The folder in which a method keeps how far it has come."""
