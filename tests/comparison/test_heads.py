@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,11 +75,18 @@ def test_the_tables_show_worth_where_a_head_is_kept(made: Heads) -> None:
     kept, cooperating = head_tables(made)
     assert kept.header == ("head", "role", "eap (10)", "hap (9)")
     assert kept.rows == (
-        ("a0.h0", "mover", "0.5000", "0.4000"),
-        ("a0.h1", "mover", "–", "0.2500"),
-        ("a1.h0", "mover", "–", "0.0100"),
+        ("a0.h0", "mover", "0.500", "0.400"),
+        ("a0.h1", "mover", "–", "0.250"),
+        ("a1.h0", "mover", "–", "0.010"),
     )
-    assert cooperating.rows == (("eap", "hap", "a0.h1 (0.2500)"),)
+    assert cooperating.rows == (("eap", "hap", "a0.h1 (0.250)"),)
+
+
+def test_heads_that_nothing_drops_are_said_to_be_none(made: Heads) -> None:
+    nameless = tuple(replace(one, rows=tuple(replace(row, role="") for row in one.rows)) for one in made.studies)
+    (kept,) = head_tables(replace(made, least=0.3, studies=nameless))
+    assert "No head worth more than 0.3 to the circuit of a search is dropped" in kept.note
+    assert kept.header == ("head", "eap (10)", "hap (9)")
 
 
 def test_roles_are_those_of_the_published_circuit_on_its_own_graph() -> None:

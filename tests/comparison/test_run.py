@@ -138,7 +138,7 @@ def test_heads_and_the_grid_are_studied_when_asked_for(
     assert found.heads is not None
     assert set(found.heads.edges) == {"eap", "acdc", "exact"}
     table = (tmp_path / "run" / "table.md").read_text()
-    for title in ("Heads in the circuits nearest to", "Heads that work with others", "eap+acdc over both thresholds"):
+    for title in ("Heads in the circuits nearest to", "eap+acdc over both thresholds"):
         assert title in table
     written = document(tmp_path / "run")
     assert len(written["grid"]["points"]) == 6

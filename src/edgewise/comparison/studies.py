@@ -8,28 +8,39 @@ from edgewise.evaluation import Grid
 
 
 def head_tables(study: Heads) -> tuple[Table, ...]:
-    """Which heads every circuit keeps and what they are worth to it; which of them attribution drops."""
-    rows = [
-        (row.head, row.role or ABSENT, *(number(worth.get(name), ".4f") for name in study.edges))
-        for row, worth in study.rows()
-    ]
-    header = ("head", "role", *(f"{name} ({edges:,})" for name, edges in study.edges.items()))
-    note = (
-        "How much farther from the model, in KL, the circuit of each method (in brackets its edges) is without that head; "
-        f"{ABSENT}: it does not keep the head."
-    )
-    kept = Table(f"Heads in the circuits nearest to {study.size:,} edges", header, tuple(rows), note)
+    """Which heads every circuit keeps and what they are worth to it; which of them methods that only score drop."""
     together = [
-        (
-            one.dropped_by,
-            one.kept_by,
-            ", ".join(f"{row.head} ({number(row.worth, '.4f')})" for row in one.heads) or ABSENT,
-        )
+        (one.dropped_by, one.kept_by, ", ".join(f"{row.head} ({number(row.worth, '.3f')})" for row in one.heads))
         for one in study.cooperation
+        if one.heads
     ]
-    note = f"Heads worth more than {study.least:.4g} to the circuit of a search that a method which only scores drops."
+    what = f"worth more than {study.least:.3g} to the circuit of a search"
+    kept = _kept(
+        study, "" if together or not study.searches else f" No head {what} is dropped by a method that scores."
+    )
+    note = f"Heads {what} that a method which only scores drops."
     cooperating = Table("Heads that work with others", ("dropped by", "kept by", "heads"), tuple(together), note)
     return (kept, cooperating) if together else (kept,)
+
+
+def _kept(study: Heads, more: str) -> Table:
+    rows = list(study.rows())
+    known = any(row.role for row, _ in rows)
+    lines = tuple(
+        (row.head, *([row.role or ABSENT] if known else []), *(number(worth.get(name), ".3f") for name in study.edges))
+        for row, worth in rows
+    )
+    titles = (f"{name} ({edges:,})" for name, edges in study.edges.items())
+    note = (
+        "How much farther from the model, in KL, the circuit of each method (in brackets its edges) is without that head; "
+        f"{ABSENT}: it does not keep the head.{more}"
+    )
+    return Table(
+        f"Heads in the circuits nearest to {study.size:,} edges",
+        ("head", *(["role"] if known else []), *titles),
+        lines,
+        note,
+    )
 
 
 def grid_table(grid: Grid) -> Table:
