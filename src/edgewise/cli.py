@@ -24,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Markup would swallow what stands in brackets: the defaults.
+    rich_markup_mode=None,
 )
 
 Model = Annotated[
@@ -143,6 +145,9 @@ def compare(
     ] = None,
     ablation: Ablation = None,
     edges: Annotated[str | None, typer.Option(help="sizes of circuits [default: 1%,2%,5%,10%,20%,50%]")] = None,
+    heads: Annotated[
+        str | None, typer.Option(help="also study which heads the circuits of this size keep, as in 10%")
+    ] = None,
     examples: Examples = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
@@ -169,6 +174,7 @@ def compare(
     given |= _given(
         {"methods": methods and _listed(methods), "pictures": pictures and _listed(pictures)}, "methods pictures"
     )
+    given |= _given({"heads": int(heads) if heads and heads.isdecimal() else heads}, "heads")
     chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
     if option:
         chosen = chosen.with_changes(methods=with_options(chosen.methods, _options(option)))

@@ -107,7 +107,7 @@ def print_comparison(found: Finished) -> None:
             title=one.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
         )
         for number, column in enumerate(one.header):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in one.rows:
             table.add_row(*(escape(cell) for cell in row))
         console.print(table)

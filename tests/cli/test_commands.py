@@ -170,3 +170,10 @@ def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> 
     assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
     refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")
     refused(edgewise("convert", a_run, "--to", "png"), message="open the page (edgewise show) and export it there")
+
+
+def test_help_shows_the_defaults() -> None:
+    # In markup what stands in brackets is a style, and disappears.
+    text = " ".join(edgewise("discover", "--help").stdout.split())
+    assert "[default: corrupted]" in text
+    assert "[default: the task's]" in text

@@ -45,6 +45,14 @@ def test_options_change_a_recipe(here: Path, model: Path) -> None:
     assert found["reference"] is None
 
 
+def test_heads_are_studied_at_a_size(here: Path, model: Path) -> None:
+    result = edgewise("compare", "--model", model, *FEW, "--heads", "10%", "--json")
+    found = json.loads(result.stdout)["heads"]
+    assert set(found["edges"]) == {"eap", "exact"}
+    assert found["edges"]["eap"] == found["size"]
+    refused(edgewise("compare", "--model", model, *FEW, "--heads", "10%,20%"), message="a size is a number of edges")
+
+
 def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
     from edgewise import load, task
 

@@ -15,7 +15,7 @@ import edgewise as ew
 from edgewise.comparison import Entry
 from edgewise.comparison.reference import measured, settle
 from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, UnknownName
-from edgewise.evaluation import measure_recovery
+from edgewise.evaluation import auroc, benchmark, measure_recovery, size_curve
 from edgewise.methods import METHODS as METHODS_BY_NAME
 from edgewise.metrics import METRICS, Metric
 from edgewise.search import Found, Search
@@ -91,6 +91,19 @@ def test_agreement_is_that_of_the_ranks(comparison: ew.Comparison) -> None:
     assert search["spearman"] is None
 
 
+def test_areas_are_those_of_the_benchmark(comparison: ew.Comparison) -> None:
+    assert comparison.reference is not None
+    for name in ("eap", "acdc", "exact", "random"):
+        scores, areas = comparison[name].scores, comparison[name].areas
+        alone = benchmark(subject("gpt2"), scores, pairs(), metric="logit_diff")
+        assert areas["cpr"] == pytest.approx(alone.cpr), name
+        assert areas["cmd"] == pytest.approx(alone.cmd), name
+        assert areas["auroc"] == pytest.approx(auroc(scores, comparison.reference.circuit)), name
+    # The signed and the absolute ranking are different questions.
+    eap = comparison["eap"]
+    assert size_curve(subject("gpt2"), eap.scores, pairs(), selection="absolute").cpr != pytest.approx(eap.areas["cpr"])
+
+
 def test_circuits_are_measured_as_evaluate_does(comparison: ew.Comparison) -> None:
     on, of = subject("gpt2"), pairs()
     for name, size in (("eap", 0), ("eap", 12), ("acdc", 12), ("random", 12)):
@@ -122,7 +135,7 @@ def test_it_is_plain_values_and_text(comparison: ew.Comparison) -> None:
 # The whole shape of the document: adding a key is an addition here, renaming one breaks its readers.
 RESULT = {
     *("name", "method", "options", "metric", "ranking", "manner", "dial", "values", "sizes_found"),
-    *("tested", "work", "cost", "seconds", "recovery", "agreement", "curve"),
+    *("tested", "work", "cost", "seconds", "recovery", "agreement", "areas", "curve"),
 }
 RECOVERY = {
     *("level", "points", "auc_pessimistic", "auc_trapezoid", "average_precision", "denominators"),
@@ -130,7 +143,7 @@ RECOVERY = {
 }
 TOP = {
     *("schema", "version", "model", "data", "metric", "ablation", "batch_size", "versions", "total_edges", "sizes"),
-    *("ends", "reference", "results"),
+    *("ends", "reference", "results", "heads", "grid"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from edgewise.comparison.compare import with_baseline
 from edgewise.comparison.recipe import CompareRecipe, Entry, sizes_on, with_options
 from edgewise.errors import FileError, InvalidValue
 from edgewise.graph import Graph
@@ -36,6 +37,10 @@ def test_a_recipe_comes_back(tmp_path: Path) -> None:
         ({"methods": [{"method": "eap", "ranking": "best"}]}, "should be 'absolute' or 'signed', not 'best'"),
         ({"edges": []}, "edges: "),
         ({"edges": ["5"]}, "not '5'"),
+        ({"heads": "5"}, "not '5'"),
+        ({"grid": {"threshold": [], "tau": [0.1]}}, "grid.threshold: "),
+        ({"grid": {"threshold": [0.1], "tau": [-1.0]}}, "tau"),
+        ({"grid": {"threshold": [0.1], "tau": [0.1]}, "reference": "none"}, "grid of thresholds is held against"),
         ({"pictures": ["pdf"]}, "should be 'svg' or 'png', not 'pdf'"),
         ({"task": "ioi", "data": "a.csv"}, "give a task or a file of data, not both"),
     ],
@@ -74,4 +79,5 @@ def test_options_begin_with_the_name_of_a_method() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "recipes").glob("*.json")), ids=lambda path: path.name)
 def test_the_recipes_that_come_along_can_be_read(path: Path) -> None:
     recipe = CompareRecipe.read(path)
-    assert path.stem == f"{recipe.model}-{recipe.prompts}"
+    with_baseline(recipe.methods, recipe.seed)
+    assert path.stem in (recipe.prompts, f"{recipe.model}-{recipe.prompts}", f"scorers-{recipe.prompts}")

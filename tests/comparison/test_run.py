@@ -26,6 +26,7 @@ from edgewise.comparison import compare as compare_package
 from edgewise.comparison import run as run_module
 from edgewise.comparison.run import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
+from edgewise.evaluation import measure_grid
 
 contest = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
@@ -123,6 +124,29 @@ def test_the_figures_are_there_as_numbers(finished: Finished) -> None:
     assert "shape" in figures["interpolations"][0]
 
 
+def test_heads_and_the_grid_are_studied_when_asked_for(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = {"threshold": [0.001, 0.01], "tau": [0.1, 0.01, 0.001]}
+    recipe = recipe_on(tiny, heads="20%", grid=grid)
+    found = run_comparison(recipe, tmp_path / "run").comparison
+    assert found.reference is not None
+    subject = ew.load(str(tiny))
+    prompts = ew.task("ioi").pairs(subject.tokenizer, n=4, seed=recipe.seed)
+    alone = measure_grid(subject, prompts, found.reference.circuit, thresholds=grid["threshold"], taus=grid["tau"])
+    assert found.grid == alone
+    assert found.heads is not None
+    assert set(found.heads.edges) == {"eap", "acdc", "exact"}
+    table = (tmp_path / "run" / "table.md").read_text()
+    for title in ("Heads in the circuits nearest to", "eap+acdc over both thresholds"):
+        assert title in table
+    written = document(tmp_path / "run")
+    assert len(written["grid"]["points"]) == 6
+    monkeypatch.setattr(contest, "measure_grid", lambda *_, **__: pytest.fail("the grid is measured already"))
+    run_comparison(recipe, tmp_path / "run")
+    assert document(tmp_path / "run") == written
+
+
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +156,8 @@ def test_a_finished_folder_computes_nothing_and_says_the_same(
     assert finished.folder is not None
     copy = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
     ran = spied(monkeypatch)
-    monkeypatch.setattr(contest, "evaluate_each", lambda *_, **__: pytest.fail("circuits are measured already"))
+    for name in ("evaluate_each", "areas_of"):
+        monkeypatch.setattr(contest, name, lambda *_, **__: pytest.fail("circuits are measured already"))
     run_comparison(finished.recipe, copy)
     assert ran == []
     for name in ("comparison.json", "table.md", "figures.json", "roc.svg", "roc.png", "roles.svg", "interpolation.png"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,15 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.comparison.agreement import agreement
+from edgewise.comparison.areas import areas_of, auroc_of
 from edgewise.comparison.finding import Outcome, run_method
-from edgewise.comparison.recipe import SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.heads import heads as study
+from edgewise.comparison.recipe import SIZES, Entry, Size, Thresholds, check_names, sizes_on
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.shelf import Shelf
 from edgewise.errors import InvalidValue, NumericalError
-from edgewise.evaluation import MetricReport, Report, evaluate, evaluate_each, measure_recovery
+from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
 from edgewise.evaluation.universe import denominators
 from edgewise.methods import method as find_method
 from edgewise.metrics import METRICS, Metric
@@ -76,13 +78,19 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
 
 @dataclass(frozen=True)
 class Contest:
-    """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`)."""
+    """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`).
+
+    `heads` is the size of the circuits whose heads are studied; None studies none. `grid` are thresholds of `eap+acdc`,
+    each pair to be held against the reference.
+    """
 
     request: Request
     entries: tuple[Entry, ...]
     reference: Reference | str
     sizes: tuple[int, ...]
     shelf: Shelf
+    heads: int | None = None
+    grid: Thresholds | None = None
 
     def comparison(self) -> Comparison:
         """Run every method, then measure what it found."""
@@ -97,7 +105,11 @@ class Contest:
         known = reference.circuit if reference is not None else None
         listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
         results = tuple(self._result(one, known, exact) for one in listed)
-        return Comparison(self._facts(), ends, self.sizes, reference, results, exact)
+        studied = (
+            study(listed, self.heads, self.request, replaced=ends["kl"].corrupted) if self.heads is not None else None
+        )
+        grid = self.shelf.grid(lambda: self._grid(known)) if self.grid is not None else None
+        return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -149,13 +161,25 @@ class Contest:
             if reference is not None and _tells_apart(reference, level)
         }
         mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        return Result(entry.name, outcome, recovery, mine, self.shelf.curve(outcome, self._curve))
+        curve, areas = self.shelf.curve(outcome, self._curve), self.shelf.areas(outcome, self._areas)
+        areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
+        return Result(entry.name, outcome, recovery, mine, curve, areas)
+
+    def _areas(self, outcome: Outcome) -> Mapping[str, float | None]:
+        return areas_of(outcome.scores, self.request)
 
     def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
         """What the circuits of a method keep, from few edges to many."""
         circuits = outcome.measurable(self.sizes)
         reports = evaluate_each(self.request.subject, circuits, self.request.pairs, **self._how(self.request.track))
         return tuple(_measured(report) for report in reports)
+
+    def _grid(self, reference: Circuit | None) -> Grid:
+        if reference is None or self.grid is None:
+            raise InvalidValue("a grid of thresholds is held against a reference, and this comparison has none")
+        request = self.request
+        how = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
+        return measure_grid(request.subject, request.pairs, reference, **how, track=request.track)
 
     def _how(self, track: Track) -> dict[str, Any]:
         request = self.request

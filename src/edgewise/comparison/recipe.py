@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
 from edgewise.recipe import Setting
+from edgewise.search import EAPThenACDC
 from edgewise.store.schema import Strict, first_problem
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
@@ -67,6 +69,14 @@ class Entry(Strict):
             ) from None
 
 
+@final
+class Thresholds(Strict):
+    """A grid for `eap+acdc`: each `threshold` of attribution with each `tau` of ACDC."""
+
+    threshold: list[float] = Field(min_length=1)
+    tau: list[float] = Field(min_length=1)
+
+
 def _named(value: Any) -> Any:
     """A method by its name alone is an entry without options."""
     return {"method": value} if isinstance(value, str) else value
@@ -79,7 +89,9 @@ class CompareRecipe(Setting):
     `methods` are entries, or names of methods. `reference` is `task` (the circuit known for the task), `exact:1%` or
     `exact:0.05` (the edges whose measured effect exceeds that share of clean − corrupted, or that many units of the
     metric), `none`, or a file with a circuit; left open it is the task's where that fits the model, else `exact:1%` on
-    small models. `edges` are the sizes at which circuits are measured. `pictures` are file formats; none draws nothing.
+    small models. `edges` are the sizes at which circuits are measured; `heads` is one at which to study which heads they
+    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds. `pictures` are
+    file formats; none draws nothing.
     """
 
     document: ClassVar[str] = COMPARE_RECIPE
@@ -89,6 +101,8 @@ class CompareRecipe(Setting):
     )
     reference: str | None = None
     edges: list[Size] = Field(default_factory=lambda: list(SIZES), min_length=1)
+    heads: Size | None = None
+    grid: Thresholds | None = None
     pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(PICTURES))
 
     @model_validator(mode="after")
@@ -96,6 +110,13 @@ class CompareRecipe(Setting):
         check_names(self.methods)
         for size in self.edges:
             check_size(size)
+        if self.heads is not None:
+            check_size(self.heads)
+        if self.grid is not None:
+            if self.reference == "none":
+                raise InvalidValue("a grid of thresholds is held against a reference; name one, or leave the grid out")
+            for threshold, tau in product(self.grid.threshold, self.grid.tau):
+                EAPThenACDC(threshold=threshold, tau=tau)
         return self
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.finding import Outcome
+from edgewise.comparison.heads import Heads
 from edgewise.comparison.reference import Reference
 from edgewise.errors import UnknownName
-from edgewise.evaluation import MetricReport, Recovery
+from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
 from edgewise.store.schema import VERSION, plain
 
@@ -40,7 +41,8 @@ class Result:
     `recovery` is by level (`edges`, `nodes`), empty without a reference. `agreement` with the exact effects of all edges
     (None where these are unknown or it is they): `spearman` of signed scores (None for a search, which has no signs),
     `spearman_absolute` of their sizes, `overlap` of the `top` edges by size. `curve` has the circuits that were measured,
-    from few edges to many: of a search all it found, of scores one for each size.
+    from few edges to many: of a search all it found, of scores one for each size. `areas` are those of the MIB benchmark:
+    `cpr`, `cmd` and `auroc`, the last None without a reference (`edgewise.evaluation.areas`).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Result:
     recovery: Mapping[str, Recovery]
     agreement: Mapping[str, float | None] | None
     curve: tuple[Measured, ...]
+    areas: Mapping[str, float | None]
 
     @property
     def scores(self) -> Scores:
@@ -77,6 +80,7 @@ class Result:
             "seconds": round(self.outcome.seconds, 3),
             "recovery": {level: _recovery(one) for level, one in self.recovery.items()},
             "agreement": self.agreement,
+            "areas": dict(self.areas),
             "curve": [vars(point) for point in self.curve],
         }
 
@@ -86,7 +90,8 @@ class Comparison:
     """Methods beside one another on one model and one set of pairs.
 
     `facts` say on what (model, data, metric, ablation, examples, versions); `ends` has the clean and the corrupted value of
-    every metric; `exact` the measured effect of every edge, where it was measured. `print` shows the tables.
+    every metric; `exact` the measured effect of every edge, where it was measured; `heads` which heads circuits of one size
+    keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for. `print` shows the tables.
     """
 
     facts: Mapping[str, Any]
@@ -95,6 +100,8 @@ class Comparison:
     reference: Reference | None
     results: tuple[Result, ...]
     exact: Scores | None = None
+    heads: Heads | None = None
+    grid: Grid | None = None
 
     def __getitem__(self, name: str) -> Result:
         for result in self.results:
@@ -129,6 +136,8 @@ class Comparison:
                 "ends": ends,
                 "reference": self.reference.to_dict() if self.reference else None,
                 "results": [result.to_dict() for result in self.results],
+                "heads": self.heads.to_dict() if self.heads else None,
+                "grid": self.grid.to_dict() if self.grid else None,
             }
         )
 

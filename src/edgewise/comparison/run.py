@@ -106,7 +106,8 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
     pairs = source.pairs(subject.tokenizer)
     request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
     shelf = Shelf() if out is None else open_shelf(out, recipe, request.key)
-    return Contest(request, with_baseline(recipe.methods, recipe.seed), reference, sizes, shelf)
+    heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
+    return Contest(request, with_baseline(recipe.methods, recipe.seed), reference, sizes, shelf, heads, recipe.grid)
 
 
 def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:

@@ -20,12 +20,14 @@ from edgewise.comparison.finding import Outcome
 from edgewise.comparison.recipe import CompareRecipe, Entry
 from edgewise.comparison.result import Measured
 from edgewise.errors import FileError
+from edgewise.evaluation import Grid, GridPoint
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
-RECIPE_FILE, FOUND, CURVE, SCORES = "recipe.json", "found.json", "curve.json", "scores.safetensors"
+RECIPE_FILE, FOUND, SCORES = "recipe.json", "found.json", "scores.safetensors"
+CURVE, AREAS, GRID = "curve.json", "areas.json", "grid.json"
 METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
 PART = "edgewise/comparison-part"
 
@@ -56,6 +58,36 @@ class CurveDocument(Strict):
     """`curve.json`: the measured circuits of a method."""
 
     curve: list[PointDocument]
+
+
+class AreasDocument(Strict):
+    """`areas.json`: the areas of a method that cost runs of the model; None is no number."""
+
+    cpr: float | None
+    cmd: float | None
+
+
+class GridPointDocument(Strict):
+    """One pair of thresholds; `youden` follows from the rates."""
+
+    threshold: float
+    tau: float
+    candidates: int
+    edges: int
+    forwards: int
+    tpr: float
+    fpr: float
+    youden: float
+
+    def point(self) -> GridPoint:
+        return GridPoint(**self.model_dump(exclude={"youden"}))
+
+
+class GridDocument(Strict):
+    """`grid.json`: the grid of thresholds of a comparison."""
+
+    level: str
+    points: list[GridPointDocument]
 
 
 @dataclass(frozen=True)
@@ -90,6 +122,31 @@ class Shelf:
         curve = measure(outcome)
         write_bytes(path, encode(dump({"curve": [vars(point) for point in curve]})))
         return curve
+
+    def areas(
+        self, outcome: Outcome, measure: Callable[[Outcome], Mapping[str, float | None]]
+    ) -> Mapping[str, float | None]:
+        """The areas of a method: read, if they are there, else measured now and kept."""
+        if self.folder is None:
+            return measure(outcome)
+        path = self.folder / METHODS_FOLDER / outcome.entry.folder / AREAS
+        if path.is_file():
+            return validate(AreasDocument, parse(read_bytes(path), str(path)), str(path)).model_dump()
+        areas = measure(outcome)
+        write_bytes(path, encode(dump(areas)))
+        return areas
+
+    def grid(self, measure: Callable[[], Grid]) -> Grid:
+        """The grid of thresholds: read, if it is there, else measured now and kept."""
+        if self.folder is None:
+            return measure()
+        path = self.folder / GRID
+        if path.is_file():
+            document = validate(GridDocument, parse(read_bytes(path), str(path)), str(path))
+            return Grid(document.level, tuple(one.point() for one in document.points))
+        grid = measure()
+        write_bytes(path, encode(dump(grid.to_dict())))
+        return grid
 
     def partial(self, entry: Entry) -> Path | None:
         """The folder in which a method keeps how far it has come."""

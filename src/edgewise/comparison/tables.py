@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.studies import grid_table, head_tables
+from edgewise.comparison.table import ABSENT, Table, number
 from edgewise.figures import Interpolation
 
 Cell = Callable[[Result], str]
-ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under headings."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """As Markdown: the first column to the left, the others to the right."""
-        rule = [":--", *("--:" for _ in self.header[1:])]
-        lines = [self.header, tuple(rule), *self.rows]
-        grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        return f"### {self.title}\n\n{grid}\n" + (f"\n{self.note}\n" if self.note else "")
-
-    def __str__(self) -> str:
-        widths = [max(len(line[i]) for line in (self.header, *self.rows)) for i in range(len(self.header))]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in (self.header, *self.rows)
-        ]
-        return "\n".join([self.title, *(line.rstrip() for line in lines), *([self.note] if self.note else [])])
 
 
 def tables(comparison: Comparison) -> tuple[Table, ...]:
-    """Recovery (with a reference), agreement and cost, then what circuits of each size keep, metric by metric."""
+    """Recovery (with a reference), agreement, areas and cost, then what circuits keep, their heads, the grid."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     agreement = [_agreement(comparison)] if comparison.exact is not None else []
     kept = [_kept(comparison, name) for name in comparison.ends]
-    return (*recovery, *agreement, _cost(comparison), *kept)
+    studied = head_tables(comparison.heads) if comparison.heads is not None else ()
+    grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
+    return (*recovery, *agreement, _areas(comparison), _cost(comparison), *kept, *studied, *grid)
 
 
 def long_table(comparison: Comparison) -> Table:
@@ -57,7 +32,7 @@ def long_table(comparison: Comparison) -> Table:
             f"{point.edges:,}",
             f"{point.edges / comparison.total_edges:.1%}",
             f"{point.live_edges:,}",
-            *(_number(point.metrics[name], ".4g") for name in names),
+            *(number(point.metrics[name], ".4g") for name in names),
             _percent(point.faithfulness[comparison.metric]),
             f"{result.outcome.seconds:.2f}",
         )
@@ -121,6 +96,20 @@ def _agreement(comparison: Comparison) -> Table:
     return Table("Agreement with exact effects", *_filled(comparison, columns), note)
 
 
+def _areas(comparison: Comparison) -> Table:
+    columns: list[tuple[str, Cell]] = [("CPR ↑", _of_areas("cpr")), ("CMD ↓", _of_areas("cmd"))]
+    known = comparison.reference is not None
+    columns += [("AUROC ↑", _of_areas("auroc"))] if known else []
+    note = (
+        f"As the MIB benchmark takes them, over ten sizes of circuits from 0.1 % to all edges: CPR the area under the "
+        f"faithfulness of {_readable(comparison.metric)}, signed ranking; CMD the area between it and 1, absolute ranking"
+    )
+    note += "; AUROC of the reference's edges at these sizes, best first from the output." if known else "."
+    if any(result.outcome.circuits for result in comparison.results):
+        note += " A search ranks edges by the value of its dial at which they go, equal ones in the order of the graph."
+    return Table("Areas under faithfulness", *_filled(comparison, columns), note)
+
+
 def _cost(comparison: Comparison) -> Table:
     columns: list[tuple[str, Cell]] = [
         ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
@@ -166,9 +155,13 @@ def _area(level: str, name: str) -> Cell:
     return lambda result: f"{getattr(result.recovery[level], name):.3f}"
 
 
+def _of_areas(name: str) -> Cell:
+    return lambda result: number(result.areas[name], ".3f")
+
+
 def _agreeing(name: str) -> Cell:
     def cell(result: Result) -> str:
-        return _number((result.agreement or {}).get(name), ".3f")
+        return number((result.agreement or {}).get(name), ".3f")
 
     return cell
 
@@ -187,15 +180,11 @@ def _faithfulness(point: Measured, metric: str) -> str:
 
 
 def _value(point: Measured, metric: str) -> str:
-    return _number(point.metrics[metric], ".3f")
+    return number(point.metrics[metric], ".3f")
 
 
 def _percent(value: float | None) -> str:
-    return _number(value, ".1%")
-
-
-def _number(value: float | None, form: str) -> str:
-    return ABSENT if value is None else f"{value:{form}}"
+    return number(value, ".1%")
 
 
 def _readable(metric: str) -> str:

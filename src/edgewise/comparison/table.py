@@ -1,0 +1,39 @@
+"""Table: a title, rows of text under headings, a note; as text or as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown: the first column to the left, the others to the right."""
+        rule = [":--", *("--:" for _ in self.header[1:])]
+        lines = [self.header, tuple(rule), *self.rows]
+        grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"### {self.title}\n\n{grid}\n" + (f"\n{self.note}\n" if self.note else "")
+
+    def __str__(self) -> str:
+        widths = [max(len(line[i]) for line in (self.header, *self.rows)) for i in range(len(self.header))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in (self.header, *self.rows)
+        ]
+        return "\n".join([self.title, *(line.rstrip() for line in lines), *([self.note] if self.note else [])])
+
+
+def number(value: float | None, form: str) -> str:
+    """The number in that form; a dash for none."""
+    return ABSENT if value is None else f"{value:{form}}"
