@@ -28,6 +28,8 @@ from edgewise.viewer.show import PICTURES
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
 EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve.json"
+# In a comparison: the folder of its methods, what each found, and the reference circuit.
+METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE = "methods", "found.json", "reference.json"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class FolderFormat:
 
 
 def find(path: str | Path) -> Finding:
-    """The finding in a file that edgewise wrote, or in a run folder."""
+    """The finding in a file that edgewise wrote, in a run folder, or in that of one method of a comparison."""
     if Path(path).is_dir():
-        return _run(Path(path))
+        return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
     value = read(path)
     return with_reference(Finding(circuit=value) if isinstance(value, Circuit) else Finding(scores=value))
 
@@ -94,6 +96,9 @@ def write_folder(finding: Finding, target: FolderFormat, path: Path) -> Path:
 
 
 def _run(folder: Path) -> Finding:
+    if (folder / METHODS_FOLDER).is_dir():
+        methods = ", ".join(sorted(path.name for path in (folder / METHODS_FOLDER).iterdir()))
+        raise FileError(f"{folder} is a comparison: name a method's folder in {folder / METHODS_FOLDER} ({methods})")
     if not (folder / CIRCUIT_FILE).is_file():
         raise FileError(f"{folder} is no run folder: there is no {CIRCUIT_FILE} in it")
     circuit = read(folder / CIRCUIT_FILE)
@@ -113,6 +118,40 @@ def _run(folder: Path) -> Finding:
         report=_report(folder / REPORT_FILE),
     )
     return with_reference(finding)
+
+
+def _compared(folder: Path) -> Finding:
+    """One method of a comparison: its scores, beside exact effects, random scores and the reference of the comparison."""
+    scores, known = read(folder / SCORES_FILE), folder.parent.parent / REFERENCE_FILE
+    if not isinstance(scores, Scores):
+        raise FileError(f"{folder / SCORES_FILE} holds a circuit, not scores")
+    exact = folder.parent / "exact" / SCORES_FILE
+    effects = read(exact) if exact.is_file() else None
+    circuit = read(known) if known.is_file() else None
+    finding = with_reference(
+        Finding(
+            scores=scores,
+            exact=effects if isinstance(effects, Scores) else None,
+            curves=tuple(_measured(folder, str(scores.provenance.get("metric")))),
+            label=folder.name,
+        )
+    )
+    return replace(finding, reference=circuit) if isinstance(circuit, Circuit) else finding
+
+
+def _measured(folder: Path, metric: str) -> Iterator[Curve]:
+    """The curve of one method of a comparison, beside random scores where these have circuits of the same size."""
+    if not (folder / CURVE_FILE).is_file():
+        return
+    ranking = parse(read_bytes(folder / FOUND_FILE), FOUND_FILE).get("entry", {}).get("ranking", "absolute")
+    mine, chance = (_shares(one / CURVE_FILE, metric) for one in (folder, folder.parent / "random"))
+    yield Curve(metric, ranking, tuple(CurvePoint(edges, share, chance.get(edges)) for edges, share in mine.items()))
+
+
+def _shares(path: Path, metric: str) -> dict[int, float | None]:
+    """Number of edges → faithfulness, in the curve of a method of a comparison; nothing where there is none."""
+    points = parse(read_bytes(path), path.name).get("curve", []) if path.is_file() else []
+    return {point["edges"]: point["faithfulness"].get(metric) for point in points}
 
 
 def with_reference(finding: Finding) -> Finding:

@@ -27,6 +27,7 @@ from edgewise.comparison import run as run_module
 from edgewise.comparison.run import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
+from edgewise.formats import find
 
 contest = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
@@ -362,3 +363,20 @@ def test_the_default_folder_is_the_one_to_go_on_in(tiny: Path, tmp_path: Path, m
 
 def test_the_package_and_the_function_are_told_apart() -> None:
     assert compare is compare_package is ew.compare
+
+
+def test_a_method_of_a_comparison_is_shown_with_effects_chance_and_reference(finished: Finished) -> None:
+    assert finished.folder is not None
+    shown = find(finished.folder / "methods" / "eap")
+    ours = finished.comparison["eap"]
+    assert shown.scores is not None
+    assert shown.exact is not None
+    assert torch.equal(shown.scores.values, ours.scores.values)
+    assert torch.equal(shown.exact.values, finished.comparison["exact"].scores.values)
+    (curve,) = shown.curves
+    assert [point.edges for point in curve.points] == [point.edges for point in ours.curve]
+    assert [point.faithfulness for point in curve.points] == [point.faithfulness["logit_diff"] for point in ours.curve]
+    assert all(point.random is not None for point in curve.points)
+    assert shown.reference is not None
+    with pytest.raises(FileError, match="is a comparison: name a method's folder"):
+        find(finished.folder)
