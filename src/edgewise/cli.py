@@ -61,6 +61,9 @@ def discover(
     dtype: Dtype = None,
     device: Device = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
+    stability: Annotated[
+        int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
     tau: Annotated[
         str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
@@ -76,9 +79,10 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = _given(
-        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype curve"
+        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
     )
-    given |= _given({"device": device, "data": data and os.fspath(data)}, "device data")
+    given |= _given(locals(), "curve stability device")
+    given |= _given({"data": data and os.fspath(data)}, "data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**_options(option or []), **({"tau": _numbers("--tau", tau)} if tau is not None else {})}
     if more:

@@ -111,6 +111,7 @@ class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
     `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method.
     """
 
@@ -120,6 +121,7 @@ class Recipe(Setting):
     edges: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
+    stability: int = Field(default=0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
