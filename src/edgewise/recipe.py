@@ -24,7 +24,8 @@ class Setting(Strict, ABC):
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
     both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
-    task or all of a file. Build one from outside values with `of`, from a file with `read`.
+    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. Build one from outside
+    values with `of`, from a file with `read`.
     """
 
     document: ClassVar[str]
@@ -40,6 +41,7 @@ class Setting(Strict, ABC):
     corruption: str | None = None
     dtype: str | None = None
     device: str | None = None
+    kv: Literal["native", "ungrouped"] = "native"
 
     @model_validator(mode="before")
     @classmethod
