@@ -30,7 +30,9 @@ Model = Annotated[
     str | None, typer.Option(help="see edgewise list models; a hub id or a local folder [default: the task's]")
 ]
 Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
-Data = Annotated[Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file")]
+Data = Annotated[
+    Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file; or MIB rows as .jsonl")
+]
 Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
 Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
 BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]

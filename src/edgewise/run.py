@@ -110,7 +110,7 @@ class Source(Generic[S]):
     def pairs(self, tokenizer: Any) -> Pairs:
         """The pairs for this tokenizer."""
         if self.rows is not None:
-            return to_pairs(self.rows[: self.recipe.examples], tokenizer, str(self.recipe.data))
+            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
         n = self.recipe.examples or EXAMPLES
         chosen = task(str(self.recipe.task))
         return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
