@@ -40,6 +40,7 @@ recipes = st.builds(
     ranking=st.sampled_from(["absolute", "signed"]),
     examples=st.none() | st.integers(1, 10**4),
     seed=st.integers(0, 2**32),
+    stability=st.integers(0, 1000),
     metric=st.none() | st.text(),
     options=st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.integers())),
 )

@@ -37,7 +37,7 @@ def check(
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
     source = prepare(recipe)
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
+    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)
@@ -52,7 +52,7 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
     known = circuit.provenance
     if isinstance(known.get("recipe"), Mapping):
         return dict(known["recipe"])
-    names = ("model", "task", "corruption", "examples", "seed", "metric", "ablation", "dtype", "batch_size")
+    names = ("model", "task", "corruption", "examples", "seed", "metric", "ablation", "dtype", "kv", "batch_size")
     return {name: known[name] for name in names if known.get(name) is not None}
 
 

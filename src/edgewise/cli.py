@@ -32,7 +32,9 @@ Model = Annotated[
     str | None, typer.Option(help="see edgewise list models; a hub id or a local folder [default: the task's]")
 ]
 Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
-Data = Annotated[Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file")]
+Data = Annotated[
+    Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file; or MIB rows as .jsonl")
+]
 Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
 Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
 BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]
@@ -40,6 +42,9 @@ Seed = Annotated[int | None, typer.Option(help="seed of everything random [defau
 Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64 [default: that of the model]")]
 Device = Annotated[str | None, typer.Option(help="where to compute, for example cpu or cuda [default: best]")]
+Kv = Annotated[
+    str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]
@@ -62,7 +67,11 @@ def discover(
     corruption: Corruption = None,
     dtype: Dtype = None,
     device: Device = None,
+    kv: Kv = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
+    stability: Annotated[
+        int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
     tau: Annotated[
         str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
@@ -78,9 +87,10 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = _given(
-        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype curve"
+        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
     )
-    given |= _given({"device": device, "data": data and os.fspath(data)}, "device data")
+    given |= _given(locals(), "curve stability device kv")
+    given |= _given({"data": data and os.fspath(data)}, "data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**_options(option or []), **({"tau": _numbers("--tau", tau)} if tau is not None else {})}
     if more:
@@ -110,6 +120,7 @@ def evaluate(
     corruption: Corruption = None,
     dtype: Dtype = None,
     device: Device = None,
+    kv: Kv = None,
     allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -117,7 +128,7 @@ def evaluate(
     """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
     from edgewise.check import check
 
-    given = _given(locals(), "model task ablation examples batch_size seed corruption dtype device")
+    given = _given(locals(), "model task ablation examples batch_size seed corruption dtype device kv")
     given |= _given({"data": data and os.fspath(data)}, "data")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
@@ -154,6 +165,7 @@ def compare(
     corruption: Corruption = None,
     dtype: Dtype = None,
     device: Device = None,
+    kv: Kv = None,
     option: Annotated[
         list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
     ] = None,
@@ -169,7 +181,7 @@ def compare(
     from edgewise.comparison.recipe import CompareRecipe, with_options
     from edgewise.comparison.run import default_folder, run_comparison
 
-    given = _given(locals(), "model task reference metric ablation examples batch_size seed corruption dtype device")
+    given = _given(locals(), "model task reference metric ablation examples batch_size seed corruption dtype device kv")
     given |= _given({"data": data and os.fspath(data), "edges": edges and _sizes(edges)}, "data edges")
     given |= _given(
         {"methods": methods and _listed(methods), "pictures": pictures and _listed(pictures)}, "methods pictures"

@@ -90,6 +90,8 @@ def print_run(run: Run) -> None:
     print_size(run.circuit, run.selected if run.scores is not None else None, run.recipe.ranking)
     if "tested" in known:
         console.print(f"tested    {known['tested']:,} removals, one after the other")
+    if run.stability is not None:
+        console.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
     console.print(f"time      {run.seconds:.1f} s")
     if run.folder is not None:
         console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
@@ -164,6 +166,7 @@ def described(found: Run) -> dict[str, Any]:
         "report": found.report.to_dict(),
         "seconds": found.seconds,
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
+        **({"stability": found.stability.to_dict()} if found.stability is not None else {}),
     }
 
 

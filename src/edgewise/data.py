@@ -1,7 +1,8 @@
 """The user's own prompt pairs, from JSONL or CSV.
 
 Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
-leading space included. Several answers are a list in JSONL and separated by `|` in CSV.
+leading space included. Several answers are a list in JSONL and separated by `|` in CSV. Rows of the MIB benchmark's data sets
+are read as they are published, from JSONL.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import csv
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgewise.errors import FileError, PairsError, UnknownName
+from edgewise.mib_rows import columns, is_mib
 from edgewise.pairs import Pairs
 from edgewise.store.disk import read_bytes
 
@@ -24,13 +27,17 @@ COLUMNS, REQUIRED = ("clean", "corrupted", "correct", "wrong"), ("clean", "corru
 
 @dataclass(frozen=True)
 class Row:
-    """One pair as text, and the line of the file it stands in."""
+    """One pair as text, and the line of the file it stands in.
+
+    `published`: of a data set made for all tokenizers, whose rows are left out where they do not fit the one at hand.
+    """
 
     line: int
     clean: str
     corrupted: str
     correct: tuple[str, ...]
     wrong: tuple[str, ...]
+    published: bool = False
 
 
 def read_rows(path: str | os.PathLike[str]) -> tuple[Row, ...]:
@@ -49,14 +56,45 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     return rows
 
 
-def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str) -> Pairs:
-    """The rows as Pairs; PairsError with the line of the first pair that does not fit."""
+def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None) -> Pairs:
+    """The first `n` rows (default all) as Pairs; PairsError with the line of the first pair that does not fit.
+
+    Published rows that do not fit (prompts of unequal lengths, answers of several tokens) are left out instead, with a
+    warning that counts them.
+    """
+    if tokenizer is None or not any(row.published for row in rows):
+        return _strict(rows[:n], tokenizer, name)
+    taken: list[Row] = []
+    seen, last = 0, ""
+    for row in rows:
+        if n is not None and len(taken) == n:
+            break
+        seen, problem = seen + 1, _problem(tokenizer, row) if row.published else ""
+        last = problem or last
+        taken += [] if problem else [row]
+    if not taken:
+        raise PairsError(f"{name}: no row of it fits this tokenizer; the last: {last}")
+    if left := seen - len(taken):
+        warnings.warn(f"{name}: {left} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
+    return replace(_strict(tuple(taken), tokenizer, name), source={"left_out": left} if left else {})
+
+
+def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str) -> Pairs:
     try:
         return _pairs(tokenizer, rows)
     except PairsError as error:
         if tokenizer is not None:
             _blame_line(tokenizer, rows, name)
         raise PairsError(f"{name}: {error}") from None
+
+
+def _problem(tokenizer: Any, row: Row) -> str:
+    """What is wrong with a row, in one line; nothing if it fits."""
+    try:
+        _pairs(tokenizer, (row,))
+    except PairsError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _pairs(tokenizer: Any, rows: tuple[Row, ...]) -> Pairs:
@@ -89,6 +127,11 @@ def _jsonl(text: str, name: str) -> Iterator[Row]:
             raise FileError(f"{place}: not JSON ({detail})") from None
         if not isinstance(value, dict):
             raise FileError(f'{place}: a JSON {type(value).__name__}; each line is an object like {{"clean": …}}')
+        if is_mib(value):
+            pair = columns(value, place)
+            if pair is not None:
+                yield replace(_row(number, pair, place, _listed), published=True)
+            continue
         _check_columns(value, place)
         yield _row(number, value, place, _listed)
 

@@ -7,6 +7,7 @@ EdgewiseError
 ├── TaskError          a task cannot make its prompts with this tokenizer
 ├── PairsError         clean and corrupted prompts that are empty, misaligned, or whose answers are not single tokens
 ├── NumericalError     NaN or infinite logits, a metric whose gradient is zero
+│   └── NothingScored  … and so every score is zero
 ├── GraphMismatch      scores, circuit and model that do not belong together
 └── FileError          a file that cannot be read, is damaged, of a newer schema, or may not be overwritten
 
@@ -58,6 +59,10 @@ class PairsError(EdgewiseError):
 
 class NumericalError(EdgewiseError):
     """Logits or gradients that cannot be used: NaN, infinite, or zero everywhere."""
+
+
+class NothingScored(NumericalError):
+    """Scores that are zero for every edge."""
 
 
 class GraphMismatch(EdgewiseError):

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgewise.engine.check import self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
-from edgewise.models import FAMILIES, Family, Subject
+from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.models.subject import DTYPES
@@ -30,12 +30,15 @@ def load(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     revision: str | None = None,
+    kv: KeyValues = "native",
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
     `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"), a
     Hugging Face hub id, a local folder, or a loaded model (which is never changed, and needs `tokenizer` for tasks and
-    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. Raises UnknownName for a model that
+    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. `kv`: "ungrouped" gives every query
+    head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
+    of a shared reader are the sums of theirs. Raises UnknownName for a model that
     cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
     never run.
     """
@@ -46,12 +49,14 @@ def load(
             )
         family = family_of(type(model).__name__)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family, name))
+        return _checked(Subject(model, tokenizer, family, name, kv))
     name, source = str(model), _source(str(model))
     with _named(name, source):
         if name in PROGRAMS:
-            return _from_program(PROGRAMS[name], tokenizer, _dtype(dtype), device, revision)
-        return _from_pretrained(name, source, tokenizer, _dtype(dtype), device, revision)
+            built = _from_program(PROGRAMS[name], _dtype(dtype), device, revision)
+            return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
+        loaded, family = _from_pretrained(name, source, _dtype(dtype), device, revision)
+        return _checked(Subject(loaded, tokenizer or _tokenizer(source, revision), family, name, kv))
 
 
 def family_of(architecture: str) -> Family:
@@ -64,8 +69,8 @@ def family_of(architecture: str) -> Family:
 
 
 def _from_pretrained(
-    name: str, source: str, tokenizer: Any, dtype: torch.dtype | None, device: Any, revision: str | None
-) -> Subject:
+    name: str, source: str, dtype: torch.dtype | None, device: Any, revision: str | None
+) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -83,18 +88,14 @@ def _from_pretrained(
             f"{name} lacks {len(missing)} of the weights its config asks for, the first being {missing[0]}; "
             "they would be random numbers"
         )
-    model = model.to(device).eval() if device is not None else model.eval()
-    return _checked(Subject(model, tokenizer or _tokenizer(source, revision), family, name))
+    return model.to(device).eval() if device is not None else model.eval(), family
 
 
-def _from_program(
-    program: Program, tokenizer: Any, dtype: torch.dtype | None, device: Any, revision: str | None
-) -> Subject:
+def _from_program(program: Program, dtype: torch.dtype | None, device: Any, revision: str | None) -> nn.Module:
     if revision is not None:
         raise InvalidValue(f"{program.name} is built from its program and has no revisions; leave revision out")
     wanted = torch.float32 if dtype in (None, torch.float16) else dtype
-    model = compiled(program).to(device=device, dtype=wanted)
-    return _checked(Subject(model, tokenizer or compiled_tokenizer(program), FAMILIES["toy"], program.name))
+    return compiled(program).to(device=device, dtype=wanted)
 
 
 def _tokenizer(source: str, revision: str | None) -> Any:

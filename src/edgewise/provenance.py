@@ -27,6 +27,7 @@ def provenance(request: Request, method: Method | Search, seconds: float) -> dic
         "metric": request.metric.name,
         **request.ablation.key,
         "batch_size": request.batch_size,
+        **request.notes,
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),

@@ -24,7 +24,8 @@ class Setting(Strict, ABC):
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
     both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
-    task or all of a file. Build one from outside values with `of`, from a file with `read`.
+    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. Build one from outside
+    values with `of`, from a file with `read`.
     """
 
     document: ClassVar[str]
@@ -40,6 +41,7 @@ class Setting(Strict, ABC):
     corruption: str | None = None
     dtype: str | None = None
     device: str | None = None
+    kv: Literal["native", "ungrouped"] = "native"
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +113,7 @@ class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
     `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method.
     """
 
@@ -120,6 +123,7 @@ class Recipe(Setting):
     edges: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
+    stability: int = Field(default=0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +35,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Request:
-    """What a method is asked to work on."""
+    """What a method is asked to work on.
+
+    `notes` is where it writes down what it did otherwise than asked: it goes into the provenance of the result.
+    """
 
     subject: Subject
     pairs: Pairs
@@ -43,6 +46,7 @@ class Request:
     ablation: Ablation
     batch_size: int
     track: Track
+    notes: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> dict[str, Any]:

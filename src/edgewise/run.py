@@ -18,7 +18,8 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.data import Row, read_rows, to_pairs
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.evaluation import Report, curve_sizes, evaluate, faithfulness_curve
+from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
+from edgewise.evaluation.bootstrap import resampled_method
 from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.graph import Graph
 from edgewise.loading import load
@@ -30,6 +31,7 @@ from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.recipe import MANIFEST, Recipe, Setting
+from edgewise.request import LOCAL
 from edgewise.scores import Scores
 from edgewise.search import Search
 from edgewise.store.disk import new_folder, write_bytes
@@ -51,7 +53,7 @@ class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
 
     `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
-    each value, `sweep_reports` what each keeps.
+    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it.
     """
 
     recipe: Recipe
@@ -66,6 +68,7 @@ class Run:
     files: tuple[str, ...] = ()
     sweep: Sweep | None = None
     sweep_reports: tuple[Report, ...] = ()
+    stability: Bootstrap | None = None
 
     @property
     def selected(self) -> int:
@@ -107,7 +110,7 @@ class Source(Generic[S]):
     def pairs(self, tokenizer: Any) -> Pairs:
         """The pairs for this tokenizer."""
         if self.rows is not None:
-            return to_pairs(self.rows[: self.recipe.examples], tokenizer, str(self.recipe.data))
+            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
         n = self.recipe.examples or EXAMPLES
         chosen = task(str(self.recipe.task))
         return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
@@ -144,7 +147,7 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started = time.perf_counter()
     recipe = source.recipe
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device)
+    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
     _check_edges(recipe, subject.graph)
     pairs = source.pairs(subject.tokenizer)
     swept, scores, circuit = _find(source, subject, pairs, track, own_files)
@@ -152,6 +155,7 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     others = [_evaluate(source, subject, one, pairs, track, None) for one in (swept.circuits if swept else ())]
     faithfulness = _faithfulness(report, source.metric(pairs))
     curve = _curve(source, subject, scores, pairs, track) if scores is not None and recipe.curve else None
+    stability = _stability(source, subject, circuit, pairs, track) if recipe.stability else None
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -163,6 +167,7 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
         sweep=swept,
         sweep_reports=tuple(others),
         curve=curve,
+        stability=stability,
     )
 
 
@@ -172,6 +177,8 @@ def prepare(recipe: Recipe) -> Source[Recipe]:
         chosen = method(recipe.method, recipe.options)
         if isinstance(chosen, Search):
             chosen.for_edges(recipe.edges)
+    if recipe.stability:
+        _check_stability(recipe)
     return open_source(recipe)
 
 
@@ -244,6 +251,38 @@ def _curve(source: Source, subject: Subject, scores: Scores, pairs: Pairs, track
     return faithfulness_curve(subject, circuits, pairs, metric=metric, ranking=recipe.ranking, **how)
 
 
+def _resampling(recipe: Recipe) -> Resampling:
+    return Resampling(recipe.stability, recipe.seed, recipe.ranking == "absolute")
+
+
+def _check_stability(recipe: Recipe) -> None:
+    """Refuse, before anything is computed, what could not be drawn again."""
+    _resampling(recipe)
+    if sweep_values(recipe.method, recipe.options) is not None:
+        raise InvalidValue(f"a sweep of {recipe.method} scores no single examples: leave the stability out")
+    resampled_method(method(recipe.method, recipe.options))
+    if recipe.edges == 0 or recipe.examples == 1:
+        raise InvalidValue(
+            "the stability of no edges, or on a single example, says nothing: ask for more, or leave it out"
+        )
+
+
+def _stability(source: Source[Recipe], subject: Subject, circuit: Circuit, pairs: Pairs, track: Track) -> Bootstrap:
+    recipe = source.recipe
+    # Files of a method are those of a run on all examples, not on one.
+    options = {name: value for name, value in recipe.options.items() if name not in LOCAL}
+    return bootstrap(
+        subject,
+        pairs,
+        edges=int(circuit.provenance["edges"]["selected"]),
+        method=resampled_method(method(recipe.method, options)),
+        metric=source.metric(pairs),
+        ablation=recipe.ablation,
+        resampling=_resampling(recipe),
+        track=track,
+    )
+
+
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:
     return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
 
@@ -277,7 +316,9 @@ def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
 def _report(found: Run) -> dict[str, Any]:
     known = found.circuit.provenance
     counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **plain(found.report.to_dict())}
+    again = {} if found.stability is None else {"stability": found.stability.to_dict()}
+    report = plain({**found.report.to_dict(), **again})
+    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **report}
 
 
 def _manifest(found: Run, folder: Path) -> dict[str, Any]:

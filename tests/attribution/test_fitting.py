@@ -11,6 +11,7 @@ from families import pairs, subject
 
 import edgewise as ew
 from edgewise.attribution.contraction import contract
+from edgewise.attribution.neurons import contract_neurons
 from edgewise.errors import NumericalError
 
 
@@ -36,7 +37,8 @@ ERRORS = [
 @pytest.mark.parametrize("how", ["corrupted", "mean"])
 def test_a_batch_that_does_not_fit_is_halved(error: Exception, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on, of = subject("gpt2"), pairs()
-    expected = ew.attribute(on, of, ablation=how).values
+    whole = ew.attribute(on, of, ablation=how)
+    assert "fitting_batch_size" not in whole.provenance
     monkeypatch.setattr("edgewise.attribution.paths.contract", short_of_memory(1, error))
     with pytest.warns(RuntimeWarning) as said:
         scores = ew.attribute(on, of, ablation=how, batch_size=8)
@@ -44,7 +46,20 @@ def test_a_batch_that_does_not_fit_is_halved(error: Exception, how: str, monkeyp
         "not enough memory for a batch of 5: going on with 2",
         "not enough memory for a batch of 2: going on with 1",
     ]
-    torch.testing.assert_close(scores.values, expected, rtol=1e-4, atol=1e-6)
+    assert (scores.provenance["batch_size"], scores.provenance["fitting_batch_size"]) == (8, 1)
+    torch.testing.assert_close(scores.values, whole.values, rtol=1e-4, atol=1e-6)
+
+
+def test_nodes_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(on: Any, deltas: Any, slopes: Any) -> Any:
+        if len(deltas.inputs) > 2:
+            raise MemoryError
+        return contract_neurons(on, deltas, slopes)
+
+    monkeypatch.setattr("edgewise.attribution.neurons.contract_neurons", short)
+    with pytest.warns(RuntimeWarning, match="going on with 2"):
+        scores = ew.attribute_nodes(subject("gpt2"), pairs())
+    assert scores.provenance["fitting_batch_size"] == 2
 
 
 def test_a_single_example_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ import torch
 from command_line import SMALL, edgewise
 
 import edgewise as ew
+from edgewise.evaluation import Resampling, bootstrap
 from edgewise.graph import Graph
+from edgewise.store.schema import plain
 
 FILES = {
     "circuit.json",
@@ -133,3 +135,25 @@ def test_own_pairs_are_used(here: Path, model: Path) -> None:
     assert "nll" in found["report"]["metrics"]  # no wrong answers, so no logit difference
     again = edgewise("evaluate", "runs/mine-tiny-eap", "--json")
     assert json.loads(again.stdout)["report"]["metrics"] == found["report"]["metrics"]
+
+
+def test_the_stability_is_printed_and_kept(here: Path, model: Path) -> None:
+    """It is that of the selection the run makes: same edges, same ranking, same examples, same metric."""
+    arguments = ("--model", model, *SMALL, "--ranking", "signed", "--stability", "12", "--seed", "4")
+    result = edgewise("discover", *arguments, "--out", "run")
+    assert result.exit_code == 0, result.output
+    assert "stability 30 edges by signed score, 6 examples, 12 samples" in result.stdout
+    assert "examples enough for 0.8" in result.stdout
+    kept = json.loads((here / "run" / "report.json").read_text())["stability"]
+    subject = ew.load(model)
+    pairs = ew.task("ioi").pairs(subject.tokenizer, n=6, seed=4)
+    again = bootstrap(subject, pairs, edges=30, resampling=Resampling(samples=12, seed=4, absolute=False))
+    assert kept == plain(again.to_dict())
+    assert again.circuit.without_dangling() == ew.open(here / "run" / "circuit.json")
+    repeated = edgewise("discover", "--recipe", here / "run" / "recipe.json", "--out", "again", "--json")
+    assert json.loads(repeated.stdout)["stability"] == kept
+    assert edgewise("show", here / "run", "-o", "page.html").exit_code == 0
+
+
+def test_without_asking_there_is_no_stability(a_run: Path) -> None:
+    assert "stability" not in json.loads((a_run / "report.json").read_text())

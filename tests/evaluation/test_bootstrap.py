@@ -7,7 +7,7 @@ import torch
 from families import pairs, subject
 
 import edgewise as ew
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, NothingScored
 from edgewise.evaluation import Resampling, bootstrap
 from edgewise.evaluation.bootstrap import Interval, _jaccard
 
@@ -56,6 +56,21 @@ def test_more_examples_agree_better_and_identical_ones_agree_fully() -> None:
     assert set(same.frequency.unique().tolist()) == {0.0, 1.0}
 
 
+def test_an_example_to_which_nothing_matters_counts_as_zeros() -> None:
+    """A pair of equal prompts has no edge that matters: alone it is refused, among others it is one more example."""
+    of = pairs()
+    clean, corrupted = of.clean[[0, 1, 2]], of.corrupted[[0, 1, 2]].clone()
+    corrupted[1] = clean[1]
+    mixed = ew.Pairs.from_tokens(
+        clean, corrupted, correct=of.correct[:3], wrong=of.wrong[:3], positions=of.positions[:3]
+    )
+    on = subject("toy")
+    found = bootstrap(on, mixed, edges=20, resampling=FEW)
+    assert found.circuit == ew.attribute(on, mixed).top(20)
+    with pytest.raises(NothingScored, match="every score is zero"):
+        bootstrap(on, mixed[[1, 1]], edges=20, resampling=FEW)
+
+
 def test_what_is_printed_and_kept() -> None:
     found = bootstrap(subject("toy"), pairs(), edges=20, resampling=FEW)
     assert "20 edges by absolute score, 5 examples, 6 samples" in str(found)
@@ -76,6 +91,8 @@ def test_refusals() -> None:
         bootstrap(subject("toy"), pairs(), edges=20, method="hisp")
     with pytest.raises(InvalidValue, match="acdc gives no scores"):
         bootstrap(subject("toy"), pairs(), edges=20, method="acdc")
+    with pytest.raises(InvalidValue, match="a single example"):
+        bootstrap(subject("toy"), pairs()[[0]], edges=20)
     with pytest.raises(InvalidValue, match="asked for 0 edges"):
         bootstrap(subject("toy"), pairs(), edges=0)
     with pytest.raises(InvalidValue, match="1 samples: at least 2"):

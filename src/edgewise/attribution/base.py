@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.errors import NumericalError
+from edgewise.errors import NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.request import Request, Step
 
@@ -73,9 +73,9 @@ def needs_slope(name: str, metric: Metric) -> None:
 
 
 def refuse_zeros(total: Tensor, metric: Metric) -> None:
-    """NumericalError if nothing scored at all."""
+    """NothingScored if every score is zero."""
     if not bool(total.any()):
-        raise NumericalError(
+        raise NothingScored(
             f"every score is zero: the gradient of {metric.name} vanishes on these pairs, or clean and corrupted "
             "prompts are the same; choose another metric or other pairs"
         )

@@ -18,8 +18,8 @@ NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 def fitting_parts(request: Request, score: Callable[[Step], Tensor]) -> Iterator[Tensor]:
     """`score` of every batch of a request, one after the other.
 
-    Where memory does not suffice for a batch, the batch size is halved from there on, with a warning that names it; the
-    scores are the same. NumericalError if a single example does not fit.
+    Where memory does not suffice for a batch, the batch size is halved from there on, with a warning that names it and as
+    `fitting_batch_size` in the request's notes; the scores are the same. NumericalError if a single example does not fit.
     """
     size, done = request.batch_size, 0
     replacer = request.ablation.prepare(request.subject, request.pairs, request.batch_size)
@@ -27,7 +27,7 @@ def fitting_parts(request: Request, score: Callable[[Step], Tensor]) -> Iterator
         batch = request.pairs[done : done + size]
         part = _unless_too_large(lambda batch=batch: score(request.step(batch, replacer)))
         if part is None:
-            size = _halved(min(size, len(batch)))
+            size = request.notes["fitting_batch_size"] = _halved(min(size, len(batch)))
             continue
         done += len(batch)
         yield part

@@ -16,8 +16,9 @@ from torch import Tensor
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
+from edgewise.attribution.base import refuse_zeros
 from edgewise.circuit import Circuit
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, NothingScored
 from edgewise.evaluation.areas import example_values
 from edgewise.methods import method as find_method
 from edgewise.metrics import Metric
@@ -26,6 +27,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
+from edgewise.search import Search
 
 # A selection is called settled from this mean Jaccard index of two samples on, as proposed there.
 SETTLED = 0.8
@@ -125,19 +127,18 @@ def bootstrap(
     """Draws the examples again and selects again: which edges stay, and from how many examples on.
 
     Scores every example once, on its own, and evaluates the circuit of all examples once: the model is not run again for a
-    sample. For methods whose scores are means over the examples; InvalidValue for one that is not (`hisp`).
+    sample. InvalidValue for a method whose scores are no means over the examples (a search, `hisp`), and for a single pair.
     """
-    chosen, how = find_method(method, {}), _fixed(find_ablation(ablation), pairs)
-    if not isinstance(chosen, Method) or not chosen.additive:
-        raise InvalidValue(
-            f"{chosen.name} gives no scores that are means over the examples, so none can be drawn again"
-        )
+    chosen, how = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
+    if len(pairs) < 2:
+        raise InvalidValue("a single example can be drawn only one way: give at least 2")
     graph = subject.graph
     if not 0 < edges <= graph.n_edges:
         raise InvalidValue(f"asked for {edges:,} edges, the graph has {graph.n_edges:,}; give 1 to that many")
     request = Request(subject, pairs, find_metric(metric), how, 1, silent)
     each = track((pairs[i] for i in range(len(pairs))), len(pairs), "scoring every example on its own")
-    scores = torch.stack([chosen.scores(replace(request, pairs=one))[graph.edge_mask].float() for one in each])
+    scores = torch.stack([_of_one(chosen, replace(request, pairs=one))[graph.edge_mask].float() for one in each])
+    refuse_zeros(scores, request.metric)
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)
     mask[graph.edge_mask] = selected.by_all
@@ -153,6 +154,24 @@ def bootstrap(
         faithfulness=Interval.of(_resampled_shares(values, resampling)),
         frequency=frequency,
     )
+
+
+def resampled_method(chosen: Method | Search) -> Method:
+    """The method, if its scores are means over the examples; InvalidValue otherwise."""
+    if isinstance(chosen, Method) and chosen.additive:
+        return chosen
+    raise InvalidValue(
+        f"{chosen.name} gives no scores that are means over the examples, so the examples cannot be drawn again: "
+        "leave the stability out, or take a method that scores edges, such as eap"
+    )
+
+
+def _of_one(method: Method, request: Request) -> Tensor:
+    """The scores [writer, reader] of a single example; one to which no edge matters counts as zeros."""
+    try:
+        return method.scores(request)
+    except NothingScored:
+        return torch.zeros(request.subject.graph.edge_mask.shape)
 
 
 class _Selected:

@@ -7,7 +7,8 @@ from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from edgewise.models.neox import NEOX
 from edgewise.models.subject import Subject
 from edgewise.models.toy import TOY
+from edgewise.models.ungrouped import KeyValues
 
 FAMILIES = {family.name: family for family in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, NEOX, GEMMA2, TOY)}
 
-__all__ = ["FAMILIES", "Block", "Family", "Subject"]
+__all__ = ["FAMILIES", "Block", "Family", "KeyValues", "Subject"]

@@ -14,6 +14,7 @@ from edgewise.graph import Graph
 from edgewise.models.family import Block, Family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
+from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.pairs import Pairs
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -21,17 +22,21 @@ CONTEXTS_KEPT = 8
 
 
 class Subject:
-    """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`."""
+    """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str) -> None:
+    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str, kv: KeyValues = "native") -> None:
         family.check(model)
-        self.model = model
+        self.model = with_readers(model, family, kv)
+        self.kv: KeyValues = "native" if self.model is model else "ungrouped"
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
-        self.graph: Graph = family.graph(model)
-        self.blocks: tuple[Block, ...] = family.bind(model)
-        self.final_norm: Norm = family.last_norm(model)
+        self.graph: Graph = family.graph(self.model)
+        self.blocks: tuple[Block, ...] = family.bind(self.model)
+        self.final_norm: Norm = family.last_norm(self.model)
         self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
         self._refuse_unusual_storage()
 
@@ -70,6 +75,7 @@ class Subject:
             "model": self.name,
             "architecture": type(self.model).__name__,
             "dtype": str(self.dtype).removeprefix("torch."),
+            **({"kv": self.kv} if self.kv != "native" else {}),
             **({"revision": revision} if revision else {"weights": self._weights_hash()}),
         }
 
