@@ -121,29 +121,31 @@ def _run(folder: Path) -> Finding:
 
 
 def _compared(folder: Path) -> Finding:
-    """One method of a comparison: its scores, beside exact effects, random scores and the reference of the comparison."""
+    """One method of a comparison: its scores and best tenth of edges, beside exact effects, chance and the reference."""
     scores, known = read(folder / SCORES_FILE), folder.parent.parent / REFERENCE_FILE
     if not isinstance(scores, Scores):
         raise FileError(f"{folder / SCORES_FILE} holds a circuit, not scores")
     exact = folder.parent / "exact" / SCORES_FILE
     effects = read(exact) if exact.is_file() else None
     circuit = read(known) if known.is_file() else None
+    ranking = parse(read_bytes(folder / FOUND_FILE), FOUND_FILE).get("entry", {}).get("ranking", "absolute")
+    best = scores.top(max(1, scores.graph.n_edges // 10), absolute=ranking == "absolute")
     finding = with_reference(
         Finding(
+            circuit=best.without_dangling(),
             scores=scores,
             exact=effects if isinstance(effects, Scores) else None,
-            curves=tuple(_measured(folder, str(scores.provenance.get("metric")))),
+            curves=tuple(_measured(folder, str(scores.provenance.get("metric")), ranking)),
             label=folder.name,
         )
     )
     return replace(finding, reference=circuit) if isinstance(circuit, Circuit) else finding
 
 
-def _measured(folder: Path, metric: str) -> Iterator[Curve]:
+def _measured(folder: Path, metric: str, ranking: str) -> Iterator[Curve]:
     """The curve of one method of a comparison, beside random scores where these have circuits of the same size."""
     if not (folder / CURVE_FILE).is_file():
         return
-    ranking = parse(read_bytes(folder / FOUND_FILE), FOUND_FILE).get("entry", {}).get("ranking", "absolute")
     mine, chance = (_shares(one / CURVE_FILE, metric) for one in (folder, folder.parent / "random"))
     yield Curve(metric, ranking, tuple(CurvePoint(edges, share, chance.get(edges)) for edges, share in mine.items()))
 

@@ -373,6 +373,7 @@ def test_a_method_of_a_comparison_is_shown_with_effects_chance_and_reference(fin
     assert shown.exact is not None
     assert torch.equal(shown.scores.values, ours.scores.values)
     assert torch.equal(shown.exact.values, finished.comparison["exact"].scores.values)
+    assert shown.circuit == ours.scores.top(len(ours.scores) // 10).without_dangling()
     (curve,) = shown.curves
     assert [point.edges for point in curve.points] == [point.edges for point in ours.curve]
     assert [point.faithfulness for point in curve.points] == [point.faithfulness["logit_diff"] for point in ours.curve]
