@@ -42,7 +42,7 @@ def by_autograd(on: Subject) -> Tensor:
     gradients = torch.autograd.grad(value, [start, *zeros], materialize_grads=True, allow_unused=True)
     for handle in (first, *handles):
         handle.remove()
-    rows = [gradients[0]]
+    rows = [gradients[0]] * len(on.graph.inputs)
     for layer in range(on.graph.layers):
         rows += [gradients[1 + 2 * layer]] * on.graph.heads + [gradients[2 + 2 * layer]] * on.graph.mlps
     return (deltas(step) * torch.stack(rows).flatten(1, 2)).sum(dim=1)

@@ -175,8 +175,8 @@ def test_a_killed_process_leaves_whole_methods_and_is_continued(
     methods = ["eap", {"method": "exact", "label": "slow"}]
     recipe, folder = recipe_on(tiny, methods=methods, reference="none"), tmp_path / "run"
     (tmp_path / "recipe.json").write_text(recipe.to_json())
-    slow = "import edgewise.attribution.exact as e, time; f = e._Patcher.effects;"
-    slow += "e._Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
+    slow = "import edgewise.attribution.exact as e, time; f = e.Patcher.effects;"
+    slow += "e.Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
     command = [sys.executable, "-c", slow + ENTRY[-1], "compare", "--recipe", "recipe.json", "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
@@ -207,7 +207,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgewise.attribution import exact
 
-    genuine, calls = exact._Patcher.effects, []
+    genuine, calls = exact.Patcher.effects, []
 
     def counted(self: Any, reader: int) -> Any:
         calls.append(reader)
@@ -215,7 +215,7 @@ def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypat
             raise KeyboardInterrupt
         return genuine(self, reader)
 
-    monkeypatch.setattr(exact._Patcher, "effects", counted)
+    monkeypatch.setattr(exact.Patcher, "effects", counted)
     with pytest.raises(KeyboardInterrupt):
         run_comparison(recipe_on(tiny, methods=["exact"]), tmp_path / "run")
     left = tmp_path / "run" / "unfinished"
