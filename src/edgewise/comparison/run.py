@@ -16,10 +16,11 @@ from edgewise.comparison.plots import plots
 from edgewise.comparison.recipe import CompareRecipe, sizes_on
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.result import Comparison
-from edgewise.comparison.shelf import METHODS_FOLDER, PARTIAL_FOLDER, Shelf, check_folder, open_shelf
+from edgewise.comparison.shelf import PARTIAL_FOLDER, Shelf, check_folder, open_shelf
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
+from edgewise.formats import METHODS_FOLDER, REFERENCE_FILE
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.partial import free_folder
@@ -33,7 +34,7 @@ from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode
 
 MANIFEST_FILE, COMPARISON_FILE, TABLE_FILE = "manifest.json", "comparison.json", "table.md"
-REFERENCE_FILE, FIGURES_FILE = "reference.json", "figures.json"
+FIGURES_FILE = "figures.json"
 FIGURES = "edgewise/figures"
 
 

@@ -21,14 +21,14 @@ from edgewise.comparison.recipe import CompareRecipe, Entry
 from edgewise.comparison.result import Measured
 from edgewise.errors import FileError
 from edgewise.evaluation import Grid, GridPoint
+from edgewise.formats import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
-RECIPE_FILE, FOUND, SCORES = "recipe.json", "found.json", "scores.safetensors"
-CURVE, AREAS, GRID = "curve.json", "areas.json", "grid.json"
-METHODS_FOLDER, PARTIAL_FOLDER = "methods", "unfinished"
+RECIPE_FILE, AREAS, GRID = "recipe.json", "areas.json", "grid.json"
+PARTIAL_FOLDER = "unfinished"
 PART = "edgewise/comparison-part"
 
 
@@ -102,7 +102,7 @@ class Shelf:
         if self.folder is None:
             return find(entry)
         place = self.folder / METHODS_FOLDER / entry.folder
-        if (place / FOUND).is_file():
+        if (place / FOUND_FILE).is_file():
             return self._read(entry, place)
         outcome = find(entry)
         with new_folder(place) as fresh:
@@ -115,7 +115,7 @@ class Shelf:
         """The measured circuits of a method: read, if they are there, else measured now and kept."""
         if self.folder is None:
             return measure(outcome)
-        path = self.folder / METHODS_FOLDER / outcome.entry.folder / CURVE
+        path = self.folder / METHODS_FOLDER / outcome.entry.folder / CURVE_FILE
         if path.is_file():
             document = validate(CurveDocument, parse(read_bytes(path), str(path)), str(path))
             return tuple(Measured(**point.model_dump()) for point in document.curve)
@@ -155,7 +155,7 @@ class Shelf:
     # -- one method -------------------------------------------------------------------------------------------------
 
     def _write(self, outcome: Outcome, place: Path) -> None:
-        save(outcome.scores, place / SCORES)
+        save(outcome.scores, place / SCORES_FILE)
         names = [f"circuit-{number:02d}.json" for number in range(len(outcome.circuits))]
         for name, circuit in zip(names, outcome.circuits, strict=True):
             save(circuit, place / name)
@@ -167,16 +167,16 @@ class Shelf:
             values=list(outcome.values),
             circuits=names,
         )
-        write_bytes(place / FOUND, encode(dump(document)))
+        write_bytes(place / FOUND_FILE, encode(dump(document)))
 
     def _read(self, entry: Entry, place: Path) -> Outcome:
-        name = str(place / FOUND)
+        name = str(place / FOUND_FILE)
         found = validate(PartDocument, parse(read_bytes(name), name), name)
         if found.entry != plain(entry.model_dump()) or found.key != plain(self.key):
             raise FileError(
                 f"{place} was made on another model, other prompts or with other options; name a new folder"
             )
-        scores, circuits = read(place / SCORES), [read(place / one) for one in found.circuits]
+        scores, circuits = read(place / SCORES_FILE), [read(place / one) for one in found.circuits]
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
