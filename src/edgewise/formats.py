@@ -23,7 +23,6 @@ from edgewise.viewer.contents import curve_columns
 from edgewise.viewer.document import CurveDocument
 from edgewise.viewer.edgelist import edge_csv, graphml, neuronpedia
 from edgewise.viewer.finding import Finding
-from edgewise.viewer.page import page
 from edgewise.viewer.show import PICTURES
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
@@ -76,10 +75,6 @@ def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 
 
 def format_named(name: str) -> Format | FolderFormat:
     """The format of that name; UnknownName, with the nearest known one, if there is none."""
-    if name == "png":
-        raise UnknownName(
-            "png is not written from here: open the page (edgewise show) and export it there, or convert the svg"
-        )
     known: dict[str, Format | FolderFormat] = {**FORMATS, **FOLDERS}
     if name not in known:
         raise UnknownName.of("format", name, known)
@@ -212,13 +207,8 @@ def _eap_ig_pt(finding: Finding) -> bytes:
     return eap_ig_pt(finding.scores, finding.circuit)
 
 
-def _picture(suffix: str) -> Callable[[Finding], bytes]:
-    draw = PICTURES[suffix]
-    return lambda finding: draw(finding).encode("utf-8", "replace")
-
-
 def _text(write: Callable[[Finding], str]) -> Callable[[Finding], bytes]:
-    return lambda finding: write(finding).encode("utf-8", "replace")
+    return lambda finding: encode(write(finding))
 
 
 FORMATS = {
@@ -226,12 +216,13 @@ FORMATS = {
     "safetensors": Format(".safetensors", "edgewise's own scores, as a tensor with a header", _safetensors),
     "eap-ig": Format(".eap-ig.json", "the JSON of the EAP-IG library and the MIB benchmark", _eap_ig),
     "eap-ig-pt": Format(".pt", "the tensors of the EAP-IG library and the MIB benchmark", _eap_ig_pt),
-    "svg": Format(".svg", "the picture", _picture(".svg")),
-    "html": Format(".html", "one self-contained page to look at it and move through it", _text(page)),
+    "svg": Format(".svg", "the picture", PICTURES[".svg"]),
+    "png": Format(".png", "the picture in pixels; needs the extra viz", PICTURES[".png"]),
+    "html": Format(".html", "one self-contained page to look at it and move through it", PICTURES[".html"]),
     "csv": Format(".csv", "the edges as a table, strongest first", _text(edge_csv)),
     "graphml": Format(".graphml", "GraphML, for networkx, Gephi and others", _text(graphml)),
     "neuronpedia": Format(".neuronpedia.json", "the graph JSON of Neuronpedia and circuit-tracer", _text(neuronpedia)),
-    "dot": Format(".dot", "DOT text for Graphviz", _picture(".dot")),
+    "dot": Format(".dot", "DOT text for Graphviz", PICTURES[".dot"]),
 }
 FOLDERS = {
     "mib": FolderFormat(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_show_compares_and_takes_exact_effects(a_run: Path, here: Path) -> None:
     ew.save(ew.Circuit.full(ew.Graph(1, 1, 1)), "small.json")
     refused(edgewise("show", a_run, "--compare", "small.json", "-o", "b.html"), message="of another graph")
     refused(edgewise("show", a_run, "--compare", "other.json", "-o", "b.svg"), message="name a .html file, not .svg")
-    refused(edgewise("show", a_run, "-o", "b.png"), message="unknown picture format '.png'")
+    refused(edgewise("show", a_run, "-o", "b.pdf"), message="unknown picture format '.pdf'")
     assert not Path("b.html").exists()
 
 
@@ -127,7 +128,7 @@ def test_list_without_a_kind_shows_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["json", "safetensors", "eap-ig", "eap-ig-pt", "svg", "dot", "html", "csv", "graphml", "neuronpedia"]
+    "form", ["json", "safetensors", "eap-ig", "eap-ig-pt", "svg", "png", "dot", "html", "csv", "graphml", "neuronpedia"]
 )
 def test_convert_writes_every_format(a_run: Path, here: Path, form: str) -> None:
     result = edgewise("convert", a_run, "--to", form, "-o", "out")
@@ -169,7 +170,13 @@ def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> 
     assert Path("mine.svg").read_text() == "precious"
     assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
     refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")
-    refused(edgewise("convert", a_run, "--to", "png"), message="open the page (edgewise show) and export it there")
+
+
+def test_a_png_without_matplotlib_is_refused(a_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused(edgewise("convert", a_run, "--to", "png", "-o", "a.png"), message="pip install 'edgewise[viz]'")
+    refused(edgewise("show", a_run, "-o", "a.png"), message="pip install 'edgewise[viz]'")
+    assert not Path("a.png").exists()
 
 
 def test_help_shows_the_defaults() -> None:

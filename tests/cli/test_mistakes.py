@@ -122,7 +122,7 @@ def test_a_folder_that_is_no_run_is_said(here: Path) -> None:
 
 
 def test_pictures_of_unknown_kinds_and_places_are_said(a_run: Path, here: Path) -> None:
-    refused(edgewise("show", a_run, "-o", "a.png"), message="unknown picture format '.png'")
+    refused(edgewise("show", a_run, "-o", "a.pdf"), message="unknown picture format '.pdf'")
     refused(edgewise("show", a_run, "-o", "none/a.svg"), message="there is no folder 'none'")
     assert not os.listdir(here)
 

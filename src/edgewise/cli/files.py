@@ -16,7 +16,7 @@ from edgewise.errors import FileError
 @console.guarded
 def show(
     file: Source,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg or .dot file")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg, .png or .dot file")] = None,
     scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
     exact: Annotated[
         Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")

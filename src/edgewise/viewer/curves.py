@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from edgewise.graph import MLP, SEPARATE_INPUTS
-from edgewise.viewer.elements import number
 from edgewise.viewer.layout import PORT_OFFSETS, Box, Layout, Point
 
 Curve = tuple[Point, Point, Point, Point]
@@ -30,16 +29,6 @@ def curve(layout: Layout, writer: str, reader: str) -> Curve:
     # Edges into q, k and v of one head leave a little apart, or they would lie on each other.
     apart = 0.7 * PORT_OFFSETS[reader[-2]]
     return _upwards(layout, Point(start.x + apart, start.top), port)
-
-
-def svg_path(points: Curve) -> str:
-    """The curve as the `d` of an SVG path.
-
-    >>> svg_path((Point(0, 9), Point(0, 6), Point(4, 3.25), Point(4, 0)))
-    'M0 9C0 6 4 3.2 4 0'
-    """
-    a, b, c, d = (f"{number(p.x)} {number(p.y)}" for p in points)
-    return f"M{a}C{b} {c} {d}"
 
 
 def _towards(layout: Layout, bar: Box, end: Point) -> float:

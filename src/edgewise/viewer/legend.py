@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from edgewise.circuit import Circuit
-from edgewise.viewer.elements import INK, QUIET, draw_port, draw_text, number
 from edgewise.viewer.layout import Point
-from edgewise.viewer.style import HELPS, HURTS, PATTERNS, UNSCORED, Stroke
+from edgewise.viewer.shapes import INK, QUIET, Label, Line, Mark, Shape
+from edgewise.viewer.style import HELPS, HURTS, LINES, UNSCORED, Stroke
 
 PANEL = 236.0
 X, LINE_END = 14.0, 62.0
 ROW = 22.0
 SHARES = (1.0, 0.25, 0.05)
+KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head"))
 
 
 @dataclass(frozen=True)
@@ -28,55 +28,59 @@ class Look:
     arrow: bool = False
 
 
-def legend(parent: ET.Element, circuit: Circuit, lines: list[Stroke]) -> None:
+def legend(circuit: Circuit, lines: list[Stroke]) -> tuple[Shape, ...]:
     """Sign, line pattern and end mark, width: each with a sample."""
-    y = _sign(parent, 16, lines)
-    y = _kinds(parent, y + 18, circuit)
-    _widths(parent, y + 18, lines)
+    shapes: list[Shape] = []
+    y = _sign(shapes, 16, lines)
+    y = _kinds(shapes, y + 18, circuit)
+    _widths(shapes, y + 18, lines)
+    return tuple(shapes)
 
 
-def _sign(parent: ET.Element, y: float, lines: list[Stroke]) -> float:
+def _sign(shapes: list[Shape], y: float, lines: list[Stroke]) -> float:
     if lines and lines[0].score is None:
-        return _sample(parent, y, "no scores", Look(UNSCORED))
-    draw_text(parent, Point(X, y), "Without the edge the metric", size=12, weight="600")
-    y = _sample(parent, y + ROW, "drops: the edge helps", Look(HELPS))
-    return _sample(parent, y, "rises: the edge hurts", Look(HURTS))
+        return _sample(shapes, y, "no scores", Look(UNSCORED))
+    y = _head(shapes, y, "Without the edge the metric")
+    y = _sample(shapes, y, "drops: the edge helps", Look(HELPS))
+    return _sample(shapes, y, "rises: the edge hurts", Look(HURTS))
 
 
-def _kinds(parent: ET.Element, y: float, circuit: Circuit) -> float:
-    draw_text(parent, Point(X, y), "The edge goes into", size=12, weight="600")
-    y += ROW
-    for kind, name in (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head")):
-        draw_port(parent, kind, Point(LINE_END, y - 4))
-        y = _sample(parent, y, name, Look(INK, kind))
-    y = _sample(parent, y, "an MLP or the logits", Look(INK, arrow=True))
+def _kinds(shapes: list[Shape], y: float, circuit: Circuit) -> float:
+    y = _head(shapes, y, "The edge goes into")
+    for kind, name in KINDS:
+        shapes.append(Mark(kind, Point(LINE_END, y - 4)))
+        y = _sample(shapes, y, name, Look(INK, kind))
+    y = _sample(shapes, y, "an MLP or the logits", Look(INK, arrow=True))
     if circuit.graph.kv_heads != circuit.graph.heads:
-        draw_text(parent, Point(X, y), "heads over a bar share its k and v", size=11, fill=QUIET)
+        shapes.append(Label(Point(X, y), "heads over a bar share its k and v", size=11, fill=QUIET))
         y += ROW
     return y
 
 
-def _widths(parent: ET.Element, y: float, lines: list[Stroke]) -> None:
+def _widths(shapes: list[Shape], y: float, lines: list[Stroke]) -> None:
     scored = [line for line in lines if line.score and math.isfinite(line.score)]
     if not scored:
         return
-    draw_text(parent, Point(X, y), "Size of the score", size=12, weight="600")
+    y = _head(shapes, y, "Size of the score")
     strongest = scored[-1]
-    for place, share in enumerate(SHARES, 1):
+    for share in SHARES:
         sample = Stroke("", "logits", 1.0, share**0.5, 1, strongest.crowd)
         text = f"{abs(strongest.score or 0.0) * share:.3g}{' (the largest)' if share == 1 else ''}"
-        _sample(parent, y + ROW * place, text, Look(INK, width=sample.width, opacity=sample.opacity))
+        y = _sample(shapes, y, text, Look(INK, width=sample.width, opacity=sample.opacity))
+    if len(lines) > LINES:
+        note = f"all but the strongest {LINES} are a haze"
+        shapes.append(Label(Point(X, y), note, size=11, fill=QUIET))
 
 
-def _sample(parent: ET.Element, y: float, text: str, look: Look) -> float:
+def _head(shapes: list[Shape], y: float, text: str) -> float:
+    """The name of a part of the legend at height `y`; returns the height of what follows."""
+    shapes.append(Label(Point(X, y), text, weight="600"))
+    return y + ROW
+
+
+def _sample(shapes: list[Shape], y: float, text: str, look: Look) -> float:
     """One line of the legend at height `y`; returns the height of the next."""
-    ends = {"x1": number(X), "x2": number(LINE_END - 3), "y1": number(y - 4), "y2": number(y - 4)}
-    line = ET.SubElement(parent, "line", {**ends, "stroke": look.colour})
-    line.set("stroke-width", f"{look.width:.2f}")
-    line.set("stroke-opacity", f"{look.opacity:.2f}")
-    if look.kind:
-        line.set("stroke-dasharray", PATTERNS[look.kind])
-    if look.arrow:
-        line.set("marker-end", f"url(#end-{look.colour[1:]})")
-    draw_text(parent, Point(LINE_END + 12, y), text, size=12, fill=INK)
+    ends = (Point(X, y - 4), Point(LINE_END - 3, y - 4))
+    shapes.append(Line(ends, look.colour, look.width, look.opacity, kind=look.kind, arrow=look.arrow))
+    shapes.append(Label(Point(LINE_END + 12, y), text))
     return y + ROW

@@ -12,9 +12,11 @@ from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
+from edgewise.store.schema import encode
 from edgewise.viewer.dot import dot
 from edgewise.viewer.finding import Finding
 from edgewise.viewer.page import page
+from edgewise.viewer.png import png
 from edgewise.viewer.svg import svg
 
 
@@ -28,10 +30,11 @@ class HasFinding(Protocol):
 
 Showable = Circuit | Scores | Finding | HasFinding
 
-PICTURES: dict[str, Callable[[Finding], str]] = {
-    ".svg": lambda finding: svg(finding.shown, finding.scores),
-    ".html": page,
-    ".dot": lambda finding: dot(finding.shown, finding.scores),
+PICTURES: dict[str, Callable[[Finding], bytes]] = {
+    ".svg": lambda finding: encode(svg(finding.shown, finding.scores)),
+    ".png": lambda finding: png(finding.shown, finding.scores),
+    ".html": lambda finding: encode(page(finding)),
+    ".dot": lambda finding: encode(dot(finding.shown, finding.scores)),
 }
 
 
@@ -43,13 +46,14 @@ def show(
     exact: Scores | None = None,
     compare: Showable | None = None,
 ) -> Path:
-    """Writes the picture of a circuit, of scores or of a run as `.svg`, `.html` or `.dot`; returns its path.
+    """Writes the picture of a circuit, of scores or of a run as `.svg`, `.png`, `.html` or `.dot`; returns its path.
 
     `.html` is one self-contained page to look at the circuit and move through it; it needs no network and opens from disk.
     With `scores` of the same graph, edges show sign and strength; `exact` are their measured effects, if known; `compare` is
-    a second circuit to lay over the first (on the page). In an `.svg` or `.dot` of scores alone are the strongest 200
-    edges. Raises UnknownName for another suffix, InvalidValue for a comparison that is not to be a page, GraphMismatch for
-    parts of different graphs, FileError if the file cannot be written.
+    a second circuit to lay over the first (on the page). In an `.svg`, `.png` or `.dot` of scores alone are the strongest
+    200 edges. A `.png` needs the extra `viz` (matplotlib). Raises UnknownName for another suffix, InvalidValue for a
+    comparison that is not to be a page or for a `.png` without matplotlib, GraphMismatch for parts of different graphs,
+    FileError if the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURES:
@@ -57,7 +61,7 @@ def show(
     if compare is not None and suffix != ".html":
         raise InvalidValue(f"two circuits are compared on the page: name a .html file, not {suffix}")
     finding = gathered(value, scores=scores, exact=exact, compare=compare)
-    return write_bytes(path, PICTURES[suffix](finding).encode("utf-8", "replace"))
+    return write_bytes(path, PICTURES[suffix](finding))
 
 
 def gathered(value: Showable, *, scores: Scores | None, exact: Scores | None, compare: Showable | None) -> Finding:

@@ -15,12 +15,18 @@ from edgewise.graph import HEAD
 from edgewise.scores import Scores
 
 HELPS, HURTS, UNSCORED = "#0f68b0", "#d9660a", "#5b6b7d"
-PATTERNS = {"q": "7 3", "k": "1.6 3.2", "v": "9 3 1.6 3", "": ""}
+PATTERNS: dict[str, tuple[float, ...]] = {"q": (7, 3), "k": (1.6, 3.2), "v": (9, 3, 1.6, 3), "": ()}
+# Edges weaker than the strongest so many are a haze behind them, as on the page.
+LINES = 700
+HAZE = (0.03, 0.16)
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """One edge as it is drawn; `strength` is in [0, 1], `rank` counts from 1 at the strongest."""
+    """One edge as it is drawn; `strength` is in [0, 1], `rank` counts from 1 at the strongest.
+
+    `crowd` is 1 for few edges and falls with their number; `most` is how opaque the edge may be.
+    """
 
     writer: str
     reader: str
@@ -28,6 +34,7 @@ class Stroke:
     strength: float
     rank: int
     crowd: float
+    most: float = 1.0
 
     @property
     def edge(self) -> str:
@@ -61,7 +68,7 @@ class Stroke:
     def opacity(self) -> float:
         """Weak edges of a large circuit fade."""
         faintest = 0.12 + 0.52 * self.crowd
-        return faintest + (0.95 - faintest) * self.weight
+        return min(self.most, faintest + (0.95 - faintest) * self.weight)
 
     def describe(self) -> str:
         """The text a reader sees when pointing at the edge."""
@@ -77,14 +84,19 @@ def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
     values = [(edge, None if scores is None else scores[edge]) for edge in circuit.edges]
     values.sort(key=lambda item: -abs(item[1] or 0.0))
     largest = max((abs(value) for _, value in values if value is not None and math.isfinite(value)), default=0.0)
-    crowd = min(1.0, (90 / max(1, len(values))) ** 0.5)
-    drawn = [_stroke(edge, value, rank, largest, crowd) for rank, (edge, value) in enumerate(values, 1)]
+    lines = len(values) if scores is None else min(LINES, len(values))
+    crowd = min(1.0, (90 / max(1, lines)) ** 0.5)
+    haze = min(HAZE[1], max(HAZE[0], 160 / max(1, len(values) - lines)))
+    drawn = [
+        Stroke(*_ends(edge), value, strength(value, largest), rank, crowd, most=1.0 if rank <= lines else haze)
+        for rank, (edge, value) in enumerate(values, 1)
+    ]
     return drawn[::-1]
 
 
-def _stroke(edge: str, score: float | None, rank: int, largest: float, crowd: float) -> Stroke:
+def _ends(edge: str) -> tuple[str, str]:
     writer, _, reader = edge.partition("->")
-    return Stroke(writer, reader, score, strength(score, largest), rank, crowd)
+    return writer, reader
 
 
 def strength(score: float | None, largest: float) -> float:

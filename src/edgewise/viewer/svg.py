@@ -1,127 +1,157 @@
-"""A circuit as one SVG: no system packages, the same bytes for the same circuit, every name escaped."""
+"""A scene as SVG: no system packages, the same bytes for the same circuit, every name escaped."""
 
 from __future__ import annotations
 
-import textwrap
 import xml.etree.ElementTree as ET
+from typing import assert_never
 
 from edgewise.circuit import Circuit
 from edgewise.scores import Scores
-from edgewise.viewer.caption import clean, facts, title
-from edgewise.viewer.curves import curve, svg_path
-from edgewise.viewer.elements import BAND, FAINT, FILL, INK, PAPER, QUIET, draw_box, draw_port, draw_text, number
-from edgewise.viewer.layout import MANY, Box, Layout, Point, arrange
-from edgewise.viewer.legend import PANEL, legend
-from edgewise.viewer.style import HELPS, HURTS, PATTERNS, UNSCORED, Stroke, strokes
+from edgewise.viewer.layout import Point
+from edgewise.viewer.scene import scene
+from edgewise.viewer.shapes import (
+    ARROW,
+    INK,
+    MARK_OUTLINE,
+    MARK_RADIUS,
+    MARKS,
+    PAPER,
+    Corners,
+    Dot,
+    Label,
+    Layer,
+    Line,
+    Mark,
+    Panel,
+    Scene,
+    Shape,
+)
+from edgewise.viewer.style import HELPS, HURTS, PATTERNS, UNSCORED
 
-TOP, LINE = 64.0, 16.0
 FONT = "system-ui, 'Segoe UI', 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif"
 
 
 def svg(circuit: Circuit, scores: Scores | None = None) -> str:
     """The picture of a circuit as SVG text; with its scores, edges show sign and strength."""
-    layout, lines = arrange(circuit), strokes(circuit, scores)
-    width = layout.width + PANEL
-    caption = _caption_lines(circuit, width)
-    height = TOP + max(layout.height, 420.0) + 26 + LINE * len(caption) + 14
-    root = _root(circuit, width, height)
-    _heading(root, circuit)
-    drawing = ET.SubElement(root, "g", transform=f"translate(0 {number(TOP)})")
-    _bands(drawing, layout)
-    _edges(drawing, layout, lines)
-    _nodes(drawing, layout, circuit)
-    _ports(drawing, layout, lines)
-    if not lines:
-        draw_text(drawing, Point(layout.width / 2, layout.height / 2), "no edges", size=20, fill=QUIET, anchor="middle")
-    legend(ET.SubElement(root, "g", transform=f"translate({number(layout.width)} {number(TOP)})"), circuit, lines)
-    _caption(root, caption, height)
+    drawn = scene(circuit, scores)
+    root = _root(drawn)
+    for layer in drawn.layers:
+        _write(layer, root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _root(circuit: Circuit, width: float, height: float) -> ET.Element:
-    w, h = number(width), number(height)
+def number(value: float) -> str:
+    """A coordinate with at most one decimal, the same on every machine.
+
+    >>> number(3.0), number(2.25), number(-0.01)
+    ('3', '2.2', '0')
+    """
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
+def path(points: tuple[Point, ...]) -> str:
+    """A line or a curve as the `d` of an SVG path.
+
+    >>> path((Point(0, 9), Point(0, 6), Point(4, 3.25), Point(4, 0)))
+    'M0 9C0 6 4 3.2 4 0'
+    """
+    first, *others = (f"{number(p.x)} {number(p.y)}" for p in points)
+    return f"M{first}{'C' if len(others) == 3 else 'L'}{' '.join(others)}"
+
+
+def _root(drawn: Scene) -> ET.Element:
+    w, h = number(drawn.width), number(drawn.height)
     root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", width=w, height=h, viewBox=f"0 0 {w} {h}", role="img")
     root.set("font-family", FONT)
-    ET.SubElement(root, "title").text = title(circuit)
-    ET.SubElement(root, "desc").text = clean(circuit.describe(), 300)
+    ET.SubElement(root, "title").text = drawn.title
+    ET.SubElement(root, "desc").text = drawn.described
     defs = ET.SubElement(root, "defs")
     for colour in (HELPS, HURTS, UNSCORED, INK):
         size = {"markerUnits": "userSpaceOnUse", "markerWidth": "7", "markerHeight": "7"}
         place = {"id": f"end-{colour[1:]}", "refX": "6", "refY": "3.5", "orient": "auto"}
         marker = ET.SubElement(defs, "marker", {**place, **size})
-        ET.SubElement(marker, "path", d="M0.5 0.5L7 3.5L0.5 6.5Z", fill=colour)
+        ET.SubElement(marker, "path", d=_corners(tuple((x + 6, y + 3.5) for x, y in ARROW)), fill=colour)
     ET.SubElement(root, "rect", width=w, height=h, fill=PAPER)
     return root
 
 
-def _heading(root: ET.Element, circuit: Circuit) -> None:
-    draw_text(root, Point(28, 32), title(circuit), size=17, weight="600")
-    draw_text(root, Point(28, 51), clean(circuit.describe(), 160), size=12, fill=QUIET)
+# -- shapes -----------------------------------------------------------------------------------------------------------
 
 
-def _bands(parent: ET.Element, layout: Layout) -> None:
+def _write(shape: Shape | Layer, parent: ET.Element) -> None:
+    match shape:
+        case Layer():
+            _layer(shape, parent)
+        case Label():
+            _label(shape, parent)
+        case Panel():
+            _panel(shape, parent)
+        case Dot():
+            x, y = number(shape.at.x), number(shape.at.y)
+            ET.SubElement(parent, "circle", cx=x, cy=y, r=number(shape.radius), fill=shape.fill)
+        case Mark():
+            _mark(shape, parent)
+        case Line():
+            _line(shape, parent)
+        case _:
+            assert_never(shape)
+
+
+def _layer(layer: Layer, parent: ET.Element) -> None:
     group = ET.SubElement(parent, "g")
-    for index, band in enumerate(layout.bands):
-        if index % 2 == 0:
-            draw_box(group, band, BAND, radius=6)
-        draw_text(group, Point(band.x - band.width / 2 + 10, band.y + 4), f"L{band.name}", size=11, fill=QUIET)
+    if layer.at != Point(0, 0):
+        group.set("transform", f"translate({number(layer.at.x)} {number(layer.at.y)})")
+    if layer.name:
+        group.set("data-node", layer.name)
+        ET.SubElement(group, "title").text = layer.name
+    for shape in layer.shapes:
+        _write(shape, group)
 
 
-def _edges(parent: ET.Element, layout: Layout, lines: list[Stroke]) -> None:
-    group = ET.SubElement(parent, "g", fill="none")
-    for line in lines:
-        path = ET.SubElement(group, "path", d=svg_path(curve(layout, line.writer, line.reader)), stroke=line.colour)
-        path.set("stroke-width", f"{line.width:.2f}")
-        path.set("stroke-opacity", f"{line.opacity:.2f}")
-        if line.kind:
-            path.set("stroke-dasharray", PATTERNS[line.kind])
-        else:
-            path.set("marker-end", f"url(#end-{line.colour[1:]})")
-        path.set("data-edge", line.edge)
-        if line.score is not None:
-            path.set("data-score", f"{line.score:.6g}")
-        ET.SubElement(path, "title").text = line.describe()
+def _label(label: Label, parent: ET.Element) -> None:
+    element = ET.SubElement(parent, "text", x=number(label.at.x), y=number(label.at.y), fill=label.fill)
+    element.set("font-size", number(label.size))
+    if label.anchor:
+        element.set("text-anchor", label.anchor)
+    if label.weight:
+        element.set("font-weight", label.weight)
+    element.text = label.text
 
 
-def _nodes(parent: ET.Element, layout: Layout, circuit: Circuit) -> None:
-    group = ET.SubElement(parent, "g")
-    for bar in layout.bars:
-        draw_box(group, bar, QUIET if bar.kept else FAINT, radius=2.5)
-    for box in layout.boxes.values():
-        if box.kept or box.name in (*circuit.graph.inputs, "logits"):
-            _node(group, box)
-        elif len(circuit.graph.writers) <= MANY:
-            ET.SubElement(group, "circle", cx=number(box.x), cy=number(box.y), r="2.2", fill=FAINT)
+def _panel(panel: Panel, parent: ET.Element) -> None:
+    box = panel.box
+    place = {"x": number(box.x - box.width / 2), "y": number(box.top)}
+    size = {"width": number(box.width), "height": number(box.height), "rx": number(panel.radius)}
+    rect = ET.SubElement(parent, "rect", {**place, **size, "fill": panel.fill})
+    if panel.stroke:
+        rect.set("stroke", panel.stroke)
 
 
-def _node(parent: ET.Element, box: Box) -> None:
-    group = ET.SubElement(parent, "g")
-    group.set("data-node", box.name)
-    ET.SubElement(group, "title").text = box.name
-    head = box.name.startswith("a")
-    stroke = INK if box.kept else FAINT
-    draw_box(group, box, FILL["head"] if head else FILL["other"], radius=5 if head else 10, stroke=stroke)
-    ink = INK if box.kept else QUIET
-    draw_text(group, Point(box.x, box.y + 4), box.name, size=11, anchor="middle", fill=ink, weight="500")
+def _mark(mark: Mark, parent: ET.Element) -> None:
+    look = {"fill": PAPER, "stroke": INK, "stroke-width": number(MARK_OUTLINE)}
+    x, y = number(mark.at.x), number(mark.at.y)
+    if mark.kind == "v":
+        ET.SubElement(parent, "circle", {"cx": x, "cy": y, "r": number(MARK_RADIUS), **look})
+    else:
+        ET.SubElement(parent, "path", {"d": _corners(MARKS[mark.kind]), "transform": f"translate({x} {y})", **look})
 
 
-def _ports(parent: ET.Element, layout: Layout, lines: list[Stroke]) -> None:
-    group = ET.SubElement(parent, "g")
-    for reader in sorted({line.reader for line in lines if line.kind}):
-        draw_port(group, reader[-2], layout.ports[reader])
+def _line(line: Line, parent: ET.Element) -> None:
+    element = ET.SubElement(parent, "path", d=path(line.points), fill="none", stroke=line.colour)
+    element.set("stroke-width", f"{line.width:.2f}")
+    # An arrow head is as transparent as its line: of the whole, or it would stand out from a thousand faint ones.
+    element.set("opacity" if line.arrow else "stroke-opacity", f"{line.opacity:.2f}")
+    if line.kind:
+        element.set("stroke-dasharray", " ".join(f"{step:g}" for step in PATTERNS[line.kind]))
+    if line.arrow:
+        element.set("marker-end", f"url(#end-{line.colour[1:]})")
+    if line.name:
+        element.set("data-edge", line.name)
+        ET.SubElement(element, "title").text = line.told
+    if line.score is not None:
+        element.set("data-score", f"{line.score:.6g}")
 
 
-def _caption_lines(circuit: Circuit, width: float) -> list[str]:
-    """The facts, several in a line where they fit; the heading already has the first, the number of edges."""
-    room, lines = int((width - 56) / 6.1), [""]
-    for label, value in facts(circuit)[1:]:
-        first, *more = textwrap.wrap(f"{label}: {value}", room)
-        joined = f"{lines[-1]}   ·   {first}" if lines[-1] else first
-        lines = [*lines[:-1], joined] if len(joined) <= room else [*lines, first]
-        lines += more
-    return [line for line in lines if line]
-
-
-def _caption(root: ET.Element, lines: list[str], height: float) -> None:
-    for i, line in enumerate(lines):
-        draw_text(root, Point(28, height - 14 - LINE * (len(lines) - 1 - i)), line, size=11, fill=QUIET)
+def _corners(points: Corners) -> str:
+    return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points) + "Z"
