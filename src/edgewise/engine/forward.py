@@ -38,18 +38,22 @@ def masked_forward(
 ) -> Tensor:
     """Logits [example, vocab] at the answer positions under `mask` [writer, reader].
 
-    For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
-    batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
-    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node on no path
-    from an input writer to `logits` outputs its replacement.
+    For several masks [mask, writer, reader] the result is [mask, example, vocab], and so it is for masks of which every
+    example has its own, [mask, example, writer, reader]. `tokens` [example, position] is the clean batch. Differentiable in
+    the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by default the non-zero entries
+    of the mask, or every edge when the mask requires a gradient. A node on no path from an input writer to `logits` outputs
+    its replacement.
     """
     graph = subject.graph
-    if mask.shape[-2:] != graph.edge_mask.shape:
-        raise GraphMismatch(f"mask of shape {tuple(mask.shape)} for a graph of {tuple(graph.edge_mask.shape)}")
+    if mask.shape[-2:] != graph.edge_mask.shape or (mask.ndim == 4 and mask.shape[1] != len(tokens)):
+        raise GraphMismatch(
+            f"mask of shape {tuple(mask.shape)} for {len(tokens):,} examples and a graph of {tuple(graph.edge_mask.shape)}"
+        )
     masks = mask[None] if mask.ndim == 2 else mask
     if candidates is None:
         differentiable = masks.requires_grad and torch.is_grad_enabled()
-        candidates = graph.edge_mask if differentiable else (masks != 0).any(dim=0).cpu() & graph.edge_mask
+        kept = (masks != 0).flatten(0, -3).any(dim=0).cpu() & graph.edge_mask
+        candidates = graph.edge_mask if differentiable else kept
     with steady(subject.model):
         with torch.no_grad():
             start = subject.embed(tokens)
@@ -163,7 +167,7 @@ class _Walk:
         raw = self.replacement.writes.raw[layer].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
         alive = self._alive(self.subject.graph.head_writers(layer).start, plan.heads)
         raw[..., plan.heads, :] = (
-            z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+            z if alive is None else torch.where(alive[:, :, None, :, None], z, raw[..., plan.heads, :])
         )
         return post_scale(block, block.output(raw.flatten(-2)))[..., None]
 
@@ -176,7 +180,7 @@ class _Walk:
         rows = self.plan.rows_before(reach)
         writers = self.plan.computed[:rows].to(self.masks.device)
         readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
-        mask = self.masks[:, writers[:, None], readers[None, :]]
+        mask = self.masks[..., writers[:, None], readers[None, :]]
         return self.board.read(Order(mask, base, tokens, transform))
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
@@ -185,20 +189,25 @@ class _Walk:
         return flat if tokens is None else flat[tokens]
 
     def _live(self) -> Tensor:
-        """bool [mask, writer]: those on a path from an input writer to logits.
+        """bool [mask, example, writer]: those on a path from an input writer to logits; one example where all share masks.
 
         A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
         """
-        on_path = [writers_on_path(self.subject.graph, one) for one in (self.masks != 0).cpu()]
-        return torch.stack(on_path).to(self.masks.device)
+        masks = self.masks if self.masks.ndim == 4 else self.masks[:, None]
+        on_path = [writers_on_path(self.subject.graph, one) for one in (masks != 0).flatten(0, 1).cpu()]
+        return torch.stack(on_path).to(self.masks.device).unflatten(0, masks.shape[:2])
 
     def _alive(self, first: int, slots: list[int]) -> Tensor | None:
-        return None if self.live is None else self.live[:, [first + slot for slot in slots]]
+        """bool [mask, example|1, node], None where dead nodes need no care."""
+        return None if self.live is None else self.live[..., [first + slot for slot in slots]]
 
     def _dead_to_zero(self, delta: Tensor, first: int, slots: list[int]) -> Tensor:
         """Rows [mask, node, token, ·] with those of nodes that a mask leaves dead set to zero, their replacement."""
         alive = self._alive(first, slots)
-        return delta if alive is None else delta * alive[:, :, None, None]
+        if alive is None:
+            return delta
+        of_each = delta.shape[2] // alive.shape[1]
+        return delta * alive.transpose(1, 2).repeat_interleave(of_each, dim=2)[..., None]
 
 
 def _unchanged(x: Tensor) -> Tensor:
