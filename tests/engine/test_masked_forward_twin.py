@@ -129,6 +129,69 @@ def test_gradients_over_a_batch_of_masks_are_those_one_by_one(family: str) -> No
         assert distance(torch.autograd.grad(fast(on, alone).square().sum(), alone)[0], expected) < NEAR
 
 
+def masks_of_each(on: Subject, dtype: torch.dtype) -> Tensor:
+    """Two masks for each of the five examples, [2, example, writer, reader]: nothing, some edges, degrees of all, of none."""
+    some = [random_circuit(on, density, seed=20).mask.to(dtype) for density in (0.0, 0.05, 0.2, 0.6, 1.0)]
+    more = [random_mask(on, seed, dtype) for seed in (21, 22)]
+    more += [random_mask(on, seed, dtype) * random_circuit(on, 0.3, seed).mask for seed in (23, 24, 25)]
+    return torch.stack([torch.stack(some), torch.stack(more)])
+
+
+@every_family
+@pytest.mark.parametrize("how", ["corrupted", "position-mean"])
+def test_masks_of_each_example_are_examples_one_by_one(family: str, how: str) -> None:
+    on, of = subject(family), pairs()
+    masks = masks_of_each(on, torch.float32)
+    together = fast(on, masks, how)
+    assert together.shape == (2, 5, 50)
+    for number in range(2):
+        for example in range(5):
+            mask = masks[number, example]
+            expected = fast(on, mask, how)[example]
+            assert distance(together[number, example], expected) < NEAR, (number, example)
+    assert not torch.allclose(together[0], together[1])
+    with pytest.raises(GraphMismatch, match="for 5 examples"):
+        masked_forward(on, of.clean, of.positions, masks[:, :4], corrupted_run(on, of))
+
+
+@every_family
+@pytest.mark.parametrize("how", ["corrupted", "zero"])
+def test_gradients_of_masks_of_each_example_are_those_one_by_one(family: str, how: str) -> None:
+    on = subject(family, torch.float64)
+    masks = masks_of_each(on, torch.float64)
+    together = gradient_of_each(on, masks, how)
+    for example in range(5):
+        alone = masks[:, example].clone().requires_grad_()
+        value = fast(on, alone, how, candidates=on.graph.edge_mask)[:, example].square().sum() * (example + 1)
+        expected = torch.autograd.grad(value, alone)[0]
+        assert float((together[:, example] - expected).abs().max()) < NEAR * float(together.abs().max()), example
+
+
+def gradient_of_each(on: Subject, masks: Tensor, how: str) -> Tensor:
+    """Of a sum over all examples that tells them apart."""
+    masks = masks.clone().requires_grad_()
+    weights = torch.arange(1.0, 6.0, dtype=masks.dtype)[:, None]
+    return torch.autograd.grad((fast(on, masks, how).square() * weights).sum(), masks)[0]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+@pytest.mark.parametrize("size", [4_000, 60_000])
+def test_masks_of_each_example_in_pieces(family: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces of single examples, and of some."""
+    on = subject(family, torch.float64)
+    masks = masks_of_each(on, torch.float64)
+    expected = fast(on, masks), gradient_of_each(on, masks, "corrupted")
+    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", size)
+    assert distance(fast(on, masks), expected[0]) < NEAR
+    assert distance(gradient_of_each(on, masks, "corrupted"), expected[1]) < NEAR
+
+
+def test_masks_of_each_example_that_are_the_same_are_one_mask() -> None:
+    on = subject("gpt2")
+    mask = random_mask(on, 26, torch.float32)
+    assert distance(fast(on, mask.expand(1, 5, -1, -1))[0], fast(on, mask)) < NEAR
+
+
 def test_late_nodes_at_unequal_answer_positions() -> None:
     """A circuit in which all that runs is needed at the answers alone: values and queries of the last layer, its MLP."""
     for family in ("toy", "gpt2", "llama", "gemma2"):
@@ -136,6 +199,7 @@ def test_late_nodes_at_unequal_answer_positions() -> None:
         edges = ["input->a2.h0<q>", "input->a2.h1<v>", "a2.h0->m2", "a2.h2->logits", "m2->logits", "input->logits"]
         mask = Circuit.from_edges(on.graph, edges).mask
         assert distance(fast(on, mask), slow(family, mask)) < NEAR
+        assert distance(fast(on, mask.expand(1, 5, -1, -1))[0], slow(family, mask)) < NEAR
 
 
 def test_a_mask_of_another_graph_is_refused() -> None:

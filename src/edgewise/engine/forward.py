@@ -40,15 +40,17 @@ def masked_forward(
 ) -> Tensor:
     """Logits [example, vocab] at the answer positions under `mask` [writer, reader], or a Mask that knows neurons too.
 
-    For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
-    batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
-    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node on no path
-    from an input writer to `logits` outputs its replacement.
+    For several masks [mask, writer, reader] the result is [mask, example, vocab], and so it is for masks of which every
+    example has its own, [mask, example, writer, reader]. `tokens` [example, position] is the clean batch. Differentiable in
+    the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by default the non-zero entries
+    of the mask, or every edge when the mask requires a gradient. A node on no path from an input writer to `logits` outputs
+    its replacement.
     """
     graph, wanted = subject.graph, mask if isinstance(mask, Mask) else Mask(mask)
-    masks = wanted.stacked(subject)
+    masks = wanted.stacked(subject, len(tokens))
     if candidates is None:
-        candidates = graph.edge_mask if wanted.differentiable else masks.carrying().any(dim=0).cpu() & graph.edge_mask
+        kept = masks.carrying().flatten(0, -3).any(dim=0).cpu() & graph.edge_mask
+        candidates = graph.edge_mask if wanted.differentiable else kept
     with steady(subject.model):
         with torch.no_grad():
             start = subject.embed(tokens)
@@ -167,7 +169,7 @@ class _Walk:
         raw = self.replacement.writes.raw[layer].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
         alive = self._alive(self.subject.graph.head_writers(layer).start, plan.heads)
         raw[..., plan.heads, :] = (
-            z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+            z if alive is None else torch.where(alive[:, :, None, :, None], z, raw[..., plan.heads, :])
         )
         return post_scale(block, block.output(raw.flatten(-2)))[..., None]
 
@@ -180,7 +182,7 @@ class _Walk:
         rows = self.plan.rows_before(reach)
         writers = self.plan.computed[:rows].to(self.masks.device)
         readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
-        mask = self.masks[:, writers[:, None], readers[None, :]]
+        mask = self.masks[..., writers[:, None], readers[None, :]]
         return self.board.read(Order(mask, base, tokens, transform))
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
@@ -195,20 +197,26 @@ class _Walk:
         return values * self.mask.neurons[:, [first + slot for slot in slots], None, :]
 
     def _live(self) -> Tensor:
-        """bool [mask, writer]: those on a path from an input writer to logits.
+        """bool [mask, example, writer]: those on a path from an input writer to logits; one example where all share masks.
 
         A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
         """
-        on_path = [writers_on_path(self.subject.graph, one) for one in self.mask.carrying().cpu()]
-        return torch.stack(on_path).to(self.masks.device)
+        carrying = self.mask.carrying()
+        of_each = carrying if carrying.ndim == 4 else carrying[:, None]
+        on_path = [writers_on_path(self.subject.graph, one) for one in of_each.flatten(0, 1).cpu()]
+        return torch.stack(on_path).to(self.masks.device).unflatten(0, of_each.shape[:2])
 
     def _alive(self, first: int, slots: list[int]) -> Tensor | None:
-        return None if self.live is None else self.live[:, [first + slot for slot in slots]]
+        """bool [mask, example|1, node], None where dead nodes need no care."""
+        return None if self.live is None else self.live[..., [first + slot for slot in slots]]
 
     def _dead_to_zero(self, delta: Tensor, first: int, slots: list[int]) -> Tensor:
         """Rows [mask, node, token, ·] with those of nodes that a mask leaves dead set to zero, their replacement."""
         alive = self._alive(first, slots)
-        return delta if alive is None else delta * alive[:, :, None, None]
+        if alive is None:
+            return delta
+        of_each = delta.shape[2] // alive.shape[1]
+        return delta * alive.transpose(1, 2).repeat_interleave(of_each, dim=2)[..., None]
 
 
 def _unchanged(x: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class Mask:
     """How much is kept, from 0 (replaced) to 1 (clean): of each edge and, unless `neurons` is None, of each neuron.
 
     `edges` [writer, reader]; `neurons` [writer, d_model], the coordinates a writer adds to the residual stream, for all its
-    readers alike. A mask of several runs has a leading axis on either or both. What edge w → r carries is
+    readers alike. A mask of several runs has a leading axis on either or both; one of whose edges every example has its own
+    is [mask, example, writer, reader]. What edge w → r carries is
 
         replacement_w + edges[w, r] · neurons[w] ∘ (out_w − replacement_w).
     """
@@ -34,7 +35,7 @@ class Mask:
     @property
     def several(self) -> bool:
         """Whether it is of several runs."""
-        return any(part.ndim == 3 for part in (self.edges, self.neurons) if part is not None)
+        return any(part.ndim > 2 for part in (self.edges, self.neurons) if part is not None)
 
     @property
     def differentiable(self) -> bool:
@@ -42,18 +43,23 @@ class Mask:
         wanted = any(part.requires_grad for part in (self.edges, self.neurons) if part is not None)
         return wanted and torch.is_grad_enabled()
 
-    def stacked(self, subject: Subject) -> Mask:
+    def stacked(self, subject: Subject, examples: int) -> Mask:
         """With a leading axis of equal length on both parts, where and in the type the subject computes."""
         graph, parts = subject.graph, [self.edges, *([] if self.neurons is None else [self.neurons])]
         shapes = (tuple(graph.edge_mask.shape), (len(graph.writers), subject.d_model))
         for part, shape, of in zip(parts, shapes, ("a graph", "neurons"), strict=False):
             if part.shape[-2:] != shape:
                 raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {of} of {shape}")
-        count = max(len(part) if part.ndim == 3 else 1 for part in parts)
-        ready = (part.to(subject.device, subject.work_dtype).expand(count, -1, -1) for part in parts)
-        return Mask(*ready)
+            if part.ndim == 4 and part.shape[1] != examples:
+                raise GraphMismatch(f"masks of {part.shape[1]:,} examples each for a batch of {examples:,}")
+        count = max(len(part) if part.ndim > 2 else 1 for part in parts)
+        ready = (part.to(subject.device, subject.work_dtype) for part in parts)
+        return Mask(*(part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready))
 
     def carrying(self) -> Tensor:
         """bool, shape of a stacked mask's edges: those that are kept to some degree and lead from a neuron that is."""
         kept = self.edges != 0
-        return kept if self.neurons is None else kept & (self.neurons != 0).any(dim=-1, keepdim=True)
+        if self.neurons is None:
+            return kept
+        leading = (self.neurons != 0).any(dim=-1, keepdim=True)
+        return kept & (leading if kept.ndim == 3 else leading[:, None])
