@@ -217,9 +217,7 @@ def show(
     from edgewise.formats import find, picture_path
     from edgewise.viewer import show as draw
 
-    parts = {name: find(path).scores for name, path in (("scores", scores), ("exact", exact)) if path is not None}
-    beside = find(compare) if compare is not None else None
-    path = draw(find(file), out if out is not None else picture_path(file), compare=beside, **parts)
+    path = draw(find(file), out if out is not None else picture_path(file), **_beside(scores, exact, compare))
     console.print_path(path, as_json)
     wanted = open_ if open_ is not None else console.is_watched() and not as_json
     if wanted and path.suffix.lower() == ".html":
@@ -253,16 +251,26 @@ def convert(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
     model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="a second circuit, scores or run, for the table and page")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit or scores in another format."""
+    """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
     from edgewise.formats import FolderFormat, format_named, import_finding, write_folder
     from edgewise.store.disk import write_bytes
+    from edgewise.viewer.show import gathered
 
     target = format_named(to)
+    if compare is not None and to not in ("csv", "html"):
+        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
     if isinstance(target, FolderFormat):
-        finding = import_finding(file, graph=_graph(model), sign=sign)
+        finding = gathered(import_finding(file, graph=_graph(model), sign=sign), **_beside(scores, exact, compare))
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)
         return
@@ -270,7 +278,8 @@ def convert(
     path = out if out is not None else stem.with_name(stem.name + target.suffix)
     if str(path) != "-" and path.exists() and not force:
         raise FileError(f"{path} exists already; name another file with --out, or give --force")
-    data = target.to_bytes(import_finding(file, graph=_graph(model), sign=sign))
+    finding = gathered(import_finding(file, graph=_graph(model), sign=sign), **_beside(scores, exact, compare))
+    data = target.to_bytes(finding)
     if str(path) == "-":
         sys.stdout.buffer.write(data)
         return
@@ -338,6 +347,14 @@ def _sizes(text: str) -> list[int | str]:
 def _listed(text: str) -> list[str]:
     """Names separated by commas; none of them for `none`."""
     return [] if text == "none" else [name.strip() for name in text.split(",")]
+
+
+def _beside(scores: Path | None, exact: Path | None, compare: Path | None) -> dict[str, Any]:
+    """What is shown beside a finding, from the files that are named."""
+    from edgewise.formats import find
+
+    values = {name: find(path).scores if path else None for name, path in (("scores", scores), ("exact", exact))}
+    return {**values, "compare": find(compare) if compare is not None else None}
 
 
 def _graph(model: str | None) -> Any:
