@@ -213,11 +213,13 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture."""
-    from edgewise.formats import find, picture_path
-    from edgewise.viewer import show as draw
+    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture.
 
-    path = draw(find(file), out if out is not None else picture_path(file), **_beside(scores, exact, compare))
+    Of a comparison, a page for each method and one with the tables that leads to them.
+    """
+    from edgewise.comparison.pages import show_file
+
+    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
     console.print_path(path, as_json)
     wanted = open_ if open_ is not None else console.is_watched() and not as_json
     if wanted and path.suffix.lower() == ".html":
@@ -262,15 +264,16 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
-    from edgewise.formats import FolderFormat, format_named, import_finding, write_folder
+    from edgewise.formats import FolderFormat, beside, format_named, import_finding, write_folder
     from edgewise.store.disk import write_bytes
-    from edgewise.viewer.show import gathered
 
     target = format_named(to)
     if compare is not None and to not in ("csv", "html"):
         raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
     if isinstance(target, FolderFormat):
-        finding = gathered(import_finding(file, graph=_graph(model), sign=sign), **_beside(scores, exact, compare))
+        finding = beside(
+            import_finding(file, graph=_graph(model), sign=sign), scores=scores, exact=exact, compare=compare
+        )
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)
         return
@@ -278,7 +281,7 @@ def convert(
     path = out if out is not None else stem.with_name(stem.name + target.suffix)
     if str(path) != "-" and path.exists() and not force:
         raise FileError(f"{path} exists already; name another file with --out, or give --force")
-    finding = gathered(import_finding(file, graph=_graph(model), sign=sign), **_beside(scores, exact, compare))
+    finding = beside(import_finding(file, graph=_graph(model), sign=sign), scores=scores, exact=exact, compare=compare)
     data = target.to_bytes(finding)
     if str(path) == "-":
         sys.stdout.buffer.write(data)
@@ -347,14 +350,6 @@ def _sizes(text: str) -> list[int | str]:
 def _listed(text: str) -> list[str]:
     """Names separated by commas; none of them for `none`."""
     return [] if text == "none" else [name.strip() for name in text.split(",")]
-
-
-def _beside(scores: Path | None, exact: Path | None, compare: Path | None) -> dict[str, Any]:
-    """What is shown beside a finding, from the files that are named."""
-    from edgewise.formats import find
-
-    values = {name: find(path).scores if path else None for name, path in (("scores", scores), ("exact", exact))}
-    return {**values, "compare": find(compare) if compare is not None else None}
 
 
 def _graph(model: str | None) -> Any:
