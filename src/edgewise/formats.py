@@ -23,12 +23,12 @@ from edgewise.viewer.contents import curve_columns
 from edgewise.viewer.document import CurveDocument
 from edgewise.viewer.edgelist import edge_csv, graphml, neuronpedia
 from edgewise.viewer.finding import Finding
-from edgewise.viewer.show import PICTURES
+from edgewise.viewer.show import PICTURES, gathered
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
 EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve.json"
-# In a comparison: the folder of its methods, what each found, and the reference circuit.
-METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE = "methods", "found.json", "reference.json"
+# In a comparison: the folder of its methods, what each found, the reference circuit, and the tables.
+METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json", "reference.json", "table.md"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ def find(path: str | Path) -> Finding:
         return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
     value = read(path)
     return with_reference(Finding(circuit=value) if isinstance(value, Circuit) else Finding(scores=value))
+
+
+def beside(finding: Finding, *, scores: Path | None, exact: Path | None, compare: Path | None) -> Finding:
+    """The finding with what other files hold: its scores, its exact effects, and a second one to compare it with."""
+    parts = {name: find(path).scores if path else None for name, path in (("scores", scores), ("exact", exact))}
+    return gathered(finding, **parts, compare=find(compare) if compare is not None else None)
 
 
 def picture_path(source: Path, suffix: str = ".html") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -170,6 +171,18 @@ def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> 
     assert Path("mine.svg").read_text() == "precious"
     assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
     refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")
+
+
+def test_convert_writes_what_stands_beside(a_run: Path, here: Path) -> None:
+    beside = ["--scores", a_run / "scores.safetensors", "--exact", a_run / "scores.safetensors"]
+    result = edgewise("convert", a_run / "circuit.json", "--to", "csv", *beside, "--compare", a_run, "-o", "a.csv")
+    assert result.exit_code == 0, result.stderr
+    rows = list(csv.DictReader(Path("a.csv").read_text().splitlines()))
+    scores = ew.open(a_run / "scores.safetensors")
+    assert [row["edge"] for row in rows] == sorted(ew.open(a_run / "circuit.json").edges, key=lambda e: -abs(scores[e]))
+    assert all(float(row["score"]) == float(row["exact"]) == scores[row["edge"]] for row in rows)
+    assert {row["in_other"] for row in rows} == {"1"}
+    refused(edgewise("convert", a_run, "--to", "svg", "--compare", a_run), message="compared in a csv or an html")
 
 
 def test_a_png_without_matplotlib_is_refused(a_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from typing import Annotated, Any, Literal
 
 import networkx as nx
@@ -20,7 +21,7 @@ from edgewise.circuit import Circuit
 from edgewise.formats import format_named
 from edgewise.graph import node_of
 from edgewise.scores import Scores
-from edgewise.viewer import Finding
+from edgewise.viewer import Finding, dot
 from edgewise.viewer.edgelist import edge_csv, graphml, neuronpedia
 
 SCORES = made_scores(SMALL)
@@ -152,6 +153,61 @@ def test_the_page_writes_what_python_writes(opening: Opener, finding: Finding) -
         for name in ("csv", "graphml", "neuronpedia"):
             mine, theirs = format_named(name).to_bytes(finding).decode(), opened.exported(name).decode()
             assert values(theirs) == values(mine), name
+
+
+OTHER = Finding(SCORES.top(90), made_scores(SMALL, seed=1))
+SHOWN = {
+    "scored": FINDING,
+    "grouped": Finding(Circuit.full(GROUPED)),
+    "grouped, scored": Finding(made_scores(GROUPED).top(50), made_scores(GROUPED)),
+    "scores alone": Finding(scores=SCORES),
+    "beside another": FINDING.beside(OTHER),
+    "empty": Finding(Circuit.from_edges(SMALL, []), SCORES),
+}
+
+
+@pytest.mark.parametrize("finding", SHOWN.values(), ids=list(SHOWN))
+def test_dot_and_svg_of_the_page_are_those_of_python(opening: Opener, finding: Finding) -> None:
+    with opening(finding) as opened:
+        theirs = {name: opened.exported(name).decode() for name in ("dot", "svg", "csv")}
+    mine = {name: format_named(name).to_bytes(finding).decode() for name in ("dot", "svg", "csv")}
+    assert values(theirs["csv"]) == values(mine["csv"])
+    assert dot_edges(theirs["dot"]) == dot_edges(mine["dot"])
+    assert dot_ranks(theirs["dot"]) == dot_ranks(mine["dot"])
+    assert svg_edges(theirs["svg"]) == svg_edges(mine["svg"])
+    assert len(svg_edges(mine["svg"])) == len(dot_edges(mine["dot"])) == len(finding.shown)
+
+
+def test_an_edge_into_a_shared_key_goes_to_a_head_that_has_it() -> None:
+    finding = Finding(Circuit.from_edges(GROUPED, ["input->a0.h1<k>", "input->a0.h1<q>"]))
+    assert [(edge[1], edge[-1]) for edge in sorted(dot_edges(dot(finding.shown)))] == [("a0.h1", "q"), ("a0.h2", "k")]
+
+
+def dot_edges(text: str) -> set[tuple[str, ...]]:
+    """(writer, node, colour, style, arrow head, name, kind) of every edge; widths are each picture's own."""
+    row = r'"(\S+)" -> "(\S+)" \[color="(\S+)", style=(\w+), arrowhead=(\w+), .*tooltip="([^\s"]+)[^"]*"(?:, xlabel="(.)")?'
+    found = re.findall(row, text)
+    assert len(found) == len(set(found)) == text.count(" -> ")
+    return set(found)
+
+
+def dot_ranks(text: str) -> set[tuple[str, ...]]:
+    """The nodes of every row."""
+    return {tuple(sorted(re.findall(r'"(\S+)"', row))) for row in re.findall(r"rank=same; (.*); }", text)}
+
+
+def svg_edges(text: str) -> set[tuple[str | None, ...]]:
+    """(name, colour, pattern, score) of every edge."""
+    paths = [path.attrib for path in ET.fromstring(text).iter() if "data-edge" in path.attrib]
+    found = {
+        (one["data-edge"], one["stroke"], one.get("stroke-dasharray"), score_of(one.get("data-score"))) for one in paths
+    }
+    assert len(found) == len(paths)
+    return found
+
+
+def score_of(text: str | None) -> str | None:
+    return None if text is None else f"{float(text):.5g}"
 
 
 def values(text: str) -> Any:

@@ -10,7 +10,7 @@ import typer
 
 from edgewise import console
 from edgewise.cli.options import AsJson, Source
-from edgewise.errors import FileError
+from edgewise.errors import FileError, InvalidValue
 
 
 @console.guarded
@@ -27,13 +27,13 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture."""
-    from edgewise.formats import find, picture_path
-    from edgewise.viewer import show as draw
+    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture.
 
-    parts = {name: find(path).scores for name, path in (("scores", scores), ("exact", exact)) if path is not None}
-    beside = find(compare) if compare is not None else None
-    path = draw(find(file), out if out is not None else picture_path(file), compare=beside, **parts)
+    Of a comparison, a page for each method and one with the tables that leads to them.
+    """
+    from edgewise.comparison.pages import show_file
+
+    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
     console.print_path(path, as_json)
     wanted = open_ if open_ is not None else console.is_watched() and not as_json
     if wanted and path.suffix.lower() == ".html":
@@ -65,28 +65,43 @@ def convert(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
     model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="a second circuit, scores or run, for the table and page")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit or scores in another format."""
-    from edgewise.formats import FolderFormat, format_named, import_finding, write_folder
+    """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
+    from edgewise.formats import FolderFormat, beside, format_named, import_finding, write_folder
     from edgewise.store.disk import write_bytes
 
     target = format_named(to)
+    if compare is not None and to not in ("csv", "html"):
+        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
+    path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
+    finding = beside(import_finding(file, graph=_graph(model), sign=sign), scores=scores, exact=exact, compare=compare)
     if isinstance(target, FolderFormat):
-        finding = import_finding(file, graph=_graph(model), sign=sign)
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)
-        return
-    stem = file / "circuit" if file.is_dir() else file.with_suffix("")
-    path = out if out is not None else stem.with_name(stem.name + target.suffix)
-    if str(path) != "-" and path.exists() and not force:
-        raise FileError(f"{path} exists already; name another file with --out, or give --force")
-    data = target.to_bytes(import_finding(file, graph=_graph(model), sign=sign))
+    elif path is None:
+        sys.stdout.buffer.write(target.to_bytes(finding))
+    else:
+        console.print_path(write_bytes(path, target.to_bytes(finding)), as_json)
+
+
+def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path | None:
+    """Where to write, None for the terminal; FileError for a file that exists, unless it may go."""
+    stem = source / "circuit" if source.is_dir() else source.with_suffix("")
+    path = out if out is not None else stem.with_name(stem.name + suffix)
     if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        return
-    console.print_path(write_bytes(path, data), as_json)
+        return None
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+    return path
 
 
 def _graph(model: str | None) -> Any:

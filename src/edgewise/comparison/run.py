@@ -20,7 +20,7 @@ from edgewise.comparison.shelf import PARTIAL_FOLDER, Shelf, check_folder, open_
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
-from edgewise.formats import METHODS_FOLDER, REFERENCE_FILE
+from edgewise.formats import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.partial import free_folder
@@ -34,7 +34,7 @@ from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode
 
-MANIFEST_FILE, COMPARISON_FILE, TABLE_FILE = "manifest.json", "comparison.json", "table.md"
+MANIFEST_FILE, COMPARISON_FILE = "manifest.json", "comparison.json"
 FIGURES_FILE = "figures.json"
 FIGURES = "edgewise/figures"
 

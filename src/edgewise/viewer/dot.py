@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgewise.circuit import Circuit
-from edgewise.graph import layer_of, node_of
+from edgewise.graph import Graph, layer_of
 from edgewise.scores import Scores
 from edgewise.viewer.caption import clean, facts, title
+from edgewise.viewer.edgelist import target
 from edgewise.viewer.style import Stroke, strokes
 
 LINES = {"q": "dashed", "k": "dotted", "v": "bold", "": "solid"}
@@ -21,8 +22,8 @@ def dot(circuit: Circuit, scores: Scores | None = None) -> str:
         "  node [shape=box, style=rounded, fontname=Helvetica, fontsize=11, height=0.3];",
         "  edge [fontname=Helvetica];",
         *(f"  // {label}: {value}" for label, value in facts(circuit)),
-        *_ranks(circuit),
-        *(_edge(line) for line in edges),
+        *_ranks(circuit.graph, edges),
+        *(_edge(line, circuit.graph) for line in edges),
         "}",
     ]
     return "\n".join(lines) + "\n"
@@ -37,17 +38,16 @@ def quoted(text: str) -> str:
     return '"' + clean(text, 400).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _ranks(circuit: Circuit) -> list[str]:
+def _ranks(graph: Graph, lines: list[Stroke]) -> list[str]:
     """Heads of a layer side by side, the MLP above them."""
     rows: dict[tuple[int, bool], list[str]] = {}
-    inputs = circuit.graph.inputs
-    names = (*inputs, *(name for name in circuit.nodes if name not in inputs), "logits")
-    for name in names:
+    ends = {line.writer for line in lines} | {target(graph, line.reader) for line in lines}
+    for name in (*graph.inputs, *(name for name in graph.writers[len(graph.inputs) :] if name in ends), "logits"):
         rows.setdefault((layer_of(name), name.startswith("m")), []).append(quoted(name))
     return [f"  {{ rank=same; {'; '.join(row)}; }}" for _, row in sorted(rows.items())]
 
 
-def _edge(line: Stroke) -> str:
+def _edge(line: Stroke, graph: Graph) -> str:
     look = {
         "color": quoted(line.colour),
         "style": LINES[line.kind],
@@ -57,4 +57,4 @@ def _edge(line: Stroke) -> str:
     }
     shared_head = {} if not line.kind else {"xlabel": quoted(line.reader[line.reader.index("<") + 1 : -1])}
     text = ", ".join(f"{key}={value}" for key, value in {**look, **shared_head}.items())
-    return f"  {quoted(line.writer)} -> {quoted(node_of(line.reader))} [{text}];"
+    return f"  {quoted(line.writer)} -> {quoted(target(graph, line.reader))} [{text}];"

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 import edgewise
 from edgewise.circuit import Circuit
-from edgewise.graph import HEAD, MLP, layer_of, node_of
+from edgewise.graph import HEAD, MLP, Graph, layer_of, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.caption import clean, readable
@@ -76,7 +76,7 @@ def graphml(finding: Finding) -> str:
         for name in _touched(finding, rows)
     ]
     edges = [
-        f'  <edge id="{escape(row.edge)}" source="{row.writer}" target="{_target(finding, row)}">'
+        f'  <edge id="{escape(row.edge)}" source="{row.writer}" target="{target(finding.graph, row.reader)}">'
         f"{_data('reader', row.reader)}{_data('score', _number(row.score))}{_data('exact', _number(row.exact))}</edge>"
         for row in rows
     ]
@@ -91,7 +91,7 @@ def neuronpedia(finding: Finding) -> str:
     tokens = _tokens(known) or ["…"]
     links: dict[tuple[str, str], float] = {}
     for row in rows:
-        ends = (row.writer, _target(finding, row))
+        ends = (row.writer, target(finding.graph, row.reader))
         links[ends] = links.get(ends, 0.0) + (1.0 if row.score is None else row.score)
     touched = _touched(finding, rows)
     layers = finding.graph.layers
@@ -115,6 +115,17 @@ def neuronpedia(finding: Finding) -> str:
         "links": [{"source": a, "target": b, "weight": w if isfinite(w) else 0.0} for (a, b), w in links.items()],
     }
     return dump(value)
+
+
+def target(graph: Graph, reader: str) -> str:
+    """The node that an edge into a reader goes into; of a shared key or value, the first of its heads.
+
+    >>> target(Graph(1, 4, 2), "a0.h1<k>"), target(Graph(1, 4, 2), "a0.h1<q>")
+    ('a0.h2', 'a0.h1')
+    """
+    if not HEAD.fullmatch(reader):
+        return node_of(reader)
+    return graph.writers[int(graph.serves[graph.reader_index[reader]].nonzero()[0])]
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -150,16 +161,8 @@ def _roles(finding: Finding) -> dict[str, str]:
 
 
 def _touched(finding: Finding, rows: list[Row]) -> list[str]:
-    names = {row.writer for row in rows} | {_target(finding, row) for row in rows}
+    names = {row.writer for row in rows} | {target(finding.graph, row.reader) for row in rows}
     return [name for name in (*finding.graph.writers, "logits") if name in names]
-
-
-def _target(finding: Finding, row: Row) -> str:
-    """The node an edge goes into; of a shared key or value, the first of its heads."""
-    graph = finding.graph
-    if not row.kind:
-        return node_of(row.reader)
-    return graph.writers[int(graph.serves[graph.reader_index[row.reader]].nonzero()[0])]
 
 
 def _kind(name: str) -> str:

@@ -14,7 +14,7 @@ from edgewise.errors import GraphMismatch
 from edgewise.graph import HEAD
 from edgewise.scores import Scores
 
-HELPS, HURTS, UNSCORED = "#0f68b0", "#d9660a", "#5b6b7d"
+HELPS, HURTS, UNSCORED = "#0f68b0", "#c85a00", "#5b6b7d"
 PATTERNS: dict[str, tuple[float, ...]] = {"q": (7, 3), "k": (1.6, 3.2), "v": (9, 3, 1.6, 3), "": ()}
 # Edges weaker than the strongest so many are a haze behind them, as on the page.
 LINES = 700

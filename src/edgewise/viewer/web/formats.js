@@ -1,7 +1,9 @@
 // The shown edges in the formats of other tools; the same as `edgewise convert` writes for the same edges.
 
 import { IN_A, IN_B, IN_REFERENCE, edgeName } from "./data.js";
+import { signed } from "./dom.js";
 import { readable } from "./facts.js";
+import { crowdOf, look, strength } from "./style.js";
 
 const DOT_LINES = { q: "dashed", k: "dotted", v: "bold", "": "solid" };
 const DOT_ENDS = { q: "empty", k: "odiamond", v: "odot", "": "normal" };
@@ -85,14 +87,18 @@ export function graphml(app) {
 export function dot(app) {
   const edges = rows(app);
   const ranks = new Map();
-  for (const { name, kind, layer } of touched(app, edges)) {
+  const ends = app.model.nodes.filter(({ kind }) => kind === "input" || kind === "logits");
+  const nodes = new Set([...ends, ...touched(app, edges)]);
+  for (const { name, kind, layer } of app.model.nodes.filter((node) => nodes.has(node))) {
     const key = `${kind === "logits" ? 1e6 : layer} ${kind === "mlp" ? 1 : 0}`;
     ranks.set(key, [...(ranks.get(key) || []), quoted(name)]);
   }
-  const colour = ({ score }) => (score === null ? "#5b6b7d" : score < 0 ? "#d9660a" : "#0f68b0");
+  const colour = ({ score }) => (score === null ? "#5b6b7d" : score < 0 ? "#c85a00" : "#0f68b0");
   const label = ({ kind }) => (kind ? `, xlabel="${kind}"` : "");
+  const crowd = crowdOf(edges.length);
+  const width = ({ score }) => look(strength(score, app.largest()), crowd).width.toFixed(2);
   const line = (r) =>
-    `  ${quoted(r.writer)} -> ${quoted(r.node)} [color="${colour(r)}", style=${DOT_LINES[r.kind]}, arrowhead=${DOT_ENDS[r.kind]}, tooltip=${quoted(r.name)}${label(r)}];`;
+    `  ${quoted(r.writer)} -> ${quoted(r.node)} [color="${colour(r)}", style=${DOT_LINES[r.kind]}, arrowhead=${DOT_ENDS[r.kind]}, penwidth=${width(r)}, tooltip=${quoted(told(r.name, r.score, " "))}${label(r)}];`;
   return [
     "digraph circuit {",
     `  graph [rankdir=BT, bgcolor=white, fontname=Helvetica, labelloc=t, label=${quoted(app.model.doc.title)}];`,
@@ -102,6 +108,11 @@ export function dot(app) {
     "}",
     "",
   ].join("\n");
+}
+
+/** What a reader of a picture sees who points at an edge. */
+export function told(name, score, gap) {
+  return score === null ? name : `${name}${gap}score ${signed(score)}`;
 }
 
 /** The graph JSON that Neuronpedia and circuit-tracer read. Edges know no position: all nodes stand at the last token. */

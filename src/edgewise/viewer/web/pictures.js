@@ -1,6 +1,8 @@
 // The picture as SVG text and as PNG, as it is on the page now.
 
+import { edgeName } from "./data.js";
 import { svg } from "./dom.js";
+import { told } from "./formats.js";
 import { arrowHead, drawEdge } from "./paint.js";
 import { PATTERNS, look, strength } from "./style.js";
 
@@ -66,14 +68,19 @@ function edgePaths(job) {
       );
     }
     group.append(
-      svg("path", {
-        d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${k}`,
-        stroke: job.colours[job.colour(e)],
-        "stroke-width": width.toFixed(2),
-        "stroke-opacity": opacity.toFixed(2),
-        "stroke-dasharray": pattern || null,
-        "data-edge": `${model.nodes[model.writer[e]].name}->${model.readers[model.reader[e]].name}`,
-      }),
+      svg(
+        "path",
+        {
+          d: `M${a} ${b}C${c} ${d} ${f} ${g} ${h} ${k}`,
+          stroke: job.colours[job.colour(e)],
+          "stroke-width": width.toFixed(2),
+          "stroke-opacity": opacity.toFixed(2),
+          "stroke-dasharray": pattern || null,
+          "data-edge": edgeName(model, e),
+          "data-score": model.score && String(Number(model.score[e].toPrecision(6))),
+        },
+        svg("title", { text: told(edgeName(model, e), model.score ? model.score[e] : null, "\n") }),
+      ),
     );
   }
   return group;
