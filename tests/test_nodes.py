@@ -9,11 +9,12 @@ from path_oracle import deltas, step_of
 from torch import Tensor
 
 import edgewise as ew
+from edgewise.circuit import node_circuit
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
-from edgewise.nodes import NodeScores, node_circuit
+from edgewise.nodes import NodeScores
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
     attribute attribute_nodes compare discover ensemble evaluate load open save show stability sweep task widget
-    Circuit Comparison EdgewiseError Graph NodeScores Pairs Report Scores Stability Sweep
+    Circuit Comparison EdgewiseError Graph NeuronCircuit NeuronScores NodeScores Pairs Report Scores Stability Sweep
     __version__
 """
 

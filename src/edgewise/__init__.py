@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
     from edgewise.loading import load
+    from edgewise.neurons import NeuronCircuit, NeuronScores
     from edgewise.nodes import NodeScores
     from edgewise.pairs import Pairs
     from edgewise.scores import Scores
@@ -52,6 +53,8 @@ _HOMES = {
     "Comparison": "comparison",
     "EdgewiseError": "errors",
     "Graph": "graph",
+    "NeuronCircuit": "neurons",
+    "NeuronScores": "neurons",
     "NodeScores": "nodes",
     "Pairs": "pairs",
     "Report": "evaluation",
@@ -65,6 +68,8 @@ __all__ = [
     "Comparison",
     "EdgewiseError",
     "Graph",
+    "NeuronCircuit",
+    "NeuronScores",
     "NodeScores",
     "Pairs",
     "Report",

@@ -141,6 +141,13 @@ class Circuit:
         return f"<Circuit: {self.describe()}>"
 
 
+def node_circuit(graph: Graph, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
+    """The circuit of all edges between kept writers, bool [writer]: no edge from or into any other node."""
+    readers = (graph.serves & kept[None, :]).any(dim=1)
+    readers[-1] = True
+    return Circuit(graph, graph.edge_mask & kept[:, None] & readers[None, :], provenance)
+
+
 def live_writers(graph: Graph, mask: Tensor) -> Tensor:
     """bool [writer]: those that an input writer reaches over edges of `mask` [writer, reader] that are not zero."""
     kept, live = mask != 0, torch.zeros(len(graph.writers), dtype=torch.bool)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.comparison.run import Finished
     from edgewise.evaluation import Report
-    from edgewise.run import Run
+    from edgewise.result import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")

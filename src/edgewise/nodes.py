@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, node_circuit
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
+from edgewise.neurons import NeuronScores
 from edgewise.scores import Scores
 
 
@@ -20,7 +21,7 @@ class NodeScores:
     """Scores of the writers: the drop of the metric when a writer's output is replaced for all its readers.
 
     `values` float32 [writer]; `neurons` float32 [writer, d_model], each coordinate of its output, or None. Positive means
-    that the node helps.
+    that the node helps. `top` and `above` select circuits of nodes, those of `neuron_scores` circuits of neurons.
     """
 
     graph: Graph
@@ -45,24 +46,44 @@ class NodeScores:
             raise UnknownName.of("writer", node, self.graph.writers)
         return float(self.values[self.graph.writer_index[node]])
 
+    def __len__(self) -> int:
+        """How many nodes can be selected: heads and MLPs."""
+        return int(self._computed.sum())
+
+    @property
+    def neuron_scores(self) -> NeuronScores:
+        """The scores of the neurons, to select from; InvalidValue if there are none."""
+        if self.neurons is None:
+            raise InvalidValue("these node scores have no neurons: score them with attribute_nodes")
+        return NeuronScores(self.graph, self.neurons, self.provenance)
+
     def top(self, n: int, *, absolute: bool = True) -> Circuit:
         """The circuit of the n best-scored heads and MLPs: all edges between them, and those from `input` and to `logits`.
 
         `input` always stays, as `logits` does, and does not count. By absolute value unless `absolute=False`.
         """
-        computed = self.graph.serves.any(dim=0)
-        nodes = int(computed.sum())
-        if not 0 <= n <= nodes:
-            raise InvalidValue(f"asked for {n:,} nodes, the graph has {nodes:,} heads and MLPs; give 0 to that many")
-        ranking = self.values.abs() if absolute else self.values.clone()
-        order = ranking.masked_fill(~computed, -torch.inf).sort(descending=True, stable=True).indices
-        kept = ~computed
-        kept[order[:n]] = True
-        return node_circuit(self.graph, kept, {**self.provenance, "selection": {"nodes": n, "absolute": absolute}})
+        if not 0 <= n <= len(self):
+            raise InvalidValue(
+                f"asked for {n:,} nodes, the graph has {len(self):,} heads and MLPs; give 0 to that many"
+            )
+        ranking = self._ranking(absolute).masked_fill(~self._computed, -torch.inf)
+        kept = ~self._computed
+        kept[ranking.sort(descending=True, stable=True).indices[:n]] = True
+        return self._circuit(kept, {"nodes": n, "absolute": absolute})
 
+    def above(self, threshold: float, *, absolute: bool = True) -> Circuit:
+        """The circuit of the heads and MLPs that score at least `threshold`, by absolute value unless `absolute=False`."""
+        if threshold != threshold:
+            raise InvalidValue("the threshold is nan: nothing can be compared with it")
+        kept = ~self._computed | (self._ranking(absolute) >= threshold)
+        return self._circuit(kept, {"select": "above", "threshold": threshold, "absolute": absolute})
 
-def node_circuit(graph: Graph, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
-    """The circuit of all edges between kept writers, bool [writer]: no edge from or into any other node."""
-    readers = (graph.serves & kept[None, :]).any(dim=1)
-    readers[-1] = True
-    return Circuit(graph, graph.edge_mask & kept[:, None] & readers[None, :], provenance)
+    @property
+    def _computed(self) -> Tensor:
+        return self.graph.serves.any(dim=0)
+
+    def _ranking(self, absolute: bool) -> Tensor:
+        return self.values.abs() if absolute else self.values
+
+    def _circuit(self, kept: Tensor, selection: dict[str, Any]) -> Circuit:
+        return node_circuit(self.graph, kept, {**self.provenance, "selection": selection})

@@ -2,126 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from edgewise.ablations import ablation
 from edgewise.api import attribute, discover, select, sweep
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
-from edgewise.data import Row, read_rows, to_pairs
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.errors import InvalidValue
 from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
-from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.graph import Graph
 from edgewise.loading import load
 from edgewise.methods import method, method_class, sweep_values
-from edgewise.metrics import metric
 from edgewise.models import Subject
-from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.pairs import Pairs
 from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
-from edgewise.provenance import versions
-from edgewise.recipe import MANIFEST, Recipe, Setting
+from edgewise.recipe import Recipe
 from edgewise.request import LOCAL
+from edgewise.result import Run, write
 from edgewise.scores import Scores
 from edgewise.search import Search
+from edgewise.source import Source, open_source
 from edgewise.store.disk import new_folder, write_bytes
-from edgewise.store.files import save
-from edgewise.store.schema import VERSION, dump, encode, plain
 from edgewise.sweeps import Sweep
-from edgewise.tasks import task
-from edgewise.viewer import Finding, show
 
-EXAMPLES = 64
-SWEEP_FILE = "sweep.json"
-__all__ = ["Run", "Source", "compute", "default_folder", "prepare", "reported_metrics", "run", "write"]
-
-S = TypeVar("S", bound=Setting)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
-
-    `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
-    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it.
-    """
-
-    recipe: Recipe
-    model: dict[str, Any]
-    data: str
-    scores: Scores | None
-    circuit: Circuit
-    report: Report
-    seconds: float
-    curve: Curve | None = None
-    folder: Path | None = None
-    files: tuple[str, ...] = ()
-    sweep: Sweep | None = None
-    sweep_reports: tuple[Report, ...] = ()
-    stability: Bootstrap | None = None
-
-    @property
-    def selected(self) -> int:
-        """The number of edges before those on no path were dropped."""
-        return int(self.circuit.provenance["edges"]["selected"])
-
-    @property
-    def sweep_rows(self) -> list[dict[str, Any]]:
-        """One mapping for each value of a sweep: how many edges it keeps, what it took, what they keep."""
-        if self.sweep is None:
-            return []
-        name = self.circuit.provenance["faithfulness"]["metric"]
-        return [
-            {
-                self.sweep.dial: value,
-                "edges": len(circuit),
-                **{key: circuit.provenance[key] for key in ("tested", "final") if key in circuit.provenance},
-                "metrics": {metric: one.circuit for metric, one in report.metrics.items()},
-                "faithfulness": report[name].faithfulness,
-                "circuit": f"circuit-{self.sweep.dial}-{value!r}.json",
-            }
-            for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
-        ]
-
-    @property
-    def finding(self) -> Finding:
-        """What there is to show of it."""
-        curves = () if self.curve is None else (self.curve,)
-        return with_reference(Finding(self.circuit, self.scores, curves=curves, report=_report(self)))
-
-
-@dataclass(frozen=True)
-class Source(Generic[S]):
-    """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""
-
-    recipe: S
-    rows: tuple[Row, ...] | None
-
-    def pairs(self, tokenizer: Any) -> Pairs:
-        """The pairs for this tokenizer."""
-        if self.rows is not None:
-            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
-        n = self.recipe.examples or EXAMPLES
-        chosen = task(str(self.recipe.task))
-        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
-
-    def metric(self, pairs: Pairs) -> str:
-        """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""
-        if self.recipe.metric is not None:
-            return metric(self.recipe.metric).name
-        if self.recipe.task is not None:
-            return task(self.recipe.task).metric
-        return "nll" if bool((pairs.wrong == NO_ANSWER).all(dim=1).any()) else "logit_diff"
+__all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
 
 
 def run(
@@ -180,18 +91,6 @@ def prepare(recipe: Recipe) -> Source[Recipe]:
     if recipe.stability:
         _check_stability(recipe)
     return open_source(recipe)
-
-
-def open_source(setting: S) -> Source[S]:
-    """The prompts of a setting, once its task, corruption, ablation and metric are known names; reads its data."""
-    if setting.task is not None:
-        corruptions = task(setting.task).corruptions
-        if setting.corruption is not None:
-            _known("corruption", setting.corruption, corruptions)
-    ablation(setting.ablation)
-    if setting.metric is not None:
-        metric(setting.metric)
-    return Source(setting, read_rows(setting.data) if setting.data is not None else None)
 
 
 def reported_metrics(first: str) -> list[str]:
@@ -285,63 +184,3 @@ def _stability(source: Source[Recipe], subject: Subject, circuit: Circuit, pairs
 
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:
     return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
-
-
-def write(found: Run, folder: Path) -> tuple[str, ...]:
-    """Everything a run leaves, the manifest with the hash of every other file last."""
-    save(found.circuit, folder / CIRCUIT_FILE)
-    if found.scores is not None:
-        save(found.scores, folder / SCORES_FILE)
-    write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
-    if found.curve is not None:
-        write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
-    write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
-    if found.sweep is not None:
-        _write_sweep(found, found.sweep, folder)
-    for suffix in (".svg", ".dot", ".html"):
-        show(found.finding, folder / f"circuit{suffix}")
-    names = sorted(path.name for path in folder.iterdir())
-    write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
-    return (*names, "manifest.json")
-
-
-def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
-    rows = found.sweep_rows
-    for row, circuit in zip(rows, sweep.circuits, strict=True):
-        save(circuit, folder / row["circuit"])
-    head = {"schema": "edgewise/sweep", "version": VERSION, "dial": sweep.dial}
-    write_bytes(folder / SWEEP_FILE, encode(dump({**head, "values": rows})))
-
-
-def _report(found: Run) -> dict[str, Any]:
-    known = found.circuit.provenance
-    counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
-    again = {} if found.stability is None else {"stability": found.stability.to_dict()}
-    report = plain({**found.report.to_dict(), **again})
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **report}
-
-
-def _manifest(found: Run, folder: Path) -> dict[str, Any]:
-    return {
-        "schema": MANIFEST,
-        "version": VERSION,
-        "recipe": found.recipe.model_dump(),
-        "repeat": "edgewise discover --recipe manifest.json",
-        "versions": versions(),
-        "model": found.model,
-        "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(found.seconds, 3),
-        "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
-    }
-
-
-def file_hash(path: Path) -> str:
-    """The hash of a file as a manifest has it."""
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _known(kind: str, name: str, known: Iterable[str]) -> None:
-    known = tuple(known)
-    if name not in known:
-        raise UnknownName.of(kind, name, known)

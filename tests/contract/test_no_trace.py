@@ -96,6 +96,7 @@ CALLS: dict[str, Callable[[Subject], Any]] = {
     "logits": lambda on: on.logits(pairs().clean, pairs().positions),
     "masked_forward": lambda on: walk(on, random_mask(on, 0)),
     "masked_forward with gradient": lambda on: walk(on, random_mask(on, 0).requires_grad_()).sum().backward(),
+    "neurons": lambda on: ew.evaluate(on, ew.attribute_nodes(on, pairs()).neuron_scores.top(99), pairs()),
     "identity": lambda on: on.identity,
 }
 

@@ -50,15 +50,15 @@ def test_areas_by_hand() -> None:
     CPR = ½·(0 + 1.5)/2 + ½·(1.5 + 1)/2 = 0.375 + 0.625 = 1. |1 − f| = 1, ½, 0: CMD = ½·0.75 + ½·0.25 = 0.5.
     NDF = 1 − that, for no distance exceeds 1.
     """
-    sizes = tuple(Size(share, 0, 0, f) for share, f in ((0.0, 0.0), (0.5, 1.5), (1.0, 1.0)))
-    curve = SizeCurve("signed", "logit_diff", 1.0, 0.0, sizes)
+    sizes = tuple(Size(share, 0, 0, f, 0.0) for share, f in ((0.0, 0.0), (0.5, 1.5), (1.0, 1.0)))
+    curve = SizeCurve("signed", "logit_diff", 1.0, 0.0, sizes, "edges", 9)
     assert (curve.cpr, curve.cmd, curve.ndf) == (1.0, 0.5, 0.5)
     assert curve.to_dict()["sizes"][1]["ndf"] == 0.5
 
 
 def test_the_bounded_distance_does_not_go_below_zero() -> None:
-    assert Size(0.1, 1, 1, -7.0).ndf == 0
-    assert Size(0.1, 1, 1, 9.0).ndf == 0
+    assert Size(0.1, 1, 1, -7.0, 1.0).ndf == 0
+    assert Size(0.1, 1, 1, 9.0, 1.0).ndf == 0
 
 
 def test_the_benchmark_takes_cpr_from_signed_and_cmd_from_absolute_rankings() -> None:

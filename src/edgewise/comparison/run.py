@@ -28,7 +28,8 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.recipe import MANIFEST
 from edgewise.request import Request
-from edgewise.run import Source, file_hash, open_source
+from edgewise.result import file_hash
+from edgewise.source import Source, open_source
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode

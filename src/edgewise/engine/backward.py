@@ -38,6 +38,37 @@ class _WithBackward(torch.autograd.Function):
         return ctx.pull(gradients[0]), None, None
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """The arguments of `scaled_dot_product_attention`, under the names and in the order they have there."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    @property
+    def factor(self) -> float:
+        """What products of queries and keys are multiplied by."""
+        return self.query.shape[-1] ** -0.5 if self.scale is None else self.scale
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added to the attention scores: zeros, minus infinity where a query may not look, or the mask itself."""
+        shape, mask = (self.query.shape[-2], self.key.shape[-2]), self.attn_mask
+        if self.is_causal:
+            mask = torch.ones(shape, dtype=torch.bool, device=self.query.device).tril()
+        if mask is None:
+            return self.query.new_zeros(shape)
+        if mask.dtype != torch.bool:
+            return mask
+        return torch.zeros_like(mask, dtype=self.query.dtype).masked_fill(~mask, -torch.inf)
+
+
 class SoftmaxAtTemperature(TorchFunctionMode):
     """While active, softmax has the backward pass it would have at `temperature` t, and so has fused attention.
 
@@ -57,7 +88,7 @@ class SoftmaxAtTemperature(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
             self.seen.forward += 1
-            return self._attention(func, *args, **kwargs)
+            return self._attention(func, Attention(*args, **kwargs))
         out = func(*args, **kwargs)
         if func in (functional.softmax, torch.softmax, Tensor.softmax):
             self.seen.forward += 1
@@ -73,30 +104,16 @@ class SoftmaxAtTemperature(TorchFunctionMode):
 
         return with_backward(x, y, pull)
 
-    def _attention(
-        self,
-        func: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        options = {"scale": scale, "enable_gqa": enable_gqa}
-        out = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
-        bias = _bias(query, key, attn_mask, is_causal)
-        factor = query.shape[-1] ** -0.5 if scale is None else scale
+    def _attention(self, func: Any, call: Attention) -> Tensor:
+        out, bias = func(**vars(call)), call.bias
 
-        def spelt_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            group = q.shape[-3] // k.shape[-3]
-            k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
-            scores = q @ k.transpose(-1, -2) * factor + bias
-            return self._softmax(scores, scores.softmax(-1), -1) @ v
+        def spelt_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            group = query.shape[-3] // key.shape[-3]
+            key, value = (x.repeat_interleave(group, dim=-3) for x in (key, value))
+            scores = query @ key.transpose(-1, -2) * call.factor + bias
+            return self._softmax(scores, scores.softmax(-1), -1) @ value
 
-        return _Spelt.apply(query, key, value, out.detach(), spelt_out)  # type: ignore[no-untyped-call]
+        return _Spelt.apply(call.query, call.key, call.value, out.detach(), spelt_out)  # type: ignore[no-untyped-call]
 
 
 class _Spelt(torch.autograd.Function):
@@ -114,15 +131,3 @@ class _Spelt(torch.autograd.Function):
         with torch.enable_grad():
             out = ctx.function(*inputs)
         return (*torch.autograd.grad(out, inputs, gradients[0]), None, None)
-
-
-def _bias(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-    """What is added to the attention scores: zeros, minus infinity where a query may not look, or the mask itself."""
-    shape = (query.shape[-2], key.shape[-2])
-    if is_causal:
-        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
-    if mask is None:
-        return query.new_zeros(shape)
-    return (
-        torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask
-    )

@@ -8,7 +8,7 @@ the buffer in the backward pass, and gradients of the rows gather in a second bu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from edgewise.engine.writes import token_chunks
 SPARSE_SHARE = 0.12
 
 Transform = Callable[[Tensor], Tensor]
+# Masks, and tokens that are read, worked on together.
+Piece = tuple[slice, slice]
 
 
 @dataclass
@@ -53,7 +55,10 @@ class Board:
         return cls(workspace.take("rows", shape, like), like.new_zeros(()), workspace)
 
     def put(self, first: int, delta: Tensor, weight: Tensor | None = None) -> None:
-        """Write rows `first`…: `delta` [mask, row, token, d_model], or [mask, row, token, d_head] times `weight`."""
+        """Write rows `first`…: `delta` [mask, row, token, d_model], or [mask, row, token, d_head] times `weight`.
+
+        `weight` [row, d_head, d_model] may have a leading axis of masks, and a gradient if it has.
+        """
         self.ticket = _Put.apply(delta, self.ticket, self, first, weight)  # type: ignore[no-untyped-call]
 
     def read(self, order: Order) -> Tensor:
@@ -76,6 +81,8 @@ class Order:
     """What to read: `mask` [mask, row, reader] over the first rows, `base` [token, d_model] under it, at which tokens.
 
     `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token.
+    A mask of four axes, [mask, example, row, reader], holds one for each example: tokens come example by example, as many
+    of each.
     """
 
     mask: Tensor
@@ -88,59 +95,100 @@ class Order:
         """How many tokens are read."""
         return len(self.base)
 
+    @property
+    def of_each(self) -> int | None:
+        """How many tokens of each example are read, None where all examples share their masks."""
+        return None if self.mask.ndim == 3 else self.count // self.mask.shape[1]
+
+    def masks(self, piece: Piece) -> Tensor:
+        """The masks of a piece: [mask, row, reader], or of each of its examples, [example, row, reader]."""
+        masks, tokens = piece
+        return self.mask[masks] if self.of_each is None else self.mask[masks][0, self._examples(tokens)]
+
+    def gather(self, into: Tensor, piece: Piece, values: Tensor) -> None:
+        """Add to a gradient of the mask what a piece gives."""
+        masks, tokens = piece
+        if self.of_each is None:
+            into[masks] += values
+        else:
+            into[masks][0, self._examples(tokens)] += values
+
+    def split(self, x: Tensor) -> Tensor:
+        """[mask, ·, token, ·] of a piece as its masks see it: with masks of each example, [example, ·, its token, ·]."""
+        return x if self.of_each is None else x[0].unflatten(1, (-1, self.of_each)).transpose(0, 1)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        return x if self.of_each is None else x.transpose(0, 1).flatten(1, 2)[None]
+
+    def _examples(self, tokens: slice) -> slice:
+        each = self.of_each or 1
+        return slice(tokens.start // each, tokens.stop // each)
+
 
 class _Put(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: Board, first: int, weight: Tensor | None) -> Tensor:
         ctx.board, ctx.rows, ctx.weight = board, slice(first, first + delta.shape[1]), weight
+        ctx.delta = delta if ctx.needs_input_grad[4] else None
         target = board.rows[:, ctx.rows]
         if weight is None:
             target.copy_(delta)
         else:
-            for one, out in zip(delta, target, strict=True):
-                torch.bmm(one, weight, out=out)
+            for one, by, out in zip(delta, weight.expand(len(delta), -1, -1, -1), target, strict=True):
+                torch.bmm(one, by, out=out)
         return ticket.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         rows = ctx.board.gradient_rows()[:, ctx.rows]
         delta = rows.clone() if ctx.weight is None else torch.matmul(rows, ctx.weight.transpose(-1, -2))
-        return delta, gradients[0], None, None, None
+        weight = None if ctx.delta is None else torch.matmul(ctx.delta.transpose(-1, -2), rows)
+        return delta, gradients[0], None, None, weight
 
 
 class _Read(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: Board, order: Order) -> Tensor:
         ctx.board, ctx.order = board, order
-        pieces = [order.transform(_mix(board, order, which)) for which in _pieces(board, order)]
+        pieces = [order.merge(order.transform(_mix(board, order, which))) for which in _pieces(order)]
         return _join(pieces, len(mask))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        board, order, rows = ctx.board, ctx.order, ctx.order.mask.shape[1]
+        board, order, rows = ctx.board, ctx.order, ctx.order.mask.shape[-2]
         gathered, for_mask = board.gradient_rows(), torch.zeros_like(order.mask)
-        for masks, tokens in _pieces(board, order):
-            mixed = _mix(board, order, (masks, tokens)).requires_grad_()
+        for piece in _pieces(order):
+            masks, tokens = piece
+            mixed = _mix(board, order, piece).requires_grad_()
             with torch.enable_grad():
                 out = order.transform(mixed)
-            (at_mixed,) = torch.autograd.grad(out, mixed, gradients[0][masks][:, :, tokens])
+            (at_mixed,) = torch.autograd.grad(out, mixed, order.split(gradients[0][masks][:, :, tokens]))
             at_mixed = at_mixed.flatten(2)
             where = _where(order, tokens)
-            read = board.rows[masks, :rows, where].flatten(2)
-            for_mask[masks] += torch.bmm(read, at_mixed.transpose(1, 2))
-            spread = torch.bmm(order.mask[masks], at_mixed).unflatten(2, (-1, order.base.shape[-1]))
-            _accumulate(gathered, masks, rows, where, spread)
+            read = order.split(board.rows[masks, :rows, where]).flatten(2)
+            order.gather(for_mask, piece, torch.bmm(read, at_mixed.transpose(1, 2)))
+            spread = torch.bmm(order.masks(piece), at_mixed).unflatten(2, (-1, order.base.shape[-1]))
+            _accumulate(gathered, masks, rows, where, order.merge(spread))
         return for_mask, torch.zeros_like(board.ticket), None, None
 
 
-def _pieces(board: Board, order: Order) -> list[tuple[slice, slice]]:
+def _pieces(order: Order) -> list[Piece]:
     """Cut the work so that a piece stays in cache: several masks at a time if they are small, else tokens of one."""
-    masks, rows, readers = order.mask.shape
+    masks, (rows, readers) = len(order.mask), order.mask.shape[-2:]
     per_token = (rows + 2 * readers) * order.base.shape[-1] * order.base.itemsize
+    if order.of_each is not None:
+        return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in _whole_examples(order, per_token)]
     tokens = list(token_chunks(order.count, per_token))
     if len(tokens) > 1:
         return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in tokens]
     return [(chunk, tokens[0]) for chunk in token_chunks(masks, per_token * order.count)]
+
+
+def _whole_examples(order: Order, per_token: int) -> Iterator[slice]:
+    each = order.of_each or 1
+    for chunk in token_chunks(order.mask.shape[1], per_token * each):
+        yield slice(chunk.start * each, chunk.stop * each)
 
 
 def _join(pieces: list[Tensor], masks: int) -> Tensor:
@@ -158,23 +206,23 @@ def _where(order: Order, tokens: slice) -> Any:
     return tokens if order.tokens is None else order.tokens[tokens]
 
 
-def _mix(board: Board, order: Order, piece: tuple[slice, slice]) -> Tensor:
-    """Σ_w mask[w, r] · row_w + base for a piece: [mask, reader, token, d_model]."""
+def _mix(board: Board, order: Order, piece: Piece) -> Tensor:
+    """Σ_w mask[w, r] · row_w + base for a piece: [mask, reader, token, d_model], or [example, reader, its token, d_model]."""
     masks, tokens = piece
-    mask, base = order.mask[masks], order.base[tokens]
+    mask, base = order.masks(piece), order.split(order.base[None, None, tokens])
     count, rows, readers = mask.shape
     if not rows:
-        return base.expand(count, readers, *base.shape).clone()
-    read = board.rows[masks, :rows, _where(order, tokens)]
+        return base.expand(count, readers, *base.shape[2:]).clone()
+    read = order.split(board.rows[masks, :rows, _where(order, tokens)])
     kept = mask.nonzero()
     if len(kept) <= SPARSE_SHARE * mask.numel():
         return _mix_sparsely(mask, base, read, kept)
     flat = torch.bmm(mask.transpose(1, 2).to(read.dtype), read.flatten(2))
-    return flat.unflatten(2, base.shape).add_(base)
+    return flat.unflatten(2, base.shape[2:]).add_(base)
 
 
 def _mix_sparsely(mask: Tensor, base: Tensor, read: Tensor, kept: Tensor) -> Tensor:
-    mixed = base.expand(len(mask), mask.shape[2], *base.shape).clone()
+    mixed = base.expand(len(mask), mask.shape[2], *base.shape[2:]).clone()
     weights = mask[kept.unbind(1)].tolist()
     for (m, row, reader), weight in zip(kept.tolist(), weights, strict=True):
         mixed[m, reader].add_(read[m, row], alpha=weight)

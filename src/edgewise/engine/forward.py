@@ -6,10 +6,12 @@ Each reader of the residual stream gets an input of its own,
 
 to which the model's own norm, that head's projection rows, the native attention module (with the projections' outputs
 forced), the native MLP and the native unembedding are applied. Mask 1 everywhere gives the clean run, 0 the replaced one.
+A mask of neurons weighs the coordinates of out_w − replacement_w too, when they are put on the board, for all readers alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +19,10 @@ from torch import Tensor
 
 from edgewise.circuit import writers_on_path
 from edgewise.engine.board import Board, Order, Transform, Workspace
+from edgewise.engine.mask import Mask
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
 from edgewise.engine.replacement import Replacement
-from edgewise.errors import GraphMismatch
 from edgewise.models.family import Block
 from edgewise.models.hooks import OnInput, forced, hooked, steady
 from edgewise.models.subject import Subject, finite
@@ -30,33 +32,32 @@ def masked_forward(
     subject: Subject,
     tokens: Tensor,
     positions: Tensor,
-    mask: Tensor,
+    mask: Tensor | Mask,
     replacement: Replacement,
     *,
     candidates: Tensor | None = None,
     workspace: Workspace | None = None,
 ) -> Tensor:
-    """Logits [example, vocab] at the answer positions under `mask` [writer, reader].
+    """Logits [example, vocab] at the answer positions under `mask` [writer, reader], or a Mask that knows neurons too.
 
-    For several masks [mask, writer, reader] the result is [mask, example, vocab]. `tokens` [example, position] is the clean
-    batch. Differentiable in the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by
-    default the non-zero entries of the mask, or every edge when the mask requires a gradient. A node on no path
-    from an input writer to `logits` outputs its replacement.
+    For several masks [mask, writer, reader] the result is [mask, example, vocab], and so it is for masks of which every
+    example has its own, [mask, example, writer, reader]. `tokens` [example, position] is the clean batch. Differentiable in
+    the mask. Work is done only where `candidates` (bool [writer, reader]) may be non-zero: by default the non-zero entries
+    of the mask, or every edge when the mask requires a gradient. A node on no path from an input writer to `logits` outputs
+    its replacement.
     """
-    graph = subject.graph
-    if mask.shape[-2:] != graph.edge_mask.shape:
-        raise GraphMismatch(f"mask of shape {tuple(mask.shape)} for a graph of {tuple(graph.edge_mask.shape)}")
-    masks = mask[None] if mask.ndim == 2 else mask
+    graph, wanted = subject.graph, mask if isinstance(mask, Mask) else Mask(mask)
+    masks = wanted.stacked(subject, len(tokens))
     if candidates is None:
-        differentiable = masks.requires_grad and torch.is_grad_enabled()
-        candidates = graph.edge_mask if differentiable else (masks != 0).any(dim=0).cpu() & graph.edge_mask
+        kept = masks.carrying().flatten(0, -3).any(dim=0).cpu() & graph.edge_mask
+        candidates = graph.edge_mask if wanted.differentiable else kept
     with steady(subject.model):
         with torch.no_grad():
             start = subject.embed(tokens)
         plan = make_plan(graph, candidates, coupled=subject.blocks[0].attention_post is not None)
-        walk = _Walk(subject, plan, masks.to(subject.device, subject.work_dtype), replacement, positions)
+        walk = _Walk(subject, plan, masks, replacement, positions)
         logits = finite(walk.run(start, workspace or Workspace()), subject.name)
-    return logits[0] if mask.ndim == 2 else logits
+    return logits if wanted.several else logits[0]
 
 
 @dataclass
@@ -65,12 +66,13 @@ class _Walk:
 
     subject: Subject
     plan: Plan
-    masks: Tensor
+    mask: Mask
     replacement: Replacement
     positions: Tensor
 
     def run(self, start: Tensor, workspace: Workspace) -> Tensor:
         """Logits [mask, example, vocab] for what the input writers write: [example, position, input, d_model]."""
+        self.masks = self.mask.edges
         self.shape = start.shape[:2]
         self.contexts = self.subject.context(start.shape[1])
         offsets = torch.arange(len(start), device=start.device) * start.shape[1]
@@ -83,7 +85,8 @@ class _Walk:
         shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[3])
         self.board = Board.empty(workspace, shape, like)
         delta = like - self.replacement.writes.inputs.to(like.dtype)
-        self.board.put(0, delta.flatten(0, 1).transpose(0, 1).expand(len(self.masks), -1, -1, -1))
+        written = delta.flatten(0, 1).transpose(0, 1).expand(len(self.masks), -1, -1, -1)
+        self.board.put(0, self._neurons_of(written, 0, range(written.shape[1])))
         for layer, plan in enumerate(self.plan.layers):
             self._attention(layer, plan)
             if plan.mlp:
@@ -109,8 +112,10 @@ class _Walk:
         delta = self._dead_to_zero(delta, self.subject.graph.head_writers(layer).start, plan.heads)
         weight = block.output_weight.to(self.board.rows.dtype)
         weight = weight if len(plan.heads) == len(weight) else weight[plan.heads]
-        first = self.plan.rows_before(self.subject.graph.head_writers(layer).start)
-        self.board.put(first, delta.to(self.board.rows.dtype), weight)
+        # What a head writes is its weight's: a coordinate that is not kept is a column of it.
+        start = self.subject.graph.head_writers(layer).start
+        weight = self._neurons_of(weight, start, plan.heads)
+        self.board.put(self.plan.rows_before(start), delta.to(self.board.rows.dtype), weight)
 
     def _mlp(self, layer: int, plan: LayerPlan) -> None:
         block, graph = self.subject.blocks[layer], self.subject.graph
@@ -126,6 +131,7 @@ class _Walk:
         if tokens is not None:
             full = delta.new_zeros(*delta.shape[:2], self.board.rows.shape[2], delta.shape[3])
             delta = full.index_copy(2, tokens, delta)
+        delta = self._neurons_of(delta, graph.mlp_writer(layer), [0])
         self.board.put(self.plan.rows_before(graph.mlp_writer(layer)), delta)
 
     def _logits(self) -> Tensor:
@@ -163,7 +169,7 @@ class _Walk:
         raw = self.replacement.writes.raw[layer].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
         alive = self._alive(self.subject.graph.head_writers(layer).start, plan.heads)
         raw[..., plan.heads, :] = (
-            z if alive is None else torch.where(alive[:, None, None, :, None], z, raw[..., plan.heads, :])
+            z if alive is None else torch.where(alive[:, :, None, :, None], z, raw[..., plan.heads, :])
         )
         return post_scale(block, block.output(raw.flatten(-2)))[..., None]
 
@@ -176,7 +182,7 @@ class _Walk:
         rows = self.plan.rows_before(reach)
         writers = self.plan.computed[:rows].to(self.masks.device)
         readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
-        mask = self.masks[:, writers[:, None], readers[None, :]]
+        mask = self.masks[..., writers[:, None], readers[None, :]]
         return self.board.read(Order(mask, base, tokens, transform))
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
@@ -184,21 +190,33 @@ class _Walk:
         flat = stream.to(self.subject.work_dtype).expand(*self.shape, -1).flatten(0, 1)
         return flat if tokens is None else flat[tokens]
 
+    def _neurons_of(self, values: Tensor, first: int, slots: Sequence[int]) -> Tensor:
+        """Values [(mask,) node, ·, d_model] of the writers `first` + slots, each coordinate as far as it is kept."""
+        if self.mask.neurons is None:
+            return values
+        return values * self.mask.neurons[:, [first + slot for slot in slots], None, :]
+
     def _live(self) -> Tensor:
-        """bool [mask, writer]: those on a path from an input writer to logits.
+        """bool [mask, example, writer]: those on a path from an input writer to logits; one example where all share masks.
 
         A head on none, whose output nobody uses, must not change the scale of a norm it shares with others either.
         """
-        on_path = [writers_on_path(self.subject.graph, one) for one in (self.masks != 0).cpu()]
-        return torch.stack(on_path).to(self.masks.device)
+        carrying = self.mask.carrying()
+        of_each = carrying if carrying.ndim == 4 else carrying[:, None]
+        on_path = [writers_on_path(self.subject.graph, one) for one in of_each.flatten(0, 1).cpu()]
+        return torch.stack(on_path).to(self.masks.device).unflatten(0, of_each.shape[:2])
 
     def _alive(self, first: int, slots: list[int]) -> Tensor | None:
-        return None if self.live is None else self.live[:, [first + slot for slot in slots]]
+        """bool [mask, example|1, node], None where dead nodes need no care."""
+        return None if self.live is None else self.live[..., [first + slot for slot in slots]]
 
     def _dead_to_zero(self, delta: Tensor, first: int, slots: list[int]) -> Tensor:
         """Rows [mask, node, token, ·] with those of nodes that a mask leaves dead set to zero, their replacement."""
         alive = self._alive(first, slots)
-        return delta if alive is None else delta * alive[:, :, None, None]
+        if alive is None:
+            return delta
+        of_each = delta.shape[2] // alive.shape[1]
+        return delta * alive.transpose(1, 2).repeat_interleave(of_each, dim=2)[..., None]
 
 
 def _unchanged(x: Tensor) -> Tensor:

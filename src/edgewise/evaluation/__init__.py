@@ -8,7 +8,7 @@ from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
 from edgewise.evaluation.mib import Benchmark, auroc, benchmark
 from edgewise.evaluation.recovery import Recovery, measure_recovery
-from edgewise.evaluation.report import MetricReport, Report
+from edgewise.evaluation.report import MetricReport, NeuronCount, Report
 
 __all__ = [
     "Benchmark",
@@ -18,6 +18,7 @@ __all__ = [
     "HeadRow",
     "HeadStudy",
     "MetricReport",
+    "NeuronCount",
     "Recovery",
     "Report",
     "Resampling",

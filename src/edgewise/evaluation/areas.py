@@ -1,6 +1,7 @@
 """How faithful circuits are as they grow: the curve of a set of scores, and its areas as the MIB benchmark takes them.
 
-At each share p of all edges the circuit is the best-scored p · n, without those on no path. With f(p) its faithfulness,
+At each share p of all n edges (or nodes, or neurons: whatever has a score) the circuit is the best-scored p · n, without
+those on no path. With f(p) its faithfulness,
 
     CPR = ∫ f(p) dp,      CMD = ∫ |1 − f(p)| dp,      from the smallest share to 1, by trapezoids,
 
@@ -24,34 +25,45 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
+from edgewise.neurons import NeuronCircuit, NeuronScores
+from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
 from edgewise.scores import Scores
 
 MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-Selection = Callable[[Scores, int], Circuit]
+Scored = Scores | NodeScores | NeuronScores
+Selected = Circuit | NeuronCircuit
+# Scores of any kind to a circuit of that kind.
+Selection = Callable[[Any, int], Any]
 SELECTIONS: dict[str, Selection] = {
     "signed": lambda scores, n: scores.top(n, absolute=False),
     "absolute": lambda scores, n: scores.top(n, absolute=True),
-    "greedy-signed": lambda scores, n: scores.greedy(n, absolute=False),
-    "greedy-absolute": lambda scores, n: scores.greedy(n, absolute=True),
+    "greedy-signed": lambda scores, n: _of_edges(scores).greedy(n, absolute=False),
+    "greedy-absolute": lambda scores, n: _of_edges(scores).greedy(n, absolute=True),
 }
 
 
 @dataclass(frozen=True)
 class Size:
-    """One circuit of the curve: its nominal share, its edges before and after dangling ones go, and its faithfulness."""
+    """One circuit of the curve: its nominal share, its size before and after what dangles goes, and its faithfulness.
+
+    `selected` and `kept` count what has a score: edges, heads and MLPs, or neurons. `weighted_edges` is MIB's size of all
+    three: edges, each counted as the share of its writer's neurons that is kept.
+    """
 
     share: float
     selected: int
     kept: int
     faithfulness: float
+    weighted_edges: float
 
     @property
     def ndf(self) -> float:
@@ -61,13 +73,18 @@ class Size:
 
 @dataclass(frozen=True)
 class SizeCurve:
-    """Faithfulness at growing sizes under one `selection`, with the clean and the replaced model's metric."""
+    """Faithfulness at growing sizes under one `selection`, with the clean and the replaced model's metric.
+
+    `level` says what is selected, "edges", "nodes" or "neurons", out of `total` of them.
+    """
 
     selection: str
     metric: str
     clean: float
     corrupted: float
     sizes: tuple[Size, ...]
+    level: str
+    total: int
 
     @property
     def cpr(self) -> float:
@@ -96,7 +113,7 @@ class SizeCurve:
 
 def size_curve(
     subject: Subject,
-    scores: Scores,
+    scores: Scored,
     pairs: Pairs,
     *,
     selection: str = "absolute",
@@ -106,10 +123,11 @@ def size_curve(
     batch_size: int = 8,
     track: Track = silent,
 ) -> SizeCurve:
-    """The faithfulness of the circuits that hold each of `shares` of all edges, taken by `selection`.
+    """The faithfulness of the circuits that hold each of `shares` of all edges, nodes or neurons, taken by `selection`.
 
-    `selection` is "signed" or "absolute", or either of them with "greedy-" in front: best first from the output. Means over
-    the pairs. Raises GraphMismatch for scores of another graph.
+    Scores give circuits of edges, NodeScores of heads and MLPs (input writers always stay and do not count), NeuronScores of
+    neurons (those of input writers count too, as in MIB). `selection` is "signed" or "absolute"; of edges, also either with
+    "greedy-" in front: best first from the output. Means over the pairs. Raises GraphMismatch for scores of another graph.
     """
     if scores.graph != subject.graph:
         raise GraphMismatch(f"the scores are of another model: {scores.graph}; {subject.name} has {subject.graph}")
@@ -118,16 +136,17 @@ def size_curve(
     if selection not in SELECTIONS:
         raise UnknownName.of("selection", selection, SELECTIONS)
     chosen = find_metric(metric)
-    picked = [SELECTIONS[selection](scores, int(share * scores.graph.n_edges)) for share in shares]
+    level, count = LEVELS[type(scores)]
+    picked: list[Selected] = [SELECTIONS[selection](scores, int(share * len(scores))) for share in shares]
     circuits = [circuit.without_dangling() for circuit in picked]
     request = Request(subject, pairs, chosen, find_ablation(ablation), batch_size, track)
-    means = example_values(request, torch.stack([circuit.mask for circuit in circuits])).mean(dim=1).tolist()
+    means = example_values(request, [Mask.of(circuit) for circuit in circuits]).mean(dim=1).tolist()
     clean, corrupted, found = means[0], means[1], means[2:]
     sizes = tuple(
-        Size(share, len(before), len(after), _share(value, clean, corrupted))
+        Size(share, count(before), count(after), _share(value, clean, corrupted), _weighted(after))
         for share, before, after, value in zip(shares, picked, circuits, found, strict=True)
     )
-    return SizeCurve(selection, chosen.name, clean, corrupted, sizes)
+    return SizeCurve(selection, chosen.name, clean, corrupted, sizes, level, len(scores))
 
 
 def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
@@ -141,7 +160,7 @@ def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def example_values(request: Request, masks: Tensor) -> Tensor:
+def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
     subject, space = request.subject, Workspace()
     values: list[Tensor] = []
@@ -156,6 +175,31 @@ def example_values(request: Request, masks: Tensor) -> Tensor:
             runs = (clean, replacement.logits(subject, batch.positions), *under)
             values.append(torch.stack([step.objective(logits, clean).double().cpu() for logits in runs]))
     return request.metric.sign * torch.cat(values, dim=1)
+
+
+def _of_edges(scores: Scored) -> Scores:
+    if not isinstance(scores, Scores):
+        raise InvalidValue(
+            f"{LEVELS[type(scores)][0]} are not selected greedily, only edges are: take signed or absolute"
+        )
+    return scores
+
+
+def _nodes(circuit: Circuit) -> int:
+    """How many heads and MLPs write to something: a head that only shares the key and value of a kept one does not."""
+    return int(circuit.mask.any(dim=1)[len(circuit.graph.inputs) :].sum())
+
+
+def _weighted(circuit: Selected) -> float:
+    return float(len(circuit)) if isinstance(circuit, Circuit) else circuit.weighted_edges
+
+
+# Kind of scores → what they are of, and how many of that a circuit has.
+LEVELS: dict[type, tuple[str, Callable[[Any], int]]] = {
+    Scores: ("edges", len),
+    NodeScores: ("nodes", _nodes),
+    NeuronScores: ("neurons", len),
+}
 
 
 def _share(value: float, clean: float, corrupted: float) -> float:

@@ -142,7 +142,7 @@ def bootstrap(
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)
     mask[graph.edge_mask] = selected.by_all
-    values = example_values(request, mask[None])
+    values = example_values(request, [mask])
     frequency = torch.zeros(graph.edge_mask.shape)
     frequency[graph.edge_mask] = selected.samples(len(pairs)).float().mean(dim=0)
     return Bootstrap(

@@ -15,14 +15,16 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.replacement import Replacement
 from edgewise.errors import GraphMismatch, InvalidValue
-from edgewise.evaluation.report import MetricReport, Report
+from edgewise.evaluation.report import MetricReport, NeuronCount, Report
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
+from edgewise.neurons import NeuronCircuit
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 
@@ -30,7 +32,7 @@ from edgewise.progress import Track, silent
 @torch.no_grad()
 def evaluate(
     subject: Subject,
-    circuit: Circuit,
+    circuit: Circuit | NeuronCircuit,
     pairs: Pairs,
     *,
     metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
@@ -41,15 +43,15 @@ def evaluate(
 ) -> Report:
     """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
 
-    Edges outside the circuit carry what `ablation` puts in their place. `random` is the seed of the random circuit of the
-    same size it is compared with, or None for no comparison. Means over the pairs. Raises GraphMismatch for a circuit of
-    another graph.
+    Edges outside the circuit carry what `ablation` puts in their place; of a NeuronCircuit, the coordinates outside it do.
+    `random` is the seed of the random circuit of as many edges, or as many neurons, that it is compared with, or None for
+    no comparison. Means over the pairs. Raises GraphMismatch for a circuit of another graph.
     """
     started = time.perf_counter()
     _check_graph(subject, circuit)
-    masks = {"circuit": circuit.mask}
+    masks = {"circuit": Mask.of(circuit)}
     if random is not None:
-        masks["random"] = random_mask(subject.graph, len(circuit), random)
+        masks["random"] = _by_chance(circuit, random)
     how = find_ablation(ablation)
     runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
     reports = runner.reports("circuit", "random" if random is not None else None)
@@ -59,7 +61,7 @@ def evaluate(
 @torch.no_grad()
 def evaluate_each(
     subject: Subject,
-    circuits: Sequence[Circuit],
+    circuits: Sequence[Circuit | NeuronCircuit],
     pairs: Pairs,
     *,
     metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
@@ -74,7 +76,7 @@ def evaluate_each(
     started = time.perf_counter()
     for circuit in circuits:
         _check_graph(subject, circuit)
-    masks = {str(number): circuit.mask for number, circuit in enumerate(circuits)}
+    masks = {str(number): Mask.of(circuit) for number, circuit in enumerate(circuits)}
     how = find_ablation(ablation)
     runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
     share = (time.perf_counter() - started) / max(1, len(circuits))
@@ -86,7 +88,7 @@ def evaluate_each(
 
 def _measured(
     subject: Subject,
-    masks: dict[str, Tensor],
+    masks: dict[str, Mask],
     pairs: Pairs,
     *,
     metrics: Sequence[str | Metric],
@@ -109,23 +111,43 @@ def _measured(
     return runner
 
 
-def _check_graph(subject: Subject, circuit: Circuit) -> None:
+def _check_graph(subject: Subject, circuit: Circuit | NeuronCircuit) -> None:
     if circuit.graph != subject.graph:
         raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
+    if isinstance(circuit, NeuronCircuit) and circuit.d_model != subject.d_model:
+        raise GraphMismatch(
+            f"the circuit is of another model: its writers have {circuit.d_model} neurons, those of {subject.name} "
+            f"{subject.d_model}"
+        )
 
 
-def _report(circuit: Circuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float) -> Report:
+def _report(
+    found: Circuit | NeuronCircuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float
+) -> Report:
+    circuit = found if isinstance(found, Circuit) else found.circuit
     return Report(
         metrics=metrics,
         edges=len(circuit),
         live_edges=len(circuit.without_dangling()),
         total_edges=circuit.graph.n_edges,
-        nodes=len(circuit.nodes),
+        nodes=len(found.nodes),
         has_path=circuit.has_path,
         examples=examples,
         ablation=ablation,
         seconds=seconds,
+        neurons=None if isinstance(found, Circuit) else _count(found),
     )
+
+
+def _count(found: NeuronCircuit) -> NeuronCount:
+    return NeuronCount(len(found), len(found.without_dangling()), found.n_neurons, found.weighted_edges)
+
+
+def _by_chance(circuit: Circuit | NeuronCircuit, seed: int) -> Mask:
+    """The mask of a random circuit of the same kind and size."""
+    if isinstance(circuit, Circuit):
+        return Mask(random_mask(circuit.graph, len(circuit), seed))
+    return Mask.of(NeuronCircuit(circuit.graph, random_neurons(circuit.graph, circuit.d_model, len(circuit), seed)))
 
 
 def random_mask(graph: Graph, edges: int, seed: int) -> Tensor:
@@ -137,12 +159,20 @@ def random_mask(graph: Graph, edges: int, seed: int) -> Tensor:
     return mask
 
 
+def random_neurons(graph: Graph, d_model: int, neurons: int, seed: int) -> Tensor:
+    """bool [writer, d_model]: that many neurons drawn evenly from those of all writers."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = torch.zeros(len(graph.writers) * d_model, dtype=torch.bool)
+    kept[torch.randperm(len(kept), generator=generator)[:neurons]] = True
+    return kept.view(-1, d_model)
+
+
 @dataclass
 class _Runner:
     """Collects metric values batch by batch, by what was run."""
 
     subject: Subject
-    masks: dict[str, Tensor]
+    masks: dict[str, Mask]
     metrics: list[Metric]
 
     def __post_init__(self) -> None:

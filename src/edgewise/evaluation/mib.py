@@ -10,7 +10,7 @@ import torch
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
-from edgewise.evaluation.areas import MIB_SHARES, SELECTIONS, SizeCurve, size_curve, trapezoid
+from edgewise.evaluation.areas import MIB_SHARES, SELECTIONS, Scored, SizeCurve, size_curve, trapezoid
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.scores import Scores
@@ -18,7 +18,7 @@ from edgewise.scores import Scores
 
 @dataclass(frozen=True)
 class Benchmark:
-    """CPR from the signed ranking, CMD and NDF from the absolute one, of the scores and of random ones."""
+    """CPR from the signed ranking, CMD and NDF from the absolute one, of the scores and of random ones on the same level."""
 
     signed: SizeCurve
     absolute: SizeCurve
@@ -51,12 +51,13 @@ class Benchmark:
             ("NDF (absolute, higher is better)", self.ndf, self.random_absolute.ndf),
         ]
         lines = [f"{name:<34}{value:>8.3f}{random:>9.3f}" for name, value, random in rows]
-        return "\n".join([f"{self.signed.metric:<34}{'scores':>8}{'random':>9}", *lines])
+        head = f"{self.signed.metric} of {self.signed.level}"
+        return "\n".join([f"{head:<34}{'scores':>8}{'random':>9}", *lines])
 
 
 def benchmark(
     subject: Subject,
-    scores: Scores,
+    scores: Scored,
     pairs: Pairs,
     *,
     shares: Sequence[float] = MIB_SHARES,
@@ -65,12 +66,13 @@ def benchmark(
 ) -> Benchmark:
     """CPR, CMD and NDF of `scores` at the benchmark's ten sizes, beside those of random scores from `seed`.
 
-    `how` goes to `size_curve`: metric, ablation, batch_size, track.
+    Scores of edges, of nodes or of neurons: the benchmark's three levels, in the sizes that `size_curve` counts. `how` goes
+    to it: metric, ablation, batch_size, track.
     """
     generator = torch.Generator().manual_seed(seed)
-    random = Scores(scores.graph, torch.randn(scores.graph.edge_mask.shape, generator=generator))
+    random = type(scores)(scores.graph, torch.randn(scores.values.shape, generator=generator))
 
-    def curve(of: Scores, selection: str) -> SizeCurve:
+    def curve(of: Scored, selection: str) -> SizeCurve:
         return size_curve(subject, of, pairs, selection=selection, shares=shares, **how)
 
     return Benchmark(

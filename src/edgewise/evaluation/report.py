@@ -47,10 +47,24 @@ class MetricReport:
 
 
 @dataclass(frozen=True)
+class NeuronCount:
+    """The size of a circuit of neurons: how many it keeps, how many `live` ones of writers on a path, out of `total`.
+
+    `weighted_edges` is MIB's size: its edges, each counted as the share of its writer's neurons that is kept.
+    """
+
+    kept: int
+    live: int
+    total: int
+    weighted_edges: float
+
+
+@dataclass(frozen=True)
 class Report:
     """What a circuit keeps: `report["logit_diff"].faithfulness`, sizes, and how it was measured.
 
-    `edges` counts the circuit's edges, `live_edges` those on a path from input to logits, out of `total_edges`.
+    `edges` counts the circuit's edges, `live_edges` those on a path from input to logits, out of `total_edges`. `neurons` is
+    the size of a circuit of neurons, None for one of edges; its edges are all those between its nodes.
     """
 
     metrics: Mapping[str, MetricReport]
@@ -62,6 +76,7 @@ class Report:
     examples: int
     ablation: str
     seconds: float
+    neurons: NeuronCount | None = None
 
     def __getitem__(self, metric: str) -> MetricReport:
         key = metric.replace("-", "_")
@@ -71,8 +86,19 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        facts = {name: value for name, value in vars(self).items() if name != "metrics"}
-        return {**facts, "metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
+        facts = {name: value for name, value in vars(self).items() if name not in ("metrics", "neurons")}
+        neurons = {} if self.neurons is None else {"neurons": dict(vars(self.neurons))}
+        return {**facts, **neurons, "metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
+
+    @property
+    def measured(self) -> str:
+        """One line: how large the circuit is, out of how much, and what it was measured on."""
+        if self.neurons is None:
+            size = f"{self.edges:,} of {self.total_edges:,} edges"
+        else:
+            size = f"{self.neurons.kept:,} of {self.neurons.total:,} neurons"
+        path = "" if self.has_path else "; no path from input to logits"
+        return f"{size}, {self.examples} examples, {self.ablation} ablation{path}"
 
     def _repr_html_(self) -> str:
         return rich(self)
@@ -84,8 +110,7 @@ class Report:
             + ("" if m.random_faithfulness is None else f"{m.random_faithfulness:>10.2%}")
             for name, m in self.metrics.items()
         ]
-        size = f"{self.edges:,} of {self.total_edges:,} edges, {self.examples} examples, {self.ablation} ablation"
-        return "\n".join([head, *rows, size if self.has_path else size + "; no path from input to logits"])
+        return "\n".join([head, *rows, self.measured])
 
 
 def _plain(value: float | None) -> float | None:

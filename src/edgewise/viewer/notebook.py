@@ -50,9 +50,7 @@ def _report(report: Any) -> str:
         ]
         for name, one in report.to_dict()["metrics"].items()
     ]
-    size = f"{report.edges:,} of {report.total_edges:,} edges, {report.examples} examples, {report.ablation} ablation"
-    path = "" if report.has_path else "; no path from input to logits"
-    return f"{table(head, rows)}<p>{escape(size + path)}</p>"
+    return f"{table(head, rows)}<p>{escape(report.measured)}</p>"
 
 
 def _row(cell: str, texts: Sequence[str]) -> str:

@@ -1,0 +1,65 @@
+"""The command line: options → Recipe → run → print. The same words as the Python API.
+
+Importing it loads neither torch nor transformers: commands import what they need, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import edgewise
+from edgewise.cli import files, runs
+
+app = typer.Typer(
+    name="edgewise",
+    help="Finds circuits in transformer language models: the few edges that carry a behaviour.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Markup would swallow what stands in brackets: the defaults.
+    rich_markup_mode=None,
+)
+for command in (runs.discover, runs.evaluate, runs.compare, files.show, files.list_, files.convert):
+    app.command(command.__name__.rstrip("_"))(command)
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="print the version", callback=lambda on: _version(on))
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The entry point."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A polite kill unwinds like Ctrl-C, so that temporary folders go too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    finally:
+        _close_quietly()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgewise {edgewise.__version__}")
+        raise typer.Exit
+
+
+def _close_quietly() -> None:
+    """Flushes the output; a reader that went away early (`| head`) is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,105 @@
+"""The commands that work on files, and the list of what there is: show, list, convert."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewise import console
+from edgewise.cli.options import AsJson, Source
+from edgewise.errors import FileError, InvalidValue
+
+
+@console.guarded
+def show(
+    file: Source,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg, .png or .dot file")] = None,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
+    open_: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture.
+
+    Of a comparison, a page for each method and one with the tables that leads to them.
+    """
+    from edgewise.comparison.pages import show_file
+
+    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
+    console.print_path(path, as_json)
+    wanted = open_ if open_ is not None else console.is_watched() and not as_json
+    if wanted and path.suffix.lower() == ".html":
+        console.open_page(path)
+
+
+@console.guarded
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="models, methods, tasks, metrics, ablations or formats")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists what edgewise knows by name."""
+    from edgewise.catalogue import KINDS, catalogue
+
+    tables = {name: catalogue(name) for name in ([kind] if kind is not None else KINDS)}
+    if as_json:
+        console.print_json(tables)
+        return
+    for name, rows in tables.items():
+        console.print_table(name, rows)
+
+
+@console.guarded
+def convert(
+    file: Annotated[
+        Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON or .pt", show_default=False)
+    ],
+    to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
+    model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
+    sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
+    force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
+    from edgewise.formats import FolderFormat, beside, format_named, import_finding, write_folder
+    from edgewise.store.disk import write_bytes
+
+    target = format_named(to)
+    if compare is not None and to not in ("csv", "html"):
+        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
+    others = {"scores": scores, "exact": exact, "compare": compare}
+    if isinstance(target, FolderFormat):
+        finding = beside(import_finding(file, graph=_graph(model), sign=sign), **others)
+        folder = out if out is not None else file.parent / target.folder(finding)
+        console.print_path(write_folder(finding, target, folder), as_json)
+        return
+    stem = file / "circuit" if file.is_dir() else file.with_suffix("")
+    path = out if out is not None else stem.with_name(stem.name + target.suffix)
+    if str(path) != "-" and path.exists() and not force:
+        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+    data = target.to_bytes(beside(import_finding(file, graph=_graph(model), sign=sign), **others))
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        return
+    console.print_path(write_bytes(path, data), as_json)
+
+
+def _graph(model: str | None) -> Any:
+    if model is None:
+        return None
+    import edgewise as ew
+
+    return ew.load(model).graph

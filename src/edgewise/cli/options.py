@@ -1,0 +1,70 @@
+"""Options that several commands have, and how the texts people give for options are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewise.errors import InvalidValue
+
+Model = Annotated[
+    str | None, typer.Option(help="see edgewise list models; a hub id or a local folder [default: the task's]")
+]
+Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
+Data = Annotated[
+    Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file; or MIB rows as .jsonl")
+]
+Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
+Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
+BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]
+Seed = Annotated[int | None, typer.Option(help="seed of everything random [default: 0]")]
+Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64 [default: that of the model]")]
+Device = Annotated[str | None, typer.Option(help="where to compute, for example cpu or cuda [default: best]")]
+Kv = Annotated[
+    str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
+Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]
+
+
+def those_given(values: dict[str, Any], names: str) -> dict[str, Any]:
+    """The options among `values` that were given, of those in `names`."""
+    return {name: values[name] for name in names.split() if values[name] is not None}
+
+
+def key_values(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` strings as a mapping; a value that is JSON is taken as such."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key or key in found:
+            raise InvalidValue(f"--option {pair!r}: write each option once, as key=value")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+def numbers(name: str, text: str) -> float | list[float]:
+    """One number, or several with commas between."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValue(f"{name} {text!r}: give a number, or several with commas between") from None
+    return found if len(found) > 1 else found[0]
+
+
+def sizes(text: str) -> list[int | str]:
+    """Numbers of edges, and shares of them, separated by commas."""
+    return [int(size) if size.isdecimal() else size for size in (part.strip() for part in text.split(","))]
+
+
+def listed(text: str) -> list[str]:
+    """Names separated by commas; none of them for `none`."""
+    return [] if text == "none" else [name.strip() for name in text.split(",")]

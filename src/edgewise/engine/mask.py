@@ -1,0 +1,65 @@
+"""Mask: what a masked run keeps, of edges and, if asked, of the neurons of every write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgewise.circuit import Circuit
+from edgewise.errors import GraphMismatch
+from edgewise.models.subject import Subject
+from edgewise.neurons import NeuronCircuit
+
+
+@dataclass(frozen=True)
+class Mask:
+    """How much is kept, from 0 (replaced) to 1 (clean): of each edge and, unless `neurons` is None, of each neuron.
+
+    `edges` [writer, reader]; `neurons` [writer, d_model], the coordinates a writer adds to the residual stream, for all its
+    readers alike. A mask of several runs has a leading axis on either or both; one of whose edges every example has its own
+    is [mask, example, writer, reader]. What edge w → r carries is
+
+        replacement_w + edges[w, r] · neurons[w] ∘ (out_w − replacement_w).
+    """
+
+    edges: Tensor
+    neurons: Tensor | None = None
+
+    @classmethod
+    def of(cls, circuit: Circuit | NeuronCircuit) -> Mask:
+        """The mask under which the model computes what a circuit does."""
+        return cls(circuit.mask) if isinstance(circuit, Circuit) else cls(circuit.circuit.mask, circuit.neurons)
+
+    @property
+    def several(self) -> bool:
+        """Whether it is of several runs."""
+        return any(part.ndim > 2 for part in (self.edges, self.neurons) if part is not None)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether a gradient is wanted, and may be anywhere."""
+        wanted = any(part.requires_grad for part in (self.edges, self.neurons) if part is not None)
+        return wanted and torch.is_grad_enabled()
+
+    def stacked(self, subject: Subject, examples: int) -> Mask:
+        """With a leading axis of equal length on both parts, where and in the type the subject computes."""
+        graph, parts = subject.graph, [self.edges, *([] if self.neurons is None else [self.neurons])]
+        shapes = (tuple(graph.edge_mask.shape), (len(graph.writers), subject.d_model))
+        for part, shape, of in zip(parts, shapes, ("a graph", "neurons"), strict=False):
+            if part.shape[-2:] != shape:
+                raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {of} of {shape}")
+            if part.ndim == 4 and part.shape[1] != examples:
+                raise GraphMismatch(f"masks of {part.shape[1]:,} examples each for a batch of {examples:,}")
+        count = max(len(part) if part.ndim > 2 else 1 for part in parts)
+        ready = (part.to(subject.device, subject.work_dtype) for part in parts)
+        return Mask(*(part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready))
+
+    def carrying(self) -> Tensor:
+        """bool, shape of a stacked mask's edges: those that are kept to some degree and lead from a neuron that is."""
+        kept = self.edges != 0
+        if self.neurons is None:
+            return kept
+        leading = (self.neurons != 0).any(dim=-1, keepdim=True)
+        return kept & (leading if kept.ndim == 3 else leading[:, None])

@@ -1,0 +1,61 @@
+"""Where the prompts of a run come from: a task, or the rows of a file; and the metric that goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from edgewise.ablations import ablation
+from edgewise.data import Row, read_rows, to_pairs
+from edgewise.errors import UnknownName
+from edgewise.metrics import metric
+from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.recipe import Setting
+from edgewise.tasks import task
+
+EXAMPLES = 64
+
+S = TypeVar("S", bound=Setting)
+
+
+@dataclass(frozen=True)
+class Source(Generic[S]):
+    """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""
+
+    recipe: S
+    rows: tuple[Row, ...] | None
+
+    def pairs(self, tokenizer: Any) -> Pairs:
+        """The pairs for this tokenizer."""
+        if self.rows is not None:
+            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
+        n = self.recipe.examples or EXAMPLES
+        chosen = task(str(self.recipe.task))
+        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
+
+    def metric(self, pairs: Pairs) -> str:
+        """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""
+        if self.recipe.metric is not None:
+            return metric(self.recipe.metric).name
+        if self.recipe.task is not None:
+            return task(self.recipe.task).metric
+        return "nll" if bool((pairs.wrong == NO_ANSWER).all(dim=1).any()) else "logit_diff"
+
+
+def open_source(setting: S) -> Source[S]:
+    """The prompts of a setting, once its task, corruption, ablation and metric are known names; reads its data."""
+    if setting.task is not None:
+        corruptions = task(setting.task).corruptions
+        if setting.corruption is not None:
+            _known("corruption", setting.corruption, corruptions)
+    ablation(setting.ablation)
+    if setting.metric is not None:
+        metric(setting.metric)
+    return Source(setting, read_rows(setting.data) if setting.data is not None else None)
+
+
+def _known(kind: str, name: str, known: Iterable[str]) -> None:
+    known = tuple(known)
+    if name not in known:
+        raise UnknownName.of(kind, name, known)
