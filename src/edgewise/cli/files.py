@@ -69,9 +69,7 @@ def convert(
     exact: Annotated[
         Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
     ] = None,
-    compare: Annotated[
-        Path | None, typer.Option(help="a second circuit, scores or run, for the table and page")
-    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
 ) -> None:
