@@ -117,10 +117,10 @@ class Versions(NamedTuple):
 class Outcome:
     """Logits [trial, example, vocab] of some trials, and what has changed on the way.
 
-    `rows`: writer → [trial, token, d_model]; `projected`: (layer, slot) → [trial, token, d_head]; each at the
-    tokens where it is needed. A single trial of rows stands for all where they do not differ. `inputs`: span → [trial, token, d_model], what its
-    reader gets in each of its trials, and after them if others follow. `tokens`: on how many the changed nodes run in each
-    trial, on average.
+    `rows`: writer → [trial, token, d_model], one trial where it stands for all; `projected`: (layer, slot) →
+    [trial, token, d_head]; `inputs`: span → [trial, token, d_model], what its reader gets in its trials, and after them
+    if others follow; each at the tokens where it is needed. `tokens`: on how many the changed nodes run in each trial, on
+    average.
     """
 
     trials: Trials
