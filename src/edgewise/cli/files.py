@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from edgewise import console
-from edgewise.cli.options import AsJson, Source
-from edgewise.errors import FileError
+from edgewise.cli.options import AsJson, Kv, Source
+from edgewise.errors import FileError, InvalidValue
 
 
 @console.guarded
@@ -63,7 +63,8 @@ def convert(
     ],
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
-    model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
+    model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
+    kv: Kv = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
@@ -74,7 +75,7 @@ def convert(
 
     target = format_named(to)
     if isinstance(target, FolderFormat):
-        finding = import_finding(file, graph=_graph(model), sign=sign)
+        finding = import_finding(file, sign=sign, **_model_facts(model, kv))
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)
         return
@@ -82,16 +83,20 @@ def convert(
     path = out if out is not None else stem.with_name(stem.name + target.suffix)
     if str(path) != "-" and path.exists() and not force:
         raise FileError(f"{path} exists already; name another file with --out, or give --force")
-    data = target.to_bytes(import_finding(file, graph=_graph(model), sign=sign))
+    data = target.to_bytes(import_finding(file, sign=sign, **_model_facts(model, kv)))
     if str(path) == "-":
         sys.stdout.buffer.write(data)
         return
     console.print_path(write_bytes(path, data), as_json)
 
 
-def _graph(model: str | None) -> Any:
+def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
+    """The graph of the model, and whether it has k and v readers for every head; nothing without a model."""
     if model is None:
-        return None
+        if kv is not None:
+            raise InvalidValue("--kv says which readers the graph of a model has; name the model with --model")
+        return {}
     import edgewise as ew
 
-    return ew.load(model).graph
+    subject = ew.load(model, kv=kv or "native")  # type: ignore[arg-type]
+    return {"graph": subject.graph, "facts": {"kv": subject.kv} if subject.kv != "native" else {}}
