@@ -23,7 +23,7 @@ def attribution_time(rounds: int) -> Iterator[Row]:
     for examples, tokens in SETTINGS:
         pairs = random_pairs(examples, tokens)
         ours, bound = interleaved(
-            lambda pairs=pairs: ew.attribute(subject, pairs, batch_size=BATCH),
+            lambda pairs=pairs: ew.attribute(subject, pairs, method="eap", batch_size=BATCH),
             lambda pairs=pairs: bare_passes(subject, pairs),
             rounds,
         )
@@ -81,11 +81,13 @@ def _measure(what: str, examples: int, tokens: int) -> int:
     if what.startswith("llama"):
         subject, pairs = Subject(llama_shape(), None, FAMILIES["llama"], "llama"), random_pairs(examples, tokens)
         loaded = resident_memory()
-        ew.attribute(subject, pairs, batch_size=BATCH) if what == "llama-eap" else bare_passes(subject, pairs)
+        ew.attribute(subject, pairs, method="eap", batch_size=BATCH) if what == "llama-eap" else bare_passes(
+            subject, pairs
+        )
         return peak_memory() - loaded
     # Not `load`: its self-check is no part of what is measured.
     subject, pairs = Subject(gpt2_small(), None, FAMILIES["gpt2"], "gpt2-small"), random_pairs(examples, tokens)
-    ew.attribute(subject, pairs, batch_size=BATCH) if what == "eap" else bare_passes(subject, pairs)
+    ew.attribute(subject, pairs, method="eap", batch_size=BATCH) if what == "eap" else bare_passes(subject, pairs)
     return peak_memory()
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
-from edgewise.errors import FileError, InvalidValue, UnknownName
+from edgewise.errors import FileError, GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, write_bytes
@@ -68,15 +69,30 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
     return source / f"circuit{suffix}" if source.is_dir() else source.with_suffix(suffix)
 
 
-def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 1) -> Finding:
-    """The finding in a file of any format that can be read, those of EAP-IG included."""
+def import_finding(
+    path: str | Path, *, graph: Graph | None = None, sign: int = 1, facts: Mapping[str, Any] = MappingProxyType({})
+) -> Finding:
+    """The finding in a file of any format that can be read, those of EAP-IG included.
+
+    `graph` is that of the model at hand: a file of another is refused. `facts` about the model go into the provenance of what
+    comes from another tool.
+    """
     if Path(path).suffix == ".pt":
         scores, circuit = read_eap_ig_pt(path, graph=graph, sign=sign)
-        return Finding(circuit=circuit if len(circuit) else None, scores=scores)
-    if Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path)):
-        return find(path)
-    scores, circuit = read_eap_ig(path, graph=graph, sign=sign)
-    return Finding(circuit=circuit if len(circuit) else None, scores=scores)
+    elif Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path)):
+        return _on(graph, find(path), path)
+    else:
+        scores, circuit = read_eap_ig(path, graph=graph, sign=sign)
+    scores = Scores(scores.graph, scores.values, {**scores.provenance, **facts})
+    return Finding(circuit=circuit.with_provenance(**facts) if len(circuit) else None, scores=scores)
+
+
+def _on(graph: Graph | None, finding: Finding, path: str | Path) -> Finding:
+    """The finding, if it is on this graph; GraphMismatch otherwise."""
+    theirs = finding.shown.graph
+    if graph in (None, theirs):
+        return finding
+    raise GraphMismatch(f"{path} is of another graph ({theirs}) than the one asked for ({graph})")
 
 
 def format_named(name: str) -> Format | FolderFormat:

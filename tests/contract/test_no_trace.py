@@ -83,7 +83,7 @@ def lived_in(family: str) -> Subject:
 CALLS: dict[str, Callable[[Subject], Any]] = {
     "load": lambda on: ew.load(on.model),
     **{name: lambda on, name=name: ew.attribute(on, pairs()[:2], method=name, batch_size=1) for name in METHODS},
-    **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), ablation=how) for how in ABLATIONS},
+    **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), method="eap", ablation=how) for how in ABLATIONS},
     "discover": lambda on: ew.discover(on, pairs(), edges=20),
     "acdc": lambda on: ew.discover(on, pairs(), method="acdc", tau=0.05),
     "eap+acdc": lambda on: ew.discover(on, pairs(), method="eap+acdc", tau=0.05),
