@@ -215,8 +215,8 @@ class _Walk:
         alive = self._alive(first, slots)
         if alive is None:
             return delta
-        of_each = delta.shape[2] // alive.shape[1]
-        return delta * alive.transpose(1, 2).repeat_interleave(of_each, dim=2)[..., None]
+        by_example = delta.unflatten(2, (alive.shape[1], -1))
+        return (by_example * alive.transpose(1, 2)[..., None, None]).flatten(2, 3)
 
 
 def _unchanged(x: Tensor) -> Tensor:
