@@ -104,7 +104,9 @@ def test_bfloat16_gives_about_the_same(family: str, method: str, how: str) -> No
     assert scores.agreement(plain)["pearson"] > 0.8
 
 
-@pytest.mark.parametrize("method", ["eap-ig", "mask-ig", "relp", "gim", "atp-qk", "hisp", "information-flow-routes"])
+@pytest.mark.parametrize(
+    "method", ["eap-ig", "mask-ig", "relp", "gim", "atp-qk", "atp-graddrop", "hisp", "information-flow-routes"]
+)
 def test_so_do_the_other_methods(method: str) -> None:
     on = make_subject(CONFIGS["gemma2"](), dtype=torch.bfloat16)
     plain = ew.attribute(subject("gemma2"), pairs(), method=method)
