@@ -103,6 +103,13 @@ def from_document(
 
 
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
+    """`eap_ig_document` as JSON text."""
+    return dump(eap_ig_document(scores, circuit, sign=sign, d_model=d_model), indent=None)
+
+
+def eap_ig_document(
+    scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
+) -> dict[str, Any]:
     """Scores, a circuit, or both on one graph, as EAP-IG JSON (the newer age).
 
     Without scores the edges of the circuit score 1 and the others 0 (a membership file); without a circuit no edge is
@@ -127,8 +134,8 @@ def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1
     width = d_model or value.provenance.get("d_model")
     config = _config(value.graph, width, sign, value.provenance)
     nodes = {name: {"in_graph": name in circuit.nodes} for name in value.graph.writers}
-    nodes["input"] = nodes["logits"] = {"in_graph": True}
-    return dump({"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}, indent=None)
+    nodes["input"], nodes["logits"] = {"in_graph": True}, {"in_graph": True}
+    return {"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}
 
 
 def is_eap_ig(data: bytes) -> bool:
