@@ -62,7 +62,7 @@ def needs_slope_at_clean(name: str, metric: Metric) -> None:
     if metric.flat_at_clean:
         raise NumericalError(
             f"the gradient of {metric.name} is zero at the clean run, where it is smallest, so {name} cannot use it; "
-            "take the method eap-ig, which looks elsewhere, or exact, or the metric logit_diff, prob_diff or nll"
+            "take the method eap-ig, whose points lie elsewhere, or exact, or the metric logit_diff, prob_diff or nll"
         )
     needs_slope(name, metric)
 

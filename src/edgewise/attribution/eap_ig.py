@@ -55,7 +55,7 @@ class EAPIG(PathMethod):
 
     def check(self, metric: Metric) -> None:
         if self._shares() == [1.0]:
-            needs_slope_at_clean(self.name, metric)
+            needs_slope_at_clean(f"{self.name} with its one point there", metric)
         needs_slope(self.name, metric)
 
     def path(self, subject: Subject) -> list[Point]:
