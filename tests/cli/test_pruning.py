@@ -83,7 +83,9 @@ def test_edges_scored_by_training_are_selected_like_others(here: Path, model: Pa
     methods = ["--methods", "ugs,eap", "--option", "ugs.steps=8", "--pictures", "none"]
     compared = edgewise("compare", "--model", model, *FEW[:4], *methods, "--out", "both")
     assert compared.exit_code == 0, compared.output
-    assert Path("both/methods/ugs/scores.safetensors").exists()
+    assert ew.open("both/methods/ugs/scores.safetensors").provenance["metric"] == "kl"
+    assert edgewise("show", "both/methods/ugs", "--out", "ugs.html").exit_code == 0
+    assert edgewise("evaluate", "run", *FEW[:4]).exit_code == 0
 
 
 def test_an_interrupted_training_of_scores_goes_on(here: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,10 +287,13 @@ def test_longer_training_finds_better_circuits_than_none(loss: str) -> None:
 
 def test_the_loss_is_kl_whatever_the_metric_of_the_run() -> None:
     on = subject("gpt2")
-    by = [ew.attribute(on, pairs(), metric=metric, **QUICK).values for metric in ("logit_diff", "nll", "kl")]
-    assert torch.equal(by[0], by[1])
-    assert torch.equal(by[0], by[2])
-    assert not torch.equal(by[0], ew.attribute(on, pairs(), loss="nll", **QUICK).values)
+    by = [ew.attribute(on, pairs(), metric=metric, **QUICK) for metric in ("logit_diff", "nll", "kl")]
+    assert torch.equal(by[0].values, by[1].values)
+    assert torch.equal(by[0].values, by[2].values)
+    assert {one.provenance["metric"] for one in by} == {"kl"}
+    other = ew.attribute(on, pairs(), loss="nll", **QUICK)
+    assert not torch.equal(by[0].values, other.values)
+    assert other.provenance["metric"] == "nll"
 
 
 def test_the_dearer_an_edge_the_fewer_are_kept() -> None:

@@ -48,7 +48,7 @@ class UGS(Trained, Method):
     """Train a keep-probability for every edge; scores lie between 0 and 1, and have no sign.
 
     `regularization`: λ, the price of an edge; the larger, the fewer are kept. `loss`: the metric that training holds to,
-    whatever the run's own metric is. `samples`: how many masks each pair of a batch is run under.
+    whatever the run's own metric is; the provenance names it. `samples`: how many masks each pair of a batch is run under.
     """
 
     regularization: float = 1e-3
@@ -73,6 +73,7 @@ class UGS(Trained, Method):
         metric(self.loss)
 
     def scores(self, request: Request) -> Tensor:
+        request.notes["metric"] = metric(self.loss).name
         request = replace(self.batched(request), metric=metric(self.loss))
         layout = EdgeGates(request.subject.graph, request.subject.graph.edge_mask)
         prices = self.regularization, min(self.regularization / 2, HIGHEST_HEAD_PRICE)
