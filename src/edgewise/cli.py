@@ -33,7 +33,8 @@ Model = Annotated[
 ]
 Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
 Data = Annotated[
-    Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file; or MIB rows as .jsonl")
+    Path | None,
+    typer.Option(help="pairs instead of a task: a .jsonl, .json, .csv or .parquet file, or a hub id, owner/name:split"),
 ]
 Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
 Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
