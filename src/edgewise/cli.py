@@ -69,6 +69,9 @@ def discover(
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
+    ] = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
     stability: Annotated[
         int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
@@ -90,7 +93,7 @@ def discover(
     given = _given(
         locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
     )
-    given |= _given(locals(), "curve stability device kv")
+    given |= _given(locals(), "curve stability device kv memory_limit")
     given |= _given({"data": data and os.fspath(data)}, "data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**_options(option or []), **({"tau": _numbers("--tau", tau)} if tau is not None else {})}

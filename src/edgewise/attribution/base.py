@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
+from edgewise.attribution.footprint import Held
 from edgewise.errors import NothingScored, NumericalError
 from edgewise.metrics import Metric
+from edgewise.models.subject import Subject
 from edgewise.request import Request, Step
 
 
@@ -25,6 +27,10 @@ class Method(ABC):
     cost: ClassVar[str]
     paper: ClassVar[str] = ""
     additive: ClassVar[bool] = True
+
+    def held(self, subject: Subject) -> Held | None:
+        """What a batch of it holds at its peak, for an estimate of its memory; None if it has none."""
+        return None
 
     @abstractmethod
     def scores(self, request: Request) -> Tensor:
