@@ -87,7 +87,7 @@ GOOD = '{"clean": "met", "corrupted": "and", "correct": " Mary"}\n'
         ("a.jsonl", "", "is empty"),
         ("a.csv", "", "is empty"),
         ("a.csv", "clean,corrupted,correct\n", "is empty"),
-        ("a.txt", "x", r"data are read from \.jsonl and \.csv files"),
+        ("a.txt", "x", r"data are read from \.jsonl, \.csv, \.json, \.parquet files, or from the hub"),
         ("a.jsonl", GOOD + "{oops", r"line 2: not JSON"),
         ("a.jsonl", GOOD + '"text"', r"line 2: a JSON str"),
         ("a.jsonl", GOOD + '{"clean": "a", "correct": "b"}', r"line 2: the column 'corrupted' is missing"),

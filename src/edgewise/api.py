@@ -10,6 +10,7 @@ from typing import Any
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
+from edgewise.attribution.footprint import fitting_size, memory_size
 from edgewise.attribution.neurons import neuron_scores
 from edgewise.attribution.paths import PathMethod
 from edgewise.circuit import Circuit
@@ -38,6 +39,7 @@ def attribute(
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
+    memory_limit: str | int | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Scores:
@@ -45,6 +47,8 @@ def attribute(
 
     Positive = the edge helps; mean over the pairs. `options` are the method's own (`seed` of random, `checkpoint` of exact).
     Results do not depend on `batch_size`, on the order of the pairs or on padding. Nothing about the model changes.
+    `memory_limit` ("2GB", or bytes): batches are made so small that all that is taken, the model included, is estimated to
+    stay within it (attribution/footprint.py); InvalidValue, with the least that would do, if it is too small.
     """
     if batch_size < 1:
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
@@ -53,7 +57,7 @@ def attribute(
         raise InvalidValue(f"{chosen.name} finds a circuit and scores no edges: use discover")
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     chosen, started = chosen.settled(request), time.perf_counter()
-    values = chosen.scores(request)
+    values = chosen.scores(_within(memory_limit, request, chosen))
     return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
 
 
@@ -65,6 +69,7 @@ def attribute_nodes(
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
+    memory_limit: str | int | None = None,
     track: Track = silent,
     **options: Any,
 ) -> NodeScores:
@@ -81,7 +86,7 @@ def attribute_nodes(
         )
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     chosen, started = chosen.settled(request), time.perf_counter()
-    neurons = neuron_scores(chosen, request)
+    neurons = neuron_scores(chosen, _within(memory_limit, request, chosen))
     facts = provenance(request, chosen, time.perf_counter() - started)
     return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
 
@@ -104,13 +109,17 @@ def discover(
     A search decides itself what it keeps: as much as its dial says (`acdc`), or exactly `edges` (`edge-pruning`, `hap`;
     default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
     `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
-    from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts
-    the edges before and after dangling ones are dropped.
+    from input to logits. `options` are the method's own, the other arguments, `memory_limit` among them, those of
+    `attribute`. The provenance counts the edges before and after dangling ones are dropped.
     """
+    limit = options.pop("memory_limit", None)
     chosen = find_method(method, options)
     if not isinstance(chosen, Search):
         how = {"metric": metric or "logit_diff", "ablation": ablation, "batch_size": batch_size, "track": track}
-        return select(attribute(subject, pairs, method=chosen, **how), edges, absolute=absolute)
+        scores = attribute(subject, pairs, method=chosen, memory_limit=limit, **how)
+        return select(scores, edges, absolute=absolute)
+    if limit is not None:
+        raise unlimited(chosen.name)
     request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
     return _searched(chosen.for_edges(edges), request)
 
@@ -144,6 +153,27 @@ def sweep(
     found = chosen.sweep(wanted, request)
     circuits = [_circuit(one, request, each, 0.0) for one, each in zip(searches, found, strict=True)]
     return Sweep(chosen.dial, tuple(wanted), tuple(circuits))
+
+
+def _within(limit: str | int | None, request: Request, chosen: Method) -> Request:
+    """The request with batches that are estimated to stay within the limit; said in its notes where they are smaller."""
+    if limit is None:
+        return request
+    held = chosen.held(request.subject)
+    if held is None:
+        raise unlimited(chosen.name)
+    size = fitting_size(request.subject, request.pairs, held, request.batch_size, memory_size(limit))
+    if size < request.batch_size:
+        request.notes["fitting_batch_size"] = size
+    return replace(request, batch_size=size)
+
+
+def unlimited(name: str) -> InvalidValue:
+    """The refusal of a memory limit for a method that gives no estimate."""
+    return InvalidValue(
+        f"what {name} takes is not estimated, so it cannot keep to a memory limit: give a smaller batch size instead, or "
+        "take a method made of gradients at native runs, such as eap"
+    )
 
 
 def _searched(chosen: Search, request: Request) -> Circuit:

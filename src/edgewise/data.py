@@ -1,8 +1,8 @@
-"""The user's own prompt pairs, from JSONL or CSV.
+"""Prompt pairs from files: JSONL, JSON, CSV or parquet, the user's own or those of a data set on the Hugging Face hub.
 
 Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
-leading space included. Several answers are a list in JSONL and separated by `|` in CSV. Rows of the MIB benchmark's data sets
-are read as they are published, from JSONL.
+leading space included. Several answers are a list, in CSV separated by `|`. Rows of the MIB benchmark's data sets
+are read as they are published, from all but CSV.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from edgewise.errors import FileError, PairsError, UnknownName
+from edgewise.hub import DataSet
 from edgewise.mib_rows import columns, is_mib
 from edgewise.pairs import Pairs
 from edgewise.store.disk import read_bytes
@@ -40,17 +42,20 @@ class Row:
     published: bool = False
 
 
-def read_rows(path: str | os.PathLike[str]) -> tuple[Row, ...]:
-    """The rows of a `.jsonl` or `.csv` file; FileError with the file, the line and what is wrong with it."""
-    name, suffix = os.fspath(path), Path(path).suffix.lower()
-    if suffix not in READERS:
-        raise FileError(f"{name}: data are read from {' and '.join(READERS)} files")
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise FileError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
-    rows = tuple(READERS[suffix](text, name))
+def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
+    """The rows of a file, or of a data set (`owner/name`, see hub.py), whose files may be fetched.
+
+    FileError with the file, the line or row, and what is wrong with it.
+    """
+    name = os.fspath(source)
+    if Path(name).suffix.lower() in READERS:
+        files = [Path(name)]
+    else:
+        found = None if Path(name).is_file() else DataSet.of(name)
+        if found is None:
+            raise FileError(f"{name}: data are read from {', '.join(READERS)} files, or from the hub, as mib-bench/ioi")
+        files = found.files(tuple(READERS))
+    rows = tuple(row for path in files for row in READERS[path.suffix.lower()](read_bytes(path), os.fspath(path)))
     if not rows:
         raise FileError(f"{name} is empty: there are no pairs in it")
     return rows
@@ -112,28 +117,66 @@ def _blame_line(tokenizer: Any, rows: tuple[Row, ...], name: str) -> None:
             raise PairsError(f"{name}, line {row.line}: {message}") from None
 
 
-# -- JSONL ------------------------------------------------------------------------------------------------------------
+# -- JSON, JSONL and parquet ------------------------------------------------------------------------------------------
 
 
-def _jsonl(text: str, name: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{name}, line {number}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise FileError(f"{place}: not JSON ({detail})") from None
-        if not isinstance(value, dict):
-            raise FileError(f'{place}: a JSON {type(value).__name__}; each line is an object like {{"clean": …}}')
-        if is_mib(value):
-            pair = columns(value, place)
-            if pair is not None:
-                yield replace(_row(number, pair, place, _listed), published=True)
-            continue
-        _check_columns(value, place)
-        yield _row(number, value, place, _listed)
+def _jsonl(data: bytes, name: str) -> Iterator[Row]:
+    for number, line in enumerate(_text(data, name).split("\n"), 1):
+        if line.strip():
+            place = f"{name}, line {number}"
+            yield from _structured(_parsed(line, place), number, place)
+
+
+def _json(data: bytes, name: str) -> Iterator[Row]:
+    values = _parsed(_text(data, name), name)
+    if not isinstance(values, list):
+        raise FileError(f"{name}: a JSON {type(values).__name__}; a .json file of data is a list of objects")
+    for number, value in enumerate(values, 1):
+        yield from _structured(value, number, f"{name}, row {number}")
+
+
+def _parquet(data: bytes, name: str) -> Iterator[Row]:
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ImportError:
+        raise FileError(
+            f"{name}: reading parquet needs pyarrow; install it with: pip install 'edgewise[data]'"
+        ) from None
+    try:
+        values = parquet.read_table(io.BytesIO(data)).to_pylist()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{name}: not parquet ({str(error).strip().splitlines()[0]:.80})") from None
+    for number, value in enumerate(values, 1):
+        yield from _structured(value, number, f"{name}, row {number}")
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FileError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise FileError(f"{place}: not JSON ({detail})") from None
+
+
+def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
+    """The row that an object with columns makes; none for one of MIB without a counterfactual."""
+    if not isinstance(value, dict):
+        raise FileError(f'{place}: a JSON {type(value).__name__}; each one is an object like {{"clean": …}}')
+    if is_mib(value):
+        pair = columns(value, place)
+        if pair is not None:
+            yield replace(_row(number, pair, place, _listed), published=True)
+        return
+    _check_columns(value, place)
+    yield _row(number, value, place, _listed)
 
 
 def _listed(value: Any, place: str) -> tuple[str, ...]:
@@ -146,8 +189,8 @@ def _listed(value: Any, place: str) -> tuple[str, ...]:
 # -- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def _csv(text: str, name: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv(data: bytes, name: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(_text(data, name), newline=""), strict=True)
     header: list[str] | None = None
     before = 0
     try:
@@ -180,7 +223,12 @@ def _separated(value: str, place: str) -> tuple[str, ...]:
     return tuple(value.split("|")) if value else ()
 
 
-READERS: dict[str, Callable[[str, str], Iterator[Row]]] = {".jsonl": _jsonl, ".csv": _csv}
+READERS: dict[str, Callable[[bytes, str], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".json": _json,
+    ".parquet": _parquet,
+}
 
 
 # -- both -------------------------------------------------------------------------------------------------------------

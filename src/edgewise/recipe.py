@@ -114,7 +114,7 @@ class Recipe(Setting):
 
     `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
-    `options` are those of the method.
+    `options` are those of the method. `memory_limit` bounds the memory of scoring, and changes nothing about the result.
     """
 
     document: ClassVar[str] = RECIPE
@@ -124,6 +124,7 @@ class Recipe(Setting):
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
+    memory_limit: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 

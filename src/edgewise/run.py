@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edgewise.api import attribute, discover, select, sweep
+from edgewise.api import attribute, discover, select, sweep, unlimited
+from edgewise.attribution.footprint import memory_size
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.errors import InvalidValue
@@ -84,6 +85,10 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
 
 def prepare(recipe: Recipe) -> Source[Recipe]:
     """Checks every name in the recipe and reads its data: all that can be refused before a model is loaded."""
+    if recipe.memory_limit is not None:
+        memory_size(recipe.memory_limit)
+        if issubclass(method_class(recipe.method), Search):
+            raise unlimited(recipe.method)
     if sweep_values(recipe.method, recipe.options) is None:
         chosen = method(recipe.method, recipe.options)
         if isinstance(chosen, Search):
@@ -120,7 +125,8 @@ def _find(
     if isinstance(method(recipe.method, recipe.options), Search):
         circuit = discover(subject, pairs, method=recipe.method, metric=recipe.metric, edges=recipe.edges, **how)
         return None, None, circuit.with_provenance(**origin)
-    scores = attribute(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
+    how = {**how, "metric": source.metric(pairs), "memory_limit": recipe.memory_limit}
+    scores = attribute(subject, pairs, method=recipe.method, **how)
     scores = Scores(scores.graph, scores.values, {**scores.provenance, **origin})
     return None, scores, select(scores, recipe.edges, absolute=recipe.ranking == "absolute")
 

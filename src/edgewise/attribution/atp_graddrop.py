@@ -26,11 +26,13 @@ from torch import Tensor
 from edgewise.attribution.base import Method, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.contraction import contract_each
 from edgewise.attribution.fitting import fitting_parts
+from edgewise.attribution.footprint import Held
 from edgewise.attribution.slopes import Slopes
 from edgewise.engine.gradients import live_run
 from edgewise.engine.record import Recorder
 from edgewise.engine.rules import DroppedLayer, Rule
 from edgewise.graph import Graph
+from edgewise.models.subject import Subject
 from edgewise.request import Request, Step
 
 
@@ -48,6 +50,10 @@ class AtPGradDrop(Method):
     cost: ClassVar[str] = "2 forward + layers × backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
     additive: ClassVar[bool] = False
+
+    def held(self, subject: Subject) -> Held:
+        """The run stays while it is gone back through: beside it lie its writes, the replaced ones, their difference."""
+        return Held(writes=3, slopes=1)
 
     def scores(self, request: Request) -> Tensor:
         needs_slope_at_clean(self.name, request.metric)

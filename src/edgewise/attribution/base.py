@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
+from edgewise.attribution.footprint import Held
 from edgewise.errors import NothingScored, NumericalError
 from edgewise.metrics import Metric
+from edgewise.models.subject import Subject
 from edgewise.request import Request, Step
 
 
@@ -29,6 +31,10 @@ class Method(ABC):
     def settled(self, request: Request) -> Self:
         """The method with every option decided that it leaves open until it knows the request; mostly itself."""
         return self
+
+    def held(self, subject: Subject) -> Held | None:
+        """What a batch of it holds at its peak, for an estimate of its memory; None if it has none."""
+        return None
 
     @abstractmethod
     def scores(self, request: Request) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from edgewise.attribution.base import Method, Request, Step, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
+from edgewise.attribution.footprint import Held
 from edgewise.engine.gradients import Taker, live_run
 from edgewise.engine.native import project
 from edgewise.engine.record import Recorder
@@ -50,6 +51,10 @@ class HISP(Method):
     cost: ClassVar[str] = "2 forward + 1 backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/1905.10650"
     additive: ClassVar[bool] = False
+
+    def held(self, subject: Subject) -> Held:
+        """The writes of the clean run, and the whole replaced one."""
+        return Held(writes=3)
 
     def scores(self, request: Request) -> Tensor:
         return edge_values(request.subject.graph, self.importances(request))

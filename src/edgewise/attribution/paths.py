@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgewise.attribution.base import GradientMethod
 from edgewise.attribution.contraction import contract
+from edgewise.attribution.footprint import Held
 from edgewise.attribution.points import AtInput, Point
 from edgewise.attribution.slopes import Slopes
 from edgewise.engine.gradients import Taker, live_run
@@ -41,6 +42,12 @@ class PathMethod(GradientMethod):
     def rule(self) -> Rule:
         """How gradients pass the model; the derivative, unless a method says otherwise."""
         return PLAIN
+
+    @final
+    def held(self, subject: Subject) -> Held:
+        """One run: the writes of the clean prompts. Several: those of the replaced ones too, and gradients that wait."""
+        runs = min(len(self.path(subject)), RUNS_AT_ONCE)
+        return Held(writes=1) if runs == 1 else Held(writes=2, slopes=runs)
 
     @final
     def batch_scores(self, step: Step) -> Tensor:

@@ -15,7 +15,8 @@ Model = Annotated[
 ]
 Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
 Data = Annotated[
-    Path | None, typer.Option(help="your own pairs instead of a task: a .jsonl or .csv file; or MIB rows as .jsonl")
+    Path | None,
+    typer.Option(help="pairs instead of a task: a .jsonl, .json, .csv or .parquet file, or a hub id, owner/name:split"),
 ]
 Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
 Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
@@ -26,6 +27,9 @@ Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64 [d
 Device = Annotated[str | None, typer.Option(help="where to compute, for example cpu or cuda [default: best]")]
 Kv = Annotated[
     str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
+]
+MemoryLimit = Annotated[
+    str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]

@@ -19,6 +19,7 @@ from edgewise.cli.options import (
     Dtype,
     Examples,
     Kv,
+    MemoryLimit,
     Model,
     Quiet,
     Seed,
@@ -49,6 +50,7 @@ def discover(
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
+    memory_limit: MemoryLimit = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
     stability: Annotated[
         int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
@@ -70,7 +72,7 @@ def discover(
     given = those_given(
         locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
     )
-    given |= those_given(locals(), "curve stability device kv")
+    given |= those_given(locals(), "curve stability device kv memory_limit")
     given |= those_given({"data": data and os.fspath(data)}, "data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**key_values(option or []), **({"tau": numbers("--tau", tau)} if tau is not None else {})}
