@@ -35,7 +35,10 @@ class Transform(ABC):
 
     @abstractmethod
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
-        """The gradient at the inputs for that at what was made of them; `mixed` gives the inputs once more."""
+        """The gradient at the inputs for that at what was made of them; `mixed` gives the inputs once more.
+
+        Those may be of further readers, of which nothing was made: their gradient is zero.
+        """
 
 
 @final
@@ -85,8 +88,8 @@ class Board:
         """
         self.ticket = _Put.apply(delta, self.ticket, self, first, weight)  # type: ignore[no-untyped-call]
 
-    def read(self, order: Order) -> Tensor:
-        """What the readers of `order` make of the board: [mask, reader, token, ·]."""
+    def read(self, order: Order) -> tuple[Tensor, Tensor]:
+        """What the readers of `order` make of the board, and what it hands on: both [mask, reader, token, ·]."""
         return _Read.apply(order.mask, self.ticket, self, order)  # type: ignore[no-untyped-call]
 
     def gradient_rows(self) -> Tensor:
@@ -102,9 +105,10 @@ class Board:
 
 @dataclass(frozen=True)
 class Order:
-    """What to read: `mask` [mask, row, reader] over the first rows, `base` [token, d_model] under it, at which tokens.
+    """What to read: `mask` [mask, row, reader] over rows from `first` on, `base` [token, d_model] under it, at which tokens.
 
-    `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token.
+    `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token. Of
+    the last `handed_on` readers the bare sum is handed on, without base, to be completed when more rows are put.
     A mask of four axes, [mask, example, row, reader], holds one for each example: tokens come example by example, as many
     of each.
     """
@@ -113,6 +117,18 @@ class Order:
     base: Tensor
     tokens: Tensor | None
     transform: Transform
+    first: int = 0
+    handed_on: int = 0
+
+    @property
+    def rows(self) -> slice:
+        """Which rows are read."""
+        return slice(self.first, self.first + self.mask.shape[-2])
+
+    @property
+    def transformed(self) -> int:
+        """Of how many readers, the first ones, something is made."""
+        return self.mask.shape[-1] - self.handed_on
 
     @property
     def count(self) -> int:
@@ -173,17 +189,24 @@ class _Put(torch.autograd.Function):
 
 class _Read(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: Board, order: Order) -> Tensor:
+    def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: Board, order: Order) -> tuple[Tensor, Tensor]:
         ctx.board, ctx.order = board, order
-        pieces = [order.merge(order.transform(_mix(board, order, which))) for which in _pieces(order)]
-        return _join(pieces, len(mask))
+        made, handed_on = [], []
+        for piece in _pieces(order):
+            mixed = _mix(board, order, piece)
+            made.append(order.merge(order.transform(mixed[:, : order.transformed])))
+            handed_on.append(order.merge(mixed[:, order.transformed :].clone()))
+        return _join(made, len(mask)), _join(handed_on, len(mask))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         board, order, for_mask = ctx.board, ctx.order, torch.zeros_like(ctx.order.mask)
         for piece in _pieces(order):
-            at_made = order.split(gradients[0][piece[0]][:, :, piece[1]])
-            at_mixed = order.transform.pull(at_made, partial(_mix, board, order, piece)).flatten(2)
+            at_made, at_handed_on = (order.split(gradient[piece[0]][:, :, piece[1]]) for gradient in gradients[:2])
+            at_mixed = order.transform.pull(at_made, partial(_mix, board, order, piece))
+            if order.handed_on:
+                at_mixed[:, order.transformed :] = at_handed_on
+            at_mixed = at_mixed.flatten(2)
             order.gather(for_mask, piece, torch.bmm(_rows(board.rows, order, piece), at_mixed.transpose(1, 2)))
             if ctx.needs_input_grad[1]:
                 _accumulate(board.gradient_rows(), order, piece, at_mixed)
@@ -223,28 +246,28 @@ def _rows(buffer: Tensor, order: Order, piece: Piece) -> Tensor:
     """The rows that a piece reads, [mask|example, row, token·d_model]: a view where all tokens are read."""
     masks, tokens = piece
     where = tokens if order.tokens is None else order.tokens[tokens]
-    return order.split(buffer[masks, : order.mask.shape[-2], where]).flatten(2)
+    return order.split(buffer[masks, order.rows, where]).flatten(2)
 
 
 def _mix(board: Board, order: Order, piece: Piece) -> Tensor:
-    """Σ_w mask[w, r] · row_w + base for a piece: [mask, reader, token, d_model], or [example, reader, its token, d_model]."""
-    mask, base = order.masks(piece), order.split(order.base[None, None, piece[1]])
-    count, rows, readers = mask.shape
-    if not rows:
-        return base.expand(count, readers, *base.shape[2:]).clone()
-    read = _rows(board.rows, order, piece)
+    """Σ_w mask[w, r] · row_w + base for a piece, [mask, reader, token, d_model], or [example, reader, its token, d_model].
+
+    The next mix is made in the same memory.
+    """
+    mask, read = order.masks(piece), _rows(board.rows, order, piece)
+    base = order.split(order.base[None, None, piece[1]])
+    flat = board.workspace.take("mixed", (len(mask), mask.shape[2], read.shape[2]), read)
+    mixed = flat.unflatten(2, base.shape[2:])
     kept = mask.nonzero()
-    if len(kept) <= SPARSE_SHARE * mask.numel():
-        return _mix_sparsely(mask, base, read, kept)
-    mixed = board.workspace.take("mixed", (count, readers, read.shape[2]), read)
-    return torch.bmm(mask.transpose(1, 2), read, out=mixed).unflatten(2, base.shape[2:]).add_(base)
-
-
-def _mix_sparsely(mask: Tensor, base: Tensor, read: Tensor, kept: Tensor) -> Tensor:
-    mixed = base.expand(len(mask), mask.shape[2], *base.shape[2:]).clone()
+    if len(kept) > SPARSE_SHARE * mask.numel():
+        torch.bmm(mask.transpose(1, 2), read, out=flat)
+        mixed[:, : order.transformed] += base
+        return mixed
+    mixed[:, : order.transformed] = base
+    mixed[:, order.transformed :] = 0
     weights = mask[kept.unbind(1)].tolist()
     for (m, row, reader), weight in zip(kept.tolist(), weights, strict=True):
-        mixed[m, reader].add_(read[m, row].view(base.shape[2:]), alpha=weight)
+        flat[m, reader].add_(read[m, row], alpha=weight)
     return mixed
 
 
@@ -255,4 +278,4 @@ def _accumulate(gathered: Tensor, order: Order, piece: Piece, at_mixed: Tensor) 
         return
     masks, tokens = piece
     spread = order.merge(torch.bmm(order.masks(piece), at_mixed).unflatten(2, (-1, order.base.shape[-1])))
-    gathered[masks, : spread.shape[1]].index_add_(2, order.tokens[tokens], spread)
+    gathered[masks, order.rows].index_add_(2, order.tokens[tokens], spread)

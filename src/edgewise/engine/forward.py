@@ -12,7 +12,7 @@ A mask of neurons weighs the coordinates of out_w − replacement_w too, when th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -90,20 +90,19 @@ class _Walk:
         written = delta.flatten(0, 1).transpose(0, 1).expand(len(self.masks), -1, -1, -1)
         self.board.put(0, self._neurons_of(written, 0, range(written.shape[1])))
         for layer, plan in enumerate(self.plan.layers):
-            self._attention(layer, plan)
+            handed_on = self._attention(layer, plan) if plan.heads else None
             if plan.mlp:
-                self._mlp(layer, plan)
+                self._mlp(layer, plan, handed_on)
         logits = self._logits()
         self.board.close()
         return logits
 
     # -- the three kinds of readers ---------------------------------------------------------------------------------
 
-    def _attention(self, layer: int, plan: LayerPlan) -> None:
-        if not plan.heads:
-            return
+    def _attention(self, layer: int, plan: LayerPlan) -> Tensor | None:
+        """Run the heads; what is handed on to the MLP, [mask, 1, token, d_model], if anything is."""
         block = self.subject.blocks[layer]
-        outputs = self._projections(layer, plan, block)
+        outputs, handed_on = self._projections(layer, plan, block)
         by_token = outputs.transpose(1, 2).reshape(-1, *self.shape[1:], *outputs.shape[1:2], outputs.shape[3])
         z = native_attention(self.subject, block, self.contexts[layer], by_token, len(plan.groups))
         z = z.view(len(self.masks), *self.shape, len(plan.heads), -1)
@@ -118,14 +117,17 @@ class _Walk:
         start = self.subject.graph.head_writers(layer).start
         weight = self._neurons_of(weight, start, plan.heads)
         self.board.put(self.plan.rows_before(start), delta.to(self.board.rows.dtype), weight)
+        return handed_on
 
-    def _mlp(self, layer: int, plan: LayerPlan) -> None:
+    def _mlp(self, layer: int, plan: LayerPlan, handed_on: Tensor | None) -> None:
         block, graph = self.subject.blocks[layer], self.subject.graph
         assert block.mlp_norm is not None
         assert block.mlp is not None
         tokens = self.answers if plan.mlp_late else None
         base = self._base(self.replacement.mlp_in[layer], tokens)
-        x = self._read(graph.mlp_reader(layer), [0], base, tokens, Unchanged())[:, 0]
+        since = 0 if handed_on is None else graph.head_writers(layer).start
+        x, _ = self.board.read(self._order([graph.mlp_reader(layer)], base, tokens, Unchanged(), since))
+        x = (x if handed_on is None else x + handed_on)[:, 0]
         out = block.mlp(block.mlp_norm(x.to(self.subject.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
         delta = out.to(x.dtype) - self._base(self.replacement.writes.mlp[layer], tokens)
@@ -139,32 +141,41 @@ class _Walk:
     def _logits(self) -> Tensor:
         base = self._base(self.replacement.final_in, self.answers)
         reader = len(self.subject.graph.readers) - 1
-        x = self._read(reader, [0], base, self.answers, Unchanged())[:, 0]
-        return self.subject.unembed(x.to(self.subject.dtype))
+        x, _ = self.board.read(self._order([reader], base, self.answers, Unchanged()))
+        return self.subject.unembed(x[:, 0].to(self.subject.dtype))
 
     # -- attention --------------------------------------------------------------------------------------------------
 
-    def _projections(self, layer: int, plan: LayerPlan, block: Block) -> Tensor:
-        """Outputs of the running projections, [mask, reader, token, d_head]."""
-        first = self.subject.graph.q_readers(layer).start
+    def _projections(self, layer: int, plan: LayerPlan, block: Block) -> tuple[Tensor, Tensor | None]:
+        """Outputs of the running projections, [mask, reader, token, d_head], and what is handed on to the MLP.
+
+        The MLP reads the rows that attention reads along with it, at next to no cost, and its own layer's heads later.
+        """
+        graph, handed_on = self.subject.graph, None
+        first = graph.q_readers(layer).start
         base = self._base(self.replacement.attention_in[layer], None)
         slots = plan.slots
         parts: list[tuple[list[int], Tensor]] = []
         if plan.everywhere:
-            transform = _Projected.of(block, plan.everywhere)
-            parts.append((plan.everywhere, self._read(first, plan.everywhere, base, None, transform)))
+            along = [graph.mlp_reader(layer)] if plan.mlp and not plan.mlp_late else []
+            readers = [*(first + slot for slot in plan.everywhere), *along]
+            order = self._order(readers, base, None, _Projected.of(block, plan.everywhere))
+            made, bare = self.board.read(replace(order, handed_on=len(along)))
+            handed_on = bare if along else None
+            parts.append((plan.everywhere, made))
         if plan.unfed:
             unfed = _Projected.of(block, plan.unfed)(base[None, None])
             parts.append((plan.unfed, unfed.expand(len(self.masks), -1, -1, -1)))
         if plan.late_queries:
-            transform = _Projected.of(block, plan.late_queries)
-            at_answers = self._read(first, plan.late_queries, base[self.answers], self.answers, transform)
+            readers, transform = [first + slot for slot in plan.late_queries], _Projected.of(block, plan.late_queries)
+            at_answers, _ = self.board.read(self._order(readers, base[self.answers], self.answers, transform))
             # Other tokens of these queries reach nothing, so any finite value will do for them.
             full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
             parts.append((plan.late_queries, full.index_copy(2, self.answers, at_answers)))
-        order = [slot for group, _ in parts for slot in group]
+        given = [slot for group, _ in parts for slot in group]
         joined = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim=1)
-        return joined if order == slots else joined[:, [order.index(slot) for slot in slots]]
+        ordered = joined if given == slots else joined[:, [given.index(slot) for slot in slots]]
+        return ordered, handed_on
 
     def _post_scale(self, layer: int, plan: LayerPlan, block: Block, z: Tensor) -> Tensor:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
@@ -177,15 +188,14 @@ class _Walk:
 
     # -- common -----------------------------------------------------------------------------------------------------
 
-    def _read(self, first: int, slots: list[int], base: Tensor, tokens: Tensor | None, transform: Transform) -> Tensor:
-        """Read the board for the readers `first` + slots."""
-        graph = self.subject.graph
-        reach = graph.reach(first + slots[0])
-        rows = self.plan.rows_before(reach)
-        writers = self.plan.computed[:rows].to(self.masks.device)
-        readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
-        mask = self.masks[..., writers[:, None], readers[None, :]]
-        return self.board.read(Order(mask, base, tokens, transform))
+    def _order(
+        self, readers: list[int], base: Tensor, tokens: Tensor | None, transform: Transform, since: int = 0
+    ) -> Order:
+        """What readers read that can read what the first of them can: the computed writers from `since` on."""
+        rows = slice(self.plan.rows_before(since), self.plan.rows_before(self.subject.graph.reach(readers[0])))
+        writers = self.plan.computed[rows].to(self.masks.device)
+        mask = self.masks[..., writers[:, None], torch.tensor(readers, device=self.masks.device)]
+        return Order(mask, base, tokens, transform, rows.start)
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
         """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens."""
@@ -266,4 +276,8 @@ class _Projected(Transform):
         x = mixed().requires_grad_()
         with torch.enable_grad():
             normed = self.norm(x.to(self.weight.dtype))
-        return torch.autograd.grad(normed, x, torch.matmul(gradient, self.weight))[0]
+        at_normed = torch.empty_like(normed)
+        at_normed[:, len(self.weight) :] = 0
+        for one, out in zip(gradient, at_normed, strict=True):
+            torch.bmm(one, self.weight, out=out[: len(self.weight)])
+        return torch.autograd.grad(normed, x, at_normed)[0]
