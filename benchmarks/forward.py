@@ -43,7 +43,7 @@ def sparse_evaluation(rounds: int) -> Iterator[Row]:
     subject, workspace = ew.load(gpt2_small()), Workspace()
     for examples, tokens in SETTINGS:
         pairs = random_pairs(examples, tokens)
-        circuit = ew.attribute(subject, pairs, batch_size=BATCH).top(EDGES).without_dangling()
+        circuit = ew.attribute(subject, pairs, method="eap", batch_size=BATCH).top(EDGES).without_dangling()
         replacements = [Replacement.of_run(record(subject, b.corrupted, b.positions)) for b in pairs.batches(BATCH)]
 
         def walk(pairs: ew.Pairs = pairs, circuit: ew.Circuit = circuit, replacements: list = replacements) -> None:

@@ -48,7 +48,7 @@ def step_time(rounds: int) -> Iterator[Row]:
 
     for label, ours in (("a batch seen first", first_visit), ("a batch seen before", run.advance)):
         yield _row(f"{EXAMPLES} × {TOKENS} tokens, {label}", interleaved(ours, bound, rounds), "≤ 2.0")
-    scores = ew.attribute(subject, pairs).values.double().abs()
+    scores = ew.attribute(subject, pairs, method="eap").values.double().abs()
     for label, share in (("hap's first step", KEEP), ("a step with 95 % closed", 0.05)):
         open_ = best_edges(subject.graph, scores, round(share * subject.graph.n_edges))
         sparse = open_gates(subject, pairs, open_)

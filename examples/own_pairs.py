@@ -9,7 +9,7 @@ subject = ew.load("nano")  # a hub id, a folder, or load(model, tokenizer=...) f
 clean = ew.task("induction").pairs(subject.tokenizer, n=16)
 pairs = ew.Pairs.from_tokens(clean.clean, clean.corrupted, correct=clean.correct, positions=clean.positions)
 
-scores = ew.attribute(subject, pairs, method="eap", metric="nll")
+scores = ew.attribute(subject, pairs, method="eap-ig", metric="nll")
 for edges in (10, 20, 40, 80):
     circuit = scores.top(edges).without_dangling()
     kept = ew.evaluate(subject, circuit, pairs, metrics=["nll"], random=None)["nll"]

@@ -4,7 +4,7 @@ import edgewise as ew
 
 subject = ew.load("nano")
 pairs = ew.task("ioi").pairs(subject.tokenizer, n=64, seed=0)
-scores = ew.attribute(subject, pairs, method="eap", metric="logit_diff")
+scores = ew.attribute(subject, pairs, method="eap-ig", metric="logit_diff")
 circuit = scores.top(48).without_dangling()
 report = ew.evaluate(subject, circuit, pairs, metrics=["logit_diff", "kl", "accuracy"])
 print(circuit)

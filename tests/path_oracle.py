@@ -25,7 +25,7 @@ from edgewise.request import Step
 
 def step_of(on: Subject, of: Pairs, how: str = "corrupted", by: str | Metric = "logit_diff") -> Step:
     ready = of.trimmed() if on.causal else of
-    return Step(on, ready, ablation(how).prepare(on, of, 8)(ready), metric(by))
+    return Step(on, ready, ablation(how).prepare(on, of, 8), metric(by))
 
 
 def clean_of(step: Step) -> Recording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -11,6 +12,8 @@ from families import EXAMPLES, make_subject, pairs, subject, toy_config
 
 import edgewise as ew
 from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.evaluation import bootstrap
+from edgewise.recipe import Recipe
 
 
 def test_provenance_says_where_scores_come_from() -> None:
@@ -40,6 +43,11 @@ def test_the_checkpoint_is_no_option_of_the_result(tmp_path: Any) -> None:
     assert ew.attribute(subject("toy"), pairs(), method="exact", checkpoint=str(file)).provenance["options"] == {}
 
 
+def test_one_method_is_the_default_everywhere() -> None:
+    verbs = (ew.attribute, ew.attribute_nodes, ew.discover, bootstrap)
+    assert {inspect.signature(verb).parameters["method"].default for verb in verbs} == {Recipe().method} == {"eap-ig"}
+
+
 def test_discover_is_top_without_dangling_edges() -> None:
     on = subject("gpt2")
     scores = ew.attribute(on, pairs())
@@ -47,7 +55,7 @@ def test_discover_is_top_without_dangling_edges() -> None:
     assert circuit == scores.top(40).without_dangling()
     assert circuit.provenance["edges"] == {"selected": 40, "kept": len(circuit), "total": 262}
     assert circuit.provenance["selection"] == {"select": "top", "n": 40, "absolute": True}
-    assert circuit.provenance["method"] == "eap"
+    assert circuit.provenance["method"] == "eap-ig"
     signed = ew.discover(on, pairs(), edges=40, absolute=False)
     assert signed == scores.top(40, absolute=False).without_dangling() != circuit
 

@@ -51,7 +51,7 @@ def by_autograd(on: Subject) -> Tensor:
 
 @every_family
 def test_neurons_are_scored_by_the_gradient_at_the_output_of_their_writer(family: str) -> None:
-    found = ew.attribute_nodes(subject(family), pairs(), batch_size=2)
+    found = ew.attribute_nodes(subject(family), pairs(), method="eap", batch_size=2)
     assert found.neurons is not None
     assert distance(found.neurons, by_autograd(subject(family))) < 1e-4
 

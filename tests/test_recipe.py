@@ -16,7 +16,7 @@ from edgewise.recipe import Recipe
 
 def test_the_defaults_are_the_demo() -> None:
     recipe = Recipe()
-    assert (recipe.model, recipe.task, recipe.method, recipe.ablation) == ("nano", "ioi", "eap", "corrupted")
+    assert (recipe.model, recipe.task, recipe.method, recipe.ablation) == ("nano", "ioi", "eap-ig", "corrupted")
     assert recipe.metric is recipe.edges is recipe.examples is None
 
 

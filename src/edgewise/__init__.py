@@ -3,7 +3,7 @@
 import edgewise as ew
 subject = ew.load("nano")
 pairs = ew.task("ioi").pairs(subject.tokenizer, n=64)
-circuit = ew.discover(subject, pairs, method="eap", edges=100)
+circuit = ew.discover(subject, pairs, method="eap-ig", edges=100)
 print(ew.evaluate(subject, circuit, pairs))
 """
 

@@ -15,14 +15,28 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.engine.record import record
+from edgewise.engine.record import record, record_writes
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import Writes
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
-Replacer = Callable[[Pairs], Replacement]
+
+@dataclass(frozen=True)
+class Replacer:
+    """Gives, for a batch of the pairs it was prepared for, the whole replacement or what it writes alone."""
+
+    whole: Callable[[Pairs], Replacement]
+    writes: Callable[[Pairs], Writes]
+
+    @classmethod
+    def of(cls, whole: Callable[[Pairs], Replacement]) -> Replacer:
+        """For a replacement that is there in any case."""
+        return cls(whole, lambda batch: whole(batch).writes)
+
+    def __call__(self, batch: Pairs) -> Replacement:
+        return self.whole(batch)
 
 
 class Ablation(ABC):
@@ -51,7 +65,10 @@ class Corrupted(Ablation):
     summary: ClassVar[str] = "the value on the corrupted prompt of the pair (resample ablation)"
 
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
-        return lambda batch: Replacement.of_run(record(subject, batch.corrupted, batch.positions))
+        return Replacer(
+            lambda batch: Replacement.of_run(record(subject, batch.corrupted, batch.positions)),
+            lambda batch: record_writes(subject, batch.corrupted, batch.positions)[0],
+        )
 
 
 @final
@@ -65,7 +82,7 @@ class Zero(Ablation):
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         like = torch.zeros((), dtype=subject.dtype, device=subject.device)
         replacement = Replacement.of_values(subject, _map(_shapes(subject), lambda shape: like.new_zeros(1, 1, *shape)))
-        return lambda batch: replacement
+        return Replacer.of(lambda batch: replacement)
 
 
 @final
@@ -82,7 +99,7 @@ class Mean(Ablation):
         total = counts.sum()
         means = _map(sums, lambda s: (s.sum(dim=0, keepdim=True) / total)[None].to(subject.dtype))
         replacement = Replacement.of_values(subject, means)
-        return lambda batch: replacement
+        return Replacer.of(lambda batch: replacement)
 
 
 @final
@@ -109,7 +126,7 @@ class PositionMean(Ablation):
             )
             return Replacement.of_values(subject, means)
 
-        return replacement
+        return Replacer.of(replacement)
 
 
 ABLATIONS: dict[str, type[Ablation]] = {a.name: a for a in (Corrupted, Zero, Mean, PositionMean)}
@@ -144,7 +161,7 @@ def _sums(subject: Subject, pairs: Pairs, batch_size: int) -> tuple[Writes, Tens
     counts = torch.zeros(width, dtype=dtype, device=device)
     for batch in pairs.batches(batch_size):
         batch = subject.ready(batch)
-        writes = record(subject, batch.corrupted, batch.positions).writes
+        writes, _ = record_writes(subject, batch.corrupted, batch.positions)
         places = torch.arange(batch.corrupted.shape[1], device=device).expand(len(batch), -1)
         inside = ((places <= batch.positions[:, None]) | (not subject.causal)).to(dtype)
         counts[: inside.shape[1]] += inside.sum(dim=0)

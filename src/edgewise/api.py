@@ -34,7 +34,7 @@ def attribute(
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Method = "eap",
+    method: str | Method = "eap-ig",
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
@@ -52,7 +52,7 @@ def attribute(
     if isinstance(chosen, Search):
         raise InvalidValue(f"{chosen.name} finds a circuit and scores no edges: use discover")
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    started = time.perf_counter()
+    chosen, started = chosen.settled(request), time.perf_counter()
     values = chosen.scores(request)
     return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
 
@@ -61,7 +61,7 @@ def attribute_nodes(
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Method = "eap",
+    method: str | Method = "eap-ig",
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
@@ -77,10 +77,10 @@ def attribute_nodes(
     chosen = find_method(method, options)
     if not isinstance(chosen, PathMethod):
         raise InvalidValue(
-            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap"
+            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap-ig"
         )
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    started = time.perf_counter()
+    chosen, started = chosen.settled(request), time.perf_counter()
     neurons = neuron_scores(chosen, request)
     facts = provenance(request, chosen, time.perf_counter() - started)
     return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
@@ -90,7 +90,7 @@ def discover(
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Method | Search = "eap",
+    method: str | Method | Search = "eap-ig",
     metric: str | Metric | None = None,
     ablation: str | Ablation = "corrupted",
     edges: int | None = None,

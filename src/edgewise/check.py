@@ -13,6 +13,7 @@ from edgewise.formats import find
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.models import Subject
+from edgewise.neurons import NeuronCircuit
 from edgewise.progress import Track, silent
 from edgewise.recipe import Recipe
 from edgewise.run import prepare, reported_metrics
@@ -25,13 +26,13 @@ def check(
     metrics: Sequence[str] | None = None,
     weights: Literal["same", "any"] = "same",
     track: Track = silent,
-) -> tuple[Circuit, Report]:
-    """The circuit in a file or run folder, and its Report.
+) -> tuple[Circuit | NeuronCircuit, Report]:
+    """The circuit, of edges or of neurons, in a file or run folder, and its Report.
 
     What `changes` (fields of a Recipe) leave open comes from the circuit's provenance. GraphMismatch if the model has
     another graph, or, unless `weights="any"`, other weights than the circuit was found in.
     """
-    circuit = find(file).circuit
+    circuit = find(file).selected
     if circuit is None:
         raise FileError(f"{file} holds scores; evaluate takes a circuit: a run folder or a circuit's .json")
     recipe = _recipe(circuit, changes, file)
@@ -47,7 +48,7 @@ def check(
     return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **how)
 
 
-def known_fields(circuit: Circuit) -> dict[str, Any]:
+def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
     """The recipe behind a circuit as fields, or as much of one as its provenance tells."""
     known = circuit.provenance
     if isinstance(known.get("recipe"), Mapping):
@@ -56,7 +57,7 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
     return {name: known[name] for name in names if known.get(name) is not None}
 
 
-def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
+def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
     known = known_fields(circuit)
     said = known.keys() | changes.keys()
     if "model" not in said:
@@ -68,7 +69,7 @@ def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> R
     return Recipe.of(**known).with_changes(**changes)
 
 
-def _check_graph(circuit: Circuit, subject: Subject) -> None:
+def _check_graph(circuit: Circuit | NeuronCircuit, subject: Subject) -> None:
     if circuit.graph != subject.graph:
         raise GraphMismatch(
             f"the circuit belongs to another graph ({circuit.graph}) than {subject.name} ({subject.graph}); "
@@ -76,7 +77,7 @@ def _check_graph(circuit: Circuit, subject: Subject) -> None:
         )
 
 
-def _check_weights(circuit: Circuit, identity: Mapping[str, Any]) -> None:
+def _check_weights(circuit: Circuit | NeuronCircuit, identity: Mapping[str, Any]) -> None:
     then = circuit.provenance
     for key in ("revision", "weights"):
         if key in then and key in identity and then[key] != identity[key]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.comparison.run import Finished
     from edgewise.evaluation import Report
+    from edgewise.neurons import NeuronCircuit
     from edgewise.result import Run
 
 P = ParamSpec("P")
@@ -120,7 +121,7 @@ def print_comparison(found: Finished) -> None:
 
 
 def print_report(report: Report) -> None:
-    """The metrics of an evaluation; `random` is a random circuit of as many edges."""
+    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("metric")
     for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
@@ -133,13 +134,16 @@ def print_report(report: Report) -> None:
     stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
 
 
-def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
-    """How many edges out of how many, before and after dangling ones are dropped; a missing path is announced."""
-    console = stdout()
-    total = circuit.graph.n_edges
+def print_size(circuit: Circuit | NeuronCircuit, selected: int | None, ranking: str | None) -> None:
+    """How many edges or neurons out of how many, before and after dangling ones go; a missing path is announced."""
+    from edgewise.circuit import Circuit
+
+    console, of_edges = stdout(), isinstance(circuit, Circuit)
+    total = circuit.graph.n_edges if isinstance(circuit, Circuit) else circuit.n_neurons
     before = f"{selected:,} selected by {ranking} score, " if selected is not None else ""
     dropped = f" after {selected - len(circuit):,} dangling ones are dropped" if selected is not None else ""
-    console.print(f"edges     {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
+    name = "edges    " if of_edges else "neurons  "
+    console.print(f"{name} {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
     if not circuit.has_path:
         console.print("[yellow]No path leads from input to logits: this circuit is the corrupted run.[/]")
 
@@ -176,10 +180,14 @@ def compared(found: Finished) -> dict[str, Any]:
     return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
 
 
-def size(circuit: Circuit) -> dict[str, Any]:
-    """How large a circuit is, as plain values."""
-    sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(circuit.nodes)}
-    return {**sizes, "has_path": circuit.has_path}
+def size(found: Circuit | NeuronCircuit) -> dict[str, Any]:
+    """How large a circuit is, as plain values; one of neurons says how many of them it has, too."""
+    from edgewise.circuit import Circuit
+
+    circuit = found if isinstance(found, Circuit) else found.circuit
+    neurons = {} if isinstance(found, Circuit) else {"neurons": len(found), "total_neurons": found.n_neurons}
+    sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(found.nodes)}
+    return {**neurons, **sizes, "has_path": circuit.has_path}
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
-from edgewise.errors import FileError, InvalidValue, UnknownName
+from edgewise.errors import FileError, GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, write_bytes
 from edgewise.store.eap_ig import eap_ig_json, is_eap_ig, read_eap_ig
+from edgewise.store.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig_nodes
 from edgewise.store.eap_ig_pt import eap_ig_pt, read_eap_ig_pt
-from edgewise.store.files import circuit_json, read, scores_json, scores_safetensors
+from edgewise.store.files import circuit_json, node_scores_safetensors, read, scores_json, scores_safetensors
 from edgewise.store.mib import mib_files, mib_folder
+from edgewise.store.neurons import neuron_circuit_json, node_scores_json
 from edgewise.store.schema import dump, encode, parse, validate
 from edgewise.tasks.references import REFERENCES, reference, reference_groups
 from edgewise.viewer.contents import curve_columns
@@ -53,8 +58,8 @@ def find(path: str | Path) -> Finding:
     """The finding in a file that edgewise wrote, in a run folder, or in that of one method of a comparison."""
     if Path(path).is_dir():
         return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
-    value = read(path)
-    return with_reference(Finding(circuit=value) if isinstance(value, Circuit) else Finding(scores=value))
+    finding = Finding.of(read(path))
+    return finding if finding.circuit is None and finding.scores is None else with_reference(finding)
 
 
 def beside(finding: Finding, *, scores: Path | None, exact: Path | None, compare: Path | None) -> Finding:
@@ -68,15 +73,34 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
     return source / f"circuit{suffix}" if source.is_dir() else source.with_suffix(suffix)
 
 
-def import_finding(path: str | Path, *, graph: Graph | None = None, sign: int = 1) -> Finding:
-    """The finding in a file of any format that can be read, those of EAP-IG included."""
-    if Path(path).suffix == ".pt":
-        scores, circuit = read_eap_ig_pt(path, graph=graph, sign=sign)
-        return Finding(circuit=circuit if len(circuit) else None, scores=scores)
-    if Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path)):
-        return find(path)
-    scores, circuit = read_eap_ig(path, graph=graph, sign=sign)
-    return Finding(circuit=circuit if len(circuit) else None, scores=scores)
+def import_finding(
+    path: str | Path, *, graph: Graph | None = None, sign: int = 1, facts: Mapping[str, Any] = MappingProxyType({})
+) -> Finding:
+    """The finding in a file of any format that can be read, those of EAP-IG included.
+
+    `graph` is that of the model at hand: a file of another is refused. `facts` about the model go into the provenance of what
+    comes from another tool.
+    """
+    tensors = Path(path).suffix == ".pt"
+    if not tensors and (Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path))):
+        return _on(graph, find(path), path)
+    scores, circuit = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)
+    nodes, neurons = read_eap_ig_nodes(path, graph=graph, sign=sign)
+    if neurons is not None:
+        return replace(Finding.of(neurons), node_scores=nodes)
+    scores = Scores(scores.graph, scores.values, {**scores.provenance, **facts})
+    # A file of scores of nodes has edges too, which score nothing.
+    of_edges = scores if nodes is None or bool(scores.values.any()) else None
+    kept = circuit.with_provenance(**facts) if len(circuit) else None
+    return Finding(circuit=kept, scores=of_edges, node_scores=nodes)
+
+
+def _on(graph: Graph | None, finding: Finding, path: str | Path) -> Finding:
+    """The finding, if it is on this graph; GraphMismatch otherwise."""
+    theirs = (finding.node_scores or finding.shown).graph
+    if graph in (None, theirs):
+        return finding
+    raise GraphMismatch(f"{path} is of another graph ({theirs}) than the one asked for ({graph})")
 
 
 def format_named(name: str) -> Format | FolderFormat:
@@ -104,17 +128,18 @@ def _run(folder: Path) -> Finding:
         raise FileError(f"{folder} is no run folder: there is no {CIRCUIT_FILE} in it")
     circuit = read(folder / CIRCUIT_FILE)
     scores = read(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
-    if not isinstance(circuit, Circuit):
+    if not isinstance(circuit, Circuit | NeuronCircuit):
         raise FileError(f"{folder / CIRCUIT_FILE} holds scores, not a circuit")
     if scores is not None and scores.graph != circuit.graph:
         raise FileError(
             f"{folder}: its scores are of another graph ({scores.graph}) than its circuit ({circuit.graph})"
         )
     exact = read(folder / EXACT_FILE) if (folder / EXACT_FILE).is_file() else None
-    finding = Finding(
-        circuit,
-        scores if isinstance(scores, Scores) else None,
-        exact if isinstance(exact, Scores) else None,
+    finding = replace(
+        Finding.of(circuit),
+        scores=scores if isinstance(scores, Scores) else None,
+        node_scores=scores if isinstance(scores, NodeScores) else None,
+        exact=exact if isinstance(exact, Scores) else None,
         curves=tuple(_curves(folder / CURVE_FILE)),
         report=_report(folder / REPORT_FILE),
     )
@@ -188,12 +213,18 @@ def _report(path: Path) -> dict[str, Any]:
 
 
 def _json(finding: Finding) -> bytes:
+    if finding.neurons is not None:
+        return encode(neuron_circuit_json(finding.neurons))
     if finding.circuit is not None:
         return encode(circuit_json(finding.circuit))
+    if finding.scores is None and finding.node_scores is not None:
+        return encode(node_scores_json(finding.node_scores))
     return encode(scores_json(_scores(finding)))
 
 
 def _safetensors(finding: Finding) -> bytes:
+    if finding.scores is None and finding.node_scores is not None:
+        return node_scores_safetensors(finding.node_scores)
     return scores_safetensors(_scores(finding))
 
 
@@ -206,10 +237,14 @@ def _scores(finding: Finding) -> Scores:
 
 
 def _eap_ig(finding: Finding) -> bytes:
+    if finding.neurons is not None or finding.node_scores is not None:
+        return eap_ig_nodes_json(finding.node_scores, finding.selected)
     return encode(eap_ig_json(finding.scores, finding.circuit))
 
 
 def _eap_ig_pt(finding: Finding) -> bytes:
+    if finding.neurons is not None or finding.node_scores is not None:
+        return eap_ig_nodes_pt(finding.node_scores, finding.selected)
     return eap_ig_pt(finding.scores, finding.circuit)
 
 
@@ -220,8 +255,12 @@ def _text(write: Callable[[Finding], str]) -> Callable[[Finding], bytes]:
 FORMATS = {
     "json": Format(".json", "edgewise's own document: the circuit, or the scores if there is none", _json),
     "safetensors": Format(".safetensors", "edgewise's own scores, as a tensor with a header", _safetensors),
-    "eap-ig": Format(".eap-ig.json", "the JSON of the EAP-IG library and the MIB benchmark", _eap_ig),
-    "eap-ig-pt": Format(".pt", "the tensors of the EAP-IG library and the MIB benchmark", _eap_ig_pt),
+    "eap-ig": Format(
+        ".eap-ig.json", "the JSON of the EAP-IG library and the MIB benchmark, nodes and neurons too", _eap_ig
+    ),
+    "eap-ig-pt": Format(
+        ".pt", "the tensors of the EAP-IG library and the MIB benchmark, nodes and neurons too", _eap_ig_pt
+    ),
     "svg": Format(".svg", "the picture", PICTURES[".svg"]),
     "png": Format(".png", "the picture in pixels; needs the extra viz", PICTURES[".png"]),
     "html": Format(".html", "one self-contained page to look at it and move through it", PICTURES[".html"]),
@@ -232,8 +271,8 @@ FORMATS = {
 }
 FOLDERS = {
     "mib": FolderFormat(
-        "the folder `task_model` that the MIB benchmark takes: the scores in EAP-IG form",
-        lambda finding: mib_files(finding.scores),
-        lambda finding: mib_folder(_scores(finding).provenance),
+        "the folder `task_model` that the MIB benchmark takes: the scores, at any level, in EAP-IG form",
+        lambda finding: mib_files(finding.scores if finding.node_scores is None else finding.node_scores),
+        lambda finding: mib_folder((finding.node_scores or _scores(finding)).provenance),
     )
 }

@@ -9,10 +9,10 @@ from typing import Any
 from edgewise.attribution import METHODS as ATTRIBUTIONS
 from edgewise.attribution import Method
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.pruning import PRUNINGS
+from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.search import SEARCHES, Search
 
-METHODS: dict[str, type[Method] | type[Search]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS}
+METHODS: dict[str, type[Method] | type[Search]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS}
 
 
 def method(name: str | Method | Search, options: dict[str, Any]) -> Method | Search:

@@ -69,8 +69,11 @@ class NeuronCircuit:
 
     @cached_property
     def circuit(self) -> Circuit:
-        """All edges between the writers with a kept neuron."""
-        return node_circuit(self.graph, self.neurons.any(dim=1), self.provenance)
+        """All edges between the writers with a kept neuron; its provenance says how many neurons that are."""
+        counts = {"kept": len(self), "total": self.n_neurons}
+        known = self.provenance.get("neurons")
+        facts = {**self.provenance, "neurons": {**(known if isinstance(known, Mapping) else {}), **counts}}
+        return node_circuit(self.graph, self.neurons.any(dim=1), facts)
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class Recipe(Setting):
 
     document: ClassVar[str] = RECIPE
 
-    method: str = "eap"
+    method: str = "eap-ig"
     edges: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from edgewise.ablations import Ablation, Replacer
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.writes import Writes
 from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -25,8 +27,17 @@ class Step:
 
     subject: Subject
     batch: Pairs
-    replacement: Replacement
+    replacer: Replacer
     metric: Metric
+
+    @cached_property
+    def replacement(self) -> Replacement:
+        """What the edges that are not kept carry."""
+        return self.replacer(self.batch)
+
+    def replaced_writes(self) -> Writes:
+        """Of that what the writers write alone, which is half as much to hold; it is not kept here."""
+        return self.replacer.writes(self.batch)
 
     def objective(self, logits: Tensor, clean_logits: Tensor) -> Tensor:
         """The metric with higher = better: float [example] for logits [example, vocab]."""
@@ -78,5 +89,4 @@ class Request:
 
     def step(self, batch: Pairs, replacer: Replacer) -> Step:
         """One batch with its replacement, as the ablation's `prepare` makes it."""
-        ready = self.subject.ready(batch)
-        return Step(self.subject, ready, replacer(ready), self.metric)
+        return Step(self.subject, self.subject.ready(batch), replacer, self.metric)

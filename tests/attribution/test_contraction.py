@@ -4,49 +4,49 @@ from __future__ import annotations
 
 import pytest
 import torch
+from collecting import Collected, collected
 from families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
 from edgewise.attribution.contraction import _groups
 from edgewise.attribution.slopes import Slopes
-from edgewise.engine.record import Gradients, Recording, record_gradients
+from edgewise.engine.gradients import live_run
 from edgewise.models import Subject
 
 
-def gradients_of(on: Subject) -> tuple[Recording, Gradients]:
-    of = pairs()
-    return record_gradients(on, of.clean, of.positions, lambda logits: (logits[:, 3] - logits[:, 5]).sum())
+def objective(logits: Tensor) -> Tensor:
+    return (logits[:, 3] - logits[:, 5]).sum()
 
 
-def by_autograd(on: Subject, recording: Recording, gradients: Gradients, layer: int) -> Tensor:
+def by_autograd(on: Subject, gradients: Collected, layer: int) -> Tensor:
     """[reader, token, d_model]: for each reader the derivative of its own norm and projection, nothing shared."""
     block, pulled = on.blocks[layer], []
-    stream, at_heads = recording.attention_in[layer].flatten(0, 1), gradients.heads[layer].flatten(0, 1)
+    stream, at_heads = gradients.streams["heads", layer].flatten(0, 1), gradients.at_heads[layer].flatten(0, 1)
     for slot in range(block.projections.readers):
         weight, bias = block.projections.rows([slot])
         x = stream.clone().requires_grad_()
         out = block.attention_norm(x) @ weight[0].T + (0 if bias is None else bias[0])
         pulled.append(torch.autograd.grad(out, x, at_heads[:, slot])[0])
     if block.mlp_norm is not None:
-        x = recording.mlp_in[layer].flatten(0, 1).clone().requires_grad_()
-        pulled.append(torch.autograd.grad(block.mlp_norm(x) * 1, x, gradients.mlp[layer].flatten(0, 1))[0])
+        x = gradients.streams["mlp", layer].flatten(0, 1).clone().requires_grad_()
+        pulled.append(torch.autograd.grad(block.mlp_norm(x) * 1, x, gradients.at_mlp[layer].flatten(0, 1))[0])
     return torch.stack(pulled)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
-    on = subject(family)
-    recording, gradients = gradients_of(on)
-    tokens = recording.final_in.flatten(0, 1).shape[0]
-    slopes = Slopes(on)
-    slopes.add(recording, gradients)
+    on, of = subject(family), pairs()
+    gradients, slopes = collected(on, of, objective), Slopes(on)
+    tokens = of.clean.numel()
+    with live_run(on, of.clean, of.positions, objective) as run:
+        run.last_gradients(slopes.taker())
     for readers, _ in _groups(on.graph):
         out = torch.empty(readers.stop - readers.start, tokens, on.d_model)
         slopes.into(out, readers, slice(0, tokens))
         if on.final_norm.centred:
             out -= out.mean(dim=-1, keepdim=True)  # the contraction centres the writers instead
         layers = range(readers.start // on.graph.readers_per_layer, readers.stop // on.graph.readers_per_layer)
-        expected = torch.cat([by_autograd(on, recording, gradients, layer) for layer in layers])
+        expected = torch.cat([by_autograd(on, gradients, layer) for layer in layers])
         assert distance(out, expected) < 1e-5
 
 

@@ -72,9 +72,9 @@ def test_exact_in_pieces_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_eap_in_pieces_is_eap(family: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is cut into chunks of tokens; tiny chunks must give what one big chunk gives."""
     on = subject(family)
-    expected = ew.attribute(on, pairs(), ablation=how).values
+    expected = ew.attribute(on, pairs(), method="eap", ablation=how).values
     monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", 20_000)
-    torch.testing.assert_close(ew.attribute(on, pairs(), ablation=how).values, expected)
+    torch.testing.assert_close(ew.attribute(on, pairs(), method="eap", ablation=how).values, expected)
 
 
 def test_masked_runs_in_pieces_are_masked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,9 @@ def test_bfloat16_gives_about_the_same(family: str, method: str, how: str) -> No
     assert scores.agreement(plain)["pearson"] > 0.8
 
 
-@pytest.mark.parametrize("method", ["eap-ig", "mask-ig", "relp", "gim", "atp-qk", "hisp", "information-flow-routes"])
+@pytest.mark.parametrize(
+    "method", ["eap-ig", "mask-ig", "relp", "gim", "atp-qk", "atp-graddrop", "hisp", "information-flow-routes"]
+)
 def test_so_do_the_other_methods(method: str) -> None:
     on = make_subject(CONFIGS["gemma2"](), dtype=torch.bfloat16)
     plain = ew.attribute(subject("gemma2"), pairs(), method=method)
@@ -135,11 +137,16 @@ def test_underscores_are_hyphens_and_methods_are_values() -> None:
         ({"method": "eaap"}, UnknownName, "unknown method 'eaap'; did you mean 'eap'"),
         ({"metric": "logit-dif"}, UnknownName, "did you mean 'logit_diff'"),
         ({"ablation": "corupted"}, UnknownName, "did you mean 'corrupted'"),
-        ({"seed": 1}, InvalidValue, "the method eap has no option 'seed'; it has: none"),
+        ({"seed": 1}, InvalidValue, "the method eap-ig has no option 'seed'; it has: steps, points"),
+        ({"method": "eap", "seed": 1}, InvalidValue, "the method eap has no option 'seed'; it has: none"),
         ({"method": "exact", "steps": 1}, InvalidValue, "no option 'steps'; it has: checkpoint"),
         ({"method": EAP(), "seed": 1}, InvalidValue, "beside a method that is already made"),
         ({"batch_size": 0}, InvalidValue, "batch size 0"),
-        ({"metric": "kl"}, NumericalError, "gradient of kl is zero at the clean run"),
+        (
+            {"method": "eap", "metric": "kl"},
+            NumericalError,
+            "gradient of kl is zero at the clean run, .* take the method eap-ig",
+        ),
         ({"metric": "accuracy"}, NumericalError, "gradient of accuracy is zero wherever it exists"),
     ],
 )

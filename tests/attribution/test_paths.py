@@ -18,6 +18,7 @@ from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.mask_ig import MaskIG
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, UnknownName
 from edgewise.models.hooks import Hook, OnInput, OnOutput
+from edgewise.nodes import NodeScores
 from edgewise.request import Step
 
 NEAR = 1e-4
@@ -63,6 +64,47 @@ def test_points_may_lie_elsewhere_in_the_steps(points: str, shares: list[float])
     step = step_of(subject("llama"), pairs())
     scores = ew.attribute(subject("llama"), pairs(), method="eap-ig", steps=2, points=points)
     assert distance(scores.values, scores_along(step, input_path(step, shares))) < NEAR
+
+
+@every_family
+def test_a_path_from_zeros_avoids_them(family: str) -> None:
+    """At zeros the norms' derivatives are enormous, so the published points would say nothing but this one."""
+    step = step_of(subject(family), pairs(), "zero")
+    scores = ew.attribute(subject(family), pairs(), steps=2, ablation="zero", batch_size=2)
+    assert distance(scores.values, scores_along(step, input_path(step, [0.25, 0.75]))) < NEAR
+    assert scores.provenance["options"] == {"steps": 2, "points": "middle"}
+    nodes = ew.attribute_nodes(subject(family), pairs(), steps=2, ablation="zero")
+    assert distance(NodeScores.of(scores).values, nodes.values) < NEAR
+    assert nodes.provenance["options"] == scores.provenance["options"]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2"])
+def test_in_zeros_the_first_point_drowns_the_others(family: str) -> None:
+    exact, left, middle = (
+        ew.attribute(subject(family), pairs(), ablation="zero", batch_size=5, **how).values.abs().max()
+        for how in ({"method": "exact"}, {"points": "left"}, {})
+    )
+    assert left > 1e6 * exact
+    assert middle < exact
+
+
+def test_points_that_are_asked_for_are_kept() -> None:
+    step = step_of(subject("gpt2"), pairs(), "zero")
+    scores = ew.attribute(subject("gpt2"), pairs(), steps=2, points="right", ablation="zero")
+    assert distance(scores.values, scores_along(step, input_path(step, [0.5, 1.0]))) < NEAR
+    assert scores.provenance["options"] == {"steps": 2, "points": "right"}
+    assert ew.attribute(subject("gpt2"), pairs()).provenance["options"] == {"steps": 5, "points": "left"}
+
+
+def test_on_a_path_from_zeros_left_points_turn_signs_of_reverse_round() -> None:
+    """Every edge of the program helps; five points at the left, zeros among them, say of 5 of its 8 that they hurt."""
+    task, on = ew.task("reverse"), ew.load("reverse")
+    of = task.pairs(on.tokenizer, n=64, seed=0)
+    left, middle = (ew.attribute(on, of, ablation="zero", **how) for how in ({"points": "left"}, {}))
+    assert task.reference is not None
+    assert sum(left[edge] < 0 for edge in task.reference.edges) == 5
+    assert all(middle[edge] > 0 for edge in task.reference.edges)
+    assert middle.top(8) == left.top(8) == task.reference
 
 
 @every_family

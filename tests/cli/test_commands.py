@@ -13,6 +13,7 @@ import torch
 from command_line import edgewise, make_model, refused
 
 import edgewise as ew
+from edgewise.recipe import Recipe
 
 
 def test_evaluate_repeats_the_report(a_run: Path) -> None:
@@ -196,4 +197,5 @@ def test_help_shows_the_defaults() -> None:
     # In markup what stands in brackets is a style, and disappears.
     text = " ".join(edgewise("discover", "--help").stdout.split())
     assert "[default: corrupted]" in text
+    assert f"[default: {Recipe().method}]" in text
     assert "[default: the task's]" in text

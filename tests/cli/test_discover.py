@@ -99,7 +99,7 @@ def test_json_is_one_document_and_nothing_else(here: Path, model: Path) -> None:
     result = edgewise("discover", "--model", model, *SMALL, "--json")
     found = json.loads(result.stdout)
     assert result.stderr == ""
-    assert found["folder"] == "runs/ioi-tiny-eap"
+    assert found["folder"] == "runs/ioi-tiny-eap-ig"
     assert set(found["files"]) == FILES
     assert found["circuit"]["selected"] == 30
     assert set(found["report"]["metrics"]) == {"logit_diff", "kl", "accuracy"}
@@ -108,20 +108,20 @@ def test_json_is_one_document_and_nothing_else(here: Path, model: Path) -> None:
 def test_quiet_prints_nothing(here: Path, model: Path) -> None:
     result = edgewise("discover", "--model", model, *SMALL, "--quiet")
     assert (result.exit_code, result.output) == (0, "")
-    assert (here / "runs" / "ioi-tiny-eap").is_dir()
+    assert (here / "runs" / "ioi-tiny-eap-ig").is_dir()
 
 
 def test_default_folders_are_numbered(here: Path, model: Path) -> None:
     for _ in range(3):
         assert edgewise("discover", "--model", model, *SMALL, "--quiet").exit_code == 0
-    assert sorted(os.listdir(here / "runs")) == ["ioi-tiny-eap", "ioi-tiny-eap-2", "ioi-tiny-eap-3"]
+    assert sorted(os.listdir(here / "runs")) == ["ioi-tiny-eap-ig", "ioi-tiny-eap-ig-2", "ioi-tiny-eap-ig-3"]
 
 
 def test_a_circuit_without_a_path_is_announced(here: Path, model: Path) -> None:
     result = edgewise("discover", "--model", model, "--examples", "4", "--edges", "0")
     assert result.exit_code == 0
     assert "No path leads from input to logits" in result.stdout
-    assert "no edges" in (here / "runs" / "ioi-tiny-eap" / "circuit.svg").read_text()
+    assert "no edges" in (here / "runs" / "ioi-tiny-eap-ig" / "circuit.svg").read_text()
 
 
 def test_own_pairs_are_used(here: Path, model: Path) -> None:
@@ -130,10 +130,10 @@ def test_own_pairs_are_used(here: Path, model: Path) -> None:
     Path("mine.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     result = edgewise("discover", "--model", model, "--data", "mine.jsonl", "--edges", "20", "--json")
     found = json.loads(result.stdout)
-    assert found["folder"] == "runs/mine-tiny-eap"
+    assert found["folder"] == "runs/mine-tiny-eap-ig"
     assert found["report"]["examples"] == 5
     assert "nll" in found["report"]["metrics"]  # no wrong answers, so no logit difference
-    again = edgewise("evaluate", "runs/mine-tiny-eap", "--json")
+    again = edgewise("evaluate", "runs/mine-tiny-eap-ig", "--json")
     assert json.loads(again.stdout)["report"]["metrics"] == found["report"]["metrics"]
 
 
@@ -153,6 +153,13 @@ def test_the_stability_is_printed_and_kept(here: Path, model: Path) -> None:
     repeated = edgewise("discover", "--recipe", here / "run" / "recipe.json", "--out", "again", "--json")
     assert json.loads(repeated.stdout)["stability"] == kept
     assert edgewise("show", here / "run", "-o", "page.html").exit_code == 0
+
+
+def test_the_default_method_can_go_by_a_distance(here: Path, model: Path) -> None:
+    """KL is flat at the clean run, and the default method looks elsewhere."""
+    result = edgewise("discover", "--model", model, *SMALL, "--metric", "kl", "--ablation", "mean", "--json")
+    assert result.exit_code == 0, result.output
+    assert ew.open("runs/ioi-tiny-eap-ig/circuit.json").provenance["metric"] == "kl"
 
 
 def test_without_asking_there_is_no_stability(a_run: Path) -> None:

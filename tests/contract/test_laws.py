@@ -46,12 +46,13 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 every_ablation = pytest.mark.parametrize("how", ABLATIONS)
 USING_DATA = [name for name in METHODS if name != "random"]
 # Methods whose scores are a drop of the metric, predicted or measured. hisp scores are importances, those of information
-# flow shares; eap-ig-activations cuts the ways through what it holds; mask-ig shares the joint effect of all edges out
-# among them, gim that of factors.
-OTHERS = ("hisp", "information-flow-routes", "eap-ig-activations", "mask-ig", "gim")
+# flow shares, those of atp-graddrop mean absolute effects; eap-ig-activations cuts the ways through what it holds; mask-ig
+# shares the joint effect of all edges out among them, gim that of factors.
+OTHERS = ("atp-graddrop", "hisp", "information-flow-routes", "eap-ig-activations", "mask-ig", "gim")
 DROPS = [name for name in USING_DATA if name not in OTHERS]
 # Methods that are linear in the gradient, so that a shared key or value scores what its heads would together.
-ADDING = [name for name in METHODS if name not in ("hisp", "information-flow-routes", "atp-qk", "exact", "random")]
+NOT_LINEAR = ("hisp", "information-flow-routes", "atp-qk", "atp-graddrop", "exact", "random")
+ADDING = [name for name in METHODS if name not in NOT_LINEAR]
 
 
 def scored(on: Subject, of: Pairs, method: str, **how: Any) -> Tensor:

@@ -19,7 +19,7 @@ from edgewise.attribution import METHODS
 from edgewise.engine.forward import masked_forward
 from edgewise.metrics import Answers, Metric, logit_diff
 from edgewise.models import Subject
-from edgewise.pruning import PRUNINGS
+from edgewise.pruning import PRUNINGS, SCORINGS
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:
@@ -83,12 +83,15 @@ def lived_in(family: str) -> Subject:
 CALLS: dict[str, Callable[[Subject], Any]] = {
     "load": lambda on: ew.load(on.model),
     **{name: lambda on, name=name: ew.attribute(on, pairs()[:2], method=name, batch_size=1) for name in METHODS},
-    **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), ablation=how) for how in ABLATIONS},
+    **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), method="eap", ablation=how) for how in ABLATIONS},
     "discover": lambda on: ew.discover(on, pairs(), edges=20),
     "acdc": lambda on: ew.discover(on, pairs(), method="acdc", tau=0.05),
     "eap+acdc": lambda on: ew.discover(on, pairs(), method="eap+acdc", tau=0.05),
     "a sweep": lambda on: ew.sweep(on, pairs(), method="acdc", values=[0.05, 0.01]),
-    **{name: lambda on, name=name: ew.discover(on, pairs(), method=name, steps=3, batch_size=3) for name in PRUNINGS},
+    **{
+        name: lambda on, name=name: ew.discover(on, pairs(), method=name, steps=3, batch_size=3)
+        for name in (*PRUNINGS, *SCORINGS)
+    },
     **{
         f"evaluate-{how}": lambda on, how=how: ew.evaluate(on, random_circuit(on, 0.2, 0), pairs(), ablation=how)
         for how in ABLATIONS
@@ -191,7 +194,7 @@ def test_8_a_module_that_raises_in_the_middle_leaves_no_trace(family: str, place
         "projection": block.projections.modules[-1],
         "final": on.final_norm.module,
     }
-    for call in ("load", "eap", "exact", "masked_forward", "edge-pruning"):
+    for call in ("load", "eap", "exact", "masked_forward", "edge-pruning", "ugs"):
         for after in (0, 2):
             handle = modules[place].register_forward_hook(_raising(after))
             with no_trace(on.model):

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from collecting import collected
 from families import CONFIGS, FAMILIES, distance, make_subject, pairs, subject, toy_config
 from path_oracle import scores_along, step_of
 from torch import Tensor, nn
 
 import edgewise as ew
 from edgewise.engine.backward import Seen, with_backward
-from edgewise.engine.record import record, record_gradients
+from edgewise.engine.gradients import Taker, live_run
+from edgewise.engine.record import keep, record
 from edgewise.engine.rules import CHANGES, PLAIN, Rule
 from edgewise.errors import UnknownName, UnsupportedModel
 from edgewise.models import Subject
+from edgewise.models.hooks import OnInput
 from edgewise.models.norms import Norm
 
 NEAR = 1e-4
@@ -110,13 +113,13 @@ def test_attention_shares_its_gradient(family: str) -> None:
     """The scores of queries and keys are a quarter, those of values a half of what they would be otherwise."""
     on, of = subject(family), pairs()
     objective: Callable[[Tensor], Tensor] = lambda logits: (logits[:, 3] - logits[:, 5]).sum()  # noqa: E731
-    plain = record_gradients(on, of.clean, of.positions, objective)[1]
-    shared = record_gradients(on, of.clean, of.positions, objective, rule=Rule.of(["attention"]))[1]
+    plain, shared = (collected(on, of, objective, rule) for rule in (Rule(), Rule.of(["attention"])))
     heads, kv = on.graph.heads, on.graph.kv_heads
     share = torch.tensor([0.25] * (heads + kv) + [0.5] * kv)[:, None]
     # In the last layer nothing comes behind the attention's gradient but the MLP, which no rule changes.
-    torch.testing.assert_close(shared.heads[-1], plain.heads[-1] * share, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(shared.final, plain.final)
+    last = on.graph.layers - 1
+    torch.testing.assert_close(shared.at_heads[last], plain.at_heads[last] * share, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(shared.at_final, plain.at_final)
 
 
 def test_gim_is_its_four_rules() -> None:
@@ -135,9 +138,12 @@ def test_gim_is_its_four_rules() -> None:
 def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None:
     on, of = subject(family), pairs()
     plain = record(on, of.clean, of.positions)
-    changed, _ = record_gradients(on, of.clean, of.positions, lambda logits: logits.sum(), rule=Rule.of([rule]))
-    assert torch.equal(changed.logits, plain.logits)
-    assert torch.equal(changed.final_in, plain.final_in)
+    streams, objective = [], lambda logits: logits.sum()
+    watching = [OnInput(on.final_norm.module, keep(streams))]
+    with live_run(on, of.clean, of.positions, objective, rule=Rule.of([rule]), watching=watching) as run:
+        run.last_gradients(Taker())
+    assert torch.equal(run.logits, plain.logits)
+    assert torch.equal(streams[0], plain.final_in)
 
 
 def sites_of(family: str) -> dict[str, int]:
@@ -253,5 +259,5 @@ def test_rules_may_be_written_with_commas() -> None:
     assert torch.equal(named, ew.attribute(subject("toy"), pairs(), method="relp").values)
     assert torch.equal(
         ew.attribute(subject("toy"), pairs(), method="relp", rules="").values,
-        ew.attribute(subject("toy"), pairs()).values,
+        ew.attribute(subject("toy"), pairs(), method="eap").values,
     )

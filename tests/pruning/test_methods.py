@@ -54,7 +54,7 @@ def test_hap_that_keeps_everything_is_edge_pruning(family: str, ablation: str) -
 
 def test_hap_prunes_what_attribution_proposes() -> None:
     on = subject("gpt2")
-    proposed = ew.attribute(on, pairs()).top(100)
+    proposed = ew.attribute(on, pairs(), method="eap").top(100)
     circuit = ew.discover(on, pairs(), method="hap", edges=20, keep=70 / 262, **QUICK)
     # What hangs together of 70 candidates are among a few more of the best.
     assert circuit <= proposed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgewise.attribution.atp_graddrop import AtPGradDrop
 from edgewise.attribution.atp_qk import AtPQK
 from edgewise.attribution.base import Method
 from edgewise.attribution.clean_corrupted import CleanCorrupted
@@ -17,7 +18,7 @@ from edgewise.attribution.random import Random
 from edgewise.attribution.relp import RelP
 
 GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
-OTHERS = (HISP, InformationFlow, Exact, Random)
+OTHERS = (AtPGradDrop, HISP, InformationFlow, Exact, Random)
 METHODS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
 
 

@@ -8,7 +8,7 @@ keys, however much it would change if they did: there EAP misses what this sees.
 effect on the metric stays linear.
 
 Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745), whose correction of queries and keys this is, for edges in the
-place of nodes; its other part, which drops gradients layer by layer, takes away the sign and is left out.
+place of nodes; its other part, GradDrop, is `atp-graddrop`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from edgewise.attribution.base import GradientMethod, Step, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
 from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
 from edgewise.attribution.neurons import stream_gradients
+from edgewise.attribution.paths import clean_run
 from edgewise.attribution.slopes import Slopes
-from edgewise.engine.record import record_gradients
 from edgewise.metrics import Metric
 from edgewise.models.hooks import steady
 
@@ -43,13 +43,10 @@ class AtPQK(GradientMethod):
         needs_slope_at_clean(self.name, metric)
 
     def batch_scores(self, step: Step) -> Tensor:
-        subject, batch, graph = step.subject, step.batch, step.subject.graph
-        recording, gradients = record_gradients(
-            subject, batch.clean, batch.positions, lambda logits: step.objective(logits, logits.detach()).sum()
-        )
+        subject, graph = step.subject, step.subject.graph
         slopes = Slopes(subject)
-        slopes.add(recording, gradients)
-        scores = contract(subject, recording.writes.minus(step.replacement.writes, subject.work_dtype), slopes)
+        clean, _ = clean_run(step, slopes.taker())
+        scores = contract(subject, clean.minus(step.replacement.writes, subject.work_dtype), slopes)
         with torch.no_grad(), steady(subject.model):
             patcher = Patcher.of(step)
             for layer, at_heads, _ in stream_gradients(subject, slopes, slice(None)):

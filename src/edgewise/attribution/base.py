@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     additive: ClassVar[bool] = True
 
+    def settled(self, request: Request) -> Self:
+        """The method with every option decided that it leaves open until it knows the request; mostly itself."""
+        return self
+
     @abstractmethod
     def scores(self, request: Request) -> Tensor:
         """Mean score of each edge over the examples, [writer, reader]; positive = the edge helps."""
@@ -46,7 +50,7 @@ class GradientMethod(Method):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        parts = fitting_parts(request, self.batch_scores)
+        parts = fitting_parts(request, self.settled(request).batch_scores)
         for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
             total += part.double().cpu()
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
@@ -58,7 +62,7 @@ def needs_slope_at_clean(name: str, metric: Metric) -> None:
     if metric.flat_at_clean:
         raise NumericalError(
             f"the gradient of {metric.name} is zero at the clean run, where it is smallest, so {name} cannot use it; "
-            "take logit_diff, prob_diff or nll, or the method exact"
+            "take the method eap-ig, whose points lie elsewhere, or exact, or the metric logit_diff, prob_diff or nll"
         )
     needs_slope(name, metric)
 

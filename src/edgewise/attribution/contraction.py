@@ -27,14 +27,28 @@ def contract(subject: Subject, deltas: Writes, slopes: Slopes) -> Tensor:
     `deltas`: clean minus replacement, [example, position, ..]; `slopes`: the gradients of the runs at whose points they
     were taken. Entries that are no edges are meaningless.
     """
+    flat = deltas.flat()
+    return _contract_rows(subject, flat, slopes, slice(0, len(flat.inputs)))
+
+
+def contract_each(subject: Subject, deltas: Writes, slopes: Slopes, examples: int) -> Iterator[Tensor]:
+    """The same for one example after the other."""
+    flat = deltas.flat()
+    tokens = len(flat.inputs) // examples
+    for first in range(0, examples * tokens, tokens):
+        yield _contract_rows(subject, flat, slopes, slice(first, first + tokens))
+
+
+def _contract_rows(subject: Subject, flat: Writes, slopes: Slopes, tokens: slice) -> Tensor:
+    """Scores [writer, reader] of some consecutive tokens of flat writes."""
     assert slopes.final is not None
-    graph, d, flat = subject.graph, subject.d_model, deltas.flat()
+    graph, d = subject.graph, subject.d_model
     scores = flat.inputs.new_zeros(len(graph.writers), len(graph.readers))
     groups = list(_groups(graph))
     widest = max(group.stop - group.start for group, _ in groups)
     space = Workspace()
-    for rows in token_chunks(len(flat.inputs), (len(graph.writers) + widest) * d * scores.itemsize):
-        size = rows.stop - rows.start
+    for chunk in token_chunks(tokens.stop - tokens.start, (len(graph.writers) + widest) * d * scores.itemsize):
+        rows, size = slice(tokens.start + chunk.start, tokens.start + chunk.stop), chunk.stop - chunk.start
         writers = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, d), scores))
         if subject.final_norm.centred:
             # Centring, the last step of every norm's transposed Jacobian, may as well be done to the writers.

@@ -9,19 +9,24 @@ from its steep side. Unlike EAP it can use a metric such as KL, which is flat at
 Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806).
 
 The path starts from what the ablation puts in the place of `input`: the corrupted prompt's embedding, the mean one, or zeros.
-(In zeros the norms have a singular point: with `zero` take `mask-ig`, or points in the middle of the steps.)
+Zeros are no prompt: at the point of the path that lies there, the derivative of a norm is one over the root of its ε and
+outweighs all other points, and without norms signs come out wrong (on `reverse` those of 5 of its 8 edges). With `zero` the
+points therefore lie in the middle of the steps, unless they are asked for elsewhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
 
+from edgewise.ablations import Zero
 from edgewise.attribution.base import needs_slope, needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
 from edgewise.attribution.points import AtInput, Point, shares
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
+from edgewise.request import Request
 
 
 @final
@@ -29,23 +34,32 @@ from edgewise.models.subject import Subject
 class EAPIG(PathMethod):
     """EAP averaged over `steps` runs whose input lies between replaced and clean, at the `points` of each step.
 
-    `points` is "left" (as published), "middle" or "right"; with one step at the right end it is EAP.
+    `points` is "left", "middle" or "right"; with one step at the right end it is EAP. Left open they are left, as published,
+    but in the middle under the ablation `zero`, where the first left one would be nothing but zeros.
     """
 
     steps: int = 5
-    points: str = "left"
+    points: str | None = None
     name: ClassVar[str] = "eap-ig"
     summary: ClassVar[str] = "gradients averaged along the input, from replaced to clean"
     cost: ClassVar[str] = "2 forward + steps × (forward + backward)"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.17806"
 
     def __post_init__(self) -> None:
-        shares(self.steps, self.points)
+        self._shares()
+
+    def settled(self, request: Request) -> Self:
+        if self.points is not None:
+            return self
+        return replace(self, points="middle" if isinstance(request.ablation, Zero) else "left")
 
     def check(self, metric: Metric) -> None:
-        if shares(self.steps, self.points) == [1.0]:
-            needs_slope_at_clean(self.name, metric)
+        if self._shares() == [1.0]:
+            needs_slope_at_clean(f"{self.name} with its one point there", metric)
         needs_slope(self.name, metric)
 
     def path(self, subject: Subject) -> list[Point]:
-        return [AtInput(share, 1 / self.steps) for share in reversed(shares(self.steps, self.points))]
+        return [AtInput(share, 1 / self.steps) for share in reversed(self._shares())]
+
+    def _shares(self) -> Sequence[float]:
+        return shares(self.steps, self.points or "left")

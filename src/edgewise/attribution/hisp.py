@@ -22,9 +22,13 @@ from torch import Tensor
 
 from edgewise.attribution.base import Method, Request, Step, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
+from edgewise.engine.gradients import Taker, live_run
 from edgewise.engine.native import project
-from edgewise.engine.record import record_gradients
+from edgewise.engine.record import Recorder
+from edgewise.engine.replacement import Replacement
+from edgewise.engine.writes import Writes
 from edgewise.graph import Graph
+from edgewise.models.subject import Subject
 
 SMALLEST_NORM = 1e-6
 # Normalised importances are at most 1; `input` and `logits`, which cannot be dropped, have the largest there is.
@@ -75,17 +79,34 @@ def edge_values(graph: Graph, importances: Tensor) -> Tensor:
 
 def _effects(step: Step) -> Tensor:
     """Predicted effect of replacing each node alone, [example, layer, reader of the layer]."""
-    subject, batch, replacement = step.subject, step.batch, step.replacement
-    recording, gradients = record_gradients(
-        subject, batch.clean, batch.positions, lambda logits: step.objective(logits, logits.detach()).sum()
-    )
-    layers = []
-    for layer, block in enumerate(subject.blocks):
-        replaced = project(block, replacement.attention_in[layer], list(range(block.projections.readers)))
-        change = (gradients.projected[layer] - replaced).to(subject.work_dtype) * gradients.heads[layer]
-        nodes = [change.sum(dim=(1, 3))]
-        if subject.graph.mlps:
-            write = (recording.writes.mlp[layer] - replacement.writes.mlp[layer]).to(subject.work_dtype)
-            nodes.append((write * gradients.mlp_out[layer]).sum(dim=(1, 2))[:, None])
-        layers.append(torch.cat(nodes, dim=1))
-    return torch.stack(layers, dim=1)
+    subject, batch, recorder = step.subject, step.batch, Recorder(step.subject)
+
+    def objective(logits: Tensor) -> Tensor:
+        return step.objective(logits, logits.detach()).sum()
+
+    shape = (len(batch), subject.graph.layers, subject.graph.readers_per_layer)
+    effects = torch.zeros(shape, dtype=subject.work_dtype, device=subject.device)
+    with live_run(subject, batch.clean, batch.positions, objective, watching=recorder.hooks) as run:
+        run.last_gradients(_Effects(subject, recorder.writes, step.replacement, effects))
+    return effects
+
+
+@final
+@dataclass(frozen=True)
+class _Effects(Taker):
+    """Multiplies the gradients at the nodes with what changes there, into `effects` [example, layer, reader of the layer]."""
+
+    subject: Subject
+    clean: Writes
+    replacement: Replacement
+    effects: Tensor
+
+    def heads(self, layer: int, stream: Tensor, projected: Tensor, gradient: Tensor) -> None:
+        block, readers = self.subject.blocks[layer], projected.shape[2]
+        replaced = project(block, self.replacement.attention_in[layer], list(range(readers)))
+        change = (projected - replaced).to(self.effects.dtype) * gradient
+        self.effects[:, layer, :readers] = change.sum(dim=(1, 3))
+
+    def mlp_out(self, layer: int, gradient: Tensor) -> None:
+        write = (self.clean.mlp[layer] - self.replacement.writes.mlp[layer]).to(self.effects.dtype)
+        self.effects[:, layer, -1] = (write * gradient).sum(dim=(1, 2))

@@ -17,7 +17,8 @@ from edgewise.attribution.base import GradientMethod
 from edgewise.attribution.contraction import contract
 from edgewise.attribution.points import AtInput, Point
 from edgewise.attribution.slopes import Slopes
-from edgewise.engine.record import Gradients, Recording, record, record_gradients
+from edgewise.engine.gradients import Taker, live_run
+from edgewise.engine.record import Recorder, record_writes
 from edgewise.engine.rules import PLAIN, Rule
 from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
@@ -51,29 +52,43 @@ class PathMethod(GradientMethod):
         points, rule = list(self.path(step.subject)), self.rule
         slopes = Slopes(step.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
-            clean, gradients = _run(step, None, [], rule)
-            slopes.add(clean, gradients, points.pop(0).weight)
+            clean, logits = clean_run(step, slopes.taker(points.pop(0).weight), rule)
         else:
-            clean = record(step.subject, step.batch.clean, step.batch.positions)
-        deltas = clean.writes.minus(step.replacement.writes, step.subject.work_dtype)
-        total = None
+            clean, logits = record_writes(step.subject, step.batch.clean, step.batch.positions)
+        replaced, total = step.replaced_writes(), None
         for point in points:
-            slopes.add(*_run(step, clean, point.edits(step, clean), rule), point.weight)
+            edits = point.edits(step.subject, replaced, clean)
+            _run(step, logits, slopes.taker(point.weight), edits, rule)
             if slopes.runs == RUNS_AT_ONCE:
+                deltas = clean.minus(replaced, step.subject.work_dtype)
                 total, slopes = _plus(total, contraction(step.subject, deltas, slopes)), Slopes(step.subject, rule)
         if slopes.runs:
+            deltas = clean.minus(replaced, step.subject.work_dtype)
             total = _plus(total, contraction(step.subject, deltas, slopes))
         assert total is not None
         return total
 
 
-def _run(step: Step, clean: Recording | None, edits: Sequence[Hook], rule: Rule) -> tuple[Recording, Gradients]:
-    """A run of the clean prompts and the gradients of the metric at it; without `clean` it is the clean run itself."""
+def clean_run(step: Step, taker: Taker, rule: Rule = PLAIN) -> tuple[Writes, Tensor]:
+    """The run of the clean prompts, its gradients given to `taker`: what its writers write, and its logits."""
+    subject, batch, recorder = step.subject, step.batch, Recorder(step.subject)
 
     def objective(logits: Tensor) -> Tensor:
-        return step.objective(logits, logits.detach() if clean is None else clean.logits).sum()
+        return step.objective(logits, logits.detach()).sum()
 
-    return record_gradients(step.subject, step.batch.clean, step.batch.positions, objective, edits=edits, rule=rule)
+    with live_run(subject, batch.clean, batch.positions, objective, rule=rule, watching=recorder.hooks) as run:
+        run.last_gradients(taker)
+    return recorder.writes, run.logits
+
+
+def _run(step: Step, clean_logits: Tensor, taker: Taker, edits: Sequence[Hook], rule: Rule) -> None:
+    """A run of the clean prompts as edited, its gradients given to `taker`."""
+
+    def objective(logits: Tensor) -> Tensor:
+        return step.objective(logits, clean_logits).sum()
+
+    with live_run(step.subject, step.batch.clean, step.batch.positions, objective, edits=edits, rule=rule) as run:
+        run.last_gradients(taker)
 
 
 def _plus(total: Tensor | None, term: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from typing import final
 
 from torch import Tensor
 
-from edgewise.engine.record import Recording
+from edgewise.engine.writes import Writes
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.models.hooks import Hook, OnInput, OnOutput
-from edgewise.request import Step
+from edgewise.models.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Point(ABC):
     weight: float
 
     @abstractmethod
-    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+    def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
         """What has to be changed in the run of the clean prompts."""
 
     def between(self, replaced: Tensor, clean: Tensor) -> Tensor:
@@ -35,11 +35,11 @@ class Point(ABC):
 class AtInput(Point):
     """What enters layer 0 is held; everything after it follows."""
 
-    def edits(self, step: Step, clean: Recording) -> list[Hook]:
+    def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
         if self.share == 1:
             return []
-        held = self.between(step.replacement.writes.stream, clean.writes.stream)
-        return [OnInput(step.subject.blocks[0].module, lambda _: held)]
+        held = self.between(replaced.stream, clean.stream)
+        return [OnInput(subject.blocks[0].module, lambda _: held)]
 
 
 @final
@@ -49,10 +49,9 @@ class AtHeads(Point):
 
     layer: int
 
-    def edits(self, step: Step, clean: Recording) -> list[Hook]:
-        replaced, values = step.replacement.writes.raw[self.layer], clean.writes.raw[self.layer]
-        held = self.between(replaced, values).flatten(-2)
-        return [OnInput(step.subject.blocks[self.layer].output, lambda _: held)]
+    def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
+        held = self.between(replaced.raw[self.layer], clean.raw[self.layer]).flatten(-2)
+        return [OnInput(subject.blocks[self.layer].output, lambda _: held)]
 
 
 @final
@@ -62,10 +61,10 @@ class AtMLP(Point):
 
     layer: int
 
-    def edits(self, step: Step, clean: Recording) -> list[Hook]:
-        site = step.subject.blocks[self.layer].mlp_site
+    def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
+        site = subject.blocks[self.layer].mlp_site
         assert site is not None
-        held = self.between(step.replacement.writes.mlp[self.layer], clean.writes.mlp[self.layer])
+        held = self.between(replaced.mlp[self.layer], clean.mlp[self.layer])
         return [OnOutput(site, lambda _: held)]
 
 

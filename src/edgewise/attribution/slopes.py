@@ -12,11 +12,12 @@ leaves the second part out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from edgewise.engine.record import Gradients, Recording
+from edgewise.engine.gradients import Taker
 from edgewise.engine.rules import PLAIN, Rule
 from edgewise.models.family import Block
 from edgewise.models.norms import NormKind
@@ -24,7 +25,7 @@ from edgewise.models.subject import Subject
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Turn:
     """One run's part along the normalised input: `normed` [token, d_model] times `along` [token, reader]."""
 
     normed: Tensor
@@ -41,23 +42,19 @@ class Slopes:
         self.heads: list[Tensor | None] = [None for _ in layers]
         self.mlp: list[Tensor | None] = [None for _ in layers]
         self.final: Tensor | None = None
-        self._turns: list[list[_Turn]] = [[] for _ in layers]
-        self._constants = [_constant(subject, block) for block in subject.blocks]
+        self.turns: list[list[Turn]] = [[] for _ in layers]
+        self.constants = [_constant(subject, block) for block in subject.blocks]
 
-    def add(self, recording: Recording, gradients: Gradients, weight: float = 1.0) -> None:
-        """Count one run in: what it recorded, the gradients taken at it, and its weight on the path."""
-        dtype = self.subject.work_dtype
-        for layer in range(self.subject.graph.layers):
-            self._add_heads(layer, recording, gradients, weight)
-            if self.subject.graph.mlps:
-                self._add_mlp(layer, recording, gradients, weight)
-        self.final = _plus(self.final, weight * gradients.final.flatten(0, 1).to(dtype))
+    def taker(self, weight: float = 1.0) -> Taker:
+        """Counts one more run in, with its weight on the path: what that run's gradients have to be given to."""
         self.runs += 1
+        return _Adding(self, weight)
 
     def into(self, out: Tensor, readers: slice, rows: slice) -> None:
         """Fill the first rows of `out` [reader, token, d_model] with the gradients of whole layers of readers.
 
-        Left out is the centring of the norms, which may as well be done to the writers.
+        Those of readers at which no run has one are zero. Left out is the centring of the norms, which may as well be done to
+        the writers.
         """
         per_layer = self.subject.graph.readers_per_layer
         for number, layer in enumerate(range(readers.start // per_layer, readers.stop // per_layer)):
@@ -65,42 +62,57 @@ class Slopes:
             heads = self.subject.blocks[layer].projections.readers
             self._heads_into(layer, part[:heads], rows)
             mlp = self.mlp[layer]
-            if mlp is not None:
-                part[heads] = mlp[rows]
-
-    def _add_heads(self, layer: int, recording: Recording, gradients: Gradients, weight: float) -> None:
-        norm, dtype = self.subject.blocks[layer].attention_norm, self.subject.work_dtype
-        x = recording.attention_in[layer].flatten(0, 1).to(dtype)
-        normed, scale = norm.normalise(x)
-        gradient = gradients.heads[layer].flatten(0, 1).to(dtype) * (weight * scale[:, None])
-        self.heads[layer] = _plus(self.heads[layer], gradient)
-        if norm.kind is NormKind.NONE or self.rule.freezes_norms:
-            return
-        # The product of the gradient with W x̂ γ, which is the projection's output less a constant.
-        projected = gradients.projected[layer].flatten(0, 1).to(dtype) - self._constants[layer]
-        along = (gradient * projected).sum(dim=-1) / x.shape[-1]
-        self._turns[layer].append(_Turn(normed, along))
-
-    def _add_mlp(self, layer: int, recording: Recording, gradients: Gradients, weight: float) -> None:
-        norm, dtype = self.subject.blocks[layer].mlp_norm, self.subject.work_dtype
-        assert norm is not None
-        x = recording.mlp_in[layer].flatten(0, 1).to(dtype)
-        normed, scale = norm.normalise(x)
-        pulled = gradients.mlp[layer].flatten(0, 1).to(dtype) * (weight * norm.gain(x) * scale)
-        if norm.kind is not NormKind.NONE and not self.rule.freezes_norms:
-            pulled -= normed * (pulled * normed).mean(dim=-1, keepdim=True)
-        self.mlp[layer] = _plus(self.mlp[layer], pulled)
+            if self.subject.graph.mlps:
+                part[heads] = 0 if mlp is None else mlp[rows]
 
     def _heads_into(self, layer: int, out: Tensor, rows: slice) -> None:
         block, gradient = self.subject.blocks[layer], self.heads[layer]
-        assert gradient is not None
+        if gradient is None:
+            out.zero_()
+            return
         by_head = gradient[rows].transpose(0, 1)
         for part in block.projections.parts():
             torch.bmm(by_head[part.start : part.stop], part.weight.to(out.dtype), out=out[part.start : part.stop])
         if block.attention_norm.kind is not NormKind.NONE:
             out.mul_(block.attention_norm.gain(out[0]))
-        for turn in self._turns[layer]:
+        for turn in self.turns[layer]:
             out.addcmul_(turn.along[rows].T[..., None], turn.normed[rows], value=-1)
+
+
+@final
+@dataclass(frozen=True)
+class _Adding(Taker):
+    """Adds the gradients of one run to `slopes`."""
+
+    slopes: Slopes
+    weight: float
+
+    def heads(self, layer: int, stream: Tensor, projected: Tensor, gradient: Tensor) -> None:
+        slopes, norm = self.slopes, self.slopes.subject.blocks[layer].attention_norm
+        x, gradient = self._by_token(stream), self._by_token(gradient)
+        normed, scale = norm.normalise(x)
+        gradient = gradient * (self.weight * scale[:, None])
+        if norm.kind is not NormKind.NONE and not slopes.rule.freezes_norms:
+            # The product of the gradient with W x̂ γ, which is the projection's output less a constant.
+            along = (gradient * (self._by_token(projected) - slopes.constants[layer])).sum(dim=-1) / x.shape[-1]
+            slopes.turns[layer].append(Turn(normed, along))
+        slopes.heads[layer] = _plus(slopes.heads[layer], gradient)
+
+    def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
+        slopes, norm = self.slopes, self.slopes.subject.blocks[layer].mlp_norm
+        assert norm is not None
+        x = self._by_token(stream)
+        normed, scale = norm.normalise(x)
+        pulled = self._by_token(gradient) * (self.weight * norm.gain(x) * scale)
+        if norm.kind is not NormKind.NONE and not slopes.rule.freezes_norms:
+            pulled -= normed * (pulled * normed).mean(dim=-1, keepdim=True)
+        slopes.mlp[layer] = _plus(slopes.mlp[layer], pulled)
+
+    def final(self, gradient: Tensor) -> None:
+        self.slopes.final = _plus(self.slopes.final, self.weight * self._by_token(gradient))
+
+    def _by_token(self, x: Tensor) -> Tensor:
+        return x.flatten(0, 1).to(self.slopes.subject.work_dtype)
 
 
 def _plus(total: Tensor | None, term: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgewise import console
-from edgewise.cli.options import AsJson, Source
+from edgewise.cli.options import AsJson, Kv, Source
 from edgewise.errors import FileError, InvalidValue
 
 
@@ -63,7 +63,8 @@ def convert(
     ],
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
-    model: Annotated[str | None, typer.Option(help="the model EAP-IG JSON is of, for grouped kv heads")] = None,
+    model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
+    kv: Kv = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
     scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
     exact: Annotated[
@@ -80,26 +81,36 @@ def convert(
     target = format_named(to)
     if compare is not None and to not in ("csv", "html"):
         raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
-    others = {"scores": scores, "exact": exact, "compare": compare}
+    path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
+    read = import_finding(file, sign=sign, **_model_facts(model, kv))
+    finding = beside(read, scores=scores, exact=exact, compare=compare)
     if isinstance(target, FolderFormat):
-        finding = beside(import_finding(file, graph=_graph(model), sign=sign), **others)
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)
-        return
-    stem = file / "circuit" if file.is_dir() else file.with_suffix("")
-    path = out if out is not None else stem.with_name(stem.name + target.suffix)
-    if str(path) != "-" and path.exists() and not force:
-        raise FileError(f"{path} exists already; name another file with --out, or give --force")
-    data = target.to_bytes(beside(import_finding(file, graph=_graph(model), sign=sign), **others))
+    elif path is None:
+        sys.stdout.buffer.write(target.to_bytes(finding))
+    else:
+        console.print_path(write_bytes(path, target.to_bytes(finding)), as_json)
+
+
+def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path | None:
+    """Where to write, None for the terminal; FileError for a file that exists, unless it may go."""
+    stem = source / "circuit" if source.is_dir() else source.with_suffix("")
+    path = out if out is not None else stem.with_name(stem.name + suffix)
     if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        return
-    console.print_path(write_bytes(path, data), as_json)
-
-
-def _graph(model: str | None) -> Any:
-    if model is None:
         return None
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+    return path
+
+
+def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
+    """The graph of the model, and whether it has k and v readers for every head; nothing without a model."""
+    if model is None:
+        if kv is not None:
+            raise InvalidValue("--kv says which readers the graph of a model has; name the model with --model")
+        return {}
     import edgewise as ew
 
-    return ew.load(model).graph
+    subject = ew.load(model, kv=kv or "native")  # type: ignore[arg-type]
+    return {"graph": subject.graph, "facts": {"kv": subject.kv} if subject.kv != "native" else {}}

@@ -37,7 +37,7 @@ def discover(
     model: Model = None,
     task: Task = None,
     data: Data = None,
-    method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap]")] = None,
+    method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap-ig]")] = None,
     metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
     ablation: Ablation = None,
     edges: Annotated[int | None, typer.Option(help="how many edges to select [default: a tenth of all]")] = None,

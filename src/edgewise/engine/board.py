@@ -8,9 +8,11 @@ the buffer in the backward pass, and gradients of the rows gather in a second bu
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -20,9 +22,31 @@ from edgewise.engine.writes import token_chunks
 # Below this share of kept edges, adding row by row beats a dense product.
 SPARSE_SHARE = 0.12
 
-Transform = Callable[[Tensor], Tensor]
 # Masks, and tokens that are read, worked on together.
 Piece = tuple[slice, slice]
+
+
+class Transform(ABC):
+    """What readers make of their inputs, token by token: [mask, reader, token, d_model] → [mask, reader, token, ·]."""
+
+    @abstractmethod
+    def __call__(self, mixed: Tensor) -> Tensor:
+        """What they make of the inputs."""
+
+    @abstractmethod
+    def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
+        """The gradient at the inputs for that at what was made of them; `mixed` gives the inputs once more."""
+
+
+@final
+class Unchanged(Transform):
+    """The inputs themselves."""
+
+    def __call__(self, mixed: Tensor) -> Tensor:
+        return mixed.clone()
+
+    def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
+        return gradient
 
 
 @dataclass
@@ -156,20 +180,13 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        board, order, rows = ctx.board, ctx.order, ctx.order.mask.shape[-2]
-        gathered, for_mask = board.gradient_rows(), torch.zeros_like(order.mask)
+        board, order, for_mask = ctx.board, ctx.order, torch.zeros_like(ctx.order.mask)
         for piece in _pieces(order):
-            masks, tokens = piece
-            mixed = _mix(board, order, piece).requires_grad_()
-            with torch.enable_grad():
-                out = order.transform(mixed)
-            (at_mixed,) = torch.autograd.grad(out, mixed, order.split(gradients[0][masks][:, :, tokens]))
-            at_mixed = at_mixed.flatten(2)
-            where = _where(order, tokens)
-            read = order.split(board.rows[masks, :rows, where]).flatten(2)
-            order.gather(for_mask, piece, torch.bmm(read, at_mixed.transpose(1, 2)))
-            spread = torch.bmm(order.masks(piece), at_mixed).unflatten(2, (-1, order.base.shape[-1]))
-            _accumulate(gathered, masks, rows, where, order.merge(spread))
+            at_made = order.split(gradients[0][piece[0]][:, :, piece[1]])
+            at_mixed = order.transform.pull(at_made, partial(_mix, board, order, piece)).flatten(2)
+            order.gather(for_mask, piece, torch.bmm(_rows(board.rows, order, piece), at_mixed.transpose(1, 2)))
+            if ctx.needs_input_grad[1]:
+                _accumulate(board.gradient_rows(), order, piece, at_mixed)
         return for_mask, torch.zeros_like(board.ticket), None, None
 
 
@@ -202,35 +219,40 @@ def _join(pieces: list[Tensor], masks: int) -> Tensor:
     return torch.cat(pieces)
 
 
-def _where(order: Order, tokens: slice) -> Any:
-    return tokens if order.tokens is None else order.tokens[tokens]
+def _rows(buffer: Tensor, order: Order, piece: Piece) -> Tensor:
+    """The rows that a piece reads, [mask|example, row, token·d_model]: a view where all tokens are read."""
+    masks, tokens = piece
+    where = tokens if order.tokens is None else order.tokens[tokens]
+    return order.split(buffer[masks, : order.mask.shape[-2], where]).flatten(2)
 
 
 def _mix(board: Board, order: Order, piece: Piece) -> Tensor:
     """Σ_w mask[w, r] · row_w + base for a piece: [mask, reader, token, d_model], or [example, reader, its token, d_model]."""
-    masks, tokens = piece
-    mask, base = order.masks(piece), order.split(order.base[None, None, tokens])
+    mask, base = order.masks(piece), order.split(order.base[None, None, piece[1]])
     count, rows, readers = mask.shape
     if not rows:
         return base.expand(count, readers, *base.shape[2:]).clone()
-    read = order.split(board.rows[masks, :rows, _where(order, tokens)])
+    read = _rows(board.rows, order, piece)
     kept = mask.nonzero()
     if len(kept) <= SPARSE_SHARE * mask.numel():
         return _mix_sparsely(mask, base, read, kept)
-    flat = torch.bmm(mask.transpose(1, 2).to(read.dtype), read.flatten(2))
-    return flat.unflatten(2, base.shape[2:]).add_(base)
+    mixed = board.workspace.take("mixed", (count, readers, read.shape[2]), read)
+    return torch.bmm(mask.transpose(1, 2), read, out=mixed).unflatten(2, base.shape[2:]).add_(base)
 
 
 def _mix_sparsely(mask: Tensor, base: Tensor, read: Tensor, kept: Tensor) -> Tensor:
     mixed = base.expand(len(mask), mask.shape[2], *base.shape[2:]).clone()
     weights = mask[kept.unbind(1)].tolist()
     for (m, row, reader), weight in zip(kept.tolist(), weights, strict=True):
-        mixed[m, reader].add_(read[m, row], alpha=weight)
+        mixed[m, reader].add_(read[m, row].view(base.shape[2:]), alpha=weight)
     return mixed
 
 
-def _accumulate(gathered: Tensor, masks: slice, rows: int, where: Any, spread: Tensor) -> None:
-    if isinstance(where, slice):
-        gathered[masks, :rows, where] += spread
-    else:
-        gathered[masks, :rows].index_add_(2, where, spread)
+def _accumulate(gathered: Tensor, order: Order, piece: Piece, at_mixed: Tensor) -> None:
+    """Add Σ_r mask[w, r] · gradient_r to the gradients of the rows a piece has read: in place, where they lie together."""
+    if order.tokens is None:
+        _rows(gathered, order, piece).baddbmm_(order.masks(piece), at_mixed)
+        return
+    masks, tokens = piece
+    spread = order.merge(torch.bmm(order.masks(piece), at_mixed).unflatten(2, (-1, order.base.shape[-1])))
+    gathered[masks, : spread.shape[1]].index_add_(2, order.tokens[tokens], spread)

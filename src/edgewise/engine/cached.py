@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
 from edgewise.engine.forward import native_attention
-from edgewise.engine.frontier import Frontier, Outcome, Trials, WalkingFrontier
+from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, Versions, WalkingFrontier
+from edgewise.engine.places import Places, Replaced
 from edgewise.engine.plan import late_writers
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
@@ -24,72 +27,85 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+class Intake(NamedTuple):
+    """What a reader gets: the kept edges into it, and whether it is needed at the answers alone.
+
+    Readers of one layer's attention have the first of these as their `site`: those of equal intake get the same stream.
+    """
+
+    site: int
+    late: bool
+    writers: tuple[int, ...]
+
+
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 
-    `rows` [writer, token, d_model]: what writers wrote last, minus their replacement; `projected`: per layer
-    [token, slot, d_head], what the q, k and v projections gave last.
+    `rows` [writer, token, d_model]: what writers wrote last, minus their replacement, at the active tokens; `projected`: per
+    layer [slot, token, d_head], what the q, k and v projections gave last, for layers that were asked for.
     """
 
     def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
         self._clean = record(subject, batch.clean, batch.positions)
         super().__init__(subject, self._clean.logits)
         self.replacement, self.dtype = replacement, subject.dtype
-        self.shape = batch.clean.shape
-        self.contexts = subject.context(self.shape[1])
+        self.places = Places.find(subject, batch, replacement)
+        self.replaced = Replaced(self.graph, replacement, self.places, subject.work_dtype)
+        self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
         self._parts = [block.projections.parts() for block in subject.blocks]
-        self._find_tokens(batch)
         self._start()
 
     # -- asking and deciding ----------------------------------------------------------------------------------------
 
     def outcomes(self, trials: Trials) -> Outcome:
-        outcome = Outcome(trials, torch.empty(0), len(self.answers))
+        outcome = Outcome(trials, torch.empty(0), len(self.places.answers))
         self._alive = self._living(trials)
         self._stale: set[int] = set()
         layer, slot = divmod(trials.removals[0].reader, self.graph.readers_per_layer)
         if layer == self.graph.layers:
-            outcome.logits = self._unembed(self._inputs_of(trials, trials.spans[0], len(trials)))
+            outcome.logits = self._unembed(self._tried(trials.spans[0], outcome))
             return outcome
         if slot == self.slots:
-            self._mlp(layer, self._inputs_of(trials, trials.spans[0], len(trials)), outcome)
+            self._mlp(layer, self._tried(trials.spans[0], outcome), outcome)
         else:
             self._project_frontier(layer, outcome)
             self._attention(layer, outcome)
-            if self.graph.mlps and self.graph.mlp_reader(layer) in self._stale:
-                self._mlp(layer, self._stream(self.graph.mlp_reader(layer), outcome), outcome)
+            self._read_mlp(layer, outcome)
         for later in range(layer + 1, self.graph.layers):
             self._walk_layer(later, outcome)
-        outcome.logits = self._unembed(self._stream(self.last, outcome)).expand(len(trials), -1, -1)
-        outcome.tokens = statistics.mean([len(self.answers), *(rows.shape[1] for rows in outcome.rows.values())])
+        logits = self._unembed(self._stream(self.intakes[-1], outcome))
+        outcome.logits = logits.expand(len(trials), -1, -1)
+        outcome.tokens = statistics.mean([outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())])
         return outcome
 
     def commit(self, outcome: Outcome, gone: Sequence[int]) -> None:
         for number in gone:
             removal = outcome.trials.removals[number]
-            if removal.writers is not None and removal.reader in self._inputs:
-                rows = self.rows[list(removal.writers)][:, self._where(removal.reader)]
-                self._inputs[removal.reader] = self._inputs[removal.reader] - rows.sum(dim=0)
             self.mask[removal.rows, removal.reader] = False
+        for span, streams in outcome.inputs.items():
+            if within := [number - span.first for number in gone if span.first <= number < span.stop]:
+                self._inputs[span.reader] = streams[within[-1]].clone()
         if gone:
             self._store(outcome, gone[-1])
 
     def settle(self) -> None:
         graph, late = self.graph, late_writers(self.graph, self.mask)
         self.late: list[bool] = late.tolist()
-        self.late_reader = [bool((graph.serves[r] & late).any()) for r in range(self.last)] + [True]
-        for layer in range(graph.layers):
-            shared = range(layer * graph.readers_per_layer + graph.heads, layer * graph.readers_per_layer + self.slots)
-            for reader in shared:  # keys and values are read at every token
-                self.late_reader[reader] = False
+        at_answers = (graph.serves & late).any(dim=1)
+        for layer in range(graph.layers):  # keys and values are read at every token
+            at_answers[graph.k_readers(layer)] = at_answers[graph.v_readers(layer)] = False
+        at_answers[-1] = True
+        self.late_reader: list[bool] = at_answers.tolist()
         self.read_by: list[list[int]] = [[] for _ in graph.writers]
-        self.reads: list[list[int]] = [[] for _ in graph.readers]
+        reads: list[list[int]] = [[] for _ in graph.readers]
         for writer, reader in self.mask.nonzero().tolist():
             self.read_by[writer].append(reader)
-            self.reads[reader].append(writer)
+            reads[reader].append(writer)
+        self.intakes = [self._intake(reader, writers) for reader, writers in enumerate(reads)]
+        self.replaced.forget()
         self._inputs: dict[int, Tensor] = {}
-        self._sums: dict[int, tuple[frozenset[int], Tensor]] = {}
+        self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
 
     def restore(self) -> None:
         self._start()
@@ -102,45 +118,25 @@ class CachedFrontier(Frontier):
             self._walk_layer(layer, outcome)
         self._store(outcome, 0)
 
-    def _store(self, outcome: Outcome, number: int) -> None:
-        for writer, rows in outcome.rows.items():
-            where = self.answers_active if self.late[writer] else slice(None)
-            self.rows[writer, where] = rows[min(number, len(rows) - 1)]
-        for (layer, slot), outputs in outcome.projected.items():
-            self.projected[layer][self._tokens_of(layer, slot), slot] = outputs[min(number, len(outputs) - 1)]
-        changed = outcome.rows.keys()
-        stale = [reader for reader, (without, _) in self._sums.items() if (changed & set(self.reads[reader])) - without]
-        for reader in stale:
-            del self._sums[reader]
-
     # -- state ------------------------------------------------------------------------------------------------------
 
-    def _find_tokens(self, batch: Pairs) -> None:
-        examples, width = self.shape
-        place = torch.arange(width, device=batch.clean.device)[None]
-        differs = (batch.clean != batch.corrupted) & (place <= batch.positions[:, None])
-        seen = differs.long().cumsum(dim=1) > 0
-        if not self.replacement.is_run:
-            seen = torch.ones_like(seen)
-        needed = (seen & (place <= batch.positions[:, None])) | (place == batch.positions[:, None])
-        if not self.subject.causal:
-            needed = torch.ones_like(needed)
-        self.active = needed.flatten().nonzero().flatten()
-        self.answers = torch.arange(examples, device=place.device) * width + batch.positions
-        self.answers_active = torch.searchsorted(self.active, self.answers)
-
     def _start(self) -> None:
-        subject, clean = self.subject, self._clean
-        self.last = len(self.graph.readers) - 1
-        flat = clean.writes.minus(self.replacement.writes, subject.work_dtype).flat()
+        clean = self._clean.writes.minus(self.replacement.writes, self.subject.work_dtype)
+        flat = clean.flat().at(self.places.active)
         tokens = len(flat.inputs)
-        buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, subject.d_model)
-        self.rows = expand(subject, flat, slice(0, tokens), buffer)[:, self.active].clone()
-        self.projected = [
-            block.projections.split([m(block.attention_norm(x)) for m in block.projections.modules]).flatten(0, 1)
-            for block, x in zip(subject.blocks, clean.attention_in, strict=True)
-        ]
+        buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
+        self.rows = expand(self.subject, flat, slice(0, tokens), buffer)
+        self.projected: dict[int, Tensor] = {}
         self.settle()
+
+    def _projected(self, layer: int) -> Tensor:
+        """What the projections of a layer gave last; the clean outputs if nothing has changed them."""
+        if layer not in self.projected:
+            block = self.subject.blocks[layer]
+            normed = block.attention_norm(self._clean.attention_in[layer])
+            outputs = block.projections.split([module(normed) for module in block.projections.modules])
+            self.projected[layer] = outputs.flatten(0, 1).transpose(0, 1).contiguous()
+        return self.projected[layer]
 
     def _living(self, trials: Trials) -> Tensor | None:
         """bool [trial, writer], where nodes that lose all they read must be told to output their replacement."""
@@ -148,79 +144,98 @@ class CachedFrontier(Frontier):
             return None
         return torch.stack([live_writers(self.graph, mask) for mask in trials.masks(self.mask)]).to(self.rows.device)
 
+    def _store(self, outcome: Outcome, number: int) -> None:
+        for writer, rows in outcome.rows.items():
+            where = self.places.answers_active if self.late[writer] else slice(None)
+            self.rows[writer, where] = rows[min(number, len(rows) - 1)]
+        for (layer, slot), outputs in outcome.projected.items():
+            if outputs.first <= number:
+                self._projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), outputs.at(number))
+        changed = outcome.rows.keys()
+        stale = [intake for intake, (without, _) in self._sums.items() if (changed & set(intake.writers)) - without]
+        for intake in stale:
+            del self._sums[intake]
+
     # -- streams ----------------------------------------------------------------------------------------------------
 
-    def _where(self, reader: int) -> Tensor | slice:
-        """Where a reader is needed, as places in `rows`."""
-        return self.answers_active if self.late_reader[reader] else slice(None)
+    def _intake(self, reader: int, writers: Iterable[int]) -> Intake:
+        layer, slot = divmod(reader, self.graph.readers_per_layer)
+        is_attention = slot < self.slots and layer < self.graph.layers
+        return Intake(reader - slot if is_attention else reader, self.late_reader[reader], tuple(writers))
 
     def _tokens_of(self, layer: int, slot: int) -> Tensor:
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
-        reader = layer * self.graph.readers_per_layer + slot
-        return self.answers if self.late_reader[reader] else self.active
+        return self.places.tokens(self.late_reader[layer * self.graph.readers_per_layer + slot])
 
-    def _base(self, reader: int) -> Tensor:
-        """What a reader gets when none of its edges is kept: [token, d_model] at the tokens where it is needed."""
-        layer, slot = divmod(reader, self.graph.readers_per_layer)
-        if layer == self.graph.layers:
-            stream = self.replacement.final_in
-        else:
-            stream = (self.replacement.mlp_in if slot == self.slots else self.replacement.attention_in)[layer]
-        return self._flat(stream)[self._tokens_of(layer, slot)]
+    def _written(self, writer: int, late: bool) -> Tensor:
+        """What a writer wrote last, minus its replacement: [token, d_model]."""
+        return self.places.narrow(self.rows[writer]) if late else self.rows[writer]
 
-    def _flat(self, stream: Tensor) -> Tensor:
-        return stream.to(self.rows.dtype).expand(*self.shape, -1).flatten(0, 1)
+    def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
+        """The part of an intake that does not come from writers that have changed: [token, d_model]."""
+        # Much the same writers change again and again: the sum of the others is kept.
+        without, others = self._sums.get(intake, (None, None))
+        if without is None or others is None or not changed <= without:
+            without = changed | (without or frozenset())
+            others = self.replaced.stream(intake.site, intake.late)
+            for writer in intake.writers:
+                if writer not in without:
+                    others = others + self._written(writer, intake.late)
+            self._sums[intake] = (without, others)
+        for writer in sorted(without - changed):
+            others = others + self._written(writer, intake.late)
+        return others
 
-    def _sum(self, reader: int, writers: Iterable[int]) -> Tensor:
-        """What a reader gets at present from some writers: [token, d_model]."""
-        stream, where = self._base(reader), self._where(reader)
-        for writer in writers:
-            stream += self.rows[writer, where]
-        return stream
-
-    def _stream(self, reader: int, outcome: Outcome) -> Tensor:
-        """What a reader gets in each trial: [trial, token, d_model]."""
-        changed = [writer for writer in self.reads[reader] if writer in outcome.rows]
-        # The others stay as they are while the same writers change again and again: their sum is kept.
-        held = self._sums.get(reader)
-        if held is None or held[0] != frozenset(changed):
-            others = self._sum(reader, (writer for writer in self.reads[reader] if writer not in outcome.rows))
-            held = self._sums[reader] = (frozenset(changed), others)
-        stream = held[1][None]
+    def _stream(self, intake: Intake, outcome: Outcome) -> Tensor:
+        """What readers of an intake get in each trial: [trial, token, d_model]."""
+        changed = [writer for writer in intake.writers if writer in outcome.rows]
+        stream = self._unchanged(intake, frozenset(changed))[None]
         for writer in changed:
             rows = outcome.rows[writer]
-            cut = self.late_reader[reader] and not self.late[writer]
-            stream = stream + (rows[:, self.answers_active] if cut else rows)
+            stream = stream + (self.places.narrow(rows) if intake.late and not self.late[writer] else rows)
         return stream
 
-    def _inputs_of(self, trials: Trials, span: tuple[int, int, int], stop: int) -> Tensor:
-        """Input of a frontier reader in the trials from the first of its span to before `stop`: [trial, token, d_model]."""
-        reader, first, end = span
-        if reader not in self._inputs:
-            self._inputs[reader] = self._sum(reader, self.mask[:, reader].nonzero().flatten().tolist())
-        now, where = self._inputs[reader], self._where(reader)
-        parts = [self._removed(trials, number, where) for number in range(first, end)]
-        made = torch.tensor([made[first:end] for made in trials.made[first:stop]], dtype=now.dtype, device=now.device)
-        return now - (made @ torch.stack(parts).flatten(1)).unflatten(1, now.shape)
+    def _tried(self, span: Span, outcome: Outcome) -> Tensor:
+        """Input of a frontier reader in each trial of its span, and after them if others follow: [trial, token, d_model]."""
+        trials, late = outcome.trials, self.late_reader[span.reader]
+        if span.reader not in self._inputs:
+            intake = self._intake(span.reader, self.mask[:, span.reader].nonzero().flatten().tolist())
+            self._inputs[span.reader] = self._unchanged(intake, frozenset())
+        now = self._inputs[span.reader]
+        streams = now.new_empty(min(span.stop + 1, len(trials)) - span.first, *now.shape)
+        for number, stream in zip(range(span.first, span.stop), streams, strict=False):
+            torch.sub(now, self._gone(trials.removals[number], late), out=stream)
+            now = stream if trials.goes[number] else now
+        if span.stop < len(trials):
+            streams[-1] = now
+        outcome.inputs[span] = streams
+        return streams
 
-    def _removed(self, trials: Trials, number: int, where: Tensor | slice) -> Tensor:
-        writers = trials.removals[number].writers or ()
-        if len(writers) == 1:
-            return self.rows[writers[0], where]
-        return self.rows[list(writers)][:, where].sum(dim=0)
+    def _gone(self, removal: Removal, late: bool) -> Tensor:
+        """What a removal takes from its reader's input: [token, d_model]."""
+        first, *others = (self._written(writer, late) for writer in removal.writers or ())
+        return sum(others, start=first)
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def _walk_layer(self, layer: int, outcome: Outcome) -> None:
         """Compute again the nodes of a layer that read something changed."""
         first = layer * self.graph.readers_per_layer
-        slots = sorted(reader - first for reader in self._stale if first <= reader < first + self.slots)
-        for slot in slots:
-            outcome.projected[layer, slot] = self._project(layer, slot, self._stream(first + slot, outcome))
-        if slots:
+        alike: dict[Intake, list[int]] = {}
+        for reader in sorted(self._stale.intersection(range(first, first + self.slots))):
+            alike.setdefault(self.intakes[reader], []).append(reader - first)
+        for intake, slots in alike.items():
+            outputs = self._project(layer, slots, self._stream(intake, outcome))
+            for place, slot in enumerate(slots):
+                outcome.projected[layer, slot] = Versions(0, outputs[..., place, :])
+        if alike:
             self._attention(layer, outcome)
-        if self.graph.mlps and first + self.slots in self._stale:
-            self._mlp(layer, self._stream(first + self.slots, outcome), outcome)
+        self._read_mlp(layer, outcome)
+
+    def _read_mlp(self, layer: int, outcome: Outcome) -> None:
+        """Compute a layer's MLP again if it reads something changed."""
+        if self.graph.mlps and (reader := self.graph.mlp_reader(layer)) in self._stale:
+            self._mlp(layer, self._stream(self.intakes[reader], outcome), outcome)
 
     def _mlp(self, layer: int, stream: Tensor, outcome: Outcome) -> None:
         block, writer = self.subject.blocks[layer], self.graph.mlp_writer(layer)
@@ -228,61 +243,72 @@ class CachedFrontier(Frontier):
         assert block.mlp is not None
         out = block.mlp(block.mlp_norm(stream.to(self.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
-        tokens = self.answers if self.late[writer] else self.active
-        self._keep(writer, out.to(self.rows.dtype) - self._flat(self.replacement.writes.mlp[layer])[tokens], outcome)
+        self._keep(writer, out.to(self.rows.dtype) - self.replaced.mlp(layer, self.late[writer]), outcome)
 
-    def _project(self, layer: int, slot: int, stream: Tensor) -> Tensor:
-        part = next(part for part in self._parts[layer] if part.start <= slot < part.stop)
-        out = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)) @ part.weight[slot - part.start].T
-        return out if part.bias is None else out + part.bias[slot - part.start]
+    def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
+        """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
+        normed, outputs = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)), []
+        for part in self._parts[layer]:
+            if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
+                weight, bias = part.weight[rows], None if part.bias is None else part.bias[rows].flatten()
+                outputs.append(linear(normed, weight.flatten(0, 1), bias).unflatten(-1, weight.shape[:2]))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-2)
 
     def _project_frontier(self, layer: int, outcome: Outcome) -> None:
-        """Outputs of the projections of the readers at the frontier in each trial."""
+        """Outputs of the projections of the readers at the frontier, each from the first of its own trials on."""
         trials = outcome.trials
         for span in trials.spans:
-            reader, first, stop = span
-            slot = reader - layer * self.graph.readers_per_layer
-            now = self.projected[layer][self._tokens_of(layer, slot), slot]
-            # Behind the reader's own trials it stays as the next one has it.
-            own = min(stop + 1, len(trials))
-            if trials.removals[first].writers is None:
-                gone = self._project(layer, slot, self._base(reader))
-                states = [gone if made[first] else now for made in trials.made[first:own]]
+            slot = span.reader - layer * self.graph.readers_per_layer
+            if trials.removals[span.first].writers is None:
+                replaced = self.replaced.stream(span.reader, self.late_reader[span.reader])
+                gone = self._project(layer, [slot], replaced[None])[..., 0, :]
+                before = self._projected(layer)[slot].index_select(0, self._tokens_of(layer, slot))[None]
+                outputs = torch.cat([gone, gone if trials.goes[span.first] else before])
             else:
-                states = list(self._project(layer, slot, self._inputs_of(trials, span, own)))
-            states = [now] * first + states + [states[-1]] * (len(trials) - own)
-            outcome.projected[layer, slot] = torch.stack(states)
+                outputs = self._project(layer, [slot], self._tried(span, outcome))[..., 0, :]
+            outcome.projected[layer, slot] = Versions(span.first, outputs[: len(trials) - span.first])
 
     def _attention(self, layer: int, outcome: Outcome) -> None:
-        """Run the heads whose projections changed, and keep what those that are read now write."""
-        block, projections = self.subject.blocks[layer], self.subject.blocks[layer].projections
-        slots = [slot for (at, slot) in outcome.projected if at == layer]
-        groups = sorted({projections.group_of(slot)[0] for slot in slots})
-        heads = [head for group in groups for head in projections.group_of(projections.heads + group)[1]]
-        running = [*heads, *(projections.heads + side * projections.kv_heads + g for side in (0, 1) for g in groups)]
-        count = max(len(outcome.projected[layer, slot]) for slot in slots)
-        outputs = self.projected[layer][:, running].unsqueeze(0).repeat(count, 1, 1, 1)
-        for slot in slots:
-            outputs[:, self._tokens_of(layer, slot), running.index(slot)] = outcome.projected[layer, slot]
-        by_token = outputs.unflatten(1, self.shape).flatten(0, 1)
-        z = native_attention(self.subject, block, self.contexts[layer], by_token, len(groups))
-        z = z.view(count, *self.shape, len(heads), -1)
-        queries = {slot for slot in slots if slot < projections.heads}
-        shared = {projections.group_of(slot)[0] for slot in slots if slot >= projections.heads}
-        served = [head for head in heads if head in queries or projections.group_of(head)[0] in shared]
-        self._write_heads(layer, {head: z[..., heads.index(head), :] for head in served}, outcome)
+        """Run the heads whose projections changed, and keep what those that are read now write.
 
-    def _write_heads(self, layer: int, changed: dict[int, Tensor], outcome: Outcome) -> None:
-        """Rows of the changed heads that are read, for z [trial, example, position, d_head] of each."""
-        block, first = self.subject.blocks[layer], self.graph.head_writers(layer).start
-        replaced, weight = self.replacement.writes.z[layer], block.output_weight
-        for head, z in changed.items():
-            if not self.read_by[first + head]:
-                continue
-            delta = (z - replaced[..., head, :]).flatten(1, 2)
-            tokens = self.answers if self.late[first + head] else self.active
-            rows = delta[:, tokens].to(self.rows.dtype) @ weight[head].to(self.rows.dtype)
-            self._keep(first + head, rows, outcome)
+        Groups of heads that share keys and values lie on the batch axis, each in as many versions as it has.
+        """
+        block, projections = self.subject.blocks[layer], self.subject.blocks[layer].projections
+        groups: dict[int, dict[int, Versions]] = {}
+        for (at, slot), versions in outcome.projected.items():
+            if at == layer:
+                groups.setdefault(projections.group_of(slot)[0], {})[slot] = versions
+        spans = [(min(v.first for v in some.values()), max(v.stop for v in some.values())) for some in groups.values()]
+        counts = [stop - first for first, stop in spans]
+        last, together = self._projected(layer), projections.heads // projections.kv_heads
+        outputs = last.new_empty(sum(counts), last.shape[1], together + 2, last.shape[2])
+        for (group, changed), span, part in zip(groups.items(), spans, outputs.split(counts), strict=True):
+            heads = projections.group_of(projections.heads + group)[1]
+            slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
+            for place, slot in enumerate(slots):
+                part[:, :, place] = last[slot]
+                if slot in changed:
+                    first, values = changed[slot].until(span[1])
+                    part[first - span[0] :, :, place].index_copy_(1, self._tokens_of(layer, slot), values)
+        by_token = outputs.unflatten(1, self.places.shape).flatten(0, 1)
+        z = native_attention(self.subject, block, self.contexts[layer], by_token, 1)
+        z = z.view(*outputs.shape[:2], together, -1)
+        for (group, changed), span, part in zip(groups.items(), spans, z.split(counts), strict=True):
+            heads = projections.group_of(projections.heads + group)[1]
+            for place, head in enumerate(heads):
+                if head in changed or max(changed) >= projections.heads:
+                    self._write_head(layer, head, Versions(span[0], part[:, :, place]), outcome)
+
+    def _write_head(self, layer: int, head: int, z: Versions, outcome: Outcome) -> None:
+        """Rows of a head, if it is read, for its z at all tokens."""
+        block, writer = self.subject.blocks[layer], self.graph.head_writers(layer).start + head
+        if not self.read_by[writer]:
+            return
+        late = self.late[writer]
+        delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
+        rows = delta.to(self.rows.dtype) @ block.output_weight[head].to(self.rows.dtype)
+        everywhere = Versions(z.first, rows).everywhere(len(outcome.trials), self._written(writer, late)[None])
+        self._keep(writer, everywhere, outcome)
 
     def _keep(self, writer: int, rows: Tensor, outcome: Outcome) -> None:
         outcome.rows[writer] = rows if self._alive is None else rows * self._alive[:, writer, None, None]

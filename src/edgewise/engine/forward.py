@@ -11,20 +11,22 @@ A mask of neurons weighs the coordinates of out_w − replacement_w too, when th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.circuit import writers_on_path
-from edgewise.engine.board import Board, Order, Transform, Workspace
+from edgewise.engine.board import Board, Order, Transform, Unchanged, Workspace
 from edgewise.engine.mask import Mask
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
 from edgewise.engine.replacement import Replacement
 from edgewise.models.family import Block
 from edgewise.models.hooks import OnInput, forced, hooked, steady
+from edgewise.models.norms import Norm
 from edgewise.models.subject import Subject, finite
 
 
@@ -123,7 +125,7 @@ class _Walk:
         assert block.mlp is not None
         tokens = self.answers if plan.mlp_late else None
         base = self._base(self.replacement.mlp_in[layer], tokens)
-        x = self._read(graph.mlp_reader(layer), [0], base, tokens, _unchanged)[:, 0]
+        x = self._read(graph.mlp_reader(layer), [0], base, tokens, Unchanged())[:, 0]
         out = block.mlp(block.mlp_norm(x.to(self.subject.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
         delta = out.to(x.dtype) - self._base(self.replacement.writes.mlp[layer], tokens)
@@ -137,7 +139,7 @@ class _Walk:
     def _logits(self) -> Tensor:
         base = self._base(self.replacement.final_in, self.answers)
         reader = len(self.subject.graph.readers) - 1
-        x = self._read(reader, [0], base, self.answers, _unchanged)[:, 0]
+        x = self._read(reader, [0], base, self.answers, Unchanged())[:, 0]
         return self.subject.unembed(x.to(self.subject.dtype))
 
     # -- attention --------------------------------------------------------------------------------------------------
@@ -149,13 +151,13 @@ class _Walk:
         slots = plan.slots
         parts: list[tuple[list[int], Tensor]] = []
         if plan.everywhere:
-            transform = _project(self.subject, block, plan.everywhere)
+            transform = _Projected.of(block, plan.everywhere)
             parts.append((plan.everywhere, self._read(first, plan.everywhere, base, None, transform)))
         if plan.unfed:
-            unfed = _project(self.subject, block, plan.unfed)(base[None, None])
+            unfed = _Projected.of(block, plan.unfed)(base[None, None])
             parts.append((plan.unfed, unfed.expand(len(self.masks), -1, -1, -1)))
         if plan.late_queries:
-            transform = _project(self.subject, block, plan.late_queries)
+            transform = _Projected.of(block, plan.late_queries)
             at_answers = self._read(first, plan.late_queries, base[self.answers], self.answers, transform)
             # Other tokens of these queries reach nothing, so any finite value will do for them.
             full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
@@ -215,12 +217,8 @@ class _Walk:
         alive = self._alive(first, slots)
         if alive is None:
             return delta
-        of_each = delta.shape[2] // alive.shape[1]
-        return delta * alive.transpose(1, 2).repeat_interleave(of_each, dim=2)[..., None]
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
+        by_example = delta.unflatten(2, (alive.shape[1], -1))
+        return (by_example * alive.transpose(1, 2)[..., None, None]).flatten(2, 3)
 
 
 def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: int) -> Tensor:
@@ -246,13 +244,26 @@ def native_attention(subject: Subject, block: Block, context: dict, projected: T
     return seen[0]
 
 
-def _project(subject: Subject, block: Block, slots: list[int]) -> Transform:
-    """Norm and projection rows of the readers `slots`: [mask, reader, token, d_model] → [mask, reader, token, d_head]."""
-    weight, bias = block.projections.rows(slots)
+@final
+@dataclass(frozen=True)
+class _Projected(Transform):
+    """Norm and projection rows of attention readers: [mask, reader, token, d_model] → [mask, reader, token, d_head]."""
 
-    def transform(x: Tensor) -> Tensor:
-        normed = block.attention_norm(x.to(subject.dtype))
-        out = torch.matmul(normed, weight.transpose(-1, -2))
-        return out if bias is None else out + bias[:, None, :]
+    norm: Norm
+    weight: Tensor
+    bias: Tensor | None
 
-    return transform
+    @classmethod
+    def of(cls, block: Block, slots: list[int]) -> _Projected:
+        """Those of the readers `slots`."""
+        return cls(block.attention_norm, *block.projections.rows(slots))
+
+    def __call__(self, mixed: Tensor) -> Tensor:
+        out = torch.matmul(self.norm(mixed.to(self.weight.dtype)), self.weight.transpose(-1, -2))
+        return out if self.bias is None else out + self.bias[:, None, :]
+
+    def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
+        x = mixed().requires_grad_()
+        with torch.enable_grad():
+            normed = self.norm(x.to(self.weight.dtype))
+        return torch.autograd.grad(normed, x, torch.matmul(gradient, self.weight))[0]

@@ -11,7 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from edgewise.engine.board import Workspace
@@ -40,6 +42,14 @@ class Removal:
         return f"{writers}->{graph.readers[self.reader]}"
 
 
+class Span(NamedTuple):
+    """Consecutive removals at one reader, by number: from `first` to before `stop`."""
+
+    reader: int
+    first: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class Trials:
     """Removals asked about together. Trial i makes removal i and those before it that are expected to go (`goes`)."""
@@ -57,12 +67,12 @@ class Trials:
         return [[j == i or (j < i and self.goes[j]) for j in count] for i in count]
 
     @cached_property
-    def spans(self) -> list[tuple[int, int, int]]:
-        """(reader, first, stop): the consecutive removals at each reader."""
-        spans: list[tuple[int, int, int]] = []
+    def spans(self) -> list[Span]:
+        """The consecutive removals at each reader."""
+        spans: list[Span] = []
         for number, removal in enumerate(self.removals):
-            first = spans.pop()[1] if spans and spans[-1][0] == removal.reader else number
-            spans.append((removal.reader, first, number + 1))
+            first = spans.pop().first if spans and spans[-1].reader == removal.reader else number
+            spans.append(Span(removal.reader, first, number + 1))
         return spans
 
     def masks(self, mask: Tensor) -> Tensor:
@@ -75,20 +85,50 @@ class Trials:
         return masks
 
 
+class Versions(NamedTuple):
+    """Something as it is in each trial from the `first` that changes it: `values` [trial, ..]. The last one stays."""
+
+    first: int
+    values: Tensor
+
+    @property
+    def stop(self) -> int:
+        """The first trial without a value of its own."""
+        return self.first + len(self.values)
+
+    def at(self, trial: int) -> Tensor:
+        """As it is in a trial, one that is not before the first."""
+        return self.values[min(trial - self.first, len(self.values) - 1)]
+
+    def until(self, stop: int) -> Versions:
+        """The same with values of their own for all trials before `stop`."""
+        last = self.values[-1:].expand(stop - self.stop, *self.values.shape[1:])
+        return Versions(self.first, torch.cat([self.values, last])) if len(last) else self
+
+    def everywhere(self, trials: int, before: Tensor) -> Tensor:
+        """Values for all trials, or one if that stands for all. `before` [1, ..]: as it was before the first."""
+        if not self.first and len(self.values) == 1:
+            return self.values
+        earlier = before.expand(self.first, *self.values.shape[1:])
+        return torch.cat([earlier, self.until(trials).values]) if len(earlier) else self.until(trials).values
+
+
 @dataclass
 class Outcome:
     """Logits [trial, example, vocab] of some trials, and what has changed on the way.
 
-    `rows`: writer → [trial, token, d_model]; `projected`: (layer, slot) → [trial, token, d_head]; each at the tokens where
-    it is needed. A single trial stands for all where they do not differ. `tokens`: on how many the changed nodes run in each
-    trial, on average.
+    `rows`: writer → [trial, token, d_model], one trial where it stands for all; `projected`: (layer, slot) →
+    [trial, token, d_head]; `inputs`: span → [trial, token, d_model], what its reader gets in its trials, and after them
+    if others follow; each at the tokens where it is needed. `tokens`: on how many the changed nodes run in each trial, on
+    average.
     """
 
     trials: Trials
     logits: Tensor
     tokens: float
     rows: dict[int, Tensor] = field(default_factory=dict)
-    projected: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    projected: dict[tuple[int, int], Versions] = field(default_factory=dict)
+    inputs: dict[Span, Tensor] = field(default_factory=dict)
 
 
 class Frontier(ABC):

@@ -51,7 +51,7 @@ class Mask:
             if part.shape[-2:] != shape:
                 raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {of} of {shape}")
             if part.ndim == 4 and part.shape[1] != examples:
-                raise GraphMismatch(f"masks of {part.shape[1]:,} examples each for a batch of {examples:,}")
+                raise GraphMismatch(f"masks of {part.shape[1]:,} examples, which are none for {examples:,} examples")
         count = max(len(part) if part.ndim > 2 else 1 for part in parts)
         ready = (part.to(subject.device, subject.work_dtype) for part in parts)
         return Mask(*(part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready))

@@ -124,6 +124,35 @@ class SoftSoftmax(Change):
 
 
 @final
+@dataclass
+class DroppedLayer(Change):
+    """No gradient passes what `layer` writes, its heads and its MLP; it may be another one for each backward pass."""
+
+    layer: int | None = None
+    name: ClassVar[str] = "dropped layer"
+
+    def sites(self, subject: Subject) -> int:
+        return subject.graph.layers * (1 + subject.graph.mlps)
+
+    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+        for layer, block in enumerate(subject.blocks):
+            modules = [block.output] if block.mlp_site is None else [block.output, block.mlp_site]
+            changes.late += [OnOutput(module, self._gate(layer, seen)) for module in modules]
+
+    def _gate(self, layer: int, seen: Seen) -> Callable[[Tensor], Tensor]:
+        def replace(x: Tensor) -> Tensor:
+            seen.forward += 1
+
+            def pull(gradient: Tensor) -> Tensor:
+                seen.backward += 1
+                return torch.zeros_like(gradient) if layer == self.layer else gradient
+
+            return with_backward(x, x, pull)
+
+        return replace
+
+
+@final
 @dataclass(frozen=True)
 class Rule:
     """A set of changes; without any it is the derivative."""

@@ -48,6 +48,11 @@ class Writes:
             self.inputs.flatten(0, 1), [z.flatten(0, 1) for z in self.z], [m.flatten(0, 1) for m in self.mlp], []
         )
 
+    def at(self, tokens: Tensor) -> Writes:
+        """Flat writes at some tokens alone. `raw` is not part of it."""
+        chosen = [[x.index_select(0, tokens) for x in some] for some in ([self.inputs], self.z, self.mlp)]
+        return Writes(chosen[0][0], chosen[1], chosen[2], [])
+
 
 def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:
     """Fill `out` [writer, token, d_model] with the outputs of all writers at the token `rows` of flat writes."""

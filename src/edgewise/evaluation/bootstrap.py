@@ -118,7 +118,7 @@ def bootstrap(
     pairs: Pairs,
     *,
     edges: int,
-    method: str | Method = "eap",
+    method: str | Method = "eap-ig",
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     resampling: Resampling = Resampling(),
@@ -162,7 +162,7 @@ def resampled_method(chosen: Method | Search) -> Method:
         return chosen
     raise InvalidValue(
         f"{chosen.name} gives no scores that are means over the examples, so the examples cannot be drawn again: "
-        "leave the stability out, or take a method that scores edges, such as eap"
+        "leave the stability out, or take a method that scores edges, such as eap-ig"
     )
 
 

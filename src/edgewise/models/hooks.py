@@ -90,6 +90,11 @@ def hooked(hooks: Sequence[Hook]) -> Iterator[None]:
         yield
 
 
+def on_gradient(x: Tensor, action: Callable[[Tensor], None]) -> None:
+    """Calls `action` with the gradient at `x`, in each backward pass that reaches it. It is gone with the graph of `x`."""
+    x.register_hook(action)
+
+
 @contextmanager
 def forced(modules: Sequence[nn.Module], outputs: Sequence[Tensor]) -> Iterator[None]:
     """While inside, each module returns its given output; its own product runs on no rows and costs nothing."""

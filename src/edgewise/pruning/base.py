@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, final
 
+import torch
+
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.pruning.fit import Files
 from edgewise.pruning.training import Training
@@ -13,11 +15,13 @@ from edgewise.search.base import Search
 
 # Options that name files and change nothing about the result.
 FILES = ("checkpoint", "history", "curves")
+# Options that, if given, take the place of what a preset says, and what that is called there.
+CHANGES = {"steps": "steps", "learning_rate": "rate", "batch": "batch", "samples": "samples"}
 
 
 @dataclass(frozen=True)
-class Pruning(Search):
-    """A method that trains gates. `preset`: "default" or "published"; the other options, if given, change it.
+class Trained:
+    """What trains gates. `preset`: "default" or "published"; the other options, if given, change it.
 
     `steps`, `learning_rate`; `batch`: pairs in one step (default the request's batch size); `seed` of gates and order.
     `checkpoint`: a file; if it exists, an interrupted run goes on from it. `history`: a file for one JSON object a step;
@@ -32,7 +36,7 @@ class Pruning(Search):
     checkpoint: str | None = None
     history: str | None = None
     curves: str | None = None
-    metric: ClassVar[str] = "kl"
+    name: ClassVar[str]
     presets: ClassVar[dict[str, Training]]
 
     def __post_init__(self) -> None:
@@ -50,14 +54,16 @@ class Pruning(Search):
     @property
     def training(self) -> Training:
         """The preset with the options that change it."""
-        given = {"steps": self.steps, "rate": self.learning_rate, "batch": self.batch}
+        given = {name: getattr(self, option, None) for option, name in CHANGES.items()}
         return replace(self.presets[self.preset], **{name: v for name, v in given.items() if v is not None})
 
     @final
     def batched(self, request: Request) -> Request:
-        """The request with as many pairs in a batch as one step takes."""
-        batch = self.training.batch
-        return request if batch is None else replace(request, batch_size=batch)
+        """The request with as many pairs in a batch as one step takes, each as often as it is to stand there."""
+        samples, batch = self.training.samples, self.training.batch or request.batch_size
+        rows = torch.arange(len(request.pairs)).repeat_interleave(samples)
+        pairs = request.pairs if samples == 1 else request.pairs[rows]
+        return replace(request, pairs=pairs, batch_size=batch * samples)
 
     @final
     def files(self, request: Request) -> Files:
@@ -65,3 +71,10 @@ class Pruning(Search):
         options = {name: repr(value) for name, value in asdict(self).items() if name not in FILES}
         key = {"edgewise": self.name, "options": options, "batch_size": request.batch_size, **request.key}
         return Files(key, *(getattr(self, name) for name in FILES))
+
+
+@dataclass(frozen=True)
+class Pruning(Trained, Search):
+    """A search that trains gates."""
+
+    metric: ClassVar[str] = "kl"

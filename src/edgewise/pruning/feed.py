@@ -26,12 +26,16 @@ class Ready:
     clean: Tensor
 
     def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
-        """Logits [example, vocab] under a mask [writer, reader]; what the mask closes is not computed."""
+        """Logits [example, vocab] under a mask [writer, reader], or one for each example, [example, writer, reader].
+
+        What the masks close is not computed.
+        """
         step, batch = self.step, self.step.batch
-        open_ = (mask.detach() != 0).cpu()
+        masks = mask[None]
+        open_ = (masks.detach() != 0).flatten(0, -3).any(dim=0).cpu()
         return masked_forward(
-            step.subject, batch.clean, batch.positions, mask, step.replacement, candidates=open_, workspace=workspace
-        )
+            step.subject, batch.clean, batch.positions, masks, step.replacement, candidates=open_, workspace=workspace
+        )[0]
 
     def loss(self, logits: Tensor) -> Tensor:
         """The metric with lower = better, mean over the batch: a scalar."""

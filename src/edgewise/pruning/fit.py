@@ -2,7 +2,8 @@
 
     loss = metric(masked run, clean run) + penalty(gates),   the metric lower-is-better: KL(clean ‖ masked) by default
 
-One draw serves all pairs of a step. Edges drawn closed have no gradient, so they are not computed at all.
+One draw serves all pairs of a step, or each has its own, as the gates are. Edges drawn closed for all have no gradient, so
+they are not computed at all.
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ class Optimization:
             {"params": [self.logits], "rate": training.rate},
             {"params": self.multipliers, "rate": training.multiplier_rate, "maximize": True},
         ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=training.decay)
+        self.optimizer = torch.optim.AdamW(
+            [g for g in groups if g["params"]], betas=(0.9, training.second), weight_decay=training.decay
+        )
         self.order = torch.empty(0, dtype=torch.long)
         self.step = 0
         self.workspace = Workspace()
@@ -138,7 +141,7 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self._draw())
+        draw = Draw(self.logits, self._draw(len(ready.step.batch)))
         loss = ready.loss(ready.run(draw.mask, self.workspace))
         total = loss + penalty.value(draw, self.step, self.multipliers)
         gradients = torch.autograd.grad(total, self.parameters)
@@ -152,15 +155,16 @@ class Optimization:
         self.step += 1
         return record
 
-    def _draw(self) -> Tensor:
-        """A mask; when gates settle, only the best-ranked edges are in it."""
+    def _draw(self, examples: int) -> Tensor:
+        """A mask, or one for each example; when gates settle, only the best-ranked edges are in it."""
         training, layout = self.problem.training, self.problem.layout
-        mask = layout.mask(training.gates.draw(self.logits, self.generator))
+        mask = layout.mask(training.gates.draw(self.logits, self.generator, examples))
         room = training.room(self.step, self.problem.wanted)
         if room is None:
             return mask
-        best = layout.ranking(self.logits.detach()).flatten().topk(min(room, mask.numel())).indices
-        return mask * torch.zeros(mask.numel()).index_fill(0, best, 1.0).view_as(mask).to(mask)
+        ranking = layout.ranking(self.logits.detach())
+        best = ranking.flatten().topk(min(room, ranking.numel())).indices
+        return mask * torch.zeros(ranking.numel()).index_fill(0, best, 1.0).view_as(ranking).to(mask)
 
     def _next_batch(self) -> Ready:
         place = self.step % len(self.feed)
@@ -184,16 +188,18 @@ class Optimization:
             )
 
     def _record(self, draw: Draw, loss: Tensor, norm: Tensor) -> Record:
-        mask, target = draw.mask.detach(), self.problem.penalty.target(self.step)
+        target = self.problem.penalty.target(self.step)
+        mask = draw.mask.detach()
+        draws = math.prod(mask.shape[:-2])
         linear, quadratic = [float(m.detach()) for m in self.multipliers] or (math.nan, math.nan)
         return Record(
             step=self.step + 1,
             loss=float(loss.detach()),
-            sparsity=1 - float(mask.sum()) / self.problem.layout.graph.n_edges,
+            sparsity=1 - float(mask.sum()) / draws / self.problem.layout.graph.n_edges,
             target=math.nan if target is None else target,
             linear=linear,
             quadratic=quadratic,
-            edges=int((mask != 0).sum()),
+            edges=round(int((mask != 0).sum()) / draws),
             norm=float(norm),
         )
 

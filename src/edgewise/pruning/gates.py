@@ -1,21 +1,65 @@
-"""Hard-concrete gates: numbers in [0, 1] that are exactly 0 or 1 most of the time and still have a gradient.
+"""Gates: numbers in [0, 1] that are exactly 0 or 1 most of the time and still have a gradient.
+
+Hard concrete (Louizos, Welling, Kingma 2018, "Learning Sparse Neural Networks through L0 Regularization"):
 
     s = sigmoid((ln u − ln(1 − u) + logit) / T),   z = clip(s · (right − left) + left, 0, 1),   u uniform on (0, 1)
 
-Louizos, Welling, Kingma 2018, "Learning Sparse Neural Networks through L0 Regularization".
+Uniform (Li, Janson 2024, "Optimal ablation for interpretability", uniform gradient sampling), with p = sigmoid(logit):
+
+    z = clip(1/2 + (p − u) / w, 0, 1),   w = p (1 − p),   u uniform on (0, 1), drawn for each example
+
+so that z is 1 with probability p − w/2, 0 with 1 − p − w/2, and uniform between with w.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
+# A window is never narrower: what is divided by it stays finite.
+NARROWEST = 1e-30
 
+
+class Gates(ABC):
+    """How gates are drawn from their logits."""
+
+    @abstractmethod
+    def draw(self, logits: Tensor, generator: torch.Generator, examples: int = 1) -> Tensor:
+        """One sample of every gate, [gate], for all examples of a step, or one for each of them, [example, gate].
+
+        The noise is drawn on the CPU, so that a seed means the same on every device.
+        """
+
+
+@final
 @dataclass(frozen=True)
-class HardConcrete:
+class Uniform(Gates):
+    """Gates drawn for every example, whose gradient comes from the samples strictly between 0 and 1 alone.
+
+    The slope of the loss at a uniform sample is an unbiased estimate of loss(1) − loss(0) = ∫₀¹ ∂loss/∂z dz, and so of
+    ∂E[loss]/∂p for a window that is held. The gradient in the logit is p (1 − p) times the mean slope of those samples of the
+    gate among the examples; it is 0 if there are none, which has probability (1 − w) to the power of the number of examples.
+    """
+
+    def draw(self, logits: Tensor, generator: torch.Generator, examples: int = 1) -> Tensor:
+        noise = torch.rand(examples, *logits.shape, generator=generator).to(logits.device, logits.dtype)
+        p = logits.sigmoid()
+        open_ = p.detach()
+        drawn = (0.5 + (open_ - noise) / (open_ * (1 - open_)).clamp(min=NARROWEST)).clamp(0, 1)
+        between = (drawn > 0) & (drawn < 1)
+        # A loss that is a mean over the examples divides by all of them where the mean is over those between.
+        weight = between * (examples / between.sum(dim=0).clamp(min=1))
+        return drawn + weight * (p - open_)
+
+
+@final
+@dataclass(frozen=True)
+class HardConcrete(Gates):
     """The distribution: stretched from `left` to `right`, at a temperature; `edge` keeps uniform noise off 0 and 1.
 
     >>> HardConcrete().closed(torch.tensor([0.0, 2.0]))
@@ -27,11 +71,8 @@ class HardConcrete:
     temperature: float = 2 / 3
     edge: float = 1e-6
 
-    def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """One sample of every gate, [gate], with a gradient in `logits` where it is strictly between 0 and 1.
-
-        The noise is drawn on the CPU, so that a seed means the same on every device.
-        """
+    def draw(self, logits: Tensor, generator: torch.Generator, examples: int = 1) -> Tensor:
+        """One sample of every gate, [gate], with a gradient in `logits` where it is strictly between 0 and 1."""
         noise = torch.rand(logits.shape, generator=generator).clamp(self.edge, 1 - self.edge)
         logistic = (noise.log() - (-noise).log1p()).to(logits.device, logits.dtype)
         return self._stretched(((logistic + logits) / self.temperature).sigmoid())

@@ -20,6 +20,7 @@ class Record:
 
     `sparsity` is 1 − Σ mask / all edges, `target` what it is led to (NaN if nothing leads it), `linear` and `quadratic` the
     multipliers λ₁ and λ₂ (NaN likewise), `edges` how many edges were not closed, `norm` the gradient's norm before clipping.
+    Where each example has a mask of its own, `sparsity` and `edges` are means over them.
     """
 
     step: int

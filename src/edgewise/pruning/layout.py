@@ -31,7 +31,7 @@ class Layout(ABC):
 
     @abstractmethod
     def mask(self, gates: Tensor) -> Tensor:
-        """The mask [writer, reader] of gates [gate]; differentiable."""
+        """The mask [..., writer, reader] of gates [..., gate]; differentiable."""
 
     @abstractmethod
     def ranking(self, logits: Tensor) -> Tensor:
@@ -62,11 +62,11 @@ class EdgeGates(Layout):
         return self.allowed
 
     def mask(self, gates: Tensor) -> Tensor:
-        edges, writers = gates.split(self._parts)
-        where = self._edges.to(gates.device)
-        empty = gates.new_zeros(self.graph.edge_mask.shape)
-        mask = empty.index_put((where[:, 0], where[:, 1]), edges)
-        return mask * writers[:, None] if len(writers) else mask
+        edges, writers = gates.split(self._parts, dim=-1)
+        shape = self.graph.edge_mask.shape
+        empty = gates.new_zeros(*gates.shape[:-1], shape.numel())
+        mask = empty.index_copy(-1, self._places.to(gates.device), edges).unflatten(-1, shape)
+        return mask * writers[..., None] if writers.shape[-1] else mask
 
     def ranking(self, logits: Tensor) -> Tensor:
         # The logit of the edge, or with writers' gates the logarithm of the two probabilities' product.
@@ -80,6 +80,11 @@ class EdgeGates(Layout):
     @cached_property
     def _edges(self) -> Tensor:
         return self.allowed.nonzero()
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """[edge]: where each is in a flat mask."""
+        return self.allowed.flatten().nonzero().flatten()
 
     @property
     def _parts(self) -> list[int]:
@@ -126,11 +131,11 @@ class NodeGates(Layout):
         return weights
 
     def mask(self, gates: Tensor) -> Tensor:
-        into = torch.cat([torch.where(self._is_mlp.to(gates.device), 1.0, gates), gates.new_ones(1)])
-        out_of = gates.new_ones(len(self.graph.writers)).index_put(
-            (self._mlp_writers.to(gates.device),), gates[self._is_mlp.to(gates.device)]
-        )
-        return self.graph.edge_mask.to(gates.device, gates.dtype) * out_of[:, None] * into[None, :]
+        lead, is_mlp = gates.shape[:-1], self._is_mlp.to(gates.device)
+        into = torch.cat([torch.where(is_mlp, 1.0, gates), gates.new_ones(*lead, 1)], dim=-1)
+        all_open = gates.new_ones(*lead, len(self.graph.writers))
+        out_of = all_open.index_copy(-1, self._mlp_writers.to(gates.device), gates[..., is_mlp])
+        return self.graph.edge_mask.to(gates.device, gates.dtype) * out_of[..., None] * into[..., None, :]
 
     def ranking(self, logits: Tensor) -> Tensor:
         return self.mask(logits.double().sigmoid()).cpu().masked_fill(~self.graph.edge_mask, -torch.inf)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from edgewise.pruning.gates import HardConcrete
+from edgewise.pruning.layout import Layout
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The gates of one step: `logits` [gate], and the `mask` [writer, reader] drawn from them."""
+    """The gates of one step: `logits` [gate], and the mask drawn from them, [writer, reader] or [example, writer, reader]."""
 
     logits: Tensor
     mask: Tensor
@@ -74,3 +76,36 @@ class Price(Penalty):
 
     def target(self, step: int) -> None:
         return None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ExpectedEdges(Penalty):
+    """λ Σ_e p_e + ν Σ_h n/2 · tanh(2 S_h / n): every edge pays for the probability p of being kept, heads once more.
+
+    n heads; S_h = Σ p over the edges into the q, k and v of head h (shared ones count for every head of their group) and
+    out of it; MLPs and inputs pay nothing of the kind. Of a head with few edges left each costs up to λ + ν (λ + 2ν
+    between two such heads), of one with many little more than λ: heads go as a whole (Li, Janson 2024, by their code).
+
+    `edge_price` is λ, `head_price` ν.
+    """
+
+    layout: Layout
+    edge_price: float
+    head_price: float
+
+    def value(self, draw: Draw, step: int, multipliers: Sequence[Tensor]) -> Tensor:
+        kept = draw.logits.sigmoid()
+        at_heads = self._at_heads(self.layout.mask(kept))
+        count = max(1, len(at_heads))
+        heads = count / 2 * (2 * at_heads / count).tanh().sum()
+        return self.edge_price * kept.sum() + self.head_price * heads
+
+    def target(self, step: int) -> None:
+        return None
+
+    def _at_heads(self, kept: Tensor) -> Tensor:
+        """[head]: the sum of `kept` [writer, reader] over the edges of each head."""
+        graph = self.layout.graph
+        around = kept.sum(dim=0) @ graph.serves.to(kept) + kept.sum(dim=1)
+        return torch.cat([around[graph.head_writers(layer)] for layer in range(graph.layers)])

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from edgewise.errors import InvalidValue
-from edgewise.pruning.gates import HardConcrete
+from edgewise.pruning.gates import Gates, HardConcrete
 
 # Multipliers must find their size however short the way is: the least share of the approach that is gone.
 LEAST_WAY = 1 / 3
@@ -21,7 +21,7 @@ class Training:
     Logits start at Normal(`start`, `spread`). The rates rise over `warmup` steps, then go in a line to `final_rate` times
     themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
     is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `batch`: pairs in
-    a step, None for the request's batch size.
+    a step, None for the request's batch size; `samples`: how often each of them stands in it; `second`: Adam's β₂.
     """
 
     steps: int
@@ -36,7 +36,9 @@ class Training:
     approach: float = 0.0
     settle: float = 0.0
     batch: int | None = None
-    gates: HardConcrete = field(default_factory=HardConcrete)
+    samples: int = 1
+    second: float = 0.999
+    gates: Gates = field(default_factory=HardConcrete)
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -45,6 +47,8 @@ class Training:
             raise InvalidValue(f"learning_rate={self.rate!r} must be a positive number")
         if self.batch is not None and not (isinstance(self.batch, int) and self.batch >= 1):
             raise InvalidValue(f"batch={self.batch!r}: a step needs at least one pair")
+        if not isinstance(self.samples, int) or self.samples < 1:
+            raise InvalidValue(f"samples={self.samples!r}: a pair needs at least one")
 
     def share(self, step: int) -> float:
         """The share of the full learning rates in a step."""

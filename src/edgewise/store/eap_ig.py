@@ -8,7 +8,8 @@ Three things differ between their files and ours, and are converted here:
   is not affected.
 - **Grouped key and value heads.** They give every query head its own k and v. The score of a shared k is the sum of
   those of its query heads, so reading sums a group; a shared edge is kept if one of them is. Writing has no unique
-  answer: each query head gets score / group size.
+  answer: each query head gets score / group size. For a graph with a k and a v for every head (`kv="ungrouped"`) files are
+  read as they are, but for those that were divided so when they were written, and those that list shared readers.
 - **Input.** Their `input` is the token embedding alone; ours is what enters the first block, positions included.
 """
 
@@ -43,6 +44,13 @@ class Config(BaseModel):
     n_heads: int = Field(ge=1)
     parallel_attn_mlp: bool = False
     d_model: int | None = None
+    edgewise: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def divided(self) -> int | None:
+        """How many k and v heads shared the scores that were divided for this file; None if none did."""
+        kv_heads = self.edgewise.get("kv_heads")
+        return kv_heads if isinstance(kv_heads, int) else None
 
 
 class EdgeEntry(BaseModel):
@@ -83,6 +91,7 @@ def from_document(
         raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
     document = _checked(value, name)
     graph = _fitting(graph, document.cfg, name)
+    _refuse_shared(document, name)
     places, entries = _places(graph, document, name), list(document.edges.values())
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     mask = torch.zeros_like(values)
@@ -94,6 +103,13 @@ def from_document(
 
 
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
+    """`eap_ig_document` as JSON text."""
+    return dump(eap_ig_document(scores, circuit, sign=sign, d_model=d_model), indent=None)
+
+
+def eap_ig_document(
+    scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
+) -> dict[str, Any]:
     """Scores, a circuit, or both on one graph, as EAP-IG JSON (the newer age).
 
     Without scores the edges of the circuit score 1 and the others 0 (a membership file); without a circuit no edge is
@@ -118,8 +134,8 @@ def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1
     width = d_model or value.provenance.get("d_model")
     config = _config(value.graph, width, sign, value.provenance)
     nodes = {name: {"in_graph": name in circuit.nodes} for name in value.graph.writers}
-    nodes["input"] = nodes["logits"] = {"in_graph": True}
-    return dump({"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}, indent=None)
+    nodes["input"], nodes["logits"] = {"in_graph": True}, {"in_graph": True}
+    return {"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}
 
 
 def is_eap_ig(data: bytes) -> bool:
@@ -165,7 +181,25 @@ def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
     shape = (graph.layers, graph.heads, graph.parallel, graph.inputs)
     if shape != (theirs.layers, theirs.heads, theirs.parallel, theirs.inputs):
         raise GraphMismatch(f"{name} is of another graph ({theirs}) than the one asked for ({graph})")
+    if config.divided not in (None, graph.kv_heads):
+        raise GraphMismatch(
+            f"{name} was written from k and v readers that heads share ({config.divided} for {graph.heads} heads), their "
+            f"scores divided; the graph asked for has {graph.kv_heads}: ask for the readers it was written from"
+        )
     return graph
+
+
+def _refuse_shared(document: EapIgDocument, name: str) -> None:
+    """FileError for a file that lists the edges of shared k and v readers: its heads would be taken for query heads."""
+    config, edges = document.cfg, document.edges
+    listed = len({int(found[2]) for found in map(KEY_OR_VALUE.search, edges) if found is not None})
+    if 0 < listed < config.n_heads and config.n_heads % listed == 0:
+        shared = Graph(config.n_layers, config.n_heads, listed, parallel=config.parallel_attn_mlp)
+        if len(edges) == shared.n_edges and edges.keys() == set(shared.edges):
+            raise FileError(
+                f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads); files of this format "
+                "have one for every head"
+            )
 
 
 def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 A dictionary with `cfg`, `src_nodes` and `dst_nodes` (names in index order), `edges_scores` [source, destination],
 `edges_in_graph` and `nodes_in_graph`. Sign, grouped heads and input are converted as for their JSON: see `eap_ig.py`. Scores
-of nodes and neurons, which such a file may also hold, are not read.
+of nodes and neurons, and the neurons that are kept, are in `eap_ig_nodes.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from edgewise.errors import FileError
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
-from edgewise.store.eap_ig import config_of, eap_ig_json, from_document, their_graph
+from edgewise.store.eap_ig import config_of, eap_ig_document, from_document, their_graph
+from edgewise.store.schema import dump
 
 KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "nodes_in_graph")
 
@@ -34,7 +36,7 @@ def read_eap_ig_pt(
     Only tensors and plain values are loaded: a file that holds anything else is refused, nothing in it is run.
     """
     name = os.fspath(path)
-    value = _load(read_bytes(path), name)
+    value = load_pt(read_bytes(path), name)
     theirs = their_graph(config_of(value["cfg"], name))
     if list(value["src_nodes"]) != list(theirs.writers) or list(value["dst_nodes"]) != list(theirs.readers):
         raise FileError(f"{name}: its nodes are not those of its cfg ({theirs})")
@@ -48,21 +50,32 @@ def read_eap_ig_pt(
 
 def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> bytes:
     """Scores, a circuit, or both on one graph, as the bytes of a `.pt` file; in everything else as `eap_ig_json`."""
-    document = json.loads(eap_ig_json(scores, circuit, sign=sign, d_model=d_model))
-    theirs = their_graph(config_of(document["cfg"], "the scores"))
+    return to_bytes(tensors_of(eap_ig_document(scores, circuit, sign=sign, d_model=d_model)))
+
+
+def tensors_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `.pt` file holds of a document of the form of their JSON: its edges, and which nodes are kept."""
+    config = json.loads(dump(document["cfg"]))
+    theirs = their_graph(config_of(config, "the scores"))
     values = torch.zeros(theirs.edge_mask.shape)
     kept = torch.zeros_like(theirs.edge_mask)
     for edge, entry in document["edges"].items():
         place = theirs.edge_index(edge)
         values[place], kept[place] = entry["score"], entry["in_graph"]
     nodes = torch.tensor([document["nodes"][name]["in_graph"] for name in theirs.writers])
-    facts = (document["cfg"], list(theirs.writers), list(theirs.readers), values, kept, nodes)
+    facts = (config, list(theirs.writers), list(theirs.readers), values, kept, nodes)
+    return dict(zip(KEYS, facts, strict=True))
+
+
+def to_bytes(value: dict[str, Any]) -> bytes:
+    """The bytes of a `.pt` file."""
     buffer = io.BytesIO()
-    torch.save(dict(zip(KEYS, facts, strict=True)), buffer)
+    torch.save(value, buffer)
     return buffer.getvalue()
 
 
-def _load(data: bytes, name: str) -> dict[str, Any]:
+def load_pt(data: bytes, name: str) -> dict[str, Any]:
+    """The dictionary in a `.pt` file, without running anything in it; FileError if it is none of theirs."""
     try:
         value = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Circuits and scores to files and back.
+"""Circuits and scores to files and back; those of neurons and nodes have their documents in `neurons.py`.
 
 A circuit is one `.json`. Scores are one `.safetensors` (the tensor `values` [writer, reader], and the JSON header as
 its metadata) or, readable and as exact, a `.json` with a value for every edge. Never pickle.
@@ -8,56 +8,70 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.graph import Graph
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes, write_bytes
+from edgewise.store.neurons import (
+    neuron_circuit,
+    neuron_circuit_json,
+    node_scores,
+    node_scores_json,
+    node_scores_of,
+    node_scores_parts,
+)
 from edgewise.store.schema import (
     CIRCUIT,
+    NEURON_CIRCUIT,
+    NODE_SCORES,
     SCORES,
     CircuitDocument,
     GraphDocument,
+    NeuronCircuitDocument,
+    NodeScoresDocument,
+    NodeScoresHeader,
     ScoresDocument,
     ScoresHeader,
     dump,
     encode,
     kind_of,
     parse,
-    plain,
+    provenance_of,
     validate,
 )
 
 METADATA = "edgewise"
+Saved = Circuit | NeuronCircuit | Scores | NodeScores
 
 
-def save(value: Circuit | Scores, path: str | os.PathLike[str]) -> Path:
+def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     """Writes a circuit (`.json`) or scores (`.safetensors` or `.json`), whole or not at all; returns the path.
 
-    The same value gives the same bytes. Raises FileError if the folder is missing or cannot be written.
+    Circuits are of edges or of neurons, scores of edges or of nodes (with those of their neurons, if they have them). The
+    same value gives the same bytes. Raises FileError if the folder is missing or cannot be written.
     """
     name, suffix = os.fspath(path), Path(path).suffix
-    if isinstance(value, Circuit) and suffix == ".json":
-        return write_bytes(path, encode(circuit_json(value)))
-    if isinstance(value, Scores) and suffix == ".json":
-        return write_bytes(path, encode(scores_json(value)))
-    if isinstance(value, Scores) and suffix == ".safetensors":
-        return write_bytes(path, scores_safetensors(value))
-    if not isinstance(value, Circuit | Scores):
-        raise FileError(f"a {type(value).__name__} cannot be saved; give a Circuit or Scores")
-    wanted = (
-        "a circuit is saved as .json" if isinstance(value, Circuit) else "scores are saved as .safetensors or .json"
-    )
-    raise FileError(f"{name}: {wanted}")
+    writers = WRITERS.get(type(value))
+    if writers is None:
+        raise FileError(
+            f"a {type(value).__name__} cannot be saved; give a circuit or scores, of edges, nodes or neurons"
+        )
+    if suffix in writers:
+        return write_bytes(path, writers[suffix](value))
+    raise FileError(f"{name}: {'a circuit is' if len(writers) == 1 else 'scores are'} saved as {' or '.join(writers)}")
 
 
-def read(path: str | os.PathLike[str]) -> Circuit | Scores:
+def read(path: str | os.PathLike[str]) -> Saved:
     """The circuit or the scores in a file that `save` wrote.
 
     Raises FileError, naming the file, if it is missing, truncated, damaged, of a newer schema, or of another kind.
@@ -72,6 +86,10 @@ def read(path: str | os.PathLike[str]) -> Circuit | Scores:
         return _circuit(validate(CircuitDocument, document, name), name)
     if kind == SCORES:
         return _scores(validate(ScoresDocument, document, name), name)
+    if kind == NEURON_CIRCUIT:
+        return neuron_circuit(validate(NeuronCircuitDocument, document, name), name)
+    if kind == NODE_SCORES:
+        return node_scores(validate(NodeScoresDocument, document, name), name)
     raise FileError(f"{name} holds {kind!r}, not a circuit or scores")
 
 
@@ -82,7 +100,7 @@ def circuit_json(circuit: Circuit) -> str:
     """The circuit as JSON text."""
     document = CircuitDocument(
         graph=GraphDocument.of(circuit.graph),
-        provenance=_provenance(circuit.provenance),
+        provenance=provenance_of(circuit.provenance),
         edges=list(circuit.edges),
     )
     return dump(document)
@@ -95,27 +113,31 @@ def scores_json(scores: Scores) -> str:
     if infinite:
         raise FileError(f"the score of {infinite[0]} is infinite, which JSON cannot hold; save to .safetensors")
     document = ScoresDocument(
-        graph=GraphDocument.of(scores.graph), provenance=_provenance(scores.provenance), edges=edges
+        graph=GraphDocument.of(scores.graph), provenance=provenance_of(scores.provenance), edges=edges
     )
     return dump(document)
 
 
 def scores_safetensors(scores: Scores) -> bytes:
     """The scores as a safetensors file whose metadata holds the JSON header."""
+    header = ScoresHeader(graph=GraphDocument.of(scores.graph), provenance=provenance_of(scores.provenance))
+    return _safetensors(header, {"values": scores.values.contiguous()})
+
+
+def node_scores_safetensors(scores: NodeScores) -> bytes:
+    """The scores of nodes, and of their neurons if they have them, as a safetensors file."""
+    return _safetensors(*node_scores_parts(scores))
+
+
+def _safetensors(header: BaseModel, tensors: dict[str, torch.Tensor]) -> bytes:
     from safetensors.torch import save as to_bytes
 
-    header = ScoresHeader(graph=GraphDocument.of(scores.graph), provenance=_provenance(scores.provenance))
-    metadata = {METADATA: encode(dump(header, indent=None)).decode()}
-    return to_bytes({"values": scores.values.contiguous()}, metadata=metadata)
+    return to_bytes(tensors, metadata={METADATA: encode(dump(header, indent=None)).decode()})
 
 
 def edge_values(scores: Scores) -> list[float]:
     """The value of every edge, in the order of `Graph.edges`."""
     return scores.values.T[scores.graph.edge_mask.T].tolist()
-
-
-def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): plain(provenance[key]) for key in sorted(provenance, key=str)}
 
 
 # -- from documents --------------------------------------------------------------------------------------------------
@@ -151,13 +173,17 @@ def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
     return values
 
 
-def _read_safetensors(data: bytes, name: str) -> Scores:
-    header, values = _unpack(data, name)
+def _read_safetensors(data: bytes, name: str) -> Scores | NodeScores:
+    header, tensors = _unpack(data, name)
     value = parse(header.encode(), name)
     kind = kind_of(value, name)
+    if kind == NODE_SCORES:
+        return node_scores_of(validate(NodeScoresHeader, value, name), tensors, name)
     if kind != SCORES:
         raise FileError(f"{name} holds {kind!r}, not scores")
-    document = validate(ScoresHeader, value, name)
+    document, values = validate(ScoresHeader, value, name), tensors["values"]
+    if len(tensors) > 1:
+        raise FileError(f"{name} is a safetensors file, but not scores of edgewise")
     try:
         graph = document.graph.graph()
         if values.dtype != torch.float32 or values.shape != graph.edge_mask.shape:
@@ -167,7 +193,7 @@ def _read_safetensors(data: bytes, name: str) -> Scores:
         raise FileError(f"{name}: {error}") from None
 
 
-def _unpack(data: bytes, name: str) -> tuple[str, torch.Tensor]:
+def _unpack(data: bytes, name: str) -> tuple[str, dict[str, torch.Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -177,6 +203,16 @@ def _unpack(data: bytes, name: str) -> tuple[str, torch.Tensor]:
         metadata = parse(data[8 : 8 + int.from_bytes(data[:8], "little")], name).get("__metadata__") or {}
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise FileError(f"{name} is truncated or not a safetensors file: {error}") from None
-    if METADATA not in metadata or tensors.keys() != {"values"}:
+    if METADATA not in metadata or "values" not in tensors or tensors.keys() - {"values", "neurons"}:
         raise FileError(f"{name} is a safetensors file, but not scores of edgewise")
-    return metadata[METADATA], tensors["values"]
+    return metadata[METADATA], tensors
+
+
+# -- what is saved how -----------------------------------------------------------------------------------------------
+
+WRITERS: dict[type, dict[str, Callable[[Any], bytes]]] = {
+    Circuit: {".json": lambda circuit: encode(circuit_json(circuit))},
+    NeuronCircuit: {".json": lambda circuit: encode(neuron_circuit_json(circuit))},
+    Scores: {".safetensors": scores_safetensors, ".json": lambda scores: encode(scores_json(scores))},
+    NodeScores: {".safetensors": node_scores_safetensors, ".json": lambda scores: encode(node_scores_json(scores))},
+}

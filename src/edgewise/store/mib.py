@@ -1,7 +1,8 @@
-"""The folder the MIB benchmark's circuit track takes: one for each task and model, with the scores of every edge in it.
+"""The folder the MIB benchmark's circuit track takes: one for each task and model, with scores in it.
 
-`<task>_<model>/importances.json` in EAP-IG form; the benchmark takes the circuits of its ten sizes from the scores itself.
-Mueller et al. 2025, "MIB: A Mechanistic Interpretability Benchmark" (arXiv:2504.13151).
+`<task>_<model>/importances.json` in EAP-IG form, of every edge or of every node and neuron; the benchmark takes the circuits
+of its ten sizes from the scores itself. Mueller et al. 2025, "MIB: A Mechanistic Interpretability Benchmark"
+(arXiv:2504.13151).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewise.errors import InvalidValue
+from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.eap_ig import eap_ig_json
+from edgewise.store.eap_ig_nodes import eap_ig_nodes_json
 from edgewise.store.schema import encode
 
 IMPORTANCES = "importances.json"
@@ -25,10 +28,15 @@ MODELS = {
 }
 
 
-def mib_files(scores: Scores | None) -> dict[str, bytes]:
-    """File name → bytes of one folder of a submission; InvalidValue without scores, for one circuit is not enough."""
+def mib_files(scores: Scores | NodeScores | None) -> dict[str, bytes]:
+    """File name → bytes of one folder of a submission; InvalidValue without scores, for one circuit is not enough.
+
+    Scores of edges, or of nodes and, if they are known, their neurons.
+    """
     if scores is None:
         raise InvalidValue("the benchmark takes scores, or a circuit for each of its sizes; there is only one circuit")
+    if isinstance(scores, NodeScores):
+        return {IMPORTANCES: eap_ig_nodes_json(scores, None)}
     return {IMPORTANCES: encode(eap_ig_json(scores, None))}
 
 

@@ -15,6 +15,7 @@ from edgewise.graph import ONE_INPUT, Graph
 
 VERSION = 1
 CIRCUIT, SCORES = "edgewise/circuit", "edgewise/scores"
+NEURON_CIRCUIT, NODE_SCORES = "edgewise/neuron-circuit", "edgewise/node-scores"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -72,6 +73,33 @@ class ScoresDocument(ScoresHeader):
     edges: dict[str, float]
 
 
+class NeuronCircuitDocument(Strict):
+    """A circuit of neurons: the kept coordinates, counted from 0, of each writer that has any."""
+
+    kind: Literal["edgewise/neuron-circuit"] = Field(default=NEURON_CIRCUIT, alias="schema")
+    version: Literal[1] = VERSION
+    graph: GraphDocument
+    d_model: int = Field(ge=1)
+    provenance: dict[str, Any]
+    neurons: dict[str, list[int]]
+
+
+class NodeScoresHeader(Strict):
+    """Scores of writers whose values stand beside it as tensors: [writer] and, if known, `neurons` [writer, d_model]."""
+
+    kind: Literal["edgewise/node-scores"] = Field(default=NODE_SCORES, alias="schema")
+    version: Literal[1] = VERSION
+    graph: GraphDocument
+    provenance: dict[str, Any]
+
+
+class NodeScoresDocument(NodeScoresHeader):
+    """Scores of writers in readable form: a value for every writer, and those of its neurons if they are known."""
+
+    nodes: dict[str, float]
+    neurons: dict[str, list[float]] | None = None
+
+
 def dump(document: BaseModel | Mapping[str, Any], *, indent: int | None = 1) -> str:
     """The document as JSON text: the same value gives the same text, byte for byte."""
     value = document.model_dump(by_alias=True) if isinstance(document, BaseModel) else document
@@ -98,6 +126,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return str(value)
+
+
+def provenance_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A provenance in JSON's types, in the order of its keys."""
+    return {str(key): plain(provenance[key]) for key in sorted(provenance, key=str)}
 
 
 def parse(data: bytes, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from edgewise.circuit import Circuit
 
 TOLD = "model dtype task data_file corruption examples seed method metric ablation".split()
+TOP = {"n": "", "nodes": " nodes", "neurons": " neurons"}
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -30,6 +31,7 @@ def facts(circuit: Circuit) -> list[tuple[str, str]]:
     known = circuit.provenance
     found = [
         ("edges", _size(circuit)),
+        ("neurons", _neurons(known.get("neurons"))),
         *((key.replace("_", " "), known.get(key)) for key in TOLD),
         ("options", _pairs(known.get("options"))),
         ("selection", selection(known)),
@@ -42,12 +44,17 @@ def facts(circuit: Circuit) -> list[tuple[str, str]]:
 
 
 def selection(provenance: Mapping[str, Any]) -> str:
-    """How edges were chosen from their scores, ranking included."""
+    """How edges, nodes or neurons were chosen from their scores, ranking included.
+
+    >>> selection({"selection": {"nodes": 12, "absolute": False}})
+    'top 12 nodes by signed score'
+    """
     chosen = provenance.get("selection")
     if not isinstance(chosen, Mapping):
         return ""
     ranking = "absolute" if chosen.get("absolute", True) else "signed"
-    limit = f"top {chosen['n']}" if "n" in chosen else f"at least {chosen.get('threshold')}"
+    sizes = {f"top {chosen[key]}{what}" for key, what in TOP.items() if key in chosen}
+    limit = sizes.pop() if sizes else f"at least {chosen.get('threshold')}"
     return f"{limit} by {ranking} score"
 
 
@@ -74,6 +81,13 @@ def _size(circuit: Circuit) -> str:
     total = circuit.graph.n_edges
     path = "" if circuit.has_path else "; no path from input to logits"
     return f"{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){path}"
+
+
+def _neurons(counts: Any) -> str:
+    if not isinstance(counts, Mapping) or not {"kept", "total"} <= counts.keys():
+        return ""
+    kept, total = int(counts["kept"]), int(counts["total"])
+    return f"{kept:,} of {total:,} ({kept / total:.2%})"
 
 
 def _pairs(value: Any) -> str:

@@ -10,6 +10,8 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 
 SHOWN = 200
@@ -20,7 +22,8 @@ class Finding:
     """What a file or a run folder holds: a circuit, scores, or both on one graph, and what is known about them.
 
     `exact`: measured effects of the edges. `report`: that of an evaluation, as plain values. `reference`: the published
-    circuit to hold it against. `roles`: group → its heads and MLPs. `other`: a second finding to compare with.
+    circuit to hold it against. `roles`: group → its heads and MLPs. `other`: a second finding to compare with. `neurons`: the
+    circuit of neurons whose edges `circuit` has; `node_scores`: scores of nodes, and of neurons if they are known.
     """
 
     circuit: Circuit | None = None
@@ -32,11 +35,29 @@ class Finding:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other: Finding | None = None
     label: str = ""
+    neurons: NeuronCircuit | None = None
+    node_scores: NodeScores | None = None
+
+    @classmethod
+    def of(cls, value: Circuit | Scores | NeuronCircuit | NodeScores) -> Finding:
+        """What there is to show of one value."""
+        if isinstance(value, NeuronCircuit):
+            return cls(circuit=value.circuit, neurons=value)
+        if isinstance(value, NodeScores):
+            return cls(node_scores=value)
+        return cls(circuit=value) if isinstance(value, Circuit) else cls(scores=value)
+
+    @property
+    def selected(self) -> Circuit | NeuronCircuit | None:
+        """The circuit that was found, of neurons if it is one of neurons; None if there are only scores."""
+        return self.circuit if self.neurons is None else self.neurons
 
     @property
     def shown(self) -> Circuit:
         """The circuit to draw: its own, or the strongest edges of its scores."""
         value = self.circuit if self.circuit is not None else self.scores
+        if value is None and self.node_scores is not None:
+            raise InvalidValue("these are scores of nodes, which have no edges to show: select a circuit from them")
         if value is None:
             raise InvalidValue("there is neither a circuit nor scores")
         return strongest(value)

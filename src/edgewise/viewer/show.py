@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, UnknownName
+from edgewise.neurons import NeuronCircuit
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.store.schema import encode
@@ -28,7 +29,7 @@ class HasFinding(Protocol):
     def finding(self) -> Finding: ...
 
 
-Showable = Circuit | Scores | Finding | HasFinding
+Showable = Circuit | NeuronCircuit | Scores | Finding | HasFinding
 
 PICTURES: dict[str, Callable[[Finding], bytes]] = {
     ".svg": lambda finding: encode(svg(finding.shown, finding.scores)),
@@ -49,6 +50,7 @@ def show(
     """Writes the picture of a circuit, of scores or of a run as `.svg`, `.png`, `.html` or `.dot`; returns its path.
 
     `.html` is one self-contained page to look at the circuit and move through it; it needs no network and opens from disk.
+    Of a circuit of neurons the edges between its nodes are shown.
     With `scores` of the same graph, edges show sign and strength; `exact` are their measured effects, if known; `compare` is
     a second circuit to lay over the first (on the page). In an `.svg`, `.png` or `.dot` of scores alone are the strongest
     200 edges. A `.png` needs the extra `viz` (matplotlib). Raises UnknownName for another suffix, InvalidValue for a
@@ -74,6 +76,4 @@ def finding_of(value: Showable) -> Finding:
     """What there is to show of a value."""
     if isinstance(value, Finding):
         return value
-    if isinstance(value, Circuit):
-        return Finding(value)
-    return Finding(scores=value) if isinstance(value, Scores) else value.finding
+    return Finding.of(value) if isinstance(value, Circuit | NeuronCircuit | Scores) else value.finding
