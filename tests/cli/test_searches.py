@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import ENTRY, edgewise, make_model, refused
@@ -63,6 +65,24 @@ def test_several_values_are_a_sweep(here: Path, model: Path) -> None:
     assert chosen == scores.top(20).without_dangling()
     for suffix in (".svg", ".html", ".dot"):
         assert Path(f"run/circuit{suffix}").stat().st_size
+
+
+def test_the_page_of_a_search_says_how_to_get_an_order_and_a_curve(here: Path, model: Path) -> None:
+    result = edgewise("discover", "--model", model, *ACDC, "--tau", "0.05", "--out", "run")
+    assert result.exit_code == 0, result.output
+    said = next(one for one in page_data("run")["missing"] if "sweep over its tau" in one)
+    command = shlex.split(said.partition("curve: ")[2])
+    again = edgewise(*command[1:], "--out", "swept")
+    assert again.exit_code == 0, again.output
+    page = page_data("swept")
+    assert page["edges"]["score"] is not None
+    assert len(page["curves"][0]["edges"]) >= 5
+    assert not any("sweep" in one or "curve" in one for one in page["missing"])
+
+
+def page_data(folder: str) -> dict[str, Any]:
+    text = Path(folder, "circuit.html").read_text()
+    return json.loads(text.split('id="data">')[1].split("</script>")[0])
 
 
 def test_attribution_and_acdc_combined(here: Path, model: Path) -> None:

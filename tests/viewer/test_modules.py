@@ -178,6 +178,15 @@ def test_the_widget_shows_the_page_and_keeps_its_state(tab: Any) -> None:
     tab.wait_for_timeout(300)
     assert tab.locator(".status").inner_text().startswith("4 of 479 edges")
     assert tab.evaluate("() => location.hash") == ""
+    # JupyterLab would cut the cell at an "x": keys are the widget's own, and still do what they do there.
+    tab.evaluate("() => document.addEventListener('keydown', (event) => { model.heard = event.key; })")
+    tab.locator("[data-node='m2']").first.focus()
+    tab.keyboard.press("x")
+    tab.keyboard.press("t")
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("() => model.heard") is None
+    assert "panel=table" in tab.evaluate("() => model.values.state")
+    assert tab.locator("[data-lm-suppress-shortcuts=true] .page").count() == 1
 
 
 def test_two_inputs_share_the_bar(tab: Any) -> None:

@@ -20,12 +20,14 @@ from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import MetricReport, Report
 from edgewise.graph import Graph
+from edgewise.methods import sweep_values
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer import Finding, page
 from edgewise.viewer.bundle import script, wrapped
 from edgewise.viewer.contents import MOST_EDGES, document
 from edgewise.viewer.document import IN_A, IN_B, IN_REFERENCE, PageDocument, page_schema
+from edgewise.viewer.missing import SWEEPS
 
 SCORES = made_scores(SMALL)
 CIRCUIT = circuit_of(SCORES, 60)
@@ -184,3 +186,17 @@ def test_without_anywidget_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InvalidValue, match=r"pip install 'edgewise\[notebook\]'"):
         ew.widget(CIRCUIT)
     _widget_class.cache_clear()
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_search_is_told_how_to_rank_its_edges(name: str) -> None:
+    dial, values = SWEEPS[name]
+    assert sweep_values(name, {dial: values}) == values
+    bare = Circuit(SMALL, CIRCUIT.mask, {"method": name})
+    (sentence,) = [one for one in document(Finding(bare)).missing if f"sweep over its {dial}" in one]
+    assert f"--method {name} --option '{dial}=[" in sentence
+    assert not any("sweep" in one for one in document(Finding(bare, made_scores(SMALL))).missing)
+
+
+def test_a_method_of_no_name_is_no_search() -> None:
+    assert document(Finding(Circuit(SMALL, CIRCUIT.mask, {"method": ["acdc"]}))).missing

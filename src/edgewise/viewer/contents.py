@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch import Tensor
 import edgewise
 from edgewise.curve import Curve
 from edgewise.graph import HEAD, MLP, Graph
-from edgewise.store.schema import GraphDocument, plain
+from edgewise.store.schema import GraphDocument
 from edgewise.viewer.caption import clean, facts, title
 from edgewise.viewer.document import (
     IN_A,
@@ -32,6 +30,7 @@ from edgewise.viewer.document import (
     ReaderEntry,
 )
 from edgewise.viewer.finding import Finding
+from edgewise.viewer.missing import missing, repeat
 
 # More edges than this are no picture, and a page of many megabytes: the strongest are taken, and the page says so.
 MOST_EDGES = 120_000
@@ -55,7 +54,7 @@ def document(finding: Finding) -> PageDocument:
         circuits=_circuits(finding),
         curves=[_curve(curve) for curve in finding.curves],
         roles={clean(role, TEXT): list(nodes) for role, nodes in finding.roles.items()},
-        missing=_missing(finding, edges),
+        missing=missing(finding, edges),
     )
 
 
@@ -203,27 +202,6 @@ def _example(value: Mapping[str, Any]) -> ExampleEntry:
     )
 
 
-def repeat(recipe: Any) -> str | None:
-    """The command that repeats a run, or None if its recipe is not known.
-
-    >>> repeat({"model": "nano", "task": "ioi", "edges": None, "options": {"tau": 0.1}})
-    'edgewise discover --model nano --task ioi --option tau=0.1'
-    """
-    if not isinstance(recipe, Mapping):
-        return None
-    words = ["edgewise", "discover"]
-    for name, value in recipe.items():
-        if name == "options" and isinstance(value, Mapping):
-            words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
-        elif value is not None:
-            words += [f"--{str(name).replace('_', '-')}", str(value)]
-    return clean(shlex.join(words), 2000)
-
-
-def _option(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(plain(value))
-
-
 def finite(value: Any) -> float | None:
     """A number that JSON can hold, or None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
@@ -249,24 +227,3 @@ def curve_columns(curve: Curve) -> dict[str, Any]:
         "faithfulness": [finite(point.faithfulness) for point in curve.points],
         "random": [finite(point.random) for point in curve.points],
     }
-
-
-def _missing(finding: Finding, edges: EdgeColumns) -> list[str]:
-    """Sentences about what the page cannot show, and what would bring it."""
-    found: list[str] = []
-    circuit, known = finding.circuit, finding.shown.provenance
-    if circuit is None:
-        found.append("There are scores but no circuit: the slider cuts the scores.")
-    elif not len(circuit):
-        found.append("The circuit is empty: it has no edges, and running it is the corrupted run.")
-    elif not circuit.has_path:
-        found.append("No path leads from input to logits: this circuit is the corrupted run.")
-    if finding.scores is None:
-        found.append("There are no scores: edges have neither sign nor strength, and stand in index order.")
-    if not finding.curves:
-        found.append("There is no faithfulness curve: the slider cannot tell what a cut costs.")
-    if not known.get("prompts"):
-        found.append("There are no example prompts in this file.")
-    if edges.count < edges.total and finding.scores is not None:
-        found.append(f"The page holds the strongest {edges.count:,} of {edges.total:,} edges.")
-    return found

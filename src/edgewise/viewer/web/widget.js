@@ -6,7 +6,9 @@ import { widgetPlace } from "./place.js";
 
 /** What anywidget calls: shows the model's document in `element`. */
 export function render({ model, el: element }) {
-  const root = el("div", { tabindex: "-1" });
+  // A notebook has keys of its own: what is typed in here must not cut its cells. JupyterLab asks for the attribute.
+  const root = el("div", { tabindex: "-1", "data-lm-suppress-shortcuts": "true" });
+  root.addEventListener("keydown", (event) => event.stopPropagation());
   root.style.height = `${model.get("height")}px`;
   element.append(root);
   mount(root, model.get("document"), widgetPlace(model));

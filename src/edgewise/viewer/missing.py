@@ -1,0 +1,79 @@
+"""What a page does not have, in sentences, and the commands that would bring it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from edgewise.store.schema import plain
+from edgewise.viewer.caption import clean
+from edgewise.viewer.document import EdgeColumns
+from edgewise.viewer.finding import Finding
+
+# The dial of each search, and values for a sweep over it: what gives its edges an order.
+SWEEPS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "acdc": ("tau", (0.3, 0.1, 0.03, 0.01)),
+    "eap+acdc": ("tau", (0.3, 0.1, 0.03, 0.01)),
+    "edge-pruning": ("sparsity", (0.98, 0.95, 0.9, 0.8)),
+    "hap": ("sparsity", (0.98, 0.95, 0.9, 0.8)),
+    "subnetwork-probing": ("regularization", (10.0, 3.0, 1.0, 0.3)),
+}
+
+
+def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
+    """Sentences about what the page cannot show, and what would bring it."""
+    found: list[str] = []
+    circuit, known = finding.circuit, finding.shown.provenance
+    if circuit is None:
+        found.append("There are scores but no circuit: the slider cuts the scores.")
+    elif not len(circuit):
+        found.append("The circuit is empty: it has no edges, and running it is the corrupted run.")
+    elif not circuit.has_path:
+        found.append("No path leads from input to logits: this circuit is the corrupted run.")
+    if finding.scores is None:
+        found.append("There are no scores: edges have neither sign nor strength, and stand in index order.")
+    if not finding.curves:
+        found.append("There is no faithfulness curve: the slider cannot tell what a cut costs.")
+    if finding.scores is None and str(known.get("method")) in SWEEPS:
+        found.append(_sweep(known))
+    if not known.get("prompts"):
+        found.append("There are no example prompts in this file.")
+    if edges.count < edges.total and finding.scores is not None:
+        found.append(f"The page holds the strongest {edges.count:,} of {edges.total:,} edges.")
+    return found
+
+
+def repeat(recipe: Any) -> str | None:
+    """The command that repeats a run, or None if its recipe is not known.
+
+    >>> repeat({"model": "nano", "task": "ioi", "edges": None, "options": {"tau": 0.1}})
+    'edgewise discover --model nano --task ioi --option tau=0.1'
+    """
+    if not isinstance(recipe, Mapping):
+        return None
+    words = ["edgewise", "discover"]
+    for name, value in recipe.items():
+        if name == "options" and isinstance(value, Mapping):
+            words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
+        elif value is not None:
+            words += [f"--{str(name).replace('_', '-')}", str(value)]
+    return clean(shlex.join(words), 2000)
+
+
+def _option(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(plain(value))
+
+
+def _sweep(known: Mapping[str, Any]) -> str:
+    """Why a search has no scores, and the command that brings them."""
+    dial, values = SWEEPS[known["method"]]
+    recipe = known.get("recipe")
+    start = dict(recipe) if isinstance(recipe, Mapping) else {"method": known["method"]}
+    options = start.get("options")
+    start["options"] = {**(options if isinstance(options, Mapping) else {}), dial: list(values)}
+    return (
+        f"{known['method']} says which edges stay, not how much each counts, so a cut of its circuit means little. "
+        f"A sweep over its {dial} scores every edge and measures the curve: {repeat(start)}"
+    )
