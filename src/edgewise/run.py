@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from edgewise.ablations import ablation
-from edgewise.api import attribute, discover, select, sweep
+from edgewise.api import attribute, attribute_nodes, discover, node_method, select, select_level, sweep
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.data import Row, read_rows, to_pairs
@@ -21,11 +21,12 @@ from edgewise.errors import InvalidValue, UnknownName
 from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
 from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
-from edgewise.graph import Graph
 from edgewise.loading import load
 from edgewise.methods import method, method_class, sweep_values
 from edgewise.metrics import metric
 from edgewise.models import Subject
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
@@ -53,7 +54,8 @@ class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
 
     `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
-    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it.
+    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it. If it asks for nodes or
+    neurons, `node_scores` stands in the place of `scores`; `neurons` is the circuit of neurons whose edges `circuit` has.
     """
 
     recipe: Recipe
@@ -69,11 +71,18 @@ class Run:
     sweep: Sweep | None = None
     sweep_reports: tuple[Report, ...] = ()
     stability: Bootstrap | None = None
+    node_scores: NodeScores | None = None
+    neurons: NeuronCircuit | None = None
+
+    @property
+    def found(self) -> Circuit | NeuronCircuit:
+        """The circuit, of neurons if these were asked for."""
+        return self.circuit if self.neurons is None else self.neurons
 
     @property
     def selected(self) -> int:
-        """The number of edges before those on no path were dropped."""
-        return int(self.circuit.provenance["edges"]["selected"])
+        """The number of edges, nodes or neurons before those on no path were dropped."""
+        return int(self.found.provenance[self.recipe.level]["selected"])
 
     @property
     def sweep_rows(self) -> list[dict[str, Any]]:
@@ -97,7 +106,8 @@ class Run:
     def finding(self) -> Finding:
         """What there is to show of it."""
         curves = () if self.curve is None else (self.curve,)
-        return with_reference(Finding(self.circuit, self.scores, curves=curves, report=_report(self)))
+        shown = replace(Finding.of(self.found), scores=self.scores, node_scores=self.node_scores)
+        return with_reference(replace(shown, curves=curves, report=_report(self)))
 
 
 @dataclass(frozen=True)
@@ -148,26 +158,30 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     started = time.perf_counter()
     recipe = source.recipe
     subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
-    _check_edges(recipe, subject.graph)
+    _check_size(recipe, subject)
     pairs = source.pairs(subject.tokenizer)
     swept, scores, circuit = _find(source, subject, pairs, track, own_files)
     report = _evaluate(source, subject, circuit, pairs, track, recipe.seed)
     others = [_evaluate(source, subject, one, pairs, track, None) for one in (swept.circuits if swept else ())]
     faithfulness = _faithfulness(report, source.metric(pairs))
-    curve = _curve(source, subject, scores, pairs, track) if scores is not None and recipe.curve else None
-    stability = _stability(source, subject, circuit, pairs, track) if recipe.stability else None
+    circuit = circuit.with_provenance(faithfulness=faithfulness)
+    of_edges = circuit if isinstance(circuit, Circuit) else circuit.circuit
+    curve = _curve(source, subject, scores, pairs, track) if isinstance(scores, Scores) and recipe.curve else None
+    stability = _stability(source, subject, of_edges, pairs, track) if recipe.stability else None
     return Run(
         recipe=recipe,
         model=subject.identity,
         data=pairs.fingerprint,
-        scores=scores,
-        circuit=circuit.with_provenance(faithfulness=faithfulness),
+        scores=scores if isinstance(scores, Scores) else None,
+        circuit=of_edges,
         report=report,
         seconds=time.perf_counter() - started,
         sweep=swept,
         sweep_reports=tuple(others),
         curve=curve,
         stability=stability,
+        node_scores=scores if isinstance(scores, NodeScores) else None,
+        neurons=circuit if isinstance(circuit, NeuronCircuit) else None,
     )
 
 
@@ -175,8 +189,12 @@ def prepare(recipe: Recipe) -> Source[Recipe]:
     """Checks every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     if sweep_values(recipe.method, recipe.options) is None:
         chosen = method(recipe.method, recipe.options)
+        if recipe.level != "edges":
+            node_method(chosen)
         if isinstance(chosen, Search):
             chosen.for_edges(recipe.edges)
+    elif recipe.level != "edges":
+        raise InvalidValue(f"a sweep of {recipe.method} selects edges, no {recipe.level}")
     if recipe.stability:
         _check_stability(recipe)
     return open_source(recipe)
@@ -199,10 +217,13 @@ def reported_metrics(first: str) -> list[str]:
     return list(dict.fromkeys([first, "kl", "accuracy"]))
 
 
-def _check_edges(recipe: Recipe, graph: Graph) -> None:
-    """Refuse to score edges for a circuit that could not be selected."""
-    if recipe.edges is not None and recipe.edges > graph.n_edges:
-        raise InvalidValue(f"asked for {recipe.edges:,} edges, and {recipe.model} has {graph.n_edges:,}: {graph}")
+def _check_size(recipe: Recipe, subject: Subject) -> None:
+    """Refuse to score anything for a circuit that could not be selected."""
+    graph = subject.graph
+    nodes = len(graph.writers) - len(graph.inputs)
+    totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": len(graph.writers) * subject.d_model}
+    if (recipe.size or 0) > (total := totals[recipe.level]):
+        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, and {recipe.model} has {total:,}: {graph}")
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -210,9 +231,13 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 
 def _find(
     source: Source[Recipe], subject: Subject, pairs: Pairs, track: Track, own_files: Mapping[str, str]
-) -> tuple[Sweep | None, Scores | None, Circuit]:
+) -> tuple[Sweep | None, Scores | NodeScores | None, Circuit | NeuronCircuit]:
     recipe, origin = source.recipe, _origin(source, subject, pairs)
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options, **own_files}
+    if recipe.level != "edges":
+        nodes = attribute_nodes(subject, pairs, method=recipe.method, metric=source.metric(pairs), **how)
+        nodes = replace(nodes, provenance={**nodes.provenance, **origin})
+        return None, nodes, select_level(nodes, recipe.level, recipe.size or 0, absolute=recipe.ranking == "absolute")
     if (values := sweep_values(recipe.method, recipe.options)) is not None:
         how.pop(str(getattr(method_class(recipe.method), "dial", "")))
         swept = sweep(subject, pairs, method=recipe.method, values=values, metric=recipe.metric, **how)
@@ -235,7 +260,12 @@ def _origin(source: Source[Recipe], subject: Subject, pairs: Pairs) -> dict[str,
 
 
 def _evaluate(
-    source: Source[Recipe], subject: Subject, circuit: Circuit, pairs: Pairs, track: Track, random: int | None
+    source: Source[Recipe],
+    subject: Subject,
+    circuit: Circuit | NeuronCircuit,
+    pairs: Pairs,
+    track: Track,
+    random: int | None,
 ) -> Report:
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": random}
@@ -258,6 +288,8 @@ def _resampling(recipe: Recipe) -> Resampling:
 def _check_stability(recipe: Recipe) -> None:
     """Refuse, before anything is computed, what could not be drawn again."""
     _resampling(recipe)
+    if recipe.level != "edges":
+        raise InvalidValue(f"the stability of {recipe.level} is not measured, only that of edges: leave it out")
     if sweep_values(recipe.method, recipe.options) is not None:
         raise InvalidValue(f"a sweep of {recipe.method} scores no single examples: leave the stability out")
     resampled_method(method(recipe.method, recipe.options))
@@ -289,9 +321,10 @@ def _faithfulness(report: Report, name: str) -> dict[str, Any]:
 
 def write(found: Run, folder: Path) -> tuple[str, ...]:
     """Everything a run leaves, the manifest with the hash of every other file last."""
-    save(found.circuit, folder / CIRCUIT_FILE)
-    if found.scores is not None:
-        save(found.scores, folder / SCORES_FILE)
+    save(found.found, folder / CIRCUIT_FILE)
+    scores = found.scores if found.node_scores is None else found.node_scores
+    if scores is not None:
+        save(scores, folder / SCORES_FILE)
     write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
     if found.curve is not None:
         write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
@@ -318,7 +351,13 @@ def _report(found: Run) -> dict[str, Any]:
     counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
     again = {} if found.stability is None else {"stability": found.stability.to_dict()}
     report = plain({**found.report.to_dict(), **again})
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **report}
+    return {
+        "level": found.recipe.level,
+        "selected": found.selected,
+        "ranking": found.recipe.ranking,
+        **counts,
+        **report,
+    }
 
 
 def _manifest(found: Run, folder: Path) -> dict[str, Any]:
