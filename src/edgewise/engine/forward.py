@@ -181,6 +181,8 @@ class _Walk:
         writers = self.plan.computed[:rows].to(self.masks.device)
         readers = torch.tensor([first + slot for slot in slots], device=self.masks.device)
         mask = self.masks[:, writers[:, None], readers[None, :]]
+        if alike(mask):  # as in circuits of nodes and of neurons: one input serves all
+            mask = mask[:, :, :1]
         return self.board.read(Order(mask, base, tokens, transform))
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
@@ -211,6 +213,11 @@ class _Walk:
         return delta if alive is None else delta * alive[:, :, None, None]
 
 
+def alike(mask: Tensor) -> bool:
+    """Whether all readers, [mask, row, reader], get the same, and no gradient is to tell them apart."""
+    return not mask.requires_grad and bool((mask == mask[:, :, :1]).all())
+
+
 def _unchanged(x: Tensor) -> Tensor:
     return x
 
@@ -239,12 +246,18 @@ def native_attention(subject: Subject, block: Block, context: dict, projected: T
 
 
 def _project(subject: Subject, block: Block, slots: list[int]) -> Transform:
-    """Norm and projection rows of the readers `slots`: [mask, reader, token, d_model] → [mask, reader, token, d_head]."""
+    """Norm and projection rows of the readers `slots`: [mask, reader, token, d_model] → [mask, reader, token, d_head].
+
+    Of an input that all readers share, [mask, 1, token, d_model], it makes the same.
+    """
     weight, bias = block.projections.rows(slots)
 
     def transform(x: Tensor) -> Tensor:
         normed = block.attention_norm(x.to(subject.dtype))
-        out = torch.matmul(normed, weight.transpose(-1, -2))
+        if x.shape[1] < len(slots):
+            out = (normed @ weight.flatten(0, 1).T).unflatten(3, weight.shape[:2])[:, 0].transpose(1, 2)
+        else:
+            out = torch.matmul(normed, weight.transpose(-1, -2))
         return out if bias is None else out + bias[:, None, :]
 
     return transform
