@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.attribution import attribution_memory, attribution_time, buffer_memory, path_time
-from benchmarks.forward import batched_masks, dense_forward, sparse_evaluation
+from benchmarks.forward import batched_masks, dense_forward, neuron_evaluation, sparse_evaluation
 from benchmarks.pruning import hybrid, step_memory, step_time
 from benchmarks.search import acdc_cost, acdc_full
 
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "buffer-memory": buffer_memory,
     "masked-forward": dense_forward,
     "evaluate": sparse_evaluation,
+    "neurons": neuron_evaluation,
     "batched-masks": batched_masks,
     "acdc": acdc_cost,
     "acdc-full": acdc_full,

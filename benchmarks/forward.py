@@ -13,6 +13,7 @@ from benchmarks.attribution import Row
 from benchmarks.setting import BATCH, SETTINGS, gpt2_small, interleaved, plain_forward, random_pairs, ratio
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
 
@@ -22,12 +23,14 @@ MASKS = 16
 
 @torch.no_grad()
 def dense_forward(rounds: int) -> Iterator[Row]:
-    """A masked forward with every edge kept, replacement at hand, over a plain forward of the same batch."""
+    """A masked forward with every edge kept in part, replacement at hand, over a plain forward of the same batch."""
     subject, workspace = ew.load(gpt2_small()), Workspace()
     for tokens in (16, 128):
         pairs = random_pairs(BATCH, tokens)
         replacement = Replacement.of_run(record(subject, pairs.corrupted, pairs.positions))
-        mask = subject.graph.edge_mask.float() * 0.5
+        # Every edge to a degree of its own: readers that get the same would be served by one input.
+        mask = torch.rand(subject.graph.edge_mask.shape, generator=torch.Generator().manual_seed(0))
+        mask = mask * subject.graph.edge_mask
         yield _row(
             f"{BATCH} × {tokens} tokens, all edges",
             partial(masked_forward, subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace),
@@ -60,6 +63,25 @@ def sparse_evaluation(rounds: int) -> Iterator[Row]:
         label = f"{examples} × {tokens} tokens, {len(circuit):,} edges"
         yield _row(f"{label}, the walk", walk, lambda p=pairs: plain_forward(subject, p), rounds, "≤ 1.5")
         yield _row(f"{label}, evaluate / 3 forwards", whole, three, rounds, "≤ 1.5")
+
+
+@torch.no_grad()
+def neuron_evaluation(rounds: int) -> Iterator[Row]:
+    """A circuit of half of all neurons: one masked forward over a plain one."""
+    subject, workspace = ew.load(gpt2_small()), Workspace()
+    for tokens in (16, 128):
+        pairs = random_pairs(BATCH, tokens)
+        replacement = Replacement.of_run(record(subject, pairs.corrupted, pairs.positions))
+        generator = torch.Generator().manual_seed(0)
+        neurons = torch.rand(len(subject.graph.writers), subject.d_model, generator=generator) < 0.5
+        mask = Mask.of(ew.NeuronCircuit(subject.graph, neurons))
+        yield _row(
+            f"{BATCH} × {tokens} tokens, {int(neurons.sum()):,} neurons",
+            partial(masked_forward, subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace),
+            lambda p=pairs: plain_forward(subject, p),
+            rounds,
+            "≤ 2",
+        )
 
 
 @torch.no_grad()

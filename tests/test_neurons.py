@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,13 @@ def test_neurons_of_writers_on_no_path_dangle() -> None:
     assert kept.without_dangling() == kept
     assert kept.with_provenance(task="ioi").without_dangling().provenance == {"task": "ioi"}
     assert "no path from input to logits" in NeuronCircuit.from_indices(GRAPH, 3, {"m0": [0]}).describe()
+
+
+def test_a_notebook_and_a_page_show_its_edges(tmp_path: Path) -> None:
+    circuit = NeuronCircuit.from_indices(GRAPH, 3, {"a0.h0": [1], "input": [0, 2]}, {"task": "ioi"})
+    assert "<svg" in circuit._repr_html_()
+    assert 'data-node="a0.h0"' in ew.show(circuit, tmp_path / "a.svg").read_text()
+    assert "3 of 12 (25.00%)" in ew.show(circuit, tmp_path / "a.html").read_text()
 
 
 def test_the_values_handed_in_are_copied() -> None:

@@ -53,6 +53,13 @@ def test_a_recipe_comes_back(tmp_path_factory: pytest.TempPathFactory, recipe: R
     assert Recipe.read(path) == recipe
 
 
+def test_a_recipe_says_what_is_selected() -> None:
+    for level in ("edges", "nodes", "neurons"):
+        recipe = Recipe.of(**{level: 7})
+        assert (recipe.level, recipe.size) == (level, 7)
+    assert (Recipe().level, Recipe().size) == ("edges", None)
+
+
 def test_a_recipe_does_not_change() -> None:
     with pytest.raises(ValidationError):
         Recipe().seed = 1  # type: ignore[misc]
@@ -72,6 +79,8 @@ def test_a_recipe_does_not_change() -> None:
         ({"task": "ioi", "data": "a.csv"}, "give a task or a file of data, not both"),
         ({"data": "a.csv", "corruption": "abc"}, "corruption is for tasks"),
         ({"options": [1]}, "options: "),
+        ({"edges": 3, "neurons": 3}, "the number of edges, of nodes or of neurons, not two of them"),
+        ({"nodes": -1}, "nodes: input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_sentence(tmp_path: Path, fields: dict[str, object], message: str) -> None:

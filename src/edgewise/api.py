@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
@@ -19,6 +19,7 @@ from edgewise.methods import method as find_method
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
+from edgewise.neurons import NeuronCircuit
 from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
@@ -79,16 +80,21 @@ def attribute_nodes(
     """
     if batch_size < 1:
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    chosen = find_method(method, options)
-    if not isinstance(chosen, PathMethod):
-        raise InvalidValue(
-            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap-ig"
-        )
+    chosen = node_method(find_method(method, options))
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     chosen, started = chosen.settled(request), time.perf_counter()
     neurons = neuron_scores(chosen, _within(memory_limit, request, chosen))
     facts = provenance(request, chosen, time.perf_counter() - started)
     return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
+
+
+def node_method(chosen: Method | Search) -> PathMethod:
+    """The method, if it can score nodes and neurons; InvalidValue otherwise."""
+    if not isinstance(chosen, PathMethod):
+        raise InvalidValue(
+            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap"
+        )
+    return chosen
 
 
 def discover(
@@ -196,3 +202,19 @@ def select(scores: Scores, edges: int | None, *, absolute: bool = True) -> Circu
     circuit = selected.without_dangling()
     counts = {"selected": len(selected), "kept": len(circuit), "total": scores.graph.n_edges}
     return circuit.with_provenance(edges=counts)
+
+
+def select_level(
+    scores: NodeScores, level: Literal["nodes", "neurons"], size: int, *, absolute: bool = True
+) -> Circuit | NeuronCircuit:
+    """The circuit of the best-scored heads and MLPs, or of the best-scored neurons without those of writers on no path.
+
+    The provenance counts them.
+    """
+    if level == "nodes":
+        circuit = scores.top(size, absolute=absolute)
+        edges = {"selected": len(circuit), "kept": len(circuit), "total": scores.graph.n_edges}
+        return circuit.with_provenance(edges=edges, nodes={"selected": size, "kept": size, "total": len(scores)})
+    neurons = scores.neuron_scores
+    kept = neurons.top(size, absolute=absolute).without_dangling()
+    return kept.with_provenance(neurons={"selected": size, "kept": len(kept), "total": len(neurons)})

@@ -88,7 +88,13 @@ def print_run(run: Run) -> None:
     if run.sweep is not None:
         print_table(f"sweep over {run.sweep.dial}", [_cells(row) for row in run.sweep_rows])
     print_report(report)
-    print_size(run.circuit, run.selected if run.scores is not None else None, run.recipe.ranking)
+    if run.recipe.level == "nodes":
+        counts = known["nodes"]
+        console.print(
+            f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {run.recipe.ranking} score"
+        )
+    scored = run.recipe.level == "neurons" or run.scores is not None
+    print_size(run.found, run.selected if scored else None, run.recipe.ranking)
     if "tested" in known:
         console.print(f"tested    {known['tested']:,} removals, one after the other")
     if run.stability is not None:
@@ -166,7 +172,7 @@ def described(found: Run) -> dict[str, Any]:
         "folder": folder,
         "files": list(found.files),
         "recipe": found.recipe.model_dump(),
-        "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
+        "circuit": {**size(found.found), "selected": found.selected, "ranking": found.recipe.ranking},
         "report": found.report.to_dict(),
         "seconds": found.seconds,
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),

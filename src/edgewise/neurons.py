@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit, node_circuit
+from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, UnknownName
 from edgewise.graph import Graph
 
@@ -157,6 +158,9 @@ class NeuronCircuit:
         share = f"{len(self):,} of {self.n_neurons:,} neurons ({len(self) / self.n_neurons:.2%})"
         path = "" if self.has_path else "; no path from input to logits"
         return f"{share}, of {len(self.nodes)} of {len(self.graph.writers)} writers{path}"
+
+    def _repr_html_(self) -> str:
+        return rich(self)
 
     def __repr__(self) -> str:
         return f"<NeuronCircuit: {self.describe()}>"

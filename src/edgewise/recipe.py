@@ -112,7 +112,8 @@ class Setting(Strict, ABC):
 class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
-    `curve` is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    `nodes` or `neurons` instead of `edges` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
+    is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of scoring, and changes nothing about the result.
     """
@@ -121,11 +122,29 @@ class Recipe(Setting):
 
     method: str = "eap-ig"
     edges: int | None = Field(default=None, ge=0)
+    nodes: int | None = Field(default=None, ge=0)
+    neurons: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
     memory_limit: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if sum(size is not None for size in (self.edges, self.nodes, self.neurons)) > 1:
+            raise ValueError("give the number of edges, of nodes or of neurons, not two of them")
+        return self
+
+    @property
+    def level(self) -> Literal["edges", "nodes", "neurons"]:
+        """What is selected."""
+        return "neurons" if self.neurons is not None else "nodes" if self.nodes is not None else "edges"
+
+    @property
+    def size(self) -> int | None:
+        """How many of them, or None for a tenth of all edges."""
+        return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
 
 
 def _model_of(task: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
 from edgewise.formats import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.provenance import versions
 from edgewise.recipe import MANIFEST, Recipe
 from edgewise.scores import Scores
@@ -29,7 +31,8 @@ class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
 
     `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
-    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it.
+    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it. If it asks for nodes or
+    neurons, `node_scores` stands in the place of `scores`; `neurons` is the circuit of neurons whose edges `circuit` has.
     """
 
     recipe: Recipe
@@ -45,11 +48,18 @@ class Run:
     sweep: Sweep | None = None
     sweep_reports: tuple[Report, ...] = ()
     stability: Bootstrap | None = None
+    node_scores: NodeScores | None = None
+    neurons: NeuronCircuit | None = None
+
+    @property
+    def found(self) -> Circuit | NeuronCircuit:
+        """The circuit, of neurons if these were asked for."""
+        return self.circuit if self.neurons is None else self.neurons
 
     @property
     def selected(self) -> int:
-        """The number of edges before those on no path were dropped."""
-        return int(self.circuit.provenance["edges"]["selected"])
+        """The number of edges, nodes or neurons before those on no path were dropped."""
+        return int(self.found.provenance[self.recipe.level]["selected"])
 
     @property
     def sweep_rows(self) -> list[dict[str, Any]]:
@@ -73,14 +83,16 @@ class Run:
     def finding(self) -> Finding:
         """What there is to show of it."""
         curves = () if self.curve is None else (self.curve,)
-        return with_reference(Finding(self.circuit, self.scores, curves=curves, report=_report(self)))
+        shown = replace(Finding.of(self.found), scores=self.scores, node_scores=self.node_scores)
+        return with_reference(replace(shown, curves=curves, report=_report(self)))
 
 
 def write(found: Run, folder: Path) -> tuple[str, ...]:
     """Everything a run leaves, the manifest with the hash of every other file last."""
-    save(found.circuit, folder / CIRCUIT_FILE)
-    if found.scores is not None:
-        save(found.scores, folder / SCORES_FILE)
+    save(found.found, folder / CIRCUIT_FILE)
+    scores = found.scores if found.node_scores is None else found.node_scores
+    if scores is not None:
+        save(scores, folder / SCORES_FILE)
     write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
     if found.curve is not None:
         write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
@@ -107,7 +119,8 @@ def _report(found: Run) -> dict[str, Any]:
     counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
     again = {} if found.stability is None else {"stability": found.stability.to_dict()}
     report = plain({**found.report.to_dict(), **again})
-    return {"selected": found.selected, "ranking": found.recipe.ranking, **counts, **report}
+    chosen = {"level": found.recipe.level, "selected": found.selected, "ranking": found.recipe.ranking}
+    return {**chosen, **counts, **report}
 
 
 def _manifest(found: Run, folder: Path) -> dict[str, Any]:

@@ -10,17 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from edgewise.api import attribute, discover, select, sweep, unlimited
+from edgewise.api import attribute, attribute_nodes, discover, node_method, select, select_level, sweep, unlimited
 from edgewise.attribution.footprint import memory_size
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.errors import InvalidValue
 from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
-from edgewise.graph import Graph
 from edgewise.loading import load
 from edgewise.methods import method, method_class, sweep_values
 from edgewise.models import Subject
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
@@ -60,26 +61,30 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     started = time.perf_counter()
     recipe = source.recipe
     subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
-    _check_edges(recipe, subject.graph)
+    _check_size(recipe, subject)
     pairs = source.pairs(subject.tokenizer)
     swept, scores, circuit = _find(source, subject, pairs, track, own_files)
     report = _evaluate(source, subject, circuit, pairs, track, recipe.seed)
     others = [_evaluate(source, subject, one, pairs, track, None) for one in (swept.circuits if swept else ())]
     faithfulness = _faithfulness(report, source.metric(pairs))
-    curve = _curve(source, subject, scores, pairs, track) if scores is not None and recipe.curve else None
-    stability = _stability(source, subject, circuit, pairs, track) if recipe.stability else None
+    circuit = circuit.with_provenance(faithfulness=faithfulness)
+    of_edges = circuit if isinstance(circuit, Circuit) else circuit.circuit
+    curve = _curve(source, subject, scores, pairs, track) if isinstance(scores, Scores) and recipe.curve else None
+    stability = _stability(source, subject, of_edges, pairs, track) if recipe.stability else None
     return Run(
         recipe=recipe,
         model=subject.identity,
         data=pairs.fingerprint,
-        scores=scores,
-        circuit=circuit.with_provenance(faithfulness=faithfulness),
+        scores=scores if isinstance(scores, Scores) else None,
+        circuit=of_edges,
         report=report,
         seconds=time.perf_counter() - started,
         sweep=swept,
         sweep_reports=tuple(others),
         curve=curve,
         stability=stability,
+        node_scores=scores if isinstance(scores, NodeScores) else None,
+        neurons=circuit if isinstance(circuit, NeuronCircuit) else None,
     )
 
 
@@ -91,8 +96,12 @@ def prepare(recipe: Recipe) -> Source[Recipe]:
             raise unlimited(recipe.method)
     if sweep_values(recipe.method, recipe.options) is None:
         chosen = method(recipe.method, recipe.options)
+        if recipe.level != "edges":
+            node_method(chosen)
         if isinstance(chosen, Search):
             chosen.for_edges(recipe.edges)
+    elif recipe.level != "edges":
+        raise InvalidValue(f"a sweep of {recipe.method} selects edges, no {recipe.level}")
     if recipe.stability:
         _check_stability(recipe)
     return open_source(recipe)
@@ -103,10 +112,13 @@ def reported_metrics(first: str) -> list[str]:
     return list(dict.fromkeys([first, "kl", "accuracy"]))
 
 
-def _check_edges(recipe: Recipe, graph: Graph) -> None:
-    """Refuse to score edges for a circuit that could not be selected."""
-    if recipe.edges is not None and recipe.edges > graph.n_edges:
-        raise InvalidValue(f"asked for {recipe.edges:,} edges, and {recipe.model} has {graph.n_edges:,}: {graph}")
+def _check_size(recipe: Recipe, subject: Subject) -> None:
+    """Refuse to score anything for a circuit that could not be selected."""
+    graph = subject.graph
+    nodes = len(graph.writers) - len(graph.inputs)
+    totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": len(graph.writers) * subject.d_model}
+    if (recipe.size or 0) > (total := totals[recipe.level]):
+        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, and {recipe.model} has {total:,}: {graph}")
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -114,9 +126,14 @@ def _check_edges(recipe: Recipe, graph: Graph) -> None:
 
 def _find(
     source: Source[Recipe], subject: Subject, pairs: Pairs, track: Track, own_files: Mapping[str, str]
-) -> tuple[Sweep | None, Scores | None, Circuit]:
+) -> tuple[Sweep | None, Scores | NodeScores | None, Circuit | NeuronCircuit]:
     recipe, origin = source.recipe, _origin(source, subject, pairs)
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "track": track, **recipe.options, **own_files}
+    if recipe.level != "edges":
+        how |= {"metric": source.metric(pairs), "memory_limit": recipe.memory_limit}
+        nodes = attribute_nodes(subject, pairs, method=recipe.method, **how)
+        nodes = replace(nodes, provenance={**nodes.provenance, **origin})
+        return None, nodes, select_level(nodes, recipe.level, recipe.size or 0, absolute=recipe.ranking == "absolute")
     if (values := sweep_values(recipe.method, recipe.options)) is not None:
         how.pop(str(getattr(method_class(recipe.method), "dial", "")))
         swept = sweep(subject, pairs, method=recipe.method, values=values, metric=recipe.metric, **how)
@@ -140,7 +157,12 @@ def _origin(source: Source[Recipe], subject: Subject, pairs: Pairs) -> dict[str,
 
 
 def _evaluate(
-    source: Source[Recipe], subject: Subject, circuit: Circuit, pairs: Pairs, track: Track, random: int | None
+    source: Source[Recipe],
+    subject: Subject,
+    circuit: Circuit | NeuronCircuit,
+    pairs: Pairs,
+    track: Track,
+    random: int | None,
 ) -> Report:
     recipe = source.recipe
     how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": random}
@@ -163,6 +185,8 @@ def _resampling(recipe: Recipe) -> Resampling:
 def _check_stability(recipe: Recipe) -> None:
     """Refuse, before anything is computed, what could not be drawn again."""
     _resampling(recipe)
+    if recipe.level != "edges":
+        raise InvalidValue(f"the stability of {recipe.level} is not measured, only that of edges: leave it out")
     if sweep_values(recipe.method, recipe.options) is not None:
         raise InvalidValue(f"a sweep of {recipe.method} scores no single examples: leave the stability out")
     resampled_method(method(recipe.method, recipe.options))

@@ -280,6 +280,17 @@ def test_masks_on_the_batch_axis_are_masks_one_by_one(family: str, how: str) -> 
 
 
 @every_family
+@pytest.mark.parametrize("how", ["corrupted", "zero"])
+def test_readers_that_get_the_same_are_served_by_one_input(family: str, how: str) -> None:
+    """The same run, whether the engine sees that all readers of a layer are alike or is kept from seeing it by a gradient."""
+    on, circuit = subject(family), random_neurons(subject(family), 0.3, seed=39)
+    for mask in (Mask.of(circuit), Mask(on.graph.edge_mask * 0.7)):
+        together = fast(on, mask, how)
+        one_by_one = fast(on, Mask(mask.edges.float().requires_grad_(), mask.neurons), how)
+        assert distance(together, one_by_one.detach()) < NEAR
+
+
+@every_family
 def test_neurons_of_writers_on_no_path_change_nothing(family: str) -> None:
     """Law 7: without what the input writes, and without what only heads before it read."""
     on = subject(family)

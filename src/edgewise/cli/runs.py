@@ -42,6 +42,8 @@ def discover(
     metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
     ablation: Ablation = None,
     edges: Annotated[int | None, typer.Option(help="how many edges to select [default: a tenth of all]")] = None,
+    nodes: Annotated[int | None, typer.Option(help="instead, how many heads and MLPs, with all edges between")] = None,
+    neurons: Annotated[int | None, typer.Option(help="instead, how many coordinates of what nodes write")] = None,
     ranking: Annotated[str | None, typer.Option(help="absolute or signed [default: absolute]")] = None,
     examples: Examples = None,
     batch_size: BatchSize = None,
@@ -69,10 +71,10 @@ def discover(
     from edgewise.recipe import Recipe
     from edgewise.run import default_folder, run
 
-    given = those_given(
-        locals(), "model task method metric ablation edges ranking examples batch_size seed corruption dtype"
-    )
+    given = those_given(locals(), "model task method metric ablation ranking examples batch_size seed corruption dtype")
     given |= those_given(locals(), "curve stability device kv memory_limit")
+    if sizes := those_given(locals(), "edges nodes neurons"):
+        given |= {"edges": None, "nodes": None, "neurons": None, **sizes}
     given |= those_given({"data": data and os.fspath(data)}, "data")
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**key_values(option or []), **({"tau": numbers("--tau", tau)} if tau is not None else {})}

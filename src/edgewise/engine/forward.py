@@ -12,7 +12,7 @@ A mask of neurons weighs the coordinates of out_w − replacement_w too, when th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -126,7 +126,7 @@ class _Walk:
         tokens = self.answers if plan.mlp_late else None
         base = self._base(self.replacement.mlp_in[layer], tokens)
         since = 0 if handed_on is None else graph.head_writers(layer).start
-        x, _ = self.board.read(self._order([graph.mlp_reader(layer)], base, tokens, Unchanged(), since))
+        x, _ = self.board.read(self._order([graph.mlp_reader(layer)], base, tokens, Unchanged(), since=since))
         x = (x if handed_on is None else x + handed_on)[:, 0]
         out = block.mlp(block.mlp_norm(x.to(self.subject.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
@@ -159,8 +159,8 @@ class _Walk:
         if plan.everywhere:
             along = [graph.mlp_reader(layer)] if plan.mlp and not plan.mlp_late else []
             readers = [*(first + slot for slot in plan.everywhere), *along]
-            order = self._order(readers, base, None, _Projected.of(block, plan.everywhere))
-            made, bare = self.board.read(replace(order, handed_on=len(along)))
+            transform = _Projected.of(block, plan.everywhere)
+            made, bare = self.board.read(self._order(readers, base, None, transform, handed_on=len(along)))
             handed_on = bare if along else None
             parts.append((plan.everywhere, made))
         if plan.unfed:
@@ -189,13 +189,26 @@ class _Walk:
     # -- common -----------------------------------------------------------------------------------------------------
 
     def _order(
-        self, readers: list[int], base: Tensor, tokens: Tensor | None, transform: Transform, since: int = 0
+        self,
+        readers: list[int],
+        base: Tensor,
+        tokens: Tensor | None,
+        transform: Transform,
+        *,
+        since: int = 0,
+        handed_on: int = 0,
     ) -> Order:
-        """What readers read that can read what the first of them can: the computed writers from `since` on."""
+        """What readers read that can read what the first of them can: the computed writers from `since` on.
+
+        Where all that something is made of read the same, as in circuits of nodes and of neurons, one input serves all.
+        """
         rows = slice(self.plan.rows_before(since), self.plan.rows_before(self.subject.graph.reach(readers[0])))
         writers = self.plan.computed[rows].to(self.masks.device)
         mask = self.masks[..., writers[:, None], torch.tensor(readers, device=self.masks.device)]
-        return Order(mask, base, tokens, transform, rows.start)
+        made = len(readers) - handed_on
+        if made > 1 and not self.mask.differentiable and alike(mask[..., :made]):
+            mask = torch.cat([mask[..., :1], mask[..., made:]], dim=-1)
+        return Order(mask, base, tokens, transform, rows.start, handed_on)
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
         """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens."""
@@ -231,6 +244,11 @@ class _Walk:
         return (by_example * alive.transpose(1, 2)[..., None, None]).flatten(2, 3)
 
 
+def alike(mask: Tensor) -> bool:
+    """Whether all readers, [mask, (example,) row, reader], read the same."""
+    return bool((mask == mask[..., :1]).all())
+
+
 def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: int) -> Tensor:
     """`z`, the output projection's input [row, position, head·d_head], by the model's own attention module.
 
@@ -257,7 +275,10 @@ def native_attention(subject: Subject, block: Block, context: dict, projected: T
 @final
 @dataclass(frozen=True)
 class _Projected(Transform):
-    """Norm and projection rows of attention readers: [mask, reader, token, d_model] → [mask, reader, token, d_head]."""
+    """Norm and projection rows of attention readers: [mask, reader, token, d_model] → [mask, reader, token, d_head].
+
+    Of an input that all readers share, [mask, 1, token, d_model], it makes the same.
+    """
 
     norm: Norm
     weight: Tensor
@@ -269,7 +290,12 @@ class _Projected(Transform):
         return cls(block.attention_norm, *block.projections.rows(slots))
 
     def __call__(self, mixed: Tensor) -> Tensor:
-        out = torch.matmul(self.norm(mixed.to(self.weight.dtype)), self.weight.transpose(-1, -2))
+        normed = self.norm(mixed.to(self.weight.dtype))
+        if mixed.shape[1] < len(self.weight):
+            joined = normed[:, 0] @ self.weight.flatten(0, 1).T
+            out = joined.unflatten(2, self.weight.shape[:2]).transpose(1, 2)
+        else:
+            out = torch.matmul(normed, self.weight.transpose(-1, -2))
         return out if self.bias is None else out + self.bias[:, None, :]
 
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:

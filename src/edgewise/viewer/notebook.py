@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from edgewise.circuit import Circuit
+from edgewise.neurons import NeuronCircuit
 from edgewise.scores import Scores
 from edgewise.viewer.caption import clean, facts
 from edgewise.viewer.finding import SHOWN, strongest
@@ -18,7 +19,9 @@ CELL = "text-align: left; padding: 1px 12px 1px 0; vertical-align: top"
 
 
 def html(value: Any) -> str:
-    """HTML without scripts of a circuit, of scores (their strongest edges) or of a report."""
+    """HTML without scripts of a circuit (of neurons: its edges), of scores (their strongest edges) or of a report."""
+    if isinstance(value, NeuronCircuit):
+        value = value.circuit
     if isinstance(value, Scores):
         circuit = strongest(value)
         note = f"the strongest {len(circuit):,} of {len(value):,} edges" if len(value) > SHOWN else ""
