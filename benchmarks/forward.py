@@ -80,7 +80,7 @@ def neuron_evaluation(rounds: int) -> Iterator[Row]:
             partial(masked_forward, subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace),
             lambda p=pairs: plain_forward(subject, p),
             rounds,
-            "≤ 2",
+            "≤ 1.5",
         )
 
 
