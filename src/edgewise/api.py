@@ -92,7 +92,7 @@ def node_method(chosen: Method | Search) -> PathMethod:
     """The method, if it can score nodes and neurons; InvalidValue otherwise."""
     if not isinstance(chosen, PathMethod):
         raise InvalidValue(
-            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap"
+            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap-ig"
         )
     return chosen
 
@@ -178,7 +178,7 @@ def unlimited(name: str) -> InvalidValue:
     """The refusal of a memory limit for a method that gives no estimate."""
     return InvalidValue(
         f"what {name} takes is not estimated, so it cannot keep to a memory limit: give a smaller batch size instead, or "
-        "take a method made of gradients at native runs, such as eap"
+        "take a method made of gradients at native runs, such as eap-ig"
     )
 
 

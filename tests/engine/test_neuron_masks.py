@@ -216,7 +216,7 @@ def test_first_order_scores_are_the_derivative_in_the_mask_of_neurons(family: st
     keep = torch.ones(len(on.graph.writers), on.d_model, dtype=torch.float64, requires_grad=True)
     logits = fast(on, Mask(on.graph.edge_mask, keep))
     value = logit_diff(logits, Answers(of.correct, of.wrong), logits).mean()
-    scores = ew.attribute_nodes(on, of, batch_size=2).neuron_scores.values
+    scores = ew.attribute_nodes(on, of, method="eap", batch_size=2).neuron_scores.values
     assert distance(torch.autograd.grad(value, keep)[0], scores) < 1e-5
 
 
@@ -225,7 +225,7 @@ def test_first_order_scores_are_the_derivative_in_the_mask_of_neurons(family: st
 def test_where_the_model_is_linear_scores_are_exact_patching_of_coordinates(linear: bool) -> None:
     """Law 4 at the level of neurons; where it is not linear, they differ."""
     on, of = make_subject(LINEAR) if linear else subject("toy"), pairs()
-    scores = ew.attribute_nodes(on, of).neuron_scores.values
+    scores = ew.attribute_nodes(on, of, method="eap").neuron_scores.values
     keep = torch.ones(scores.numel(), *scores.shape)
     keep.flatten(1).fill_diagonal_(0)
     answers = Answers(of.correct, of.wrong)
