@@ -129,7 +129,9 @@ def compare(
     model: Model = None,
     task: Task = None,
     data: Data = None,
-    methods: Annotated[str | None, typer.Option(help="names separated by commas [default: eap,acdc,exact]")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="names separated by commas [default: eap-ig,eap,acdc,exact]")
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="task, exact:1%, exact:0.05, none or a circuit's file [default: task's, or exact:1%]"),

@@ -13,7 +13,7 @@ from edgewise.comparison.agreement import agreement
 from edgewise.comparison.areas import areas_of, auroc_of
 from edgewise.comparison.finding import Outcome, run_method
 from edgewise.comparison.heads import heads as study
-from edgewise.comparison.recipe import SIZES, Entry, Size, Thresholds, check_names, sizes_on
+from edgewise.comparison.recipe import METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.shelf import Shelf
@@ -39,7 +39,7 @@ def compare(
     subject: Subject,
     pairs: Pairs,
     *,
-    methods: Sequence[str | Entry | dict[str, Any]] = ("eap", "acdc", "exact"),
+    methods: Sequence[str | Entry | dict[str, Any]] = METHODS,
     reference: str | Circuit | None = None,
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",

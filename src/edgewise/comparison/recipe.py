@@ -22,7 +22,7 @@ SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 # Number of edges, or a share of all of them as text: "5%".
 Size = int | str
 SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
-METHODS = ("eap", "acdc", "exact")
+METHODS = ("eap-ig", "eap", "acdc", "exact")
 PICTURES = ("svg", "png")
 
 
