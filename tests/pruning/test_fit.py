@@ -92,7 +92,7 @@ def test_the_schedule_of_learning_rates() -> None:
     training = Training(steps=10, rate=1.0, warmup=2, final_rate=0.2, approach=0.6)
     assert [round(training.share(step), 3) for step in (0, 1, 2, 6, 9)] == [0.5, 1.0, 1.0, 0.6, 0.3]
     half = training.shortened(0.5)
-    assert (half.steps, half.approaching) == (7, 3)
+    assert (half.steps, half.approaching) == (5, 3)
     assert training.shortened(1.0) == training
 
 
@@ -100,9 +100,10 @@ def test_gates_settle_from_three_times_the_wanted_edges_down_to_these() -> None:
     training = Training(steps=10, rate=1.0, settle=0.4, approach=0.5)
     # The last 4 steps: 10 · (1 + 2 · (3/4)²), (2/4)², (1/4)², 0.
     assert [training.room(step, 10) for step in range(5, 10)] == [None, 21, 15, 11, 10]
-    short = training.shortened(0.2)
-    # At least a third of the 5 steps of the approach are gone.
-    assert (short.steps, [short.room(step, 10) for step in (2, 3, 6)]) == (7, [None, 21, 10])
+    short = training.shortened(0.5)
+    # The last 2 steps of 5: 10 · (1 + 2 · (1/2)²), 0.
+    assert (short.steps, [short.room(step, 10) for step in (2, 3, 4)]) == (5, [None, 15, 10])
+    assert training.shortened(0.1).steps == 3  # at least a third
     assert Training(steps=3, rate=1.0).room(2, 10) is None
 
 
@@ -137,7 +138,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("cuts", [(1,), (5,), (3, 8)])
+@pytest.mark.parametrize("cuts", [(1,), (5,), (3, 7)])
 def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple[int, ...], tmp_path: Path) -> None:
     on, how = subject("llama"), {"method": method, **METHODS[method], **QUICK}
     whole = ew.discover(on, pairs(), history=str(tmp_path / "whole"), **how)

@@ -6,9 +6,10 @@ Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pr
 The preset "published" has their numbers, with the weight decay that alone brings logits down from where they start and that
 bounds λ. The default starts where gates have a gradient, without decay, takes a tenth of the steps, and lets gates settle:
 towards the end ever fewer of the best-ranked edges may open, at last as many as are wanted, so that these learn to do without
-the rest. Under both, other than in their code, sparsity counts an edge together with its writer's gate, and the circuit has
-exactly the number of edges asked for: at the end all edges are ranked together by their logits, where they round tensor by
-tensor to the sparsity that came out of training.
+the rest. Then single edges are exchanged for others, as long as that is measured to help (`exchange.py`; their code does
+nothing of the kind, nor does "published"). Under both, other than in their code, sparsity counts an edge together with its
+writer's gate, and the circuit has exactly the number of edges asked for: when training ends all edges are ranked together by
+their logits, where they round tensor by tensor to the sparsity that came out of training.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
 from edgewise.pruning.base import Pruning
+from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.fit import Problem, fit
 from edgewise.pruning.layout import EdgeGates, Gated
 from edgewise.pruning.objective import Lagrangian
@@ -42,6 +44,7 @@ PRESETS = {
         start=2.0,
         approach=0.5,
         settle=0.3,
+        exchanges=20,
         batch=16,
     ),
     # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
@@ -108,8 +111,12 @@ class EdgeMethod(Pruning):
         layout = EdgeGates(graph, candidates, self.gated)
         penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
         fitted = fit(Problem(layout, penalty, training, self.seed, wanted), request, self.files(request))
-        mask = best_edges(graph, layout.ranking(fitted.logits), wanted)
-        return Found(mask, {"steps": training.steps, "final": fitted.loss(mask)})
+        ranked = best_edges(graph, layout.ranking(fitted.logits), wanted)
+        better = exchanges(fitted, graph, ranked, training.exchanges)
+        mask = [ranked, *request.track(better, training.exchanges, "exchanging edges")][-1]
+        counts = {"steps": training.steps, "exchanged": int((ranked & ~mask).sum()), "final": fitted.loss(mask)}
+        fitted.done()
+        return Found(mask, counts)
 
     @final
     def for_edges(self, edges: int | None) -> Self:

@@ -3,7 +3,8 @@
 Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework".
 Stage one keeps the `keep` best edges by absolute score; all others stay replaced for good. Stage two is Edge Pruning of those
 alone. It is cheaper twice over: what no candidate reaches is never computed, and the target sparsity starts where stage one
-ended, so that as many fewer steps are needed. With `keep` 1 it is Edge Pruning.
+ended, so that fewer steps are needed (at least a third). With `keep` 1 it is Edge Pruning. Other than as published, edges
+are scored by EAP-IG, whose ranking holds what pruning finds in far fewer edges than EAP's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+from edgewise.ablations import Zero
 from edgewise.attribution import METHODS as ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import Metric
@@ -21,8 +23,11 @@ from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request
 from edgewise.search.base import Found
 
-# The smallest share proposed by default: measured, a tenth loses what pruning needs, and more takes longer.
-KEEP = 0.2
+# The smallest share proposed by default. On nano, ioi, the best circuits found by edge pruning with all edges lie within the
+# 47 best (10 %) by eap-ig, 49 by mask-ig, 66 by relp, 222 (46 %) by eap.
+KEEP = 0.15
+# Who proposes by default; the path of the one begins, under zero ablation, where norms are singular.
+ATTRIBUTION, AT_ZEROS = "eap-ig", "mask-ig"
 # What attribution scores by where pruning's own metric is flat at the clean run, as KL is.
 WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 
@@ -32,13 +37,13 @@ WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 class HAP(EdgeMethod):
     """Prune what attribution proposes.
 
-    `keep`: the share of all edges that is proposed (default a fifth, or twice what the circuit keeps); `attribution`: the
-    method that scores them; `attribution_metric`: by what (default the run's own metric, or if that is flat at the clean run
-    the logit difference, without wrong answers the likelihood).
+    `keep`: the share of all edges that is proposed (default 15 %, or twice what the circuit keeps); `attribution`: the method
+    that scores them (default eap-ig, under zero ablation mask-ig); `attribution_metric`: by what (default the run's own
+    metric, or if that is flat at the clean run the logit difference, without wrong answers the likelihood).
     """
 
     keep: float | None = None
-    attribution: str = "eap"
+    attribution: str | None = None
     attribution_metric: str | None = None
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
@@ -49,7 +54,7 @@ class HAP(EdgeMethod):
         super().check()
         if self.keep is not None and not (isinstance(self.keep, int | float) and 0 < self.keep <= 1):
             raise InvalidValue(f"keep={self.keep!r}: the share of edges to prune among lies above 0 and is at most 1")
-        if self.attribution not in ATTRIBUTIONS:
+        if self.attribution is not None and self.attribution not in ATTRIBUTIONS:
             raise UnknownName.of("attribution method", self.attribution, ATTRIBUTIONS)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
@@ -69,9 +74,13 @@ class HAP(EdgeMethod):
                 f"keep={keep:g} proposes {proposed:,} of {graph.n_edges:,} edges, fewer than the {wanted:,} asked for: "
                 "raise keep"
             )
-        scores = ATTRIBUTIONS[self.attribution]().scores(replace(request, metric=self._scored_by(request)))
-        found = self.prune(request, best_edges(graph, scores.abs(), proposed))
-        return Found(found.mask, {**found.counts, "candidates": proposed})
+        if proposed == graph.n_edges:
+            found = self.prune(request, graph.edge_mask)
+            return Found(found.mask, {**found.counts, "candidates": proposed})
+        attribution = self.attribution or (AT_ZEROS if isinstance(request.ablation, Zero) else ATTRIBUTION)
+        scores = ATTRIBUTIONS[attribution]().scores(replace(request, metric=self._scored_by(request))).abs()
+        found = self.prune(request, best_edges(graph, scores, proposed))
+        return Found(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

@@ -60,7 +60,7 @@ class State:
         self._history, self._steps = history, len(history.records)
         self._latest = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
-            self._save()
+            self.save()
 
     @contextmanager
     def kept_on_the_way_out(self) -> Iterator[None]:
@@ -68,7 +68,7 @@ class State:
         try:
             yield
         except BaseException:
-            self._save()
+            self.save()
             raise
 
     def remove(self) -> None:
@@ -76,7 +76,7 @@ class State:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write under a temporary name and rename, so that the file is always whole."""
         if self.path is None or not self._latest:
             return

@@ -65,4 +65,6 @@ class SubnetworkProbing(Pruning):
         price = Price(self.regularization, layout.weights, GATES)
         fitted = fit(Problem(layout, price, self.training, self.seed), request, self.files(request))
         mask = layout.edges(fitted.logits >= 0)
-        return Found(mask, {"steps": self.training.steps, "final": fitted.loss(mask)})
+        found = Found(mask, {"steps": self.training.steps, "final": fitted.loss(mask)})
+        fitted.done()
+        return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from edgewise.errors import InvalidValue
 from edgewise.pruning.gates import Gates, HardConcrete
 
-# Multipliers must find their size however short the way is: the least share of the approach that is gone.
+# Multipliers must find their size and gates their order however short the way is: the least share of the steps.
 LEAST_WAY = 1 / 3
 # When gates begin to settle, so many times the wanted edges may still be open.
 SPARE = 3.0
@@ -20,8 +20,9 @@ class Training:
 
     Logits start at Normal(`start`, `spread`). The rates rise over `warmup` steps, then go in a line to `final_rate` times
     themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
-    is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `batch`: pairs in
-    a step, None for the request's batch size; `samples`: how often each of them stands in it; `second`: Adam's β₂.
+    is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `exchanges`:
+    how often, after training, edges may be exchanged for better ones; `batch`: pairs in a step, None for the request's batch
+    size; `samples`: how often each of them stands in it; `second`: Adam's β₂.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Training:
     spread: float = 0.0
     approach: float = 0.0
     settle: float = 0.0
+    exchanges: int = 0
     batch: int | None = None
     samples: int = 1
     second: float = 0.999
@@ -74,8 +76,6 @@ class Training:
         return round(self.approach * self.steps)
 
     def shortened(self, way: float) -> Training:
-        """The training for only this share of the way to the target: so many of the steps towards it, all that hold it."""
-        approaching = round(max(way, LEAST_WAY) * self.approaching)
-        steps = max(1, self.steps - self.approaching + approaching)
-        settle = round(self.settle * self.steps) / steps
-        return replace(self, steps=steps, approach=approaching / steps, settle=settle, warmup=min(self.warmup, steps))
+        """The training for only this share of the way to the target: so many of the steps, in the same proportions."""
+        steps = max(1, round(max(way, LEAST_WAY) * self.steps))
+        return replace(self, steps=steps, warmup=min(self.warmup, steps))

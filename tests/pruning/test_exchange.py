@@ -1,0 +1,133 @@
+"""Exchange: against every edge tried, exactly as many edges as before, and never a worse circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from families import corrupted_run, pairs, subject
+
+import edgewise as ew
+from edgewise.ablations import Corrupted
+from edgewise.circuit import Circuit
+from edgewise.engine.board import Workspace
+from edgewise.engine.forward import masked_forward
+from edgewise.metrics import metric
+from edgewise.progress import silent
+from edgewise.pruning import exchange
+from edgewise.pruning.exchange import exchanges
+from edgewise.pruning.feed import Feed
+from edgewise.pruning.fit import SAMPLE, Fitted
+from edgewise.pruning.rounding import best_edges
+from edgewise.pruning.state import State
+from edgewise.request import Request
+
+T = TypeVar("T")
+QUICK: dict[str, Any] = {"steps": 6, "batch": 2, "edges": 30}
+
+
+@cache
+def fitted(family: str = "gpt2", dtype: torch.dtype = torch.float32, batch: int = 2) -> Fitted:
+    on = subject(family, dtype)
+    request = Request(on, pairs(), metric("kl"), Corrupted(), batch, silent)
+    return Fitted(torch.empty(0), on.graph.edge_mask, Feed(request), State(None, {}), Workspace())
+
+
+def some_circuit(family: str, n: int, seed: int = 0) -> torch.Tensor:
+    graph = subject(family).graph
+    noise = torch.randn(graph.edge_mask.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return best_edges(graph, noise, n)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "toy-attention-only"])
+@pytest.mark.parametrize("n", [1, 25])
+def test_every_circuit_is_as_large_and_no_worse(family: str, n: int) -> None:
+    graph, start = subject(family).graph, some_circuit(family, n)
+    seen = [start, *exchanges(fitted(family), graph, start, 5)]
+    losses = [fitted(family).loss(mask) for mask in seen]
+    assert all(int(mask.sum()) == n and Circuit(graph, mask).has_path for mask in seen)
+    assert losses == sorted(losses, reverse=True)
+    assert n == 1 or losses[-1] < losses[0]
+
+
+def test_the_slope_is_the_gradient_of_the_whole_masked_run() -> None:
+    on, of, mask = subject("gpt2", torch.float64), pairs(), some_circuit("gpt2", 40)
+    leaf = mask.double().requires_grad_()
+    logits = masked_forward(on, of.clean, of.positions, leaf, corrupted_run(on, of), candidates=on.graph.edge_mask)
+    clean = on.logits(of.clean, of.positions).detach()
+    divergence = (clean.softmax(-1) * (clean.log_softmax(-1) - logits.log_softmax(-1))).sum()
+    (expected,) = torch.autograd.grad(divergence / len(of), leaf)
+    slope = fitted(dtype=torch.float64).slope(mask)
+    assert torch.allclose(slope, expected.float(), rtol=1e-4, atol=1e-7)
+    inside = fitted(dtype=torch.float64).slope(mask, mask)
+    assert torch.allclose(inside[mask], slope[mask], rtol=1e-4, atol=1e-7)
+
+
+def test_with_all_changes_tried_a_swing_takes_the_best_edge_in_and_drops_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "TRIED", 10_000)
+    graph, judge, start = subject("gpt2").graph, fitted(batch=5), some_circuit("gpt2", 12)
+
+    def flipped(mask: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+        changed = mask.clone()
+        changed[tuple(edge)] = ~changed[tuple(edge)]
+        return changed
+
+    wider = min((flipped(start, edge) for edge in (graph.edge_mask & ~start).nonzero()), key=judge.loss)
+    smaller = (flipped(wider, edge) for edge in wider.nonzero())
+    expected = min((mask for mask in smaller if Circuit(graph, mask).has_path), key=judge.loss)
+    assert judge.loss(expected) < judge.loss(start)
+    first = next(exchanges(judge, graph, start, 1))
+    assert judge.loss(first) == pytest.approx(judge.loss(expected), rel=1e-5)
+
+
+def test_nothing_to_exchange() -> None:
+    graph = subject("gpt2").graph
+    assert list(exchanges(fitted(), graph, some_circuit("gpt2", 9), 0)) == []
+    everything = list(exchanges(fitted(), graph, graph.edge_mask, 5))
+    assert all(torch.equal(mask, graph.edge_mask) for mask in everything)
+
+
+def test_many_batches_are_sampled() -> None:
+    of = pairs()[[n % len(pairs()) for n in range(35)]]
+    request = Request(subject("gpt2"), of, metric("kl"), Corrupted(), 2, silent)
+    many = Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), State(None, {}), Workspace())
+    assert len(many.feed) == 18
+    assert many.sample == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert len(many.sample) == SAMPLE
+
+
+@pytest.mark.parametrize("method", ["edge-pruning", "hap"])
+def test_both_methods_exchange_and_say_how_much(method: str) -> None:
+    on = subject("gpt2")
+    with_exchanges = ew.discover(on, pairs(), method=method, **QUICK)
+    assert with_exchanges.provenance["exchanged"] > 0
+    published = ew.discover(on, pairs(), method=method, preset="published", **QUICK)
+    assert published.provenance["exchanged"] == 0
+
+
+@pytest.mark.parametrize("method", ["edge-pruning", "hap"])
+def test_a_run_killed_while_edges_are_exchanged_ends_the_same(method: str, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
+        for step in steps:
+            yield step
+            if label == "exchanging edges":
+                raise Killed
+
+    on, state = subject("llama"), tmp_path / "state"
+    whole = ew.discover(on, pairs(), method=method, **QUICK)
+    with pytest.raises(Killed):
+        ew.discover(on, pairs(), method=method, checkpoint=str(state), track=track, **QUICK)
+    assert state.exists()
+    again = ew.discover(on, pairs(), method=method, checkpoint=str(state), **QUICK)
+    assert again == whole
+    assert again.provenance["final"] == whole.provenance["final"]
+    assert not state.exists()
