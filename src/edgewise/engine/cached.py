@@ -17,11 +17,12 @@ from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
 from edgewise.engine.forward import native_attention
-from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, Versions, WalkingFrontier
+from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, WalkingFrontier
 from edgewise.engine.places import Places, Replaced
 from edgewise.engine.plan import late_writers
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.versions import Group, Versions
 from edgewise.engine.writes import expand
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -269,35 +270,22 @@ class CachedFrontier(Frontier):
             outcome.projected[layer, slot] = Versions(span.first, outputs[: len(trials) - span.first])
 
     def _attention(self, layer: int, outcome: Outcome) -> None:
-        """Run the heads whose projections changed, and keep what those that are read now write.
-
-        Groups of heads that share keys and values lie on the batch axis, each in as many versions as it has.
-        """
-        block, projections = self.subject.blocks[layer], self.subject.blocks[layer].projections
-        groups: dict[int, dict[int, Versions]] = {}
-        for (at, slot), versions in outcome.projected.items():
-            if at == layer:
-                groups.setdefault(projections.group_of(slot)[0], {})[slot] = versions
-        spans = [(min(v.first for v in some.values()), max(v.stop for v in some.values())) for some in groups.values()]
-        counts = [stop - first for first, stop in spans]
-        last, together = self._projected(layer), projections.heads // projections.kv_heads
-        outputs = last.new_empty(sum(counts), last.shape[1], together + 2, last.shape[2])
-        for (group, changed), span, part in zip(groups.items(), spans, outputs.split(counts), strict=True):
-            heads = projections.group_of(projections.heads + group)[1]
-            slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
-            for place, slot in enumerate(slots):
-                part[:, :, place] = last[slot]
-                if slot in changed:
-                    first, values = changed[slot].until(span[1])
-                    part[first - span[0] :, :, place].index_copy_(1, self._tokens_of(layer, slot), values)
+        """Run the heads whose projections changed, and keep what those that are read now write."""
+        block, last = self.subject.blocks[layer], self._projected(layer)
+        changed = {slot: versions for (at, slot), versions in outcome.projected.items() if at == layer}
+        # Heads that share keys and values lie on the batch axis, each group in as many versions as it has.
+        groups = Group.of(block.projections, changed)
+        counts = [group.count for group in groups]
+        outputs = last.new_empty(sum(counts), last.shape[1], len(groups[0].slots), last.shape[2])
+        for group, part in zip(groups, outputs.split(counts), strict=True):
+            group.fill(part, last, lambda slot: self._tokens_of(layer, slot))
         by_token = outputs.unflatten(1, self.places.shape).flatten(0, 1)
         z = native_attention(self.subject, block, self.contexts[layer], by_token, 1)
-        z = z.view(*outputs.shape[:2], together, -1)
-        for (group, changed), span, part in zip(groups.items(), spans, z.split(counts), strict=True):
-            heads = projections.group_of(projections.heads + group)[1]
-            for place, head in enumerate(heads):
-                if head in changed or max(changed) >= projections.heads:
-                    self._write_head(layer, head, Versions(span[0], part[:, :, place]), outcome)
+        z = z.view(*outputs.shape[:2], len(groups[0].heads), -1)
+        for group, part in zip(groups, z.split(counts), strict=True):
+            for head in group.served:
+                versions = Versions(group.first, part[:, :, group.heads.index(head)])
+                self._write_head(layer, head, versions, outcome)
 
     def _write_head(self, layer: int, head: int, z: Versions, outcome: Outcome) -> None:
         """Rows of a head, if it is read, for its z at all tokens."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.versions import Versions
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -83,34 +83,6 @@ class Trials:
                 if is_made:
                     one[removal.rows, removal.reader] = False
         return masks
-
-
-class Versions(NamedTuple):
-    """Something as it is in each trial from the `first` that changes it: `values` [trial, ..]. The last one stays."""
-
-    first: int
-    values: Tensor
-
-    @property
-    def stop(self) -> int:
-        """The first trial without a value of its own."""
-        return self.first + len(self.values)
-
-    def at(self, trial: int) -> Tensor:
-        """As it is in a trial, one that is not before the first."""
-        return self.values[min(trial - self.first, len(self.values) - 1)]
-
-    def until(self, stop: int) -> Versions:
-        """The same with values of their own for all trials before `stop`."""
-        last = self.values[-1:].expand(stop - self.stop, *self.values.shape[1:])
-        return Versions(self.first, torch.cat([self.values, last])) if len(last) else self
-
-    def everywhere(self, trials: int, before: Tensor) -> Tensor:
-        """Values for all trials, or one if that stands for all. `before` [1, ..]: as it was before the first."""
-        if not self.first and len(self.values) == 1:
-            return self.values
-        earlier = before.expand(self.first, *self.values.shape[1:])
-        return torch.cat([earlier, self.until(trials).values]) if len(earlier) else self.until(trials).values
 
 
 @dataclass

@@ -5,15 +5,18 @@ A guess costs nothing but time where it is wrong: what was tried on top of it is
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edgewise.engine.frontier import Removal, Trials
 from edgewise.graph import Graph
 
 # What a batch costs before its first trial (Python, weights that are read from memory), in tokens on which a node runs.
-# And how much the latest decision weighs in the share of wrong guesses.
-OVERHEAD, WEIGHT = 64.0, 0.1
+OVERHEAD = 40.0
+# The share of wrong guesses on some ground before there was any, and how much the latest weighs in it.
+DOUBT, WEIGHT = 0.2, 0.1
+
+Ground = tuple[str, object]
 
 
 @dataclass
@@ -21,28 +24,42 @@ class Foresight:
     """What to try next, and what to expect of it. `most`: how many removals fit into one batch.
 
     Guesses by what a removal did in a trial that did not count, or by `known`, the decisions of a similar search (edge →
-    kept); then by the last decision about the same writer at a reader of the same kind, or else by the last decision.
+    kept); else by the last decision about the same edges, about the same writer at a reader of the same kind, at any reader,
+    or about anything. How often it was wrong lately is counted for each of these grounds.
     """
 
     graph: Graph
     most: int
     known: dict[str, bool]
-    wrong: float = 0.3
-    overhead: float = 4.0
-    _kept: dict[tuple[str, tuple[int, ...] | None], bool] = field(default_factory=dict)
-    _last: bool = False
+    overhead: float = 2.0
+    _kept: dict[Ground, bool] = field(default_factory=dict)
+    _doubts: dict[str, float] = field(default_factory=dict)
+    _reasons: dict[Removal, str] = field(default_factory=dict)
 
     def plan(self, removals: tuple[Removal, ...], forced: frozenset[Removal]) -> Trials:
         """As many of the next removals as pay best, with what is expected of each; what is `forced` will go."""
-        # (1 − (1 − w)ᵏ) / w decisions of k trials for the price of overhead + k: the best k is close to this.
-        best = round(math.sqrt(2 * self.overhead / max(self.wrong, 1e-3)))
-        tried = removals[: max(1, min(best, self.most))]
-        return Trials(tried, tuple(removal in forced or not self._guess(removal) for removal in tried))
+        goes: list[bool] = []
+        self._reasons.clear()
+        likely, decided, price = 1.0, 0.0, self.overhead
+        for removal in removals[: self.most]:
+            # One more pays as long as it is likelier to count than what the others decide for each unit of their price.
+            if goes and likely * price < decided:
+                break
+            decided, price = decided + likely, price + 1
+            if removal in forced:
+                goes.append(True)
+                continue
+            kept, self._reasons[removal] = self._guess(removal)
+            goes.append(not kept)
+            likely *= 1 - self._doubts.get(self._reasons[removal], DOUBT)
+        return Trials(removals[: len(goes)], tuple(goes))
 
     def learn(self, removal: Removal, goes: bool, kept: bool) -> bool:
         """Take note of a decision about a removal that was expected to go, or not; whether that was right."""
-        self.wrong += WEIGHT * ((goes == kept) - self.wrong)
-        self._kept[self._kind(removal)] = self._last = kept
+        if reason := self._reasons.get(removal):
+            doubt = self._doubts.get(reason, DOUBT)
+            self._doubts[reason] = doubt + WEIGHT * ((goes == kept) - doubt)
+        self._kept.update(dict.fromkeys(self._grounds(removal), kept))
         return goes != kept
 
     def suppose(self, removal: Removal, kept: bool) -> None:
@@ -53,10 +70,19 @@ class Foresight:
         """Take note of how many tokens the nodes of a trial run on, on average."""
         self.overhead = OVERHEAD / tokens
 
-    def _guess(self, removal: Removal) -> bool:
-        known = self.known.get(removal.label(self.graph)) if self.known else None
-        return self._kept.get(self._kind(removal), self._last) if known is None else known
+    def _guess(self, removal: Removal) -> tuple[bool, str]:
+        """Whether a removal will be taken back, and on what ground that is guessed."""
+        if self.known and (known := self.known.get(removal.label(self.graph))) is not None:
+            return known, "seen"
+        return next(((self._kept[one], one[0]) for one in self._grounds(removal) if one in self._kept), (False, "none"))
 
-    def _kind(self, removal: Removal) -> tuple[str, tuple[int, ...] | None]:
+    def _grounds(self, removal: Removal) -> Iterator[Ground]:
+        """What decisions a guess can stand on, the nearest first."""
+        # In layer 0 the one edge into a reader is all there are, and those have been tried together.
+        yield "edges", (removal.reader, removal.writers or tuple(range(self.graph.reach(removal.reader))))
         name = self.graph.readers[removal.reader]
-        return name[-3:] if name.endswith(">") else name[:1], removal.writers
+        kind = name[-3:] if name.endswith(">") else name[:1]
+        yield "writer and kind", (kind, removal.writers)
+        if removal.writers is not None:
+            yield "writer", removal.writers
+        yield "last", None
