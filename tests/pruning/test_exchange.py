@@ -12,6 +12,7 @@ import torch
 from families import corrupted_run, pairs, subject
 
 import edgewise as ew
+import edgewise.pruning.fitted
 from edgewise.ablations import Corrupted
 from edgewise.circuit import Circuit
 from edgewise.engine.board import Workspace
@@ -21,7 +22,7 @@ from edgewise.progress import silent
 from edgewise.pruning import exchange
 from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.feed import Feed
-from edgewise.pruning.fit import SAMPLE, Fitted
+from edgewise.pruning.fitted import SAMPLE, Fitted
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.state import State
 from edgewise.request import Request
@@ -61,9 +62,10 @@ def test_the_slope_is_the_gradient_of_the_whole_masked_run() -> None:
     clean = on.logits(of.clean, of.positions).detach()
     divergence = (clean.softmax(-1) * (clean.log_softmax(-1) - logits.log_softmax(-1))).sum()
     (expected,) = torch.autograd.grad(divergence / len(of), leaf)
-    slope = fitted(dtype=torch.float64).slope(mask)
+    judge = fitted(dtype=torch.float64)
+    slope = judge.slope(mask, judge.candidates)
     assert torch.allclose(slope, expected.float(), rtol=1e-4, atol=1e-7)
-    inside = fitted(dtype=torch.float64).slope(mask, mask)
+    inside = judge.slope(mask, mask)
     assert torch.allclose(inside[mask], slope[mask], rtol=1e-4, atol=1e-7)
 
 
@@ -93,13 +95,41 @@ def test_nothing_to_exchange() -> None:
     assert all(torch.equal(mask, graph.edge_mask) for mask in everything)
 
 
+def many(n: int, batch: int) -> Fitted:
+    of = pairs()[[k % len(pairs()) for k in range(n)]]
+    request = Request(subject("gpt2"), of, metric("kl"), Corrupted(), batch, silent)
+    return Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), State(None, {}), Workspace())
+
+
 def test_many_batches_are_sampled() -> None:
-    of = pairs()[[n % len(pairs()) for n in range(35)]]
-    request = Request(subject("gpt2"), of, metric("kl"), Corrupted(), 2, silent)
-    many = Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), State(None, {}), Workspace())
-    assert len(many.feed) == 18
-    assert many.sample == [0, 2, 4, 6, 9, 11, 13, 15]
-    assert len(many.sample) == SAMPLE
+    judge = many(35, 2)
+    assert len(judge.feed) == 18
+    assert judge.sample.rows.view(SAMPLE, 2)[:, 0].tolist() == [0, 4, 8, 12, 18, 22, 26, 30]
+
+
+def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, graph, seen = fitted(batch=5), subject("gpt2").graph, list[bytes]()
+    slope = Fitted.slope
+
+    def counted(self: Fitted, mask: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        seen.append(mask.numpy().tobytes() + bytes(torch.equal(mask, among)))
+        return slope(self, mask, among)
+
+    monkeypatch.setattr(Fitted, "slope", counted)
+    assert len(list(exchanges(judge, graph, some_circuit("gpt2", 12), 50))) < 50
+    assert len(seen) == len(set(seen))
+
+
+def test_what_runs_together_changes_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = torch.stack([some_circuit("gpt2", 30, seed) for seed in range(3)])
+    together = many(7, 2)
+    assert len(together.sample) == 1
+    monkeypatch.setattr(edgewise.pruning.fitted, "TOGETHER", 0)
+    apart = many(7, 2)
+    assert len(apart.sample) == 4
+    losses = apart.losses(masks)
+    assert together.losses(masks) == pytest.approx(losses, rel=1e-5)
+    assert [apart.loss(mask) for mask in masks] == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["edge-pruning", "hap"])

@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph
-from edgewise.pruning.fit import Fitted
+from edgewise.pruning.fitted import Fitted
+
+# A loss and the circuit that has it.
+Judged = tuple[float, Tensor]
 
 # How many of the most promising changes are run.
 TRIED = 4
@@ -36,9 +40,9 @@ def exchanges(fitted: Fitted, graph: Graph, mask: Tensor, swings: int) -> Iterat
 
     All have as many edges, of the layout's candidates, and a path from an input writer to logits.
     """
-    lowest, depth = fitted.losses(mask[None])[0], 1
+    lowest, depth, search = fitted.losses(mask[None])[0], 1, Swings(fitted, graph)
     for _ in range(swings):
-        loss, other = _swing(fitted, graph, mask, depth)
+        loss, other = search.swing(mask, depth)
         better = loss < lowest - GAIN * abs(lowest)
         if better:
             lowest, mask = loss, other
@@ -48,28 +52,60 @@ def exchanges(fitted: Fitted, graph: Graph, mask: Tensor, swings: int) -> Iterat
             return
 
 
-def _swing(fitted: Fitted, graph: Graph, mask: Tensor, depth: int) -> tuple[float, Tensor]:
-    """The loss after `depth` changes that take edges in and the changes back to as many edges as before, and the circuit."""
-    size, loss, here = max(1, int(mask.sum()) // PART), math.inf, mask
-    for _ in range(depth):
-        groups = _groups(fitted.slope(here), fitted.candidates & ~here, size)
-        if not groups:
-            break
-        loss, here = _best(fitted, [_changed(here, group) for group in groups])
-    while excess := int(here.sum()) - int(mask.sum()):
-        groups = _groups(-fitted.slope(here, here), here, min(size, excess))
-        whole = [one for one in (_changed(here, group) for group in groups) if Circuit(graph, one).has_path]
-        if not whole:
+@final
+class Swings:
+    """Swings on a graph. A circuit that was changed once is not looked at again: `known` says what became of it."""
+
+    def __init__(self, fitted: Fitted, graph: Graph) -> None:
+        self.fitted, self.graph = fitted, graph
+        self.known: dict[tuple[bytes, int], Judged] = {}
+
+    def swing(self, mask: Tensor, depth: int) -> Judged:
+        """The loss after `depth` changes that take edges in and the changes back to as many edges as before, and the circuit.
+
+        An infinite loss and the circuit itself if there is no way back.
+        """
+        edges = int(mask.sum())
+        size, loss, here = max(1, edges // PART), math.inf, mask
+        for _ in range(depth):
+            loss, here = self._changed(here, size)
+        while excess := int(here.sum()) - edges:
+            loss, smaller = self._changed(here, -min(size, excess))
+            if smaller is here:
+                return math.inf, mask
+            here = smaller
+        return loss, here
+
+    def _changed(self, mask: Tensor, change: int) -> Judged:
+        key = mask.numpy().tobytes(), change
+        if key not in self.known:
+            self.known[key] = self._wider(mask, change) if change > 0 else self._smaller(mask, -change)
+        return self.known[key]
+
+    def _wider(self, mask: Tensor, size: int) -> Judged:
+        """With the best group of edges outside, the mask itself if there are none."""
+        candidates = self.fitted.candidates
+        return self._best(mask, _groups(mask, self.fitted.slope(mask, candidates), candidates & ~mask, size))
+
+    def _smaller(self, mask: Tensor, size: int) -> Judged:
+        """Without the group of edges that is missed least, the mask itself if each is needed for a path."""
+        groups = _groups(mask, -self.fitted.slope(mask, mask), mask, size)
+        return self._best(mask, [one for one in groups if Circuit(self.graph, one).has_path])
+
+    def _best(self, mask: Tensor, others: list[Tensor]) -> Judged:
+        """The lowest loss and its mask, the first of equal ones."""
+        if not others:
             return math.inf, mask
-        loss, here = _best(fitted, whole)
-    return loss, here
+        losses = self.fitted.losses(torch.stack(others))
+        return min(losses), others[losses.index(min(losses))]
 
 
-def _groups(change: Tensor, among: Tensor, size: int) -> list[Tensor]:
-    """Flat indices of the first edges `among`, bool [writer, reader], by the predicted change: TRIED groups of `size`."""
+def _groups(mask: Tensor, change: Tensor, among: Tensor, size: int) -> list[Tensor]:
+    """The mask with each of the first TRIED groups of `size` edges `among`, by the predicted change, the other way."""
     order = change.masked_fill(~among, torch.inf).flatten().sort(stable=True).indices
     size = min(size, int(among.sum()))
-    return [order[n * size : (n + 1) * size] for n in range(min(TRIED, int(among.sum()) // size))] if size else []
+    groups = [order[n * size : (n + 1) * size] for n in range(min(TRIED, int(among.sum()) // size))] if size else []
+    return [_changed(mask, group) for group in groups]
 
 
 def _changed(mask: Tensor, group: Tensor) -> Tensor:
@@ -77,9 +113,3 @@ def _changed(mask: Tensor, group: Tensor) -> Tensor:
     flat = mask.flatten().clone()
     flat[group] = ~flat[group]
     return flat.view_as(mask)
-
-
-def _best(fitted: Fitted, masks: list[Tensor]) -> tuple[float, Tensor]:
-    """The lowest loss and its mask, the first of equal ones."""
-    losses = fitted.losses(torch.stack(masks))
-    return min(losses), masks[losses.index(min(losses))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -43,12 +44,13 @@ class Ready:
 
 
 class Feed:
-    """The batches of a request by number."""
+    """The batches of a request by number; `rows` are its pairs."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         if not len(request.pairs):
             raise PairsError("there are no pairs to train on")
+        self.rows = torch.arange(len(request.pairs))
         self.batches = list(request.pairs.batches(request.batch_size))
         self.make = request.maker()
         self.held: dict[int, Ready] = {}
@@ -56,6 +58,15 @@ class Feed:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def __iter__(self) -> Iterator[Ready]:
+        return (self[number] for number in range(len(self)))
+
+    def regrouped(self, rows: Tensor, size: int) -> Feed:
+        """A feed of only these pairs of the request, so many in a batch, closed edges carrying what they carry here."""
+        other = copy(self)
+        other.rows, other.batches, other.held = rows, list(self.request.pairs[rows].batches(size)), {}
+        return other
 
     def __getitem__(self, number: int) -> Ready:
         if number in self.held:

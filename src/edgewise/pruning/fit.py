@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.engine.board import Workspace
-from edgewise.engine.forward import masked_forward
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
 from edgewise.pruning.curves import check_curves, draw_curves
 from edgewise.pruning.feed import Feed, Ready
+from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.layout import Layout
 from edgewise.pruning.objective import Draw, Penalty
@@ -32,8 +32,6 @@ from edgewise.request import Request
 
 # A gate is open or closed for good long before its logit is this large.
 LARGEST = 1e4
-# So many batches tell which of two circuits is better.
-SAMPLE = 8
 
 
 @dataclass(frozen=True)
@@ -58,69 +56,6 @@ class Files:
     checkpoint: str | None = None
     history: str | None = None
     curves: str | None = None
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.
-
-    `state` stays until `done`, so that what is interrupted between the two goes on from here.
-    """
-
-    logits: Tensor
-    candidates: Tensor
-    feed: Feed
-    state: State
-    workspace: Workspace
-
-    @property
-    def sample(self) -> list[int]:
-        """The batches that circuits are compared on: all of them, or SAMPLE spread over many."""
-        count = min(SAMPLE, len(self.feed))
-        return [number * len(self.feed) // count for number in range(count)]
-
-    @torch.no_grad()
-    def loss(self, mask: Tensor) -> float:
-        """The metric, lower is better, with the edges of `mask`, bool [writer, reader], over all pairs."""
-        total = 0.0
-        for number in range(len(self.feed)):
-            ready = self.feed[number]
-            total += float(ready.loss(ready.run(mask.float()))) * len(ready.step.batch)
-        return total / len(self.feed.request.pairs)
-
-    @torch.no_grad()
-    def losses(self, masks: Tensor) -> list[float]:
-        """The loss over `sample` of several circuits run together, bool [circuit, writer, reader]."""
-        total, pairs = torch.zeros(len(masks)), 0
-        for number in self.sample:
-            ready = self.feed[number]
-            logits = self._run(ready, masks.float(), masks.any(dim=0))
-            total += torch.stack([ready.loss(one) for one in logits]).cpu() * len(ready.step.batch)
-            pairs += len(ready.step.batch)
-        return (total / pairs).tolist()
-
-    def slope(self, mask: Tensor, among: Tensor | None = None) -> Tensor:
-        """d loss / d mask [writer, reader] at a circuit, over `sample`, for the edges `among` (default all candidates)."""
-        total, pairs, among = torch.zeros(mask.shape), 0, self.candidates if among is None else among
-        for number in self.sample:
-            ready = self.feed[number]
-            leaf = mask.float().requires_grad_()
-            with torch.enable_grad():
-                loss = ready.loss(self._run(ready, leaf, among))
-            total += torch.autograd.grad(loss, leaf)[0] * len(ready.step.batch)
-            pairs += len(ready.step.batch)
-        return total / pairs
-
-    def _run(self, ready: Ready, mask: Tensor, among: Tensor) -> Tensor:
-        step, space = ready.step, self.workspace
-        batch = step.batch
-        return masked_forward(
-            step.subject, batch.clean, batch.positions, mask, step.replacement, candidates=among, workspace=space
-        )
-
-    def done(self) -> None:
-        """The run is complete: its checkpoint is no longer needed."""
-        self.state.remove()
 
 
 def fit(problem: Problem, request: Request, files: Files) -> Fitted:

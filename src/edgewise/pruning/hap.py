@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from edgewise.ablations import Zero
 from edgewise.attribution import METHODS as ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import Metric
@@ -26,8 +25,8 @@ from edgewise.search.base import Found
 # The smallest share proposed by default. On nano, ioi, the best circuits found by edge pruning with all edges lie within the
 # 47 best (10 %) by eap-ig, 49 by mask-ig, 66 by relp, 222 (46 %) by eap.
 KEEP = 0.15
-# Who proposes by default; the path of the one begins, under zero ablation, where norms are singular.
-ATTRIBUTION, AT_ZEROS = "eap-ig", "mask-ig"
+# Who proposes by default.
+ATTRIBUTION = "eap-ig"
 # What attribution scores by where pruning's own metric is flat at the clean run, as KL is.
 WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 
@@ -38,8 +37,8 @@ class HAP(EdgeMethod):
     """Prune what attribution proposes.
 
     `keep`: the share of all edges that is proposed (default 15 %, or twice what the circuit keeps); `attribution`: the method
-    that scores them (default eap-ig, under zero ablation mask-ig); `attribution_metric`: by what (default the run's own
-    metric, or if that is flat at the clean run the logit difference, without wrong answers the likelihood).
+    that scores them (default eap-ig); `attribution_metric`: by what (default the run's own metric, or if that is flat at the
+    clean run the logit difference, without wrong answers the likelihood).
     """
 
     keep: float | None = None
@@ -77,8 +76,8 @@ class HAP(EdgeMethod):
         if proposed == graph.n_edges:
             found = self.prune(request, graph.edge_mask)
             return Found(found.mask, {**found.counts, "candidates": proposed})
-        attribution = self.attribution or (AT_ZEROS if isinstance(request.ablation, Zero) else ATTRIBUTION)
-        scores = ATTRIBUTIONS[attribution]().scores(replace(request, metric=self._scored_by(request))).abs()
+        attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
+        scores = ATTRIBUTIONS[attribution]().settled(scored).scores(scored).abs()
         found = self.prune(request, best_edges(graph, scores, proposed))
         return Found(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
 

@@ -1,0 +1,92 @@
+"""Fitted: what training leaves, and the loss of any circuit on the data it was trained on.
+
+Circuits are compared on a sample of the pairs, in batches as large as is cheap: in small models calls cost more than what
+they compute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from edgewise.engine.board import Workspace
+from edgewise.engine.forward import masked_forward
+from edgewise.pruning.feed import Feed, Ready
+from edgewise.pruning.state import State
+
+# So many batches tell which of two circuits is better.
+SAMPLE = 8
+# What one run may put on its board for pairs of several batches to run together.
+TOGETHER = 16 << 20
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.
+
+    `state` stays until `done`, so that what is interrupted between the two goes on from here.
+    """
+
+    logits: Tensor
+    candidates: Tensor
+    feed: Feed
+    state: State
+    workspace: Workspace
+
+    @cached_property
+    def sample(self) -> Feed:
+        """The pairs that circuits are compared on: those of all batches, or of SAMPLE spread over many."""
+        count, size = min(SAMPLE, len(self.feed)), self.feed.request.batch_size
+        rows = torch.arange(len(self.feed.request.pairs)).split(size)
+        chosen = [rows[number * len(self.feed) // count] for number in range(count)]
+        return self.feed.regrouped(torch.cat(chosen), self._together)
+
+    @torch.no_grad()
+    def loss(self, mask: Tensor) -> float:
+        """The metric, lower is better, with the edges of `mask`, bool [writer, reader], over all pairs."""
+        total = 0.0
+        for number in range(len(self.feed)):
+            ready = self.feed[number]
+            total += float(ready.loss(ready.run(mask.float()))) * len(ready.step.batch)
+        return total / len(self.feed.request.pairs)
+
+    @torch.no_grad()
+    def losses(self, masks: Tensor) -> list[float]:
+        """The loss over `sample` of several circuits run together, bool [circuit, writer, reader]."""
+        total = torch.zeros(len(masks))
+        for ready in self.sample:
+            logits = self._run(ready, masks.float(), masks.any(dim=0))
+            total += torch.stack([ready.loss(one) for one in logits]).cpu() * len(ready.step.batch)
+        return (total / len(self.sample.rows)).tolist()
+
+    def slope(self, mask: Tensor, among: Tensor) -> Tensor:
+        """d loss / d mask [writer, reader] at a circuit, over `sample`, for the edges `among`."""
+        total = torch.zeros(mask.shape)
+        for ready in self.sample:
+            leaf = mask.float().requires_grad_()
+            with torch.enable_grad():
+                loss = ready.loss(self._run(ready, leaf, among))
+            total += torch.autograd.grad(loss, leaf)[0] * len(ready.step.batch)
+        return total / len(self.sample.rows)
+
+    def done(self) -> None:
+        """The run is complete: its checkpoint is no longer needed."""
+        self.state.remove()
+
+    @property
+    def _together(self) -> int:
+        """How many pairs run together: a batch, or as many batches as are small together."""
+        request = self.feed.request
+        subject, size = request.subject, request.batch_size
+        row = request.pairs.clean.shape[1] * subject.d_model * torch.finfo(subject.work_dtype).bits // 8
+        return size * max(1, TOGETHER // (len(subject.graph.writers) * row * size))
+
+    def _run(self, ready: Ready, mask: Tensor, among: Tensor) -> Tensor:
+        step, space = ready.step, self.workspace
+        batch = step.batch
+        return masked_forward(
+            step.subject, batch.clean, batch.positions, mask, step.replacement, candidates=among, workspace=space
+        )
