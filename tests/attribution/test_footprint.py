@@ -126,7 +126,7 @@ def test_batches_are_halved_until_they_fit() -> None:
     each = Footprint.of(on, of, held)
     sizes = [fitting_size(on, of, held, 8, each.peak(examples)) for examples in (5, 4, 2, 1)]
     assert sizes == [8, 2, 2, 1]  # 5 pairs are one batch of 8; else 5, 2 or 1 at a time
-    nodes = ew.attribute_nodes(on, of, memory_limit=each.peak(1))
+    nodes = ew.attribute_nodes(on, of, method="eap", memory_limit=each.peak(1))
     assert nodes.provenance["fitting_batch_size"] == 1
 
 

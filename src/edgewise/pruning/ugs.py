@@ -78,8 +78,9 @@ class UGS(Trained, Method):
         layout = EdgeGates(request.subject.graph, request.subject.graph.edge_mask)
         prices = self.regularization, min(self.regularization / 2, HIGHEST_HEAD_PRICE)
         problem = Problem(layout, ExpectedEdges(layout, *prices), self.training, self.seed)
-        logits = fit(problem, request, self.files(request)).logits
-        kept = layout.mask(logits.double().sigmoid()).cpu()
+        fitted = fit(problem, request, self.files(request))
+        kept = layout.mask(fitted.logits.double().sigmoid()).cpu()
+        fitted.done()
         if _unseen(layout.graph, kept):
             raise NothingScored(
                 f"training saw nothing but the price of edges: the gradient of {self.loss} vanishes on these pairs, or clean "
