@@ -83,7 +83,7 @@ def test_a_run_that_fails_keeps_its_work_too(tmp_path: Path, monkeypatch: pytest
 
 
 def test_long_runs_save_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewise.attribution.checkpoint.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("edgewise.store.checkpoint.SECONDS_BETWEEN_SAVES", 0.0)
     file, seen = tmp_path / "exact.safetensors", []
 
     def watch(steps: Iterable[Any], total: int, label: str) -> Iterable[Any]:

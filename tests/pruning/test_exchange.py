@@ -24,8 +24,8 @@ from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.feed import Feed
 from edgewise.pruning.fitted import SAMPLE, Fitted
 from edgewise.pruning.rounding import best_edges
-from edgewise.pruning.state import State
 from edgewise.request import Request
+from edgewise.store.checkpoint import Checkpoint
 
 T = TypeVar("T")
 QUICK: dict[str, Any] = {"steps": 6, "batch": 2, "edges": 30}
@@ -35,7 +35,7 @@ QUICK: dict[str, Any] = {"steps": 6, "batch": 2, "edges": 30}
 def fitted(family: str = "gpt2", dtype: torch.dtype = torch.float32, batch: int = 2) -> Fitted:
     on = subject(family, dtype)
     request = Request(on, pairs(), metric("kl"), Corrupted(), batch, silent)
-    return Fitted(torch.empty(0), on.graph.edge_mask, Feed(request), State(None, {}), Workspace())
+    return Fitted(torch.empty(0), on.graph.edge_mask, Feed(request), Checkpoint(None, {}), Workspace())
 
 
 def some_circuit(family: str, n: int, seed: int = 0) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_nothing_to_exchange() -> None:
 def many(n: int, batch: int) -> Fitted:
     of = pairs()[[k % len(pairs()) for k in range(n)]]
     request = Request(subject("gpt2"), of, metric("kl"), Corrupted(), batch, silent)
-    return Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), State(None, {}), Workspace())
+    return Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), Checkpoint(None, {}), Workspace())
 
 
 def test_many_batches_are_sampled() -> None:

@@ -18,10 +18,9 @@ from edgewise.engine.forward import masked_forward
 from edgewise.errors import FileError, InvalidValue, NumericalError, PairsError
 from edgewise.metrics import Metric
 from edgewise.models import Subject
-from edgewise.pruning import state as state_module
 from edgewise.pruning.curves import draw_curves
 from edgewise.pruning.gates import HardConcrete
-from edgewise.pruning.history import Record, read_history
+from edgewise.pruning.history import History, Record, read_history
 from edgewise.pruning.layout import EdgeGates
 from edgewise.pruning.objective import Draw, Lagrangian, Price
 from edgewise.pruning.training import Training
@@ -153,12 +152,12 @@ def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple
     assert again.provenance["final"] == whole.provenance["final"]
     assert history.read_bytes() == (tmp_path / "whole").read_bytes()
     assert not checkpoint.exists()
-    assert not (tmp_path / "state.part").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history", "whole"]
 
 
 def test_a_run_that_is_shot_goes_on_from_its_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the file at any moment is a whole state: here after seven steps, of a process that knows nothing more."""
-    monkeypatch.setattr(state_module, "SECONDS_BETWEEN_SAVES", -1.0)
+    monkeypatch.setattr("edgewise.store.checkpoint.SECONDS_BETWEEN_SAVES", -1.0)
     on, how = subject("gpt2"), {"method": "edge-pruning", "gated": "edges+writers", **QUICK}
     running, left = tmp_path / "running", tmp_path / "left"
 
@@ -171,6 +170,18 @@ def test_a_run_that_is_shot_goes_on_from_its_last_save(tmp_path: Path, monkeypat
     whole = ew.discover(on, pairs(), checkpoint=str(running), track=track, **how)
     assert int(load_file(left)["step"]) == 7
     assert ew.discover(on, pairs(), checkpoint=str(left), **how) == whole
+
+
+def test_a_history_that_cannot_be_written_is_one_sentence() -> None:
+    class Full:
+        name = "history.jsonl"
+
+        def write(self, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+    nothing = float("nan")
+    with pytest.raises(FileError, match=r"history.jsonl cannot be written: no space left on device"):
+        History([], Full()).add(Record(1, 0.0, 0.0, nothing, nothing, nothing, 1, 0.0))  # type: ignore[arg-type]
 
 
 def test_without_pairs_there_is_nothing_to_train_on() -> None:

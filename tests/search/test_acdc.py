@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_decisions_before(tmp_path: Path) -> None:
         def write(self, text: str) -> None:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(FileError, match=r"trace.jsonl cannot be written: No space left"):
+    with pytest.raises(FileError, match=r"trace.jsonl cannot be written: no space left"):
         Trace([], Full()).add([Decision("a0.h0->logits", 0.0, 0.1, False)])  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -17,13 +18,13 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import Method, Request, Step
-from edgewise.attribution.checkpoint import Checkpoint
 from edgewise.engine.forward import native_attention
 from edgewise.engine.native import Continuation, mlp, project
 from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
 from edgewise.models.family import Block
 from edgewise.models.hooks import steady
+from edgewise.store.checkpoint import Checkpoint, Tensors
 
 # Tokens (edges × examples × positions) of one native continuation.
 TOKENS_AT_ONCE = 4096
@@ -42,16 +43,20 @@ class Exact(Method):
 
     def scores(self, request: Request) -> Tensor:
         graph = request.subject.graph
-        state = Checkpoint.open(Path(self.checkpoint) if self.checkpoint else None, request)
+        path = Path(self.checkpoint) if self.checkpoint else None
+        checkpoint = Checkpoint(path, {**request.key, "batch_size": request.batch_size})
+        saved = checkpoint.read() or _state(torch.zeros(graph.edge_mask.shape, dtype=torch.float64), 0)
+        sums, done = saved["sums"], int(saved["done"])
         units = request.batches * len(graph.readers)
-        with state.kept_on_the_way_out(), torch.no_grad(), steady(request.subject.model):
+        with checkpoint.kept_on_the_way_out(), torch.no_grad(), steady(request.subject.model):
             for unit, (reader, effects) in enumerate(
-                request.track(self._units(request, state.done), units, f"patching {graph.n_edges:,} edges one by one")
+                request.track(self._units(request, done), units, f"patching {graph.n_edges:,} edges one by one")
             ):
                 if effects is not None:
-                    state.add(unit, reader, effects)
-        state.remove()
-        return state.sums / len(request.pairs)
+                    sums[: len(effects), reader] += effects
+                    checkpoint.keep(partial(_state, sums.clone(), unit + 1))
+        checkpoint.remove()
+        return sums / len(request.pairs)
 
     def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
         """(reader, effects of the writers it reads, summed over a batch), None for units that were done before."""
@@ -158,3 +163,8 @@ class Patcher:
         """The clean stream that leaves a layer."""
         last = layer == self.step.subject.graph.layers - 1
         return self.clean.final_in if last else self.clean.attention_in[layer + 1]
+
+
+def _state(sums: Tensor, done: int) -> Tensors:
+    """Sums [writer, reader] over the `done` first units of work."""
+    return {"sums": sums, "done": torch.tensor(done)}

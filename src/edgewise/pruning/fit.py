@@ -9,7 +9,7 @@ they are not computed at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.layout import Layout
 from edgewise.pruning.objective import Draw, Penalty
-from edgewise.pruning.state import State, Tensors
 from edgewise.pruning.training import Training
 from edgewise.request import Request
+from edgewise.store.checkpoint import Checkpoint, Tensors
 
 # A gate is open or closed for good long before its logit is this large.
 LARGEST = 1e4
@@ -63,22 +63,22 @@ def fit(problem: Problem, request: Request, files: Files) -> Fitted:
     if not request.metric.differentiable:
         raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
     check_curves(files.curves)
-    state = State(Path(files.checkpoint) if files.checkpoint else None, files.key)
+    checkpoint = Checkpoint(Path(files.checkpoint) if files.checkpoint else None, files.key)
     run = Optimization(problem, request)
-    saved = state.read()
+    saved = checkpoint.read()
     if saved is not None:
         run.restore(saved)
     history = run.history = History.open(Path(files.history) if files.history else None, run.history.records)
     try:
-        with state.kept_on_the_way_out(), steady(request.subject.model):
-            for _ in request.track(run.records(state), problem.training.steps, "training gates", str):
+        with checkpoint.kept_on_the_way_out(), steady(request.subject.model):
+            for _ in request.track(run.records(checkpoint), problem.training.steps, "training gates", str):
                 pass
     finally:
         history.close()
     if files.curves:
         draw_curves(history.records, files.curves)
-    state.save()
-    return Fitted(run.logits.detach(), problem.layout.candidates, run.feed, state, run.workspace)
+    checkpoint.save()
+    return Fitted(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
 
 
 class Optimization:
@@ -104,18 +104,18 @@ class Optimization:
         self.workspace = Workspace()
         self.history = History()
 
-    def records(self, state: State) -> Iterator[Record]:
+    def records(self, checkpoint: Checkpoint) -> Iterator[Record]:
         """Train to the end; yields once for every step, those of an interrupted run first."""
         yield from list(self.history.records)
         while self.step < self.problem.training.steps:
             try:
                 record = self.advance()
             except NumericalError as error:
-                kept = f"; {state.path} holds the last good state" if state.path and self.step else ""
+                kept = f"; {checkpoint.path} holds the last good state" if checkpoint.path and self.step else ""
                 raise NumericalError(f"training stopped at step {self.step + 1}: {error}{kept}") from None
             self.history.add(record)
-            if state.path is not None:
-                state.keep(self.tensors(), self.history)
+            if checkpoint.path is not None:
+                checkpoint.keep(self.frozen())
             yield record
 
     # -- one step ---------------------------------------------------------------------------------------------------
@@ -189,6 +189,12 @@ class Optimization:
 
     # -- what is kept of it -----------------------------------------------------------------------------------------
 
+    def frozen(self) -> Callable[[], Tensors]:
+        """All that the next step depends on, and the records up to it, as they are now."""
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in self.tensors().items()}
+        history, steps = self.history, len(self.history.records)
+        return lambda: {**tensors, "records": history.to_tensor(steps)}
+
     def tensors(self) -> Tensors:
         """All that the next step depends on."""
         adam = {
@@ -205,7 +211,7 @@ class Optimization:
         }
 
     def restore(self, saved: Tensors) -> None:
-        """Go on from `tensors()` of an interrupted run, and its records."""
+        """Go on from what `frozen` gave in an interrupted run."""
         for number, parameter in enumerate(self.parameters):
             parameter.data.copy_(saved[f"parameter.{number}"])
             state = self.optimizer.state[parameter]

@@ -15,7 +15,7 @@ from torch import Tensor
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.pruning.feed import Feed, Ready
-from edgewise.pruning.state import State
+from edgewise.store.checkpoint import Checkpoint
 
 # So many batches tell which of two circuits is better.
 SAMPLE = 8
@@ -27,13 +27,13 @@ TOGETHER = 16 << 20
 class Fitted:
     """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.
 
-    `state` stays until `done`, so that what is interrupted between the two goes on from here.
+    The `checkpoint` stays until `done`, so that what is interrupted between the two goes on from here.
     """
 
     logits: Tensor
     candidates: Tensor
     feed: Feed
-    state: State
+    checkpoint: Checkpoint
     workspace: Workspace
 
     @cached_property
@@ -74,7 +74,7 @@ class Fitted:
 
     def done(self) -> None:
         """The run is complete: its checkpoint is no longer needed."""
-        self.state.remove()
+        self.checkpoint.remove()
 
     @property
     def _together(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import FileError
+from edgewise.store.disk import reason
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,24 @@ class History:
             file.writelines(_line(record) for record in records)
             return cls(records, file)
         except OSError as error:
-            raise FileError(f"the history {path} cannot be written: {error.strerror or error}") from None
+            raise FileError(f"the history {path} cannot be written: {reason(error)}") from None
 
     def add(self, record: Record) -> None:
         """Append a record; on return it is out of this process."""
         self.records.append(record)
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(_line(record))
             self._file.flush()
+        except OSError as error:
+            raise FileError(f"the history {self._file.name} cannot be written: {reason(error)}") from None
 
     def close(self) -> None:
         """No more records follow."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be flushed was complained about
+                self._file.close()
 
     def to_tensor(self, count: int) -> Tensor:
         """The first `count` records, float64 [record, column]."""
@@ -92,7 +99,7 @@ def read_history(path: str | Path) -> list[Record]:
         lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
         return [Record(**{**_NOTHING, **json.loads(line)}) for line in lines if line.endswith("\n")]
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from None
+        raise FileError(f"{path}: {reason(error)}") from None
     except (ValueError, TypeError) as error:
         raise FileError(f"{path} is no history of a pruning run: {error}") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgewise.errors import FileError
+from edgewise.store.disk import reason, write_bytes
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,10 @@ class Trace:
         try:
             earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
             # Written again whole: the last line of a killed run may be half there.
-            temporary = path.with_name(path.name + ".part")
-            temporary.write_text(_lines([key, *(vars(one) for one in earlier)]), encoding="utf-8")
-            temporary.replace(path)
+            write_bytes(path, _lines([key, *(vars(one) for one in earlier)]).encode())
             return cls(earlier, path.open("a", encoding="utf-8"))
         except OSError as error:
-            raise FileError(f"the trace {path} cannot be written: {error.strerror or error}") from None
+            raise FileError(f"the trace {path} cannot be written: {reason(error)}") from None
 
     def add(self, decisions: list[Decision]) -> None:
         """Append decisions; on return they are out of this process."""
@@ -58,7 +57,7 @@ class Trace:
             self._file.write(_lines(vars(one) for one in decisions))
             self._file.flush()
         except OSError as error:
-            raise FileError(f"the trace {self._file.name} cannot be written: {error.strerror or error}") from None
+            raise FileError(f"the trace {self._file.name} cannot be written: {reason(error)}") from None
 
     def close(self) -> None:
         """No more decisions follow."""

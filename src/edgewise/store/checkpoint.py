@@ -1,22 +1,22 @@
-"""State: where an optimisation is, kept so that it can go on after an interruption exactly as if there had been none."""
+"""Checkpoint: where a long run is, kept so that it can go on after an interruption exactly as if there had been none."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from edgewise.errors import FileError
-from edgewise.pruning.history import History
+from edgewise.store.disk import write_bytes
 
 SECONDS_BETWEEN_SAVES = 20.0
 
@@ -24,14 +24,12 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass
-class State:
+class Checkpoint:
     """The file of a run's state; `path` None keeps nothing. `key` says which run it is of."""
 
     path: Path | None
-    key: dict[str, Any]
-    _latest: Tensors = field(default_factory=dict)
-    _history: History = field(default_factory=History)
-    _steps: int = 0
+    key: Mapping[str, Any]
+    _latest: Callable[[], Tensors] | None = None
     _saved_at: float = field(default_factory=time.monotonic)
 
     def read(self) -> Tensors | None:
@@ -55,16 +53,25 @@ class State:
             )
         return tensors
 
-    def keep(self, tensors: Tensors, history: History) -> None:
-        """Remember the state after a whole step; it goes to the file from time to time and when the run is cut short."""
-        self._history, self._steps = history, len(history.records)
-        self._latest = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    def keep(self, state: Callable[[], Tensors]) -> None:
+        """Remember the state after a whole unit of work: `state` is called when it is written.
+
+        It goes to the file from time to time and when the run is cut short; what it gives must not change meanwhile.
+        """
+        self._latest = state
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save()
 
+    def save(self) -> None:
+        """Write what is remembered; the file is always whole. FileError if it cannot be written."""
+        if self.path is None or self._latest is None:
+            return
+        write_bytes(self.path, save(self._latest(), metadata={"key": self._key}))
+        self._saved_at = time.monotonic()
+
     @contextmanager
     def kept_on_the_way_out(self) -> Iterator[None]:
-        """Saves the last whole step when the work inside is interrupted or fails."""
+        """Saves the last whole unit of work when what is inside is interrupted or fails."""
         try:
             yield
         except BaseException:
@@ -75,16 +82,6 @@ class State:
         """The run is complete: the file is no longer needed."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-    def save(self) -> None:
-        """Write under a temporary name and rename, so that the file is always whole."""
-        if self.path is None or not self._latest:
-            return
-        temporary = self.path.with_name(self.path.name + ".part")
-        tensors = {**self._latest, "records": self._history.to_tensor(self._steps)}
-        save_file(tensors, temporary, metadata={"key": self._key})
-        os.replace(temporary, self.path)
-        self._saved_at = time.monotonic()
 
     @property
     def _key(self) -> str:
