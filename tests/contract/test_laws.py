@@ -214,6 +214,17 @@ def padded(of: Pairs) -> Pairs:
     return Pairs(pad(of.clean), pad(of.corrupted), of.correct, of.wrong, of.positions)
 
 
+@pytest.mark.parametrize("family", ["toy", "gpt2", "gemma2"])
+def test_6_trained_gates_do_not_depend_on_padding(family: str) -> None:
+    """What is trained goes through the pairs in batches of its own: there the batches are part of the method."""
+    on, of, how = subject(family), pairs(), {"steps": 5, "batch": 2, "seed": 1}
+    plain, wide = (ew.attribute(on, these, method="ugs", **how).values for these in (of, padded(of)))
+    assert distance(wide, plain) < NEAR
+    assert plain.std() > 0
+    plain, wide = (ew.discover(on, these, method="edge-pruning", edges=40, **how) for these in (of, padded(of)))
+    assert wide == plain
+
+
 @every_family
 def test_6_evaluation_does_not_either(family: str) -> None:
     on, of = subject(family), pairs()

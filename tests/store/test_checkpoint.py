@@ -22,11 +22,14 @@ def test_what_is_kept_is_read_again_by_the_same_run(tmp_path: Path, monkeypatch:
     one = Checkpoint(path, {"b": 1, "a": [2]})
     assert one.read() is None
     one.keep(lambda: asked.append(1) or state)
-    assert not path.exists() and not asked  # made when it is written: after a while, or on the way out
+    assert not path.exists()  # written after a while, or on the way out, and made only then
+    assert not asked
     with pytest.raises(KeyboardInterrupt), one.kept_on_the_way_out():
         raise KeyboardInterrupt
     again = Checkpoint(path, {"a": [2], "b": 1}).read()
-    assert again is not None and again.keys() == state.keys() and all(torch.equal(again[k], state[k]) for k in state)
+    assert again is not None
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[name], state[name]) for name in state)
     monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
     one.keep(lambda: {"done": torch.tensor(8)})
     assert int((one.read() or {})["done"]) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,8 +38,9 @@ Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgew
 
 
 def those_given(values: dict[str, Any], names: str) -> dict[str, Any]:
-    """The options among `values` that were given, of those in `names`."""
-    return {name: values[name] for name in names.split() if values[name] is not None}
+    """The options among `values` that were given, of those in `names`; paths as text."""
+    given = ((name, values[name]) for name in names.split() if values[name] is not None)
+    return {name: os.fspath(value) if isinstance(value, Path) else value for name, value in given}
 
 
 def key_values(pairs: list[str]) -> dict[str, Any]:

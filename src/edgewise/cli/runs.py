@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -71,11 +70,10 @@ def discover(
     from edgewise.recipe import Recipe
     from edgewise.run import default_folder, run
 
-    given = those_given(locals(), "model task method metric ablation ranking examples batch_size seed corruption dtype")
-    given |= those_given(locals(), "curve stability device kv memory_limit")
-    if sizes := those_given(locals(), "edges nodes neurons"):
-        given |= {"edges": None, "nodes": None, "neurons": None, **sizes}
-    given |= those_given({"data": data and os.fspath(data)}, "data")
+    given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
+    given |= those_given(locals(), "dtype device kv memory_limit curve stability")
+    if size := those_given(locals(), "edges nodes neurons"):
+        given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     more = {**key_values(option or []), **({"tau": numbers("--tau", tau)} if tau is not None else {})}
     if more:
@@ -112,8 +110,7 @@ def evaluate(
     """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
     from edgewise.check import check
 
-    given = those_given(locals(), "model task ablation examples batch_size seed corruption dtype device kv")
-    given |= those_given({"data": data and os.fspath(data)}, "data")
+    given = those_given(locals(), "model task data ablation examples batch_size seed corruption dtype device kv")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
@@ -167,13 +164,11 @@ def compare(
     from edgewise.comparison.run import default_folder, run_comparison
 
     given = those_given(
-        locals(), "model task reference metric ablation examples batch_size seed corruption dtype device kv"
+        locals(), "model task data reference metric ablation examples batch_size seed corruption dtype device kv"
     )
-    given |= those_given({"data": data and os.fspath(data), "edges": edges and sizes(edges)}, "data edges")
-    given |= those_given(
-        {"methods": methods and listed(methods), "pictures": pictures and listed(pictures)}, "methods pictures"
-    )
-    given |= those_given({"heads": int(heads) if heads and heads.isdecimal() else heads}, "heads")
+    read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
+    read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
+    given |= those_given(read, "edges methods heads pictures")
     chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
     if option:
         chosen = chosen.with_changes(methods=with_options(chosen.methods, key_values(option)))

@@ -1,4 +1,4 @@
-"""The few shapes a picture is made of, as values in pixels, y downwards; `svg.py` and `png.py` write them down."""
+"""The few shapes a picture is made of, as values in pixels, y downwards; `svg.py` and `raster.py` write them down."""
 
 from __future__ import annotations
 
