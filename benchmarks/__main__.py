@@ -14,6 +14,7 @@ from benchmarks.attribution import attribution_memory, attribution_time, buffer_
 from benchmarks.forward import batched_masks, dense_forward, neuron_evaluation, sparse_evaluation
 from benchmarks.pruning import hybrid, step_memory, step_time
 from benchmarks.search import acdc_cost, acdc_full
+from benchmarks.setting import DEVICE
 
 BENCHMARKS = {
     "eap-time": attribution_time,
@@ -54,7 +55,8 @@ def main() -> None:
 def machine() -> str:
     """One line about where the figures come from."""
     threads = torch.get_num_threads()
-    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} threads, float32"
+    where = f", {torch.cuda.get_device_name(DEVICE)}" if DEVICE.type == "cuda" else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} threads, float32{where}"
 
 
 if __name__ == "__main__":

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import gc
-import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import edgewise as ew
-from benchmarks.setting import BATCH, SETTINGS, bare_passes, gpt2_small, interleaved, llama_shape, random_pairs, ratio
+from benchmarks.setting import (
+    BATCH,
+    SETTINGS,
+    bare_passes,
+    gpt2_small,
+    interleaved,
+    llama_shape,
+    memory_now,
+    peak_memory,
+    random_pairs,
+    ratio,
+)
 
 Row = tuple[str, str, str, str, str]
 
@@ -78,12 +85,12 @@ def _peak_of(what: str, examples: int, tokens: int) -> int:
 
 
 def _measure(what: str, examples: int, tokens: int) -> int:
-    """Peak resident memory in bytes of this process after one run; of a "llama" what comes on top of the loaded model."""
+    """Peak memory in bytes of this process after one run; of a "llama" what comes on top of the loaded model."""
     from edgewise.models import FAMILIES, Subject
 
     if what.startswith("llama"):
         subject, pairs = Subject(llama_shape(), None, FAMILIES["llama"], "llama"), random_pairs(examples, tokens)
-        loaded = resident_memory()
+        loaded = memory_now()
         ew.attribute(subject, pairs, method="eap", batch_size=BATCH) if what == "llama-eap" else bare_passes(
             subject, pairs
         )
@@ -92,23 +99,6 @@ def _measure(what: str, examples: int, tokens: int) -> int:
     subject, pairs = Subject(gpt2_small(), None, FAMILIES["gpt2"], "gpt2-small"), random_pairs(examples, tokens)
     ew.attribute(subject, pairs, method="eap", batch_size=BATCH) if what == "eap" else bare_passes(subject, pairs)
     return peak_memory()
-
-
-def resident_memory() -> int:
-    """What this process has resident now, in bytes, its peak so far forgotten where the system allows it."""
-    gc.collect()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
-
-
-def peak_memory() -> int:
-    """Most memory this process has had resident, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: there a child starts with the peak of the process that spawned it.
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -8,15 +8,24 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import edgewise as ew
-from benchmarks.attribution import Row, peak_memory
-from benchmarks.setting import bare_passes, gpt2_small, interleaved, plain_forward, random_pairs, ratio
+from benchmarks.attribution import Row
+from benchmarks.setting import (
+    DEVICE,
+    bare_passes,
+    gpt2_small,
+    interleaved,
+    memory_now,
+    peak_memory,
+    plain_forward,
+    random_pairs,
+    ratio,
+)
 from edgewise.ablations import Corrupted
 from edgewise.metrics import metric
 from edgewise.models import FAMILIES, Subject
@@ -72,7 +81,7 @@ def hybrid(rounds: int) -> Iterator[Row]:
 
     Both by the default preset, on 64 pairs; "held out" is the KL of their circuits on 128 others.
     """
-    subject = ew.load("nano")
+    subject = ew.load("nano", device=DEVICE)
     pairs, others = (ew.task("ioi").pairs(subject.tokenizer, n=n, seed=seed) for n, seed in ((64, 0), (128, 1)))
     for edges in SIZES:
         runs = [_hybrid_run(subject, pairs, others, edges, seed) for seed in range(SEEDS)]
@@ -111,12 +120,11 @@ def open_gates(subject: Subject, pairs: ew.Pairs, candidates: Tensor) -> Optimiz
 def _added(layers: int) -> int:
     """Bytes by which two steps raise the peak of this process over what it held before."""
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
+    model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval().to(DEVICE)
     subject, pairs = Subject(model, None, FAMILIES["gpt2"], "gpt2-small"), random_pairs(EXAMPLES, TOKENS)
     bare_passes(subject, random_pairs(2, 4))  # libraries allocate on first use
     run = open_gates(subject, pairs, subject.graph.edge_mask)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = peak_memory()
+    before = memory_now()
     for _ in range(3):
         run.advance()
     return peak_memory() - before

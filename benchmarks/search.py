@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import edgewise as ew
 from benchmarks.attribution import Row
-from benchmarks.setting import plain_forward, random_pairs
+from benchmarks.setting import DEVICE, plain_forward, random_pairs, seconds_of
 from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import record
@@ -34,8 +35,8 @@ SAMPLED = 40
 def acdc_cost(rounds: int) -> Iterator[Row]:
     """Seconds per tested removal over a plain forward of all pairs, and the twin's over ours. One search, not `rounds`."""
     yield from _costs("6 layers", _wide_gpt2(6), random_pairs(16, 16), rounds, ("≤ 0.15", "≥ 12"))
-    nano = ew.load("nano")
-    yield from _costs("nano, ioi", nano, ew.task("ioi").pairs(nano.tokenizer, n=16), rounds, ("", "≥ 15"))
+    nano = ew.load("nano", device=DEVICE)
+    yield from _costs("nano, ioi", nano, ew.task("ioi").pairs(nano.tokenizer, n=16).to(DEVICE), rounds, ("", "≥ 15"))
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def acdc_full(rounds: int) -> Iterator[Row]:
 def _wide_gpt2(layers: int) -> Subject:
     """GPT-2 small's width, with weights drawn so wide that the metric moves."""
     torch.manual_seed(0)
-    return ew.load(GPT2LMHeadModel(GPT2Config(n_layer=layers, initializer_range=0.06)).eval())
+    return ew.load(GPT2LMHeadModel(GPT2Config(n_layer=layers, initializer_range=0.06)).eval().to(DEVICE))
 
 
 def _costs(label: str, subject: Subject, pairs: ew.Pairs, rounds: int, targets: tuple[str, str]) -> Iterator[Row]:
@@ -116,16 +117,10 @@ def _one_at_a_time(subject: Subject, pairs: ew.Pairs, circuit: ew.Circuit, skip:
         mask = graph.edge_mask.clone()
         mask[:, frontier:] = circuit.mask[:, frontier:]
         how: dict[str, Any] = {"workspace": workspace, "candidates": candidates}
-        run = time.perf_counter()
-        masked_forward(subject, pairs.clean, pairs.positions, mask, replacement, **how)
-        times.append(time.perf_counter() - run)
+        run = partial(masked_forward, subject, pairs.clean, pairs.positions, mask, replacement, **how)
+        times.append(seconds_of(run))
     return statistics.mean(times)
 
 
 def _median(run: Callable[[], object], rounds: int) -> float:
-    seconds = []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+    return statistics.median([seconds_of(run) for _ in range(rounds + 1)][1:])

@@ -1,10 +1,15 @@
-"""What the benchmarks run on: a GPT-2-small shape with random weights, and random pairs."""
+"""What the benchmarks run on: a GPT-2-small shape with random weights, and random pairs, on one device."""
 
 from __future__ import annotations
 
+import gc
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,12 +23,14 @@ from edgewise.models.subject import Subject
 # (examples, tokens) of the two settings every figure is quoted for.
 SETTINGS = ((32, 16), (8, 128))
 BATCH = 8
+# In the environment, so that the processes in which memory is measured know it too.
+DEVICE = torch.device(os.environ.get("EDGEWISE_BENCH_DEVICE", "cpu"))
 
 
 def gpt2_small() -> Any:
     """GPT-2 small's shape, random weights, float32."""
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config()).eval()
+    return GPT2LMHeadModel(GPT2Config()).eval().to(DEVICE)
 
 
 def random_pairs(examples: int, tokens: int, vocabulary: int = 50257) -> ew.Pairs:
@@ -36,7 +43,7 @@ def random_pairs(examples: int, tokens: int, vocabulary: int = 50257) -> ew.Pair
     correct = draw(examples)
     return ew.Pairs.from_tokens(
         draw(examples, tokens), draw(examples, tokens), correct=correct, wrong=(correct + 1) % vocabulary
-    )
+    ).to(DEVICE)
 
 
 def llama_shape() -> Any:
@@ -44,7 +51,7 @@ def llama_shape() -> Any:
     torch.manual_seed(0)
     shape = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "vocab_size": 50257}
     heads = {"num_attention_heads": 16, "num_key_value_heads": 8, "max_position_embeddings": 1024}
-    return LlamaForCausalLM(LlamaConfig(**shape, **heads, tie_word_embeddings=True)).eval()
+    return LlamaForCausalLM(LlamaConfig(**shape, **heads, tie_word_embeddings=True)).eval().to(DEVICE)
 
 
 def bare_passes(subject: Subject, pairs: ew.Pairs, backwards: int = 1) -> None:
@@ -80,10 +87,23 @@ def interleaved(
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for run, seconds in zip((first, second), times, strict=True):
-            started = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - started)
+            seconds.append(seconds_of(run))
     return times
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """How long it takes, what it leaves the device to do included."""
+    settle()
+    started = time.perf_counter()
+    run()
+    settle()
+    return time.perf_counter() - started
+
+
+def settle() -> None:
+    """Wait until the device has done what it was given."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def ratio(ours: list[float], bound: list[float]) -> float:
@@ -94,3 +114,25 @@ def ratio(ours: list[float], bound: list[float]) -> float:
 def spread(values: list[float]) -> Iterator[float]:
     """Smallest, median and largest."""
     yield from (min(values), statistics.median(values), max(values))
+
+
+def memory_now() -> int:
+    """Bytes taken now, resident or on the device, the peak so far forgotten where the system allows it."""
+    gc.collect()
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def peak_memory() -> int:
+    """Most memory this process has taken, resident or on the device, in bytes."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: there a child starts with the peak of the process that spawned it.
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

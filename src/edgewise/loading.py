@@ -36,7 +36,8 @@ def load(
 
     `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"), a
     Hugging Face hub id, a local folder, or a loaded model (which is never changed, and needs `tokenizer` for tasks and
-    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. `kv`: "ungrouped" gives every query
+    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. `device`: default an accelerator where
+    there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
     head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
     of a shared reader are the sums of theirs. Raises UnknownName for a model that
     cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
@@ -53,9 +54,11 @@ def load(
     name, source = str(model), _source(str(model))
     with _named(name, source):
         if name in PROGRAMS:
-            built = _from_program(PROGRAMS[name], _dtype(dtype), device, revision)
+            built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
-        loaded, family = _from_pretrained(name, source, _dtype(dtype), device, revision)
+        chosen = _device(device, name)
+        loaded, family = _from_pretrained(name, source, _dtype(dtype), revision)
+        loaded = loaded.to(chosen)
         return _checked(Subject(loaded, tokenizer or _tokenizer(source, revision), family, name, kv))
 
 
@@ -68,9 +71,7 @@ def family_of(architecture: str) -> Family:
     raise UnsupportedModel(f"{architecture} is not supported; supported: {', '.join(known)}")
 
 
-def _from_pretrained(
-    name: str, source: str, dtype: torch.dtype | None, device: Any, revision: str | None
-) -> tuple[Any, Family]:
+def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision: str | None) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -88,14 +89,27 @@ def _from_pretrained(
             f"{name} lacks {len(missing)} of the weights its config asks for, the first being {missing[0]}; "
             "they would be random numbers"
         )
-    return model.to(device).eval() if device is not None else model.eval(), family
+    return model.eval(), family
 
 
-def _from_program(program: Program, dtype: torch.dtype | None, device: Any, revision: str | None) -> nn.Module:
+def _from_program(program: Program, dtype: torch.dtype | None, revision: str | None) -> nn.Module:
     if revision is not None:
         raise InvalidValue(f"{program.name} is built from its program and has no revisions; leave revision out")
     wanted = torch.float32 if dtype in (None, torch.float16) else dtype
-    return compiled(program).to(device=device, dtype=wanted)
+    return compiled(program).to(wanted)
+
+
+def _device(device: str | torch.device | None, name: str) -> torch.device:
+    if device is None:
+        best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        small = name in EMBEDDED or name in PROGRAMS
+        # Sums are kept in float64, which "mps" does not know.
+        return torch.device("cpu") if best is None or best.type == "mps" or small else best
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).splitlines()[0].partition(". ")[0]
+        raise InvalidValue(f"device {str(device)!r}: {first}") from None
 
 
 def _tokenizer(source: str, revision: str | None) -> Any:

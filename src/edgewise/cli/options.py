@@ -25,7 +25,12 @@ BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8
 Seed = Annotated[int | None, typer.Option(help="seed of everything random [default: 0]")]
 Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64 [default: that of the model]")]
-Device = Annotated[str | None, typer.Option(help="where to compute, for example cpu or cuda [default: best]")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="where to compute, for example cpu or cuda [default: the best there is; cpu for models that come with edgewise]"
+    ),
+]
 Kv = Annotated[
     str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
 ]

@@ -1,0 +1,217 @@
+"""On an accelerator: what the CPU finds, memory within the limit, and an answer where memory does not suffice."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import edgewise
+from families import (
+    CONFIGS,
+    FAMILIES,
+    corrupted_run,
+    distance,
+    make_model,
+    pairs,
+    random_circuit,
+    random_mask,
+    subject_of,
+)
+from families import subject as on_cpu
+
+import edgewise as ew
+from edgewise.ablations import ABLATIONS
+from edgewise.attribution import METHODS
+from edgewise.attribution.footprint import Footprint
+from edgewise.engine.forward import masked_forward
+from edgewise.models import Subject
+from edgewise.pairs import Pairs
+
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+# Sums of float32 in another order.
+NEAR = 2e-4
+DEVICE = "cuda"
+
+
+@cache
+def there(family: str, dtype: torch.dtype = torch.float32) -> Subject:
+    return subject_of(make_model(CONFIGS[family](), dtype=dtype).to(DEVICE))
+
+
+def cheap(method: str) -> dict[str, Any]:
+    return {"steps": 4, "batch": 2} if method == "ugs" else {}
+
+
+@every_family
+def test_masked_runs_and_their_gradients_are_those_of_the_cpu(family: str) -> None:
+    results = []
+    for on in (on_cpu(family), there(family)):
+        of = pairs().to(on.device)
+        for mask in (random_mask(on, 0, torch.float32), random_circuit(on, 0.3, 1).mask.float()):
+            leaf = mask.clone().requires_grad_()
+            logits = masked_forward(on, of.clean, of.positions, leaf, corrupted_run(on, of))
+            slope = torch.autograd.grad(logits.square().mean(), leaf)[0]
+            results.append((logits.detach().cpu(), slope.cpu()))
+    for (logits, slope), (expected, expected_slope) in zip(results[2:], results[:2], strict=True):
+        assert distance(logits, expected) < NEAR
+        assert distance(slope, expected_slope) < NEAR
+
+
+@every_family
+@pytest.mark.parametrize("method", [*METHODS, "ugs"])
+def test_scores_are_those_of_the_cpu_and_lie_there(family: str, method: str) -> None:
+    found, expected = (
+        ew.attribute(on, pairs(), method=method, **cheap(method)) for on in (there(family), on_cpu(family))
+    )
+    assert found.values.device.type == "cpu"
+    assert distance(found.values, expected.values) < 10 * NEAR
+
+
+@every_family
+@pytest.mark.parametrize("how", ABLATIONS)
+def test_evaluation_is_that_of_the_cpu(family: str, how: str) -> None:
+    reports = [
+        ew.evaluate(on, random_circuit(on, 0.5, 3), pairs(), metrics=["kl", "logit_diff"], ablation=how)
+        for on in (there(family), on_cpu(family))
+    ]
+    for name in ("kl", "logit_diff"):
+        found, expected = (torch.tensor(report[name].values) for report in reports)
+        assert distance(found, expected) < 10 * NEAR
+
+
+@pytest.mark.parametrize("family", ["toy", "gpt2", "llama", "neox-parallel", "gemma2"])
+@pytest.mark.parametrize("metric", ["kl", "logit_diff"])
+@pytest.mark.parametrize("method", ["acdc", "eap+acdc"])
+def test_searches_decide_as_on_the_cpu(family: str, metric: str, method: str) -> None:
+    """In float64, where rounding decides nothing."""
+    found, expected = (
+        ew.discover(on, pairs(), method=method, metric=metric, tau=0.01)
+        for on in (there(family, torch.float64), on_cpu(family, torch.float64))
+    )
+    assert found == expected
+    assert found.provenance["tested"] == expected.provenance["tested"]
+
+
+@pytest.mark.parametrize("family", ["toy", "gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("method", ["edge-pruning", "hap", "subnetwork-probing"])
+def test_gates_are_trained_and_a_killed_run_goes_on(family: str, method: str, tmp_path: Path) -> None:
+    on, options = there(family), {"method": method, "steps": 8, "batch": 2}
+    options |= {} if method == "subnetwork-probing" else {"edges": 30}
+
+    def killed(steps: Any, total: int, label: str, detail: Any = None) -> Any:
+        for number, step in enumerate(steps):
+            if number == 1 and label == "training gates":
+                raise KeyboardInterrupt
+            yield step
+
+    whole = ew.discover(on, pairs(), **options)
+    assert len(whole) <= 30 or method == "subnetwork-probing"
+    with pytest.raises(KeyboardInterrupt):
+        ew.discover(on, pairs(), checkpoint=str(tmp_path / "state"), track=killed, **options)
+    assert (tmp_path / "state").exists()
+    assert ew.discover(on, pairs(), checkpoint=str(tmp_path / "state"), **options) == whole
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_nodes_and_neurons_too(family: str) -> None:
+    found, expected = (ew.attribute_nodes(on, pairs()) for on in (there(family), on_cpu(family)))
+    assert distance(found.values, expected.values) < 10 * NEAR
+    circuit = found.neuron_scores.top(100)
+    kept = [ew.evaluate(on, circuit, pairs(), metrics=["kl"])["kl"].circuit for on in (there(family), on_cpu(family))]
+    assert kept[0] == pytest.approx(kept[1], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_bfloat16_ranks_edges_much_as_float32_does(family: str) -> None:
+    half = subject_of(copy.deepcopy(on_cpu(family).model).to(DEVICE, torch.bfloat16))
+    agreement = ew.attribute(half, pairs()).agreement(ew.attribute(on_cpu(family), pairs()))
+    assert agreement["pearson"] > 0.97
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def larger(family: str) -> tuple[Subject, Pairs]:
+    """A model of some layers and 64 pairs of 64 tokens: enough that batches, not fixed costs, fill the memory."""
+    from transformers import GPT2Config, LlamaConfig
+
+    heads: dict[str, Any] = {"num_attention_heads": 8, "num_key_value_heads": 4, "num_hidden_layers": 8}
+    sizes: dict[str, Any] = {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 4000}
+    config = (
+        GPT2Config(vocab_size=4000, n_embd=512, n_layer=8, n_head=8)
+        if family == "gpt2"
+        else LlamaConfig(**heads, **sizes)
+    )
+    generator = torch.Generator().manual_seed(0)
+    clean, corrupted = (torch.randint(1, 4000, (64, 64), generator=generator) for _ in range(2))
+    answers = torch.arange(64)
+    of = Pairs.from_tokens(clean, corrupted, correct=answers, wrong=answers + 1)
+    return subject_of(make_model(config).to(DEVICE)), of
+
+
+def peak(on: Subject, of: Pairs, **how: Any) -> int:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    ew.attribute(on, of, **how)
+    return torch.cuda.max_memory_allocated()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("method", ["eap", "eap-ig"])
+def test_the_peak_is_within_the_estimate_and_the_limit(family: str, method: str) -> None:
+    on, of = larger(family)
+    ew.attribute(on, of[:2], method=method)  # libraries allocate on first use
+    held = METHODS[method]().held(on)
+    assert held is not None
+    estimate = Footprint.of(on, of, held)
+    base = torch.cuda.memory_allocated()
+    for size in (8, 32):
+        taken = peak(on, of[:size], method=method, batch_size=size) - base
+        assert 0.3 * (estimate.peak(size) - estimate.base) < taken < estimate.peak(size) - estimate.base
+    limit = estimate.peak(16)
+    whole = ew.attribute(on, of, method=method, batch_size=64)
+    assert peak(on, of, method=method, batch_size=64) > limit
+    assert peak(on, of, method=method, batch_size=64, memory_limit=limit) < limit
+    assert distance(ew.attribute(on, of, method=method, memory_limit=limit).values, whole.values) < NEAR
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said_so() -> None:
+    on, of = larger("llama")
+    whole = ew.attribute(on, of, batch_size=4)
+    held = METHODS["eap-ig"]().held(on)
+    assert held is not None
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        torch.cuda.set_per_process_memory_fraction(Footprint.of(on, of, held).peak(16) / total)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            again = ew.attribute(on, of, batch_size=64)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert any("not enough memory for a batch of 64" in str(one.message) for one in seen)
+    assert again.provenance["fitting_batch_size"] < 64
+    assert distance(again.values, whole.values) < NEAR
+
+
+# -- what a user types ------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_takes_a_device(tmp_path: Path) -> None:
+    kept = []
+    for device in ("cpu", DEVICE):
+        out = tmp_path / device
+        done = edgewise("discover", "--device", device, "--examples", "16", "--edges", "40", "--out", out, "--quiet")
+        assert done.exit_code == 0, done.output
+        found = ew.open(out / "circuit.json")
+        assert isinstance(found, ew.Circuit)
+        kept.append(found)
+    assert kept[0].jaccard(kept[1]) > 0.9
