@@ -1,0 +1,124 @@
+"""A device that is elsewhere: tensors that say they lie there, compute on the CPU, and refuse to be mixed with its tensors.
+
+As on an accelerator, an operation between tensors of two devices is an error, but for CPU scalars and CPU indices; so a
+tensor made on the wrong device is found without one. The device is named "meta", which autograd knows how to serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map
+
+ELSEWHERE = torch.device("meta")
+aten = torch.ops.aten
+# These read CPU indices or copy between devices.
+MIXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+COPYING = {aten.copy_.default, aten._to_copy.default, aten._copy_from.default}
+
+
+class Elsewhere(Tensor):
+    """A tensor elsewhere; `held` are its values on the CPU."""
+
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Elsewhere:
+        made = Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=ELSEWHERE,
+            requires_grad=False,
+        )
+        made.held = inner
+        return made
+
+    def tolist(self) -> Any:
+        return self.held.tolist()
+
+    def __repr__(self, **kwargs: Any) -> str:
+        return f"Elsewhere({self.held!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    flat = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    if any(x.device == ELSEWHERE and not isinstance(x, Elsewhere) for x in flat):
+        raise RuntimeError(f"{func}: a tensor elsewhere holds nothing")
+    there = any(isinstance(x, Elsewhere) for x in flat)
+    target = kwargs.get("device")
+    if func in COPYING:
+        stays = there if target is None else torch.device(target) == ELSEWHERE
+        if func is aten.copy_.default:
+            stays = isinstance(args[0], Elsewhere)
+    else:
+        stays = there or (target is not None and torch.device(target) == ELSEWHERE)
+        here = [x for x in flat if not isinstance(x, Elsewhere) and x.dim() > 0]
+        if there and here and not (func in MIXING and isinstance(args[0], Elsewhere)):
+            shapes = [tuple(x.shape) for x in here]
+            raise RuntimeError(f"expected all tensors to be on the same device: {func} has {shapes} on the CPU")
+    if target is not None:
+        kwargs = {**kwargs, "device": torch.device("cpu")}
+    inner_args, inner_kwargs = tree_map(_unwrapped, (args, kwargs))
+    out = func(*inner_args, **inner_kwargs)
+    if not stays or func is aten._local_scalar_dense.default:
+        return out
+    wrapped = tree_map(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
+    return return_and_correct_aliasing(func, args, kwargs, wrapped)
+
+
+def _unwrapped(x: Any) -> Any:
+    return x.held if isinstance(x, Elsewhere) else x
+
+
+class _Literals(TorchFunctionMode):
+    """Numbers given as a tensor or as an index elsewhere are made here and moved: torch would make tensors that hold none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu") == ELSEWHERE:
+            leaf = kwargs.pop("requires_grad", False)
+            return func(*args, **{**kwargs, "device": torch.device("cpu")}).to(ELSEWHERE).requires_grad_(leaf)
+        if func in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], Elsewhere):
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            moved_parts = tuple(torch.tensor(x).to(ELSEWHERE) if isinstance(x, list) else x for x in parts)
+            args = (args[0], moved_parts, *args[2:])
+        return func(*args, **kwargs)
+
+
+class _Factories(TorchDispatchMode):
+    """What is made elsewhere from nothing, or copied to it, is an Elsewhere."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+@contextmanager
+def elsewhere() -> Iterator[torch.device]:
+    """Inside, tensors can be made and models be moved elsewhere."""
+    with _Factories(), _Literals():
+        yield ELSEWHERE
+
+
+def moved(model: nn.Module) -> nn.Module:
+    """The model's parameters and buffers elsewhere, in place."""
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(Elsewhere(parameter.detach()), requires_grad=False)
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                module._buffers[name] = Elsewhere(buffer)
+    return model
