@@ -189,8 +189,8 @@ def test_two_circuits_over_each_other_and_beside_the_reference(opening: Opener) 
         assert f"Jaccard {a.jaccard(b):.3f}" in told
         assert f"Jaccard {a.jaccard(known):.3f}" in told
         assert "logit_diff\t70 %\t40 %" in told
-        opened.tab.get_by_label("edges of").select_option("compare")
-        opened.settled()
+        assert told.index("A: ") < told.index("B: ") < told.index("only in A")
+        assert opened.tab.get_by_label("edges of").input_value() == "compare"
         assert opened.shown() == set((a | b).edges)
         assert "only in B" in opened.tab.locator(".legend").inner_text()
         opened.tab.get_by_label("edges of").select_option("reference")

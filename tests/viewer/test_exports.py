@@ -169,6 +169,8 @@ SHOWN = {
 @pytest.mark.parametrize("finding", SHOWN.values(), ids=list(SHOWN))
 def test_dot_and_svg_of_the_page_are_those_of_python(opening: Opener, finding: Finding) -> None:
     with opening(finding) as opened:
+        if finding is SHOWN["beside another"]:  # the page opens with both; Python writes the first
+            opened.state(scope="circuit")
         theirs = {name: opened.exported(name).decode() for name in ("dot", "svg", "csv")}
     mine = {name: format_named(name).to_bytes(finding).decode() for name in ("dot", "svg", "csv")}
     assert values(theirs["csv"]) == values(mine["csv"])

@@ -29,6 +29,8 @@ export function comparisons(model) {
   const parts = [];
   if (has("b")) {
     const { first, second, both, jaccard } = comparison(model, IN_B);
+    const named = (letter, one) => el("p", { class: "named", dir: "auto", text: `${letter}: ${one.label}` });
+    parts.push(named("A", has("a")), named("B", has("b")));
     parts.push(
       counts(
         "A beside B",

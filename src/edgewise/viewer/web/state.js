@@ -5,9 +5,10 @@ export const SIGNS = ["+", "-"];
 
 /** The state of a page nobody has touched. */
 export function initialState(model) {
-  const scope = scopes(model)[0].name;
+  const [first, ...others] = scopes(model).map((one) => one.name);
   return {
-    scope,
+    // Whoever lays a second circuit over the first wants to see both.
+    scope: first === "circuit" && others.includes("compare") ? "compare" : first,
     n: null, // null: as many as the scope shows at first
     ranking: model.doc.ranking,
     kinds: "qkvo",
