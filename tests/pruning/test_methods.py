@@ -14,7 +14,10 @@ from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
 from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.fit import Optimization, Problem, fit
+from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.hap import HAP
+from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.subnetwork_probing import SubnetworkProbing
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
@@ -62,6 +65,27 @@ def test_hap_prunes_what_attribution_proposes() -> None:
     assert circuit.provenance["proposed_by"] == "eap-ig"
     assert circuit.provenance["steps"] < QUICK["steps"]
     assert circuit.provenance["metric"] == "kl"
+
+
+def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the scores under HAP's default preset; all alike where nothing was scored, and as published."""
+    on, starts = subject("gpt2"), list[torch.Tensor]()
+
+    def seen(problem: Problem, *rest: Any) -> Fitted:
+        starts.append(Optimization(problem, rest[0]).logits.detach().clone())
+        return fit(problem, *rest)
+
+    monkeypatch.setattr("edgewise.pruning.edge_pruning.fit", seen)
+    for how in ({"method": "hap"}, {"method": "hap", "preset": "published"}, {"method": "edge-pruning"}):
+        ew.discover(on, pairs(), edges=20, **how, **QUICK)
+    scored, published, unscored = starts
+    scores = ew.attribute(on, pairs(), method="eap-ig").values.abs()
+    candidates = best_edges(on.graph, scores.double(), len(scored))
+    assert torch.equal(scored.argsort(stable=True), scores[candidates].argsort(stable=True))
+    assert float(scored.mean()) == pytest.approx(2.0, abs=1e-5)
+    assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
+    assert bool(((published - 10).abs() < 0.1).all())
+    assert bool((unscored == 2.0).all())
 
 
 @pytest.mark.parametrize(("sparsity", "candidates"), [(0.95, 39), (0.85, 78), (0.4, 262)])
