@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from edgewise.pruning.edge_pruning import EdgePruning
 from edgewise.pruning.fit import Optimization, Problem, fit
 from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.hap import HAP
+from edgewise.pruning.history import read_history
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.subnetwork_probing import SubnetworkProbing
 
@@ -86,6 +88,20 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
     assert bool(((published - 10).abs() < 0.1).all())
     assert bool((unscored == 2.0).all())
+
+
+def test_hap_as_published_is_led_from_what_is_proposed_to_what_is_wanted(tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    how = {"preset": "published", "steps": 1200, "batch": 5, "edges": 20, "history": str(history)}
+    circuit = ew.discover(subject("gpt2"), pairs(), method="hap", **how)
+    records = read_history(history)
+    assert len(records) == circuit.provenance["steps"] == 400
+    assert circuit.provenance["candidates"] == 40
+    assert records[0].target == pytest.approx(1 - 40 / 262, abs=1e-3)
+    assert records[-1].target == pytest.approx(1 - 20 / 262)
+    assert records[0].sparsity == pytest.approx(1 - 40 / 262, abs=1e-3)
+    held = [record.sparsity for record in records[-40:]]
+    assert sum(held) / len(held) == pytest.approx(1 - 20 / 262, abs=0.03)
 
 
 @pytest.mark.parametrize(("sparsity", "candidates"), [(0.95, 39), (0.85, 78), (0.4, 262)])
