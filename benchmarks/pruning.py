@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -60,10 +60,15 @@ def step_time(rounds: int) -> Iterator[Row]:
     for label, ours in (("a batch seen first", first_visit), ("a batch seen before", run.advance)):
         yield _row(f"{EXAMPLES} × {TOKENS} tokens, {label}", interleaved(ours, bound, rounds), "≤ 2.0")
     scores = ew.attribute(subject, pairs, method="eap").values.double().abs()
-    for label, share in (("hap's first step", KEEP), ("a step with 95 % closed", 0.05)):
+
+    def at(share: float) -> Callable[[], object]:
         open_ = best_edges(subject.graph, scores, round(share * subject.graph.n_edges))
-        sparse = open_gates(subject, pairs, open_)
-        yield _row(f"{label} / edge pruning's first", interleaved(sparse.advance, run.advance, rounds), "")
+        return open_gates(subject, pairs, open_).advance
+
+    yield _row("a step with 95 % closed / edge pruning's first", interleaved(at(0.05), run.advance, rounds), "")
+    for label, passed in (("first step", 0.0), ("half-way step", 0.5)):
+        ours, theirs = (first + passed * (0.05 - first) for first in (KEEP, 1.0))
+        yield _row(f"hap's {label} / edge pruning's", interleaved(at(ours), at(theirs), rounds), "")
 
 
 def step_memory(rounds: int) -> Iterator[Row]:

@@ -41,6 +41,19 @@ def test_an_edge_is_as_open_as_its_gate_times_its_writers() -> None:
     assert ranking[0, -1] > ranking[3, -1] > ranking[1, -1] == -torch.inf
 
 
+def test_gates_are_ahead_by_the_logarithm_of_what_their_edges_score() -> None:
+    allowed = torch.zeros_like(SMALL.edge_mask)
+    allowed[0, 0] = allowed[0, -1] = allowed[3, -1] = allowed[0, 2] = True
+    scores = torch.zeros(allowed.shape)
+    scores[0, 0], scores[0, -1], scores[3, -1] = 1e-2, -1.0, 1e-2
+    # log10: -2, -2 for the score of zero, 0, -2; mean -1.5, deviation √0.75.
+    expected = [-0.5 / 0.75**0.5, -0.5 / 0.75**0.5, 1.5 / 0.75**0.5, -0.5 / 0.75**0.5]
+    assert EdgeGates(SMALL, allowed).ahead(scores).tolist() == pytest.approx(expected)
+    assert EdgeGates(SMALL, allowed, "edges+writers").ahead(scores).tolist() == pytest.approx([*expected, 0, 0, 0, 0])
+    for equal in (0.0, 3.0):
+        assert EdgeGates(SMALL, allowed).ahead(torch.full(allowed.shape, equal)).tolist() == pytest.approx([0.0] * 4)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closed_node_gates_close_what_their_circuit_leaves_out(family: str) -> None:
     """A mask of 0/1 node gates and the edges kept by them compute the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,11 @@ from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
 from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.fit import Optimization, Problem, fit
+from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.hap import HAP
+from edgewise.pruning.history import read_history
+from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.subnetwork_probing import SubnetworkProbing
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
@@ -62,6 +67,41 @@ def test_hap_prunes_what_attribution_proposes() -> None:
     assert circuit.provenance["proposed_by"] == "eap-ig"
     assert circuit.provenance["steps"] < QUICK["steps"]
     assert circuit.provenance["metric"] == "kl"
+
+
+def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the scores under HAP's default preset; all alike where nothing was scored, and as published."""
+    on, starts = subject("gpt2"), list[torch.Tensor]()
+
+    def seen(problem: Problem, *rest: Any) -> Fitted:
+        starts.append(Optimization(problem, rest[0]).logits.detach().clone())
+        return fit(problem, *rest)
+
+    monkeypatch.setattr("edgewise.pruning.edge_pruning.fit", seen)
+    for how in ({"method": "hap"}, {"method": "hap", "preset": "published"}, {"method": "edge-pruning"}):
+        ew.discover(on, pairs(), edges=20, **how, **QUICK)
+    scored, published, unscored = starts
+    scores = ew.attribute(on, pairs(), method="eap-ig").values.abs()
+    candidates = best_edges(on.graph, scores.double(), len(scored))
+    assert torch.equal(scored.argsort(stable=True), scores[candidates].argsort(stable=True))
+    assert float(scored.mean()) == pytest.approx(2.0, abs=1e-5)
+    assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
+    assert bool(((published - 10).abs() < 0.1).all())
+    assert bool((unscored == 2.0).all())
+
+
+def test_hap_as_published_is_led_from_what_is_proposed_to_what_is_wanted(tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    how = {"preset": "published", "steps": 1200, "batch": 5, "edges": 20, "history": str(history)}
+    circuit = ew.discover(subject("gpt2"), pairs(), method="hap", **how)
+    records = read_history(history)
+    assert len(records) == circuit.provenance["steps"] == 400
+    assert circuit.provenance["candidates"] == 40
+    assert records[0].target == pytest.approx(1 - 40 / 262, abs=1e-3)
+    assert records[-1].target == pytest.approx(1 - 20 / 262)
+    assert records[0].sparsity == pytest.approx(1 - 40 / 262, abs=1e-3)
+    held = [record.sparsity for record in records[-40:]]
+    assert sum(held) / len(held) == pytest.approx(1 - 20 / 262, abs=0.03)
 
 
 @pytest.mark.parametrize(("sparsity", "candidates"), [(0.95, 39), (0.85, 78), (0.4, 262)])

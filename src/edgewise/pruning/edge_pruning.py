@@ -42,6 +42,7 @@ PRESETS = {
         final_rate=0.1,
         clip=1.0,
         start=2.0,
+        lead=1.0,
         approach=0.5,
         settle=0.3,
         exchanges=20,
@@ -103,14 +104,19 @@ class EdgeMethod(Pruning):
         return wanted
 
     @final
-    def prune(self, request: Request, candidates: Tensor) -> Found:
-        """Train the gates of `candidates`, bool [writer, reader]; everything else stays replaced."""
+    def prune(self, request: Request, candidates: Tensor, scores: Tensor | None = None) -> Found:
+        """Train the gates of `candidates`, bool [writer, reader]; everything else stays replaced.
+
+        Where edges have `scores` [writer, reader], those that score higher start further open.
+        """
         graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
         first, last = (1 - count / graph.n_edges for count in (int(candidates.sum()), wanted))
         training = self.training.shortened((last - first) / last if last else 1.0)
         layout = EdgeGates(graph, candidates, self.gated)
         penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
-        fitted = fit(Problem(layout, penalty, training, self.seed, wanted), request, self.files(request))
+        ahead = None if scores is None else layout.ahead(scores)
+        problem = Problem(layout, penalty, training, self.seed, wanted, ahead)
+        fitted = fit(problem, request, self.files(request))
         ranked = best_edges(graph, layout.ranking(fitted.logits), wanted)
         better = exchanges(fitted, graph, ranked, training.exchanges)
         mask = [ranked, *request.track(better, training.exchanges, "exchanging edges")][-1]

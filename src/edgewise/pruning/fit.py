@@ -38,7 +38,8 @@ LARGEST = 1e4
 class Problem:
     """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches.
 
-    `wanted`: how many edges there will be, for a training in which gates settle.
+    `wanted`: how many edges there will be, for a training in which gates settle. `ahead` [gate]: how much higher than
+    others logits start, times the training's `lead`.
     """
 
     layout: Layout
@@ -46,6 +47,7 @@ class Problem:
     training: Training
     seed: int
     wanted: int = 0
+    ahead: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Optimization:
         self.generator = torch.Generator().manual_seed(problem.seed)
         training, device = problem.training, request.subject.device
         start = torch.randn(problem.layout.gates, generator=self.generator) * training.spread + training.start
+        if problem.ahead is not None:
+            start += training.lead * problem.ahead
         self.logits = nn.Parameter(start.to(device))
         self.multipliers = [nn.Parameter(torch.tensor(m, device=device)) for m in problem.penalty.multipliers]
         self.parameters = [self.logits, *self.multipliers]

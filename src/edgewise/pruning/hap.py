@@ -4,7 +4,8 @@ Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and P
 Stage one keeps the `keep` best edges by absolute score; all others stay replaced for good. Stage two is Edge Pruning of those
 alone. It is cheaper twice over: what no candidate reaches is never computed, and the target sparsity starts where stage one
 ended, so that fewer steps are needed (at least a third). With `keep` 1 it is Edge Pruning. Other than as published, edges
-are scored by EAP-IG, whose ranking holds what pruning finds in far fewer edges than EAP's.
+are scored by EAP-IG, whose ranking holds what pruning finds in far fewer edges than EAP's, and under the default preset the
+gates of edges that score higher start further open: fewer steps order gates less well.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class HAP(EdgeMethod):
             return Found(found.mask, {**found.counts, "candidates": proposed})
         attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
         scores = ATTRIBUTIONS[attribution]().settled(scored).scores(scored).abs()
-        found = self.prune(request, best_edges(graph, scores, proposed))
+        found = self.prune(request, best_edges(graph, scores, proposed), scores)
         return Found(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
 
     def _scored_by(self, request: Request) -> Metric:

@@ -77,6 +77,20 @@ class EdgeGates(Layout):
         ranking[self._edges[:, 0], self._edges[:, 1]] = edges
         return ranking
 
+    def ahead(self, scores: Tensor) -> Tensor:
+        """[gate]: the logarithm of how much each edge scores [writer, reader], with mean 0 and deviation 1; writers' gates 0.
+
+        Signs do not count, and scores of zero do as the smallest other.
+        """
+        size = scores.double().cpu().abs()[self.allowed]
+        if not bool(size.any()):
+            return torch.zeros(self.gates)
+        logarithm = size.clamp(min=float(size[size > 0].min())).log()
+        centred = logarithm - logarithm.mean()
+        deviation = float(centred.square().mean().sqrt())
+        edges = centred / deviation if deviation > 0 else centred
+        return torch.cat([edges, edges.new_zeros(self._parts[1])]).float()
+
     @cached_property
     def _edges(self) -> Tensor:
         return self.allowed.nonzero()

@@ -18,7 +18,8 @@ SPARE = 3.0
 class Training:
     """How gates are trained: Adam with decoupled weight `decay`, one schedule of learning rates for gates and multipliers.
 
-    Logits start at Normal(`start`, `spread`). The rates rise over `warmup` steps, then go in a line to `final_rate` times
+    Logits start at Normal(`start`, `spread`), and where their edges were scored before, `lead` times a standardised logarithm
+    of the score above or below. The rates rise over `warmup` steps, then go in a line to `final_rate` times
     themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
     is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `exchanges`:
     how often, after training, edges may be exchanged for better ones; `batch`: pairs in a step, None for the request's batch
@@ -34,6 +35,7 @@ class Training:
     clip: float = math.inf
     start: float = 2.0
     spread: float = 0.0
+    lead: float = 0.0
     approach: float = 0.0
     settle: float = 0.0
     exchanges: int = 0
@@ -76,6 +78,9 @@ class Training:
         return round(self.approach * self.steps)
 
     def shortened(self, way: float) -> Training:
-        """The training for only this share of the way to the target: so many of the steps, in the same proportions."""
+        """The training for only this share of the way to the target: so many of the steps, in the same proportions.
+
+        The rates rise over as many steps as before.
+        """
         steps = max(1, round(max(way, LEAST_WAY) * self.steps))
         return replace(self, steps=steps, warmup=min(self.warmup, steps))
