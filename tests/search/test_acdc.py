@@ -29,6 +29,10 @@ CASES = [
     ("logit_diff", "corrupted", {"tau": 0.05, "whole_readers": False}),
     ("kl", "zero", {"tau": 0.05}),
     ("logit_diff", "mean", {"tau": 0.02}),
+    ("kl", "zero", {"tau": 0.1, "rule": "absolute"}),
+    ("logit_diff", "zero", {"tau": 0.05, "rule": "absolute"}),
+    ("logit_diff", "corrupted", {"tau": 0.05}),
+    ("accuracy", "corrupted", {"tau": 0.1}),
 ]
 
 

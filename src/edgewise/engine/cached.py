@@ -7,7 +7,6 @@ and corrupted differ.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
+from edgewise.engine.descent import Descent
 from edgewise.engine.forward import native_attention
 from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, WalkingFrontier
 from edgewise.engine.places import Places, Replaced
@@ -42,19 +42,21 @@ class Intake(NamedTuple):
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 
-    `rows` [writer, token, d_model]: what writers wrote last, minus their replacement, at the active tokens; `projected`: per
-    layer [slot, token, d_head], what the q, k and v projections gave last, for layers that were asked for.
+    `clean`: the run of the clean prompts. `rows` [writer, token, d_model]: what writers wrote last, minus their replacement,
+    at the active tokens; `projected`: per layer [slot, token, d_head], what the q, k and v projections gave last, for layers
+    that were asked for.
     """
 
     def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
-        self._clean = record(subject, batch.clean, batch.positions)
-        super().__init__(subject, self._clean.logits)
+        self.clean = record(subject, batch.clean, batch.positions)
+        super().__init__(subject, self.clean.logits)
         self.replacement, self.dtype = replacement, subject.dtype
         self.places = Places.find(subject, batch, replacement)
         self.replaced = Replaced(self.graph, replacement, self.places, subject.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
         self._parts = [block.projections.parts() for block in subject.blocks]
+        self._outputs = [block.output_weight for block in subject.blocks]
         self._start()
 
     # -- asking and deciding ----------------------------------------------------------------------------------------
@@ -77,7 +79,8 @@ class CachedFrontier(Frontier):
             self._walk_layer(later, outcome)
         logits = self._unembed(self._stream(self.intakes[-1], outcome))
         outcome.logits = logits.expand(len(trials), -1, -1)
-        outcome.tokens = statistics.mean([outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())])
+        tokens = [outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())]
+        outcome.tokens = sum(tokens) / len(tokens)
         return outcome
 
     def commit(self, outcome: Outcome, gone: Sequence[int]) -> None:
@@ -119,10 +122,13 @@ class CachedFrontier(Frontier):
             self._walk_layer(layer, outcome)
         self._store(outcome, 0)
 
+    def descent(self, cotangent: Tensor) -> Descent:
+        return Descent(self, cotangent)
+
     # -- state ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        clean = self._clean.writes.minus(self.replacement.writes, self.subject.work_dtype)
+        clean = self.clean.writes.minus(self.replacement.writes, self.subject.work_dtype)
         flat = clean.flat().at(self.places.active)
         tokens = len(flat.inputs)
         buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
@@ -134,7 +140,7 @@ class CachedFrontier(Frontier):
         """What the projections of a layer gave last; the clean outputs if nothing has changed them."""
         if layer not in self.projected:
             block = self.subject.blocks[layer]
-            normed = block.attention_norm(self._clean.attention_in[layer])
+            normed = block.attention_norm(self.clean.attention_in[layer])
             outputs = block.projections.split([module(normed) for module in block.projections.modules])
             self.projected[layer] = outputs.flatten(0, 1).transpose(0, 1).contiguous()
         return self.projected[layer]
@@ -150,8 +156,8 @@ class CachedFrontier(Frontier):
             where = self.places.answers_active if self.late[writer] else slice(None)
             self.rows[writer, where] = rows[min(number, len(rows) - 1)]
         for (layer, slot), outputs in outcome.projected.items():
-            if outputs.first <= number:
-                self._projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), outputs.at(number))
+            if (values := outputs.at(number)) is not None:
+                self._projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
         changed = outcome.rows.keys()
         stale = [intake for intake, (without, _) in self._sums.items() if (changed & set(intake.writers)) - without]
         for intake in stale:
@@ -197,17 +203,22 @@ class CachedFrontier(Frontier):
         return stream
 
     def _tried(self, span: Span, outcome: Outcome) -> Tensor:
-        """Input of a frontier reader in each trial of its span, and after them if others follow: [trial, token, d_model]."""
+        """Input of a frontier reader in each trial of its span, and after them if others follow and it is then otherwise.
+
+        [trial, token, d_model]; what it is after them is what it was before if none of them is expected to go.
+        """
         trials, late = outcome.trials, self.late_reader[span.reader]
         if span.reader not in self._inputs:
             intake = self._intake(span.reader, self.mask[:, span.reader].nonzero().flatten().tolist())
             self._inputs[span.reader] = self._unchanged(intake, frozenset())
         now = self._inputs[span.reader]
-        streams = now.new_empty(min(span.stop + 1, len(trials)) - span.first, *now.shape)
+        goes = trials.goes[span.first : span.stop]
+        differs = span.stop < len(trials) and any(goes) and not goes[-1]
+        streams = now.new_empty(len(goes) + differs, *now.shape)
         for number, stream in zip(range(span.first, span.stop), streams, strict=False):
             torch.sub(now, self._gone(trials.removals[number], late), out=stream)
             now = stream if trials.goes[number] else now
-        if span.stop < len(trials):
+        if differs:
             streams[-1] = now
         outcome.inputs[span] = streams
         return streams
@@ -262,12 +273,11 @@ class CachedFrontier(Frontier):
             slot = span.reader - layer * self.graph.readers_per_layer
             if trials.removals[span.first].writers is None:
                 replaced = self.replaced.stream(span.reader, self.late_reader[span.reader])
-                gone = self._project(layer, [slot], replaced[None])[..., 0, :]
-                before = self._projected(layer)[slot].index_select(0, self._tokens_of(layer, slot))[None]
-                outputs = torch.cat([gone, gone if trials.goes[span.first] else before])
+                outputs = self._project(layer, [slot], replaced[None])[..., 0, :]
             else:
                 outputs = self._project(layer, [slot], self._tried(span, outcome))[..., 0, :]
-            outcome.projected[layer, slot] = Versions(span.first, outputs[: len(trials) - span.first])
+            returns = not any(trials.goes[span.first : span.stop])
+            outcome.projected[layer, slot] = Versions(span.first, outputs, returns)
 
     def _attention(self, layer: int, outcome: Outcome) -> None:
         """Run the heads whose projections changed, and keep what those that are read now write."""
@@ -284,18 +294,18 @@ class CachedFrontier(Frontier):
         z = z.view(*outputs.shape[:2], len(groups[0].heads), -1)
         for group, part in zip(groups, z.split(counts), strict=True):
             for head in group.served:
-                versions = Versions(group.first, part[:, :, group.heads.index(head)])
+                versions = Versions(group.first, part[:, :, group.heads.index(head)], group.returns)
                 self._write_head(layer, head, versions, outcome)
 
     def _write_head(self, layer: int, head: int, z: Versions, outcome: Outcome) -> None:
         """Rows of a head, if it is read, for its z at all tokens."""
-        block, writer = self.subject.blocks[layer], self.graph.head_writers(layer).start + head
+        writer = self.graph.head_writers(layer).start + head
         if not self.read_by[writer]:
             return
         late = self.late[writer]
         delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
-        rows = delta.to(self.rows.dtype) @ block.output_weight[head].to(self.rows.dtype)
-        everywhere = Versions(z.first, rows).everywhere(len(outcome.trials), self._written(writer, late)[None])
+        rows = delta.to(self.rows.dtype) @ self._outputs[layer][head].to(self.rows.dtype)
+        everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self._written(writer, late)[None])
         self._keep(writer, everywhere, outcome)
 
     def _keep(self, writer: int, rows: Tensor, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from edgewise.engine.board import Workspace
+from edgewise.engine.descent import Descent
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.versions import Versions
@@ -32,9 +33,11 @@ class Removal:
     writers: tuple[int, ...] | None
 
     @property
-    def rows(self) -> list[int] | slice:
+    def rows(self) -> int | list[int] | slice:
         """The part of the reader's column of a mask that goes."""
-        return slice(None) if self.writers is None else list(self.writers)
+        if self.writers is None:
+            return slice(None)
+        return self.writers[0] if len(self.writers) == 1 else list(self.writers)
 
     def label(self, graph: Graph) -> str:
         """`writer->reader`, several writers with commas between, or `->reader` for all edges into a reader."""
@@ -129,6 +132,10 @@ class Frontier(ABC):
     @abstractmethod
     def restore(self) -> None:
         """Compute again all that is kept in between, after `mask` was changed from outside."""
+
+    def descent(self, cotangent: Tensor) -> Descent | None:
+        """A backward pass along the search that begins with this gradient [example, vocab] at the logits, if there is one."""
+        return None
 
     def drop(self, readers: Sequence[int]) -> None:
         """Remove all edges into readers whose node nobody reads any more: nothing changes."""

@@ -13,31 +13,41 @@ from edgewise.models.projections import Projections
 
 
 class Versions(NamedTuple):
-    """Something as it is in each trial from the `first` that changes it: `values` [trial, ..]. The last one stays."""
+    """Something as it is in each trial from the `first` that changes it: `values` [trial, ..].
+
+    The last one stays, or if `returns` it is after that as it was before the first.
+    """
 
     first: int
     values: Tensor
+    returns: bool = False
 
     @property
     def stop(self) -> int:
         """The first trial without a value of its own."""
         return self.first + len(self.values)
 
-    def at(self, trial: int) -> Tensor:
-        """As it is in a trial, one that is not before the first."""
+    def at(self, trial: int) -> Tensor | None:
+        """As it is in a trial; None if that is as before the first."""
+        if trial < self.first or (self.returns and trial >= self.stop):
+            return None
         return self.values[min(trial - self.first, len(self.values) - 1)]
 
     def until(self, stop: int) -> Versions:
-        """The same with values of their own for all trials before `stop`."""
+        """The same with values of their own for all trials before `stop`, unless it is then as it was."""
+        if self.returns or stop <= self.stop:
+            return self
         last = self.values[-1:].expand(stop - self.stop, *self.values.shape[1:])
-        return Versions(self.first, torch.cat([self.values, last])) if len(last) else self
+        return Versions(self.first, torch.cat([self.values, last]))
 
     def everywhere(self, trials: int, before: Tensor) -> Tensor:
         """Values for all trials, or one if that stands for all. `before` [1, ..]: as it was before the first."""
-        if not self.first and len(self.values) == 1:
+        if not self.first and len(self.values) == 1 and not self.returns:
             return self.values
-        earlier = before.expand(self.first, *self.values.shape[1:])
-        return torch.cat([earlier, self.until(trials).values]) if len(earlier) else self.until(trials).values
+        values = self.until(trials).values[: trials - self.first]
+        counts = (self.first, trials - self.first - len(values))
+        earlier, later = (before.expand(count, *values.shape[1:]) for count in counts)
+        return torch.cat([earlier, values, later]) if any(counts) else values
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,14 @@ class Group:
 
     @property
     def count(self) -> int:
-        """In how many versions the heads have to run."""
-        return max(versions.stop for versions in self.changed.values()) - self.first
+        """In how many versions the heads have to run: where some of what changes returns and some does not, one more."""
+        stop = max(versions.stop + (versions.returns and not self.returns) for versions in self.changed.values())
+        return stop - self.first
+
+    @property
+    def returns(self) -> bool:
+        """Whether everything is as before after the last version."""
+        return all(versions.returns for versions in self.changed.values())
 
     @property
     def served(self) -> list[int]:
@@ -81,5 +97,6 @@ class Group:
         for place, slot in enumerate(self.slots):
             out[:, :, place] = last[slot]
             if slot in self.changed:
-                first, values = self.changed[slot].until(self.first + self.count)
-                out[first - self.first :, :, place].index_copy_(1, tokens(slot), values)
+                first, values, _ = self.changed[slot].until(self.first + self.count)
+                own = out[first - self.first :, :, place][: len(values)]
+                own.index_copy_(1, tokens(slot), values)

@@ -5,16 +5,20 @@ A guess costs nothing but time where it is wrong: what was tried on top of it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edgewise.engine.frontier import Removal, Trials
 from edgewise.graph import Graph
+from edgewise.search.odds import Evidence, Odds
 
-# What a batch costs before its first trial (Python, weights that are read from memory), in tokens on which a node runs.
-OVERHEAD = 40.0
+# What a batch costs before its first trial (Python, weights that are read from memory), in trials and in tokens on which a
+# node runs.
+OVERHEAD, OVERHEAD_TOKENS = 1.0, 40.0
 # The share of wrong guesses on some ground before there was any, and how much the latest weighs in it.
 DOUBT, WEIGHT = 0.2, 0.1
+# How much the last decision on some ground counts beside a forecast.
+RELEVANCE = {"edges": 1.0, "writer and kind": 1.0, "writer": 0.4, "last": 0.4}
 
 Ground = tuple[str, object]
 
@@ -25,21 +29,26 @@ class Foresight:
 
     Guesses by what a removal did in a trial that did not count, or by `known`, the decisions of a similar search (edge →
     kept); else by the last decision about the same edges, about the same writer at a reader of the same kind, at any reader,
-    or about anything. How often it was wrong lately is counted for each of these grounds.
+    or about anything. How often it was wrong lately is counted for each of these grounds. Where there is a forecast, odds
+    weigh its `margin`, the log of the expected change over the threshold, with the last decision instead.
     """
 
     graph: Graph
     most: int
     known: dict[str, bool]
+    margin: Callable[[Removal], float | None] = lambda _: None
     overhead: float = 2.0
     _kept: dict[Ground, bool] = field(default_factory=dict)
     _doubts: dict[str, float] = field(default_factory=dict)
     _reasons: dict[Removal, str] = field(default_factory=dict)
+    _odds: Odds = field(default_factory=Odds)
+    _evidence: dict[Removal, Evidence] = field(default_factory=dict)
 
     def plan(self, removals: tuple[Removal, ...], forced: frozenset[Removal]) -> Trials:
         """As many of the next removals as pay best, with what is expected of each; what is `forced` will go."""
         goes: list[bool] = []
         self._reasons.clear()
+        self._evidence.clear()
         likely, decided, price = 1.0, 0.0, self.overhead
         for removal in removals[: self.most]:
             # One more pays as long as it is likelier to count than what the others decide for each unit of their price.
@@ -49,13 +58,15 @@ class Foresight:
             if removal in forced:
                 goes.append(True)
                 continue
-            kept, self._reasons[removal] = self._guess(removal)
+            kept, doubt = self._guess(removal)
             goes.append(not kept)
-            likely *= 1 - self._doubts.get(self._reasons[removal], DOUBT)
+            likely *= 1 - doubt
         return Trials(removals[: len(goes)], tuple(goes))
 
     def learn(self, removal: Removal, goes: bool, kept: bool) -> bool:
         """Take note of a decision about a removal that was expected to go, or not; whether that was right."""
+        if (evidence := self._evidence.get(removal)) is not None:
+            self._odds.learn(evidence, kept)
         if reason := self._reasons.get(removal):
             doubt = self._doubts.get(reason, DOUBT)
             self._doubts[reason] = doubt + WEIGHT * ((goes == kept) - doubt)
@@ -68,13 +79,24 @@ class Foresight:
 
     def price(self, tokens: float) -> None:
         """Take note of how many tokens the nodes of a trial run on, on average."""
-        self.overhead = OVERHEAD / tokens
+        self.overhead = OVERHEAD + OVERHEAD_TOKENS / tokens
 
-    def _guess(self, removal: Removal) -> tuple[bool, str]:
-        """Whether a removal will be taken back, and on what ground that is guessed."""
+    def _guess(self, removal: Removal) -> tuple[bool, float]:
+        """Whether a removal will be taken back, and how likely that is wrong."""
         if self.known and (known := self.known.get(removal.label(self.graph))) is not None:
-            return known, "seen"
-        return next(((self._kept[one], one[0]) for one in self._grounds(removal) if one in self._kept), (False, "none"))
+            return known, self._doubt(removal, "seen")
+        ground = next((one for one in self._grounds(removal) if one in self._kept), None)
+        kept, reason = (self._kept[ground], ground[0]) if ground else (False, "none")
+        if (margin := self.margin(removal)) is None:
+            return kept, self._doubt(removal, reason)
+        self._evidence[removal] = evidence = Evidence(1, margin, (1 if kept else -1) * RELEVANCE.get(reason, 0.0))
+        odds = self._odds.of(evidence)
+        return odds > 0.5, min(odds, 1 - odds)
+
+    def _doubt(self, removal: Removal, reason: str) -> float:
+        """How often guesses for this reason were wrong lately; whether this one is will be counted."""
+        self._reasons[removal] = reason
+        return self._doubts.get(reason, DOUBT)
 
     def _grounds(self, removal: Removal) -> Iterator[Ground]:
         """What decisions a guess can stand on, the nearest first."""

@@ -17,6 +17,7 @@ from edgewise.errors import FileError, InvalidValue
 from edgewise.models.hooks import steady
 from edgewise.request import Request
 from edgewise.search.base import Found
+from edgewise.search.forecast import Forecast
 from edgewise.search.foresight import Foresight
 from edgewise.search.judge import Judge
 from edgewise.search.order import Stage, stages
@@ -53,6 +54,13 @@ class Rule:
         """Whether a removal that moves the metric so is taken back; a change of exactly tau is."""
         change = abs(after - before) if self.sign == "absolute" else after - before
         return not change < self.tau
+
+    def margin(self, change: float) -> float:
+        """The log of a change over tau, from −4 to 4: positive for one that is taken back."""
+        if self.tau <= 0:
+            return 4.0 if self.keeps(0, change) else -4.0
+        ratio = (abs(change) if self.sign == "absolute" else change) / self.tau
+        return math.log(min(max(ratio, math.exp(-4)), math.exp(4)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,9 @@ class Hunt:
         similar = ground.earlier[-1] if ground.earlier else ()
         # What was measured since the last removal: in layer 0 all edges into a reader are one, which is asked about twice.
         self._here: dict[tuple[int, tuple[int, ...]], float] = {}
-        self._foresight = Foresight(self.front.graph, ground.most, {one.edge: one.kept for one in similar})
+        self._forecast = Forecast(self.front, self.judge)
+        known = {one.edge: one.kept for one in similar}
+        self._foresight = Foresight(self.front.graph, ground.most, known, self._margin)
         self._behind = ground.used
         ground.used = True
         self._kept, self._left = 0, self.front.graph.n_edges
@@ -206,6 +216,10 @@ class Hunt:
             self.current = after
             self._here.clear()
         return decision
+
+    def _margin(self, removal: Removal) -> float | None:
+        change = self._forecast.change(removal)
+        return None if change is None else self.rule.margin(change)
 
     def _edges(self, removal: Removal) -> tuple[int, tuple[int, ...]]:
         """Which edges a removal is about, whether it names them or means all into a reader."""

@@ -33,11 +33,30 @@ class Judge:
 
     def values(self, logits: Tensor) -> list[float]:
         """The metric of each run, for logits [run, example, vocab]."""
-        values = [float(one) for one in self._all(logits).double().mean(dim=1)]
+        values = self._all(logits).double().mean(dim=1).tolist()
         for value in values:
             if not math.isfinite(value):
                 raise NumericalError(f"the metric {self.step.metric.name} is {value} in the middle of the search")
         return values
+
+    def slope(self, examples: int) -> Tensor | None:
+        """Weights of the first logits, [example, vocab]: `expected` makes changes of the metric from those of weighted sums.
+
+        None for a metric that cannot tell.
+        """
+        metric, clean = self.step.metric, self.clean.detach()
+        if self._divergence is not None:
+            return self._divergence.draw(examples)
+        if metric.flat_at_clean or not metric.differentiable:
+            return None
+        with torch.enable_grad():
+            leaf = clean.clone().requires_grad_()
+            value = self.step.objective(leaf, clean).sum()
+        return torch.autograd.grad(value, leaf)[0][:examples] if value.requires_grad else None
+
+    def expected(self, effects: Tensor) -> Tensor:
+        """How much higher the metric gets [..] when parts of the logits go whose effects are [example, ..]."""
+        return effects.mean(dim=0) if self._divergence is None else effects.square().mean(dim=0) / 2
 
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""
@@ -63,6 +82,16 @@ class _Divergence:
         largest, log_sum = _log_sum(logits)
         expected = torch.linalg.vecdot(self.probabilities, self.clean - logits)
         return expected + (largest - self.largest) + (log_sum - self.log_sum)
+
+    def draw(self, examples: int) -> Tensor:
+        """For each of the first examples a random vector, [example, vocab], whose covariance is the curvature when clean.
+
+        The same one each time: √p ∘ ε − p ⟨√p, ε⟩ with ε standard normal.
+        """
+        p = self.probabilities[:examples]
+        noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(0)).to(p)
+        spread = p.sqrt() * noise
+        return spread - p * spread.sum(dim=-1, keepdim=True)
 
 
 def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
