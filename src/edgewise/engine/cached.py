@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -101,12 +102,9 @@ class CachedFrontier(Frontier):
             at_answers[graph.k_readers(layer)] = at_answers[graph.v_readers(layer)] = False
         at_answers[-1] = True
         self.late_reader: list[bool] = at_answers.tolist()
-        self.read_by: list[list[int]] = [[] for _ in graph.writers]
-        reads: list[list[int]] = [[] for _ in graph.readers]
-        for writer, reader in self.mask.nonzero().tolist():
-            self.read_by[writer].append(reader)
-            reads[reader].append(writer)
-        self.intakes = [self._intake(reader, writers) for reader, writers in enumerate(reads)]
+        kept = self.mask.numpy()
+        self.read_by: list[list[int]] = [np.flatnonzero(row).tolist() for row in kept]
+        self.intakes = [self._intake(reader, np.flatnonzero(column).tolist()) for reader, column in enumerate(kept.T)]
         self.replaced.forget()
         self._inputs: dict[int, Tensor] = {}
         self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
@@ -134,6 +132,7 @@ class CachedFrontier(Frontier):
         buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
         self.rows = expand(self.subject, flat, slice(0, tokens), buffer)
         self.projected: dict[int, Tensor] = {}
+        self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
         self.settle()
 
     def _projected(self, layer: int) -> Tensor:
@@ -155,6 +154,7 @@ class CachedFrontier(Frontier):
         for writer, rows in outcome.rows.items():
             where = self.places.answers_active if self.late[writer] else slice(None)
             self.rows[writer, where] = rows[min(number, len(rows) - 1)]
+            self._narrow.pop(writer, None)
         for (layer, slot), outputs in outcome.projected.items():
             if (values := outputs.at(number)) is not None:
                 self._projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
@@ -176,7 +176,11 @@ class CachedFrontier(Frontier):
 
     def _written(self, writer: int, late: bool) -> Tensor:
         """What a writer wrote last, minus its replacement: [token, d_model]."""
-        return self.places.narrow(self.rows[writer]) if late else self.rows[writer]
+        if not late:
+            return self.rows[writer]
+        if writer not in self._narrow:
+            self._narrow[writer] = self.places.narrow(self.rows[writer])
+        return self._narrow[writer]
 
     def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
         """The part of an intake that does not come from writers that have changed: [token, d_model]."""
@@ -209,7 +213,7 @@ class CachedFrontier(Frontier):
         """
         trials, late = outcome.trials, self.late_reader[span.reader]
         if span.reader not in self._inputs:
-            intake = self._intake(span.reader, self.mask[:, span.reader].nonzero().flatten().tolist())
+            intake = self._intake(span.reader, np.flatnonzero(self.mask[:, span.reader]).tolist())
             self._inputs[span.reader] = self._unchanged(intake, frozenset())
         now = self._inputs[span.reader]
         goes = trials.goes[span.first : span.stop]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,16 +97,18 @@ def _layer_plan(graph: Graph, layer: int, live: Tensor, late: Tensor, fed: Tenso
 
 def late_writers(graph: Graph, candidates: Tensor, coupled: bool = False) -> Tensor:
     """bool [writer]: those needed at the answer tokens alone."""
-    late = torch.zeros(len(graph.writers), dtype=torch.bool)
-    answer_only = torch.zeros(len(graph.readers), dtype=torch.bool)
-    answer_only[-1] = True
+    result = torch.zeros(len(graph.writers), dtype=torch.bool)
+    # As arrays: it is asked for at every place of a search, and these are the smallest of operations.
+    read, late = candidates.numpy(), result.numpy()
+    everywhere = np.ones(len(graph.readers), dtype=bool)
+    everywhere[-1] = False
     for layer in reversed(range(graph.layers)):
         if graph.mlps:
             mlp = graph.mlp_writer(layer)
-            late[mlp] = not bool((candidates[mlp] & ~answer_only).any())
-            answer_only[graph.mlp_reader(layer)] = late[mlp]
+            late[mlp] = not (read[mlp] & everywhere).any()
+            everywhere[graph.mlp_reader(layer)] = not late[mlp]
         heads = graph.head_writers(layer)
-        early = (candidates[heads] & ~answer_only).any(dim=1)
-        late[heads] = ~early.any() if coupled else ~early
-        answer_only[graph.q_readers(layer)] = late[heads]
-    return late
+        early = (read[heads] & everywhere).any(axis=1)
+        late[heads] = not early.any() if coupled else ~early
+        everywhere[graph.q_readers(layer)] = ~late[heads]
+    return result

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from torch import Tensor, nn
 
 Keep = Callable[[Tensor], Tensor | None]
+
+# The models inside `steady`.
+_steady: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,14 @@ def input_of(module: nn.Module, run: Callable[[], Any]) -> Tensor:
 
 @contextmanager
 def steady(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and frozen parameters while inside; every flag as it was afterwards."""
+    """Evaluation mode and frozen parameters while inside; every flag as it was afterwards.
+
+    Inside another such block nothing is left to do: looking at every module takes as long as a small model takes to run.
+    """
+    if model in _steady:
+        yield
+        return
+    _steady.add(model)
     training = [module for module in model.modules() if module.training]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
@@ -138,6 +149,7 @@ def steady(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         yield
     finally:
+        _steady.discard(model)
         for module in training:
             module.training = True
         for parameter in trainable:

@@ -63,25 +63,20 @@ class Judge:
         if self._divergence is None:
             return torch.stack([-self.step.objective(one, self.clean) for one in logits])
         at_once = max(1, NUMBERS_AT_ONCE // self.clean.numel())
+        if len(logits) <= at_once:
+            return self._divergence(logits)
         return torch.cat([self._divergence(some) for some in logits.split(at_once)])
 
 
 class _Divergence:
-    """KL(clean ‖ logits) [run, example], what belongs to the clean logits computed once.
-
-    Σ p (clean − logits) + log Σ exp(logits) − log Σ exp(clean), the sums without their largest term, which is taken apart.
-    """
+    """KL(clean ‖ logits) [run, example], what belongs to the clean logits computed once."""
 
     def __init__(self, clean: Tensor) -> None:
-        self.clean = clean.float() if clean.dtype.itemsize < 4 else clean
-        self.probabilities = self.clean.softmax(dim=-1)
-        self.largest, self.log_sum = _log_sum(self.clean)
+        self.clean = (clean.float() if clean.dtype.itemsize < 4 else clean).log_softmax(dim=-1)
+        self.probabilities = self.clean.exp()
 
     def __call__(self, logits: Tensor) -> Tensor:
-        logits = logits.to(self.clean.dtype)
-        largest, log_sum = _log_sum(logits)
-        expected = torch.linalg.vecdot(self.probabilities, self.clean - logits)
-        return expected + (largest - self.largest) + (log_sum - self.log_sum)
+        return torch.linalg.vecdot(self.probabilities, self.clean - logits.to(self.clean.dtype).log_softmax(dim=-1))
 
     def draw(self, examples: int) -> Tensor:
         """For each of the first examples a random vector, [example, vocab], whose covariance is the curvature when clean.
@@ -92,9 +87,3 @@ class _Divergence:
         noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(0)).to(p)
         spread = p.sqrt() * noise
         return spread - p * spread.sum(dim=-1, keepdim=True)
-
-
-def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest logit, and the log of the sum of what is left when it is taken away: [.., example] each."""
-    largest = logits.amax(dim=-1, keepdim=True)
-    return largest[..., 0], (logits - largest).exp_().sum(dim=-1).log()

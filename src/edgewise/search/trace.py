@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,19 +42,25 @@ class Trace:
             return cls()
         try:
             earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
-            # Written again whole: the last line of a killed run may be half there.
-            write_bytes(path, _lines([key, *(vars(one) for one in earlier)]).encode())
-            return cls(earlier, path.open("a", encoding="utf-8"))
+            if earlier:  # written again whole: the last line of a killed run may be half there
+                write_bytes(path, _lines([key, *(vars(one) for one in earlier)]).encode())
+                return cls(earlier, path.open("a", encoding="utf-8"))
+            new = cls([], path.open("w", encoding="utf-8"))
+            new._write([key])
+            return new
         except OSError as error:
             raise FileError(f"the trace {path} cannot be written: {reason(error)}") from None
 
     def add(self, decisions: list[Decision]) -> None:
         """Append decisions; on return they are out of this process."""
         self.decisions += decisions
+        self._write(vars(one) for one in decisions)
+
+    def _write(self, objects: Iterable[Any]) -> None:
         if self._file is None:
             return
         try:
-            self._file.write(_lines(vars(one) for one in decisions))
+            self._file.write(_lines(objects))
             self._file.flush()
         except OSError as error:
             raise FileError(f"the trace {self._file.name} cannot be written: {reason(error)}") from None
