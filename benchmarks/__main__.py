@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--rounds N] [NAME …]`: prints every figure as a ratio, with the target it has to meet."""
+"""`python -m benchmarks [--rounds N] [NAME …]`: prints every figure as a ratio, with the target it has to meet.
+
+EDGEWISE_BENCH_DEVICE names the device, by default the CPU.
+"""
 
 from __future__ import annotations
 

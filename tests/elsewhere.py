@@ -20,7 +20,7 @@ ELSEWHERE = torch.device("meta")
 aten = torch.ops.aten
 # These read CPU indices or copy between devices.
 MIXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
-COPYING = {aten.copy_.default, aten._to_copy.default, aten._copy_from.default}
+COPYING = {aten.copy_.default, aten._to_copy.default}
 
 
 class Elsewhere(Tensor):

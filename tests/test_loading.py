@@ -13,6 +13,7 @@ from families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_m
 from torch import nn
 
 import edgewise as ew
+from edgewise import loading
 from edgewise.engine.check import self_check
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES as KNOWN
@@ -118,6 +119,26 @@ def test_what_a_program_cannot_be_loaded_as() -> None:
         ew.load("reverse", device="nowhere")
     with pytest.raises(UnknownName, match="unknown model 'revers'; did you mean 'reverse'"):
         ew.load("revers")
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "chosen"),
+    [
+        ("meta", "gpt2", "meta"),
+        ("meta", "nano", "cpu"),
+        ("meta", "reverse", "cpu"),
+        ("mps", "gpt2", "cpu"),
+        (None, "gpt2", "cpu"),
+    ],
+)
+def test_the_best_device_is_an_accelerator_that_knows_float64(
+    there: str | None, name: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is made up here; the small models that come with edgewise stay on the CPU."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(there or "cpu"))
+    assert loading._device(None, name) == torch.device(chosen)
+    assert loading._device("cpu", name) == torch.device("cpu")
 
 
 def test_a_model_that_reads_both_ways_refuses_padding() -> None:
