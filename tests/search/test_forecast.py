@@ -23,7 +23,7 @@ from edgewise.search.forecast import Forecast
 from edgewise.search.foresight import Foresight
 from edgewise.search.hunt import Ground, Rule
 from edgewise.search.judge import _Divergence
-from edgewise.search.odds import Evidence, Odds
+from edgewise.search.odds import WEIGHTS, Evidence, Odds
 
 
 def ground(on: Subject, metric: str | Metric) -> Ground:
@@ -94,13 +94,15 @@ def test_margins() -> None:
 
 
 def test_odds_learn_where_they_are_even() -> None:
-    odds, halfway = Odds(), Evidence(1, math.log(0.25), 0)
-    assert odds.of(halfway) == pytest.approx(0.2)  # 1 / (1 + 4)
+    odds, halfway, far = Odds(), Evidence(1, math.log(0.25), 0), Evidence(1, math.log(1 / 16), 0)
+    # 1 / (1 + exp(−weight · log ¼)) = 1 / (1 + 4 ** weight)
+    assert odds.of(halfway) == pytest.approx(1 / (1 + 4**WEIGHTS.margin))
     for _ in range(30):  # a quarter of the threshold is what is taken back here, a sixteenth is not
         odds.learn(halfway, True)
-        odds.learn(Evidence(1, math.log(1 / 16), 0), False)
+        odds.learn(far, False)
     assert odds.of(halfway) > 0.6
-    assert odds.of(Evidence(1, math.log(1 / 16), 0)) < 0.4
+    assert odds.of(far) < 0.4
+    assert odds.weights.margin == WEIGHTS.margin
 
 
 def test_a_sure_forecast_makes_longer_batches() -> None:

@@ -7,10 +7,8 @@ and corrupted differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -20,32 +18,20 @@ from edgewise.engine.descent import Descent
 from edgewise.engine.forward import native_attention
 from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, WalkingFrontier
 from edgewise.engine.places import Places, Replaced
-from edgewise.engine.plan import late_writers
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.versions import Group, Versions
+from edgewise.engine.wiring import Intake, Wiring
 from edgewise.engine.writes import expand
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-
-
-class Intake(NamedTuple):
-    """What a reader gets: the kept edges into it, and whether it is needed at the answers alone.
-
-    Readers of one layer's attention have the first of these as their `site`: those of equal intake get the same stream.
-    """
-
-    site: int
-    late: bool
-    writers: tuple[int, ...]
 
 
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 
     `clean`: the run of the clean prompts. `rows` [writer, token, d_model]: what writers wrote last, minus their replacement,
-    at the active tokens; `projected`: per layer [slot, token, d_head], what the q, k and v projections gave last, for layers
-    that were asked for.
+    at the active tokens.
     """
 
     def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
@@ -78,7 +64,7 @@ class CachedFrontier(Frontier):
             self._read_mlp(layer, outcome)
         for later in range(layer + 1, self.graph.layers):
             self._walk_layer(later, outcome)
-        logits = self._unembed(self._stream(self.intakes[-1], outcome))
+        logits = self._unembed(self._stream(self.wiring.intake(len(self.graph.readers) - 1), outcome))
         outcome.logits = logits.expand(len(trials), -1, -1)
         tokens = [outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())]
         outcome.tokens = sum(tokens) / len(tokens)
@@ -95,19 +81,11 @@ class CachedFrontier(Frontier):
             self._store(outcome, gone[-1])
 
     def settle(self) -> None:
-        graph, late = self.graph, late_writers(self.graph, self.mask)
-        self.late: list[bool] = late.tolist()
-        at_answers = (graph.serves & late).any(dim=1)
-        for layer in range(graph.layers):  # keys and values are read at every token
-            at_answers[graph.k_readers(layer)] = at_answers[graph.v_readers(layer)] = False
-        at_answers[-1] = True
-        self.late_reader: list[bool] = at_answers.tolist()
-        kept = self.mask.numpy()
-        self.read_by: list[list[int]] = [np.flatnonzero(row).tolist() for row in kept]
-        self.intakes = [self._intake(reader, np.flatnonzero(column).tolist()) for reader, column in enumerate(kept.T)]
+        self.wiring = Wiring(self.graph, self.mask)
         self.replaced.forget()
         self._inputs: dict[int, Tensor] = {}
         self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
+        self._emptied: dict[int, Tensor] = {}
 
     def restore(self) -> None:
         self._start()
@@ -131,18 +109,18 @@ class CachedFrontier(Frontier):
         tokens = len(flat.inputs)
         buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
         self.rows = expand(self.subject, flat, slice(0, tokens), buffer)
-        self.projected: dict[int, Tensor] = {}
+        self._last: dict[int, Tensor] = {}
         self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
         self.settle()
 
-    def _projected(self, layer: int) -> Tensor:
-        """What the projections of a layer gave last; the clean outputs if nothing has changed them."""
-        if layer not in self.projected:
+    def projected(self, layer: int) -> Tensor:
+        """What the projections of a layer gave last, [slot, token, d_head]: the clean outputs if nothing has changed them."""
+        if layer not in self._last:
             block = self.subject.blocks[layer]
             normed = block.attention_norm(self.clean.attention_in[layer])
             outputs = block.projections.split([module(normed) for module in block.projections.modules])
-            self.projected[layer] = outputs.flatten(0, 1).transpose(0, 1).contiguous()
-        return self.projected[layer]
+            self._last[layer] = outputs.flatten(0, 1).transpose(0, 1).contiguous()
+        return self._last[layer]
 
     def _living(self, trials: Trials) -> Tensor | None:
         """bool [trial, writer], where nodes that lose all they read must be told to output their replacement."""
@@ -152,12 +130,12 @@ class CachedFrontier(Frontier):
 
     def _store(self, outcome: Outcome, number: int) -> None:
         for writer, rows in outcome.rows.items():
-            where = self.places.answers_active if self.late[writer] else slice(None)
+            where = self.places.answers_active if self.wiring.late[writer] else slice(None)
             self.rows[writer, where] = rows[min(number, len(rows) - 1)]
             self._narrow.pop(writer, None)
         for (layer, slot), outputs in outcome.projected.items():
             if (values := outputs.at(number)) is not None:
-                self._projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
+                self.projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
         changed = outcome.rows.keys()
         stale = [intake for intake, (without, _) in self._sums.items() if (changed & set(intake.writers)) - without]
         for intake in stale:
@@ -165,14 +143,9 @@ class CachedFrontier(Frontier):
 
     # -- streams ----------------------------------------------------------------------------------------------------
 
-    def _intake(self, reader: int, writers: Iterable[int]) -> Intake:
-        layer, slot = divmod(reader, self.graph.readers_per_layer)
-        is_attention = slot < self.slots and layer < self.graph.layers
-        return Intake(reader - slot if is_attention else reader, self.late_reader[reader], tuple(writers))
-
     def _tokens_of(self, layer: int, slot: int) -> Tensor:
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
-        return self.places.tokens(self.late_reader[layer * self.graph.readers_per_layer + slot])
+        return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
 
     def _written(self, writer: int, late: bool) -> Tensor:
         """What a writer wrote last, minus its replacement: [token, d_model]."""
@@ -200,10 +173,14 @@ class CachedFrontier(Frontier):
     def _stream(self, intake: Intake, outcome: Outcome) -> Tensor:
         """What readers of an intake get in each trial: [trial, token, d_model]."""
         changed = [writer for writer in intake.writers if writer in outcome.rows]
-        stream = self._unchanged(intake, frozenset(changed))[None]
+        stream, parts = self._unchanged(intake, frozenset(changed))[None], []
         for writer in changed:
             rows = outcome.rows[writer]
-            stream = stream + (self.places.narrow(rows) if intake.late and not self.late[writer] else rows)
+            parts.append(self.places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows)
+        # The longest first: the others are added in place.
+        parts.sort(key=len, reverse=True)
+        for number, part in enumerate(parts):
+            stream = stream.add_(part) if number else stream + part
         return stream
 
     def _tried(self, span: Span, outcome: Outcome) -> Tensor:
@@ -211,9 +188,9 @@ class CachedFrontier(Frontier):
 
         [trial, token, d_model]; what it is after them is what it was before if none of them is expected to go.
         """
-        trials, late = outcome.trials, self.late_reader[span.reader]
+        trials, late = outcome.trials, self.wiring.late_reader[span.reader]
         if span.reader not in self._inputs:
-            intake = self._intake(span.reader, np.flatnonzero(self.mask[:, span.reader]).tolist())
+            intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
             self._inputs[span.reader] = self._unchanged(intake, frozenset())
         now = self._inputs[span.reader]
         goes = trials.goes[span.first : span.stop]
@@ -239,7 +216,7 @@ class CachedFrontier(Frontier):
         first = layer * self.graph.readers_per_layer
         alike: dict[Intake, list[int]] = {}
         for reader in sorted(self._stale.intersection(range(first, first + self.slots))):
-            alike.setdefault(self.intakes[reader], []).append(reader - first)
+            alike.setdefault(self.wiring.intake(reader), []).append(reader - first)
         for intake, slots in alike.items():
             outputs = self._project(layer, slots, self._stream(intake, outcome))
             for place, slot in enumerate(slots):
@@ -251,7 +228,7 @@ class CachedFrontier(Frontier):
     def _read_mlp(self, layer: int, outcome: Outcome) -> None:
         """Compute a layer's MLP again if it reads something changed."""
         if self.graph.mlps and (reader := self.graph.mlp_reader(layer)) in self._stale:
-            self._mlp(layer, self._stream(self.intakes[reader], outcome), outcome)
+            self._mlp(layer, self._stream(self.wiring.intake(reader), outcome), outcome)
 
     def _mlp(self, layer: int, stream: Tensor, outcome: Outcome) -> None:
         block, writer = self.subject.blocks[layer], self.graph.mlp_writer(layer)
@@ -259,14 +236,15 @@ class CachedFrontier(Frontier):
         assert block.mlp is not None
         out = block.mlp(block.mlp_norm(stream.to(self.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
-        self._keep(writer, out.to(self.rows.dtype) - self.replaced.mlp(layer, self.late[writer]), outcome)
+        self._keep(writer, out.to(self.rows.dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
 
     def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
         """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
         normed, outputs = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)), []
         for part in self._parts[layer]:
             if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
-                weight, bias = part.weight[rows], None if part.bias is None else part.bias[rows].flatten()
+                chosen = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a view
+                weight, bias = part.weight[chosen], None if part.bias is None else part.bias[chosen].flatten()
                 outputs.append(linear(normed, weight.flatten(0, 1), bias).unflatten(-1, weight.shape[:2]))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-2)
 
@@ -276,16 +254,24 @@ class CachedFrontier(Frontier):
         for span in trials.spans:
             slot = span.reader - layer * self.graph.readers_per_layer
             if trials.removals[span.first].writers is None:
-                replaced = self.replaced.stream(span.reader, self.late_reader[span.reader])
-                outputs = self._project(layer, [slot], replaced[None])[..., 0, :]
+                outputs = self._replaced_projection(layer, slot)
             else:
                 outputs = self._project(layer, [slot], self._tried(span, outcome))[..., 0, :]
             returns = not any(trials.goes[span.first : span.stop])
             outcome.projected[layer, slot] = Versions(span.first, outputs, returns)
 
+    def _replaced_projection(self, layer: int, slot: int) -> Tensor:
+        """Output of the projection of a reader that keeps nothing: [1, token, d_head]."""
+        if layer not in self._emptied:  # the same stream for all of the layer
+            replaced = self.replaced.stream(layer * self.graph.readers_per_layer, late=False)
+            self._emptied[layer] = self._project(layer, [*range(self.slots)], replaced[None])
+        output = self._emptied[layer][..., slot, :]
+        late = self.wiring.late_reader[layer * self.graph.readers_per_layer + slot]
+        return self.places.narrow(output) if late else output
+
     def _attention(self, layer: int, outcome: Outcome) -> None:
         """Run the heads whose projections changed, and keep what those that are read now write."""
-        block, last = self.subject.blocks[layer], self._projected(layer)
+        block, last = self.subject.blocks[layer], self.projected(layer)
         changed = {slot: versions for (at, slot), versions in outcome.projected.items() if at == layer}
         # Heads that share keys and values lie on the batch axis, each group in as many versions as it has.
         groups = Group.of(block.projections, changed)
@@ -304,9 +290,9 @@ class CachedFrontier(Frontier):
     def _write_head(self, layer: int, head: int, z: Versions, outcome: Outcome) -> None:
         """Rows of a head, if it is read, for its z at all tokens."""
         writer = self.graph.head_writers(layer).start + head
-        if not self.read_by[writer]:
+        if not self.wiring.read_by(writer):
             return
-        late = self.late[writer]
+        late = self.wiring.late[writer]
         delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
         rows = delta.to(self.rows.dtype) @ self._outputs[layer][head].to(self.rows.dtype)
         everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self._written(writer, late)[None])
@@ -314,7 +300,7 @@ class CachedFrontier(Frontier):
 
     def _keep(self, writer: int, rows: Tensor, outcome: Outcome) -> None:
         outcome.rows[writer] = rows if self._alive is None else rows * self._alive[:, writer, None, None]
-        self._stale.update(self.read_by[writer])
+        self._stale.update(self.wiring.read_by(writer))
 
     def _unembed(self, stream: Tensor) -> Tensor:
         return self.subject.unembed(stream.to(self.dtype))

@@ -93,7 +93,7 @@ class Descent:
         if slot == 0:
             return self._attention(layer, readers)
         writer, block = self.graph.mlp_writer(layer), self.front.subject.blocks[layer]
-        tokens = self._answers if self.front.late[writer] else self._everywhere
+        tokens = self._answers if self.front.wiring.late[writer] else self._everywhere
         if not self.front.mask[writer].any():
             return Gradients([], tokens[:0], self._written[:0, :0])
         x, gradient = self._clean(self.front.clean.mlp_in[layer], tokens), self._written[writer, tokens]
@@ -115,13 +115,14 @@ class Descent:
 
     def _at_projections(self, layer: int) -> Tensor:
         """The gradient at what a layer's projections give: [token, slot, d_head]."""
-        block, subject, kv_heads = self.front.subject.blocks[layer], self.front.subject, self.graph.kv_heads
-        normed = block.attention_norm(self.front.clean.attention_in[layer][: self._examples])
-        given = block.projections.split([module(normed) for module in block.projections.modules])
+        subject, block = self.front.subject, self.front.subject.blocks[layer]
+        # Nothing of the layer has changed yet: what the projections gave last is what they give in the clean run.
+        last = self.front.projected(layer)[:, : self._examples * self.front.places.shape[1]]
+        given = last.transpose(0, 1).unflatten(0, (self._examples, -1))
         weight, written = block.output_weight, self._written[self.graph.head_writers(layer)]
         at_heads = torch.bmm(written.to(weight.dtype), weight.transpose(1, 2)).transpose(0, 1)
         gradient = given.new_zeros(given.shape[:2].numel(), *at_heads.shape[1:]).index_copy_(0, self._active, at_heads)
-        attention = partial(native_attention, subject, block, self.front.contexts[layer], groups=kv_heads)
+        attention = partial(native_attention, subject, block, self.front.contexts[layer], groups=self.graph.kv_heads)
         return self._pull(attention, given, gradient.view(*given.shape[:2], -1)).flatten(0, 1)[self._active]
 
     def _clean(self, stream: Tensor, tokens: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ class _Divergence:
         self.probabilities = self.clean.exp()
 
     def __call__(self, logits: Tensor) -> Tensor:
-        return torch.linalg.vecdot(self.probabilities, self.clean - logits.to(self.clean.dtype).log_softmax(dim=-1))
+        logits = logits.to(self.clean.dtype).log_softmax(dim=-1)
+        return torch.linalg.vecdot(self.probabilities, torch.sub(self.clean, logits, out=logits))
 
     def draw(self, examples: int) -> Tensor:
         """For each of the first examples a random vector, [example, vocab], whose covariance is the curvature when clean.

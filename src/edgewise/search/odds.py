@@ -19,10 +19,9 @@ class Evidence(NamedTuple):
     last: float
 
 
-# What each piece of evidence counts before there are decisions, and how much one decision can change that.
-WEIGHTS, RATES = Evidence(0.0, 1.0, 0.5), Evidence(0.4, 0.12, 0.1)
-# What the margin counts at the least.
-LEAST = 0.2
+# What each piece of evidence counts before there are decisions, and how much one decision can change that. Fitted to the log
+# loss of thirty searches on nano: how far forecasts are off differs from layer to layer, so that is forgotten fast.
+WEIGHTS, RATES = Evidence(0.0, 1.3, 0.75), Evidence(0.8, 0.0, 1.0)
 
 
 @dataclass
@@ -38,5 +37,4 @@ class Odds:
     def learn(self, evidence: Evidence, kept: bool) -> None:
         """Take note of a decision: one step down the slope of the log loss."""
         error = kept - self.of(evidence)
-        even, margin, last = (w + r * error * x for w, r, x in zip(self.weights, RATES, evidence, strict=True))
-        self.weights = Evidence(even, max(LEAST, margin), last)
+        self.weights = Evidence(*(w + r * error * x for w, r, x in zip(self.weights, RATES, evidence, strict=True)))

@@ -39,9 +39,8 @@ def stages(graph: Graph, mask: Tensor, candidates: Tensor, *, whole_readers: boo
             yield _edges(graph, candidates, [reader]) if read else Stage((reader,), ())
         readers = _attention_readers(graph, layer)
         read_heads = mask[graph.head_writers(layer)].any(dim=1)
-        live = [
-            reader for reader in readers if bool((graph.serves[reader, graph.head_writers(layer)] & read_heads).any())
-        ]
+        served = (graph.serves[readers, graph.head_writers(layer)] & read_heads).any(dim=1).tolist()
+        live = [reader for reader, is_served in zip(readers, served, strict=True) if is_served]
         yield Stage(tuple(reader for reader in readers if reader not in live), ())
         if whole_readers:
             yield Stage((), tuple(Removal(reader, None) for reader in live if bool(candidates[:, reader].any())))
