@@ -33,7 +33,7 @@ def ground(on: Subject, metric: str | Metric) -> Ground:
 
 def changes_of_logits(on: Subject, of: Ground, writer: str) -> Tensor:
     """[example, vocab]: what a writer adds to the logits beyond its replacement, in a model without a last norm."""
-    row = of.front.rows[of.front.graph.writer_index[writer]][of.front.places.answers_active]
+    row = of.front.streams.rows[of.front.graph.writer_index[writer]][of.front.places.answers_active]
     return row @ on.model.get_output_embeddings().weight.T
 
 

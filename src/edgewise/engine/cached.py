@@ -20,6 +20,7 @@ from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, W
 from edgewise.engine.places import Places, Replaced
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.streams import Streams
 from edgewise.engine.versions import Group, Versions
 from edgewise.engine.wiring import Intake, Wiring
 from edgewise.engine.writes import expand
@@ -30,16 +31,15 @@ from edgewise.pairs import Pairs
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 
-    `clean`: the run of the clean prompts. `rows` [writer, token, d_model]: what writers wrote last, minus their replacement,
-    at the active tokens.
+    `clean`: the run of the clean prompts; `streams`: what writers wrote last.
     """
 
     def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
         self.clean = record(subject, batch.clean, batch.positions)
         super().__init__(subject, self.clean.logits)
-        self.replacement, self.dtype = replacement, subject.dtype
+        self.replacement, self.dtype, self.work_dtype = replacement, subject.dtype, subject.work_dtype
         self.places = Places.find(subject, batch, replacement)
-        self.replaced = Replaced(self.graph, replacement, self.places, subject.work_dtype)
+        self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
         self._parts = [block.projections.parts() for block in subject.blocks]
@@ -64,7 +64,7 @@ class CachedFrontier(Frontier):
             self._read_mlp(layer, outcome)
         for later in range(layer + 1, self.graph.layers):
             self._walk_layer(later, outcome)
-        logits = self._unembed(self._stream(self.wiring.intake(len(self.graph.readers) - 1), outcome))
+        logits = self._unembed(self.streams.now(self.wiring.intake(len(self.graph.readers) - 1), outcome.rows))
         outcome.logits = logits.expand(len(trials), -1, -1)
         tokens = [outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())]
         outcome.tokens = sum(tokens) / len(tokens)
@@ -81,17 +81,15 @@ class CachedFrontier(Frontier):
             self._store(outcome, gone[-1])
 
     def settle(self) -> None:
-        self.wiring = Wiring(self.graph, self.mask)
-        self.replaced.forget()
+        self.streams.settle(self.mask)
         self._inputs: dict[int, Tensor] = {}
-        self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
         self._emptied: dict[int, Tensor] = {}
 
     def restore(self) -> None:
         self._start()
         self._alive = None
         if not self.replacement.is_run:
-            self._alive = live_writers(self.graph, self.mask)[None].to(self.rows.device)
+            self._alive = live_writers(self.graph, self.mask)[None].to(self.subject.device)
         outcome, pruned = Outcome(Trials((), ()), torch.empty(0), 0), (self.graph.edge_mask & ~self.mask).any(dim=0)
         self._stale = set(pruned.nonzero().flatten().tolist())
         for layer in range(self.graph.layers):
@@ -104,14 +102,19 @@ class CachedFrontier(Frontier):
     # -- state ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        clean = self.clean.writes.minus(self.replacement.writes, self.subject.work_dtype)
+        clean = self.clean.writes.minus(self.replacement.writes, self.work_dtype)
         flat = clean.flat().at(self.places.active)
         tokens = len(flat.inputs)
         buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
-        self.rows = expand(self.subject, flat, slice(0, tokens), buffer)
+        rows = expand(self.subject, flat, slice(0, tokens), buffer)
+        self.streams = Streams(self.graph, self.places, self.replaced, rows)
         self._last: dict[int, Tensor] = {}
-        self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
         self.settle()
+
+    @property
+    def wiring(self) -> Wiring:
+        """The edges that were kept when the search came to the place where it is."""
+        return self.streams.wiring
 
     def projected(self, layer: int) -> Tensor:
         """What the projections of a layer gave last, [slot, token, d_head]: the clean outputs if nothing has changed them."""
@@ -126,62 +129,19 @@ class CachedFrontier(Frontier):
         """bool [trial, writer], where nodes that lose all they read must be told to output their replacement."""
         if self.replacement.is_run:
             return None
-        return torch.stack([live_writers(self.graph, mask) for mask in trials.masks(self.mask)]).to(self.rows.device)
+        return torch.stack([live_writers(self.graph, mask) for mask in trials.masks(self.mask)]).to(self.subject.device)
 
     def _store(self, outcome: Outcome, number: int) -> None:
-        for writer, rows in outcome.rows.items():
-            where = self.places.answers_active if self.wiring.late[writer] else slice(None)
-            self.rows[writer, where] = rows[min(number, len(rows) - 1)]
-            self._narrow.pop(writer, None)
+        self.streams.store(outcome.rows, number)
         for (layer, slot), outputs in outcome.projected.items():
             if (values := outputs.at(number)) is not None:
                 self.projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
-        changed = outcome.rows.keys()
-        stale = [intake for intake, (without, _) in self._sums.items() if (changed & set(intake.writers)) - without]
-        for intake in stale:
-            del self._sums[intake]
-
-    # -- streams ----------------------------------------------------------------------------------------------------
 
     def _tokens_of(self, layer: int, slot: int) -> Tensor:
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
         return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
 
-    def _written(self, writer: int, late: bool) -> Tensor:
-        """What a writer wrote last, minus its replacement: [token, d_model]."""
-        if not late:
-            return self.rows[writer]
-        if writer not in self._narrow:
-            self._narrow[writer] = self.places.narrow(self.rows[writer])
-        return self._narrow[writer]
-
-    def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
-        """The part of an intake that does not come from writers that have changed: [token, d_model]."""
-        # Much the same writers change again and again: the sum of the others is kept.
-        without, others = self._sums.get(intake, (None, None))
-        if without is None or others is None or not changed <= without:
-            without = changed | (without or frozenset())
-            others = self.replaced.stream(intake.site, intake.late)
-            for writer in intake.writers:
-                if writer not in without:
-                    others = others + self._written(writer, intake.late)
-            self._sums[intake] = (without, others)
-        for writer in sorted(without - changed):
-            others = others + self._written(writer, intake.late)
-        return others
-
-    def _stream(self, intake: Intake, outcome: Outcome) -> Tensor:
-        """What readers of an intake get in each trial: [trial, token, d_model]."""
-        changed = [writer for writer in intake.writers if writer in outcome.rows]
-        stream, parts = self._unchanged(intake, frozenset(changed))[None], []
-        for writer in changed:
-            rows = outcome.rows[writer]
-            parts.append(self.places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows)
-        # The longest first: the others are added in place.
-        parts.sort(key=len, reverse=True)
-        for number, part in enumerate(parts):
-            stream = stream.add_(part) if number else stream + part
-        return stream
+    # -- what readers at the frontier get ---------------------------------------------------------------------------
 
     def _tried(self, span: Span, outcome: Outcome) -> Tensor:
         """Input of a frontier reader in each trial of its span, and after them if others follow and it is then otherwise.
@@ -191,7 +151,7 @@ class CachedFrontier(Frontier):
         trials, late = outcome.trials, self.wiring.late_reader[span.reader]
         if span.reader not in self._inputs:
             intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
-            self._inputs[span.reader] = self._unchanged(intake, frozenset())
+            self._inputs[span.reader] = self.streams.last(intake)
         now = self._inputs[span.reader]
         goes = trials.goes[span.first : span.stop]
         differs = span.stop < len(trials) and any(goes) and not goes[-1]
@@ -206,7 +166,7 @@ class CachedFrontier(Frontier):
 
     def _gone(self, removal: Removal, late: bool) -> Tensor:
         """What a removal takes from its reader's input: [token, d_model]."""
-        first, *others = (self._written(writer, late) for writer in removal.writers or ())
+        first, *others = (self.streams.written(writer, late) for writer in removal.writers or ())
         return sum(others, start=first)
 
     # -- nodes ------------------------------------------------------------------------------------------------------
@@ -218,7 +178,7 @@ class CachedFrontier(Frontier):
         for reader in sorted(self._stale.intersection(range(first, first + self.slots))):
             alike.setdefault(self.wiring.intake(reader), []).append(reader - first)
         for intake, slots in alike.items():
-            outputs = self._project(layer, slots, self._stream(intake, outcome))
+            outputs = self._project(layer, slots, self.streams.now(intake, outcome.rows))
             for place, slot in enumerate(slots):
                 outcome.projected[layer, slot] = Versions(0, outputs[..., place, :])
         if alike:
@@ -228,7 +188,7 @@ class CachedFrontier(Frontier):
     def _read_mlp(self, layer: int, outcome: Outcome) -> None:
         """Compute a layer's MLP again if it reads something changed."""
         if self.graph.mlps and (reader := self.graph.mlp_reader(layer)) in self._stale:
-            self._mlp(layer, self._stream(self.wiring.intake(reader), outcome), outcome)
+            self._mlp(layer, self.streams.now(self.wiring.intake(reader), outcome.rows), outcome)
 
     def _mlp(self, layer: int, stream: Tensor, outcome: Outcome) -> None:
         block, writer = self.subject.blocks[layer], self.graph.mlp_writer(layer)
@@ -236,7 +196,7 @@ class CachedFrontier(Frontier):
         assert block.mlp is not None
         out = block.mlp(block.mlp_norm(stream.to(self.dtype)))
         out = out if block.mlp_post is None else block.mlp_post(out)
-        self._keep(writer, out.to(self.rows.dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
+        self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
 
     def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
         """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
@@ -294,8 +254,8 @@ class CachedFrontier(Frontier):
             return
         late = self.wiring.late[writer]
         delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
-        rows = delta.to(self.rows.dtype) @ self._outputs[layer][head].to(self.rows.dtype)
-        everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self._written(writer, late)[None])
+        rows = delta.to(self.work_dtype) @ self._outputs[layer][head].to(self.work_dtype)
+        everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self.streams.written(writer, late)[None])
         self._keep(writer, everywhere, outcome)
 
     def _keep(self, writer: int, rows: Tensor, outcome: Outcome) -> None:

@@ -55,7 +55,7 @@ class Descent:
         self._everywhere = torch.arange(len(self._active), device=self._active.device)
         self._ahead, self._here = _order(self.graph), Gradients([], self._answers, cotangent)
         # The gradient at what each writer writes, as far as its readers are decided: [writer, token, d_model].
-        self._written = front.rows.new_zeros(len(self.graph.writers), len(self._active), front.subject.d_model)
+        self._written = front.streams.rows.new_zeros(len(self.graph.writers), len(self._active), front.subject.d_model)
 
     def effects(self, reader: int) -> Effects:
         """Those at the node or the layer's attention where a reader is.
@@ -69,7 +69,7 @@ class Descent:
             self._here = self._gradients(readers)
         found, tokens, values = self._here
         reach = self.graph.reach(reader)
-        rows = self.front.rows[:reach, : len(self._active)]
+        rows = self.front.streams.rows[:reach, : len(self._active)]
         rows = rows if tokens is self._everywhere else rows.index_select(1, tokens)
         by_token = torch.bmm(rows.transpose(0, 1), values.permute(1, 2, 0))
         effects = by_token.new_zeros(self._examples, reach, len(found))
@@ -134,7 +134,7 @@ class Descent:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             out = function(leaf)
-        return torch.autograd.grad(out, leaf, gradient.to(out.dtype).view_as(out))[0].to(self.front.rows.dtype)
+        return torch.autograd.grad(out, leaf, gradient.to(out.dtype).view_as(out))[0].to(self.front.streams.rows.dtype)
 
 
 def _order(graph: Graph) -> Iterator[range]:

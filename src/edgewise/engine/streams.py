@@ -1,0 +1,79 @@
+"""Streams: what the writers of a pruned circuit wrote last, and what its readers get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from edgewise.engine.places import Places, Replaced
+from edgewise.engine.wiring import Intake, Wiring
+from edgewise.graph import Graph
+
+
+class Streams:
+    """`rows` [writer, token, d_model]: what each wrote last, minus its replacement, at the active tokens of `places`.
+
+    `wiring`: the edges that were kept at the last `settle`, before which nothing can be asked. Rows of changed writers are
+    [trial, token, d_model], one trial where it stands for all, and at the answers alone for writers that are late.
+    """
+
+    def __init__(self, graph: Graph, places: Places, replaced: Replaced, rows: Tensor) -> None:
+        self._graph, self._places, self._replaced, self.rows = graph, places, replaced, rows
+        self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
+
+    def settle(self, mask: Tensor) -> None:
+        """The search moves on, with these edges kept: bool [writer, reader]."""
+        self.wiring = Wiring(self._graph, mask)
+        self._replaced.forget()
+        self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
+
+    def written(self, writer: int, late: bool) -> Tensor:
+        """What a writer wrote last, minus its replacement: [token, d_model]."""
+        if not late:
+            return self.rows[writer]
+        if writer not in self._narrow:
+            self._narrow[writer] = self._places.narrow(self.rows[writer])
+        return self._narrow[writer]
+
+    def last(self, intake: Intake) -> Tensor:
+        """What readers of an intake got last: [token, d_model]."""
+        return self._unchanged(intake, frozenset())
+
+    def now(self, intake: Intake, changed: Mapping[int, Tensor]) -> Tensor:
+        """What readers of an intake get in each trial, [trial, token, d_model], given the rows of writers that changed."""
+        read = [writer for writer in intake.writers if writer in changed]
+        stream, parts = self._unchanged(intake, frozenset(read))[None], []
+        for writer in read:
+            rows = changed[writer]
+            parts.append(self._places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows)
+        # The longest first: the others are added in place.
+        parts.sort(key=len, reverse=True)
+        for number, part in enumerate(parts):
+            stream = stream.add_(part) if number else stream + part
+        return stream
+
+    def store(self, changed: Mapping[int, Tensor], number: int) -> None:
+        """Keep what changed writers wrote in the trial of this number."""
+        for writer, rows in changed.items():
+            where = self._places.answers_active if self.wiring.late[writer] else slice(None)
+            self.rows[writer, where] = rows[min(number, len(rows) - 1)]
+            self._narrow.pop(writer, None)
+        stale = [one for one, (without, _) in self._sums.items() if (changed.keys() & set(one.writers)) - without]
+        for intake in stale:
+            del self._sums[intake]
+
+    def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
+        """The part of an intake that does not come from writers that have changed: [token, d_model]."""
+        # Much the same writers change again and again: the sum of the others is kept.
+        without, others = self._sums.get(intake, (None, None))
+        if without is None or others is None or not changed <= without:
+            without = changed | (without or frozenset())
+            others = self._replaced.stream(intake.site, intake.late)
+            for writer in intake.writers:
+                if writer not in without:
+                    others = others + self.written(writer, intake.late)
+            self._sums[intake] = (without, others)
+        for writer in sorted(without - changed):
+            others = others + self.written(writer, intake.late)
+        return others
