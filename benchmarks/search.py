@@ -63,7 +63,7 @@ def _wide_gpt2(layers: int) -> Subject:
 
 
 def _costs(
-    label: str, subject: Subject, pairs: ew.Pairs, rounds: int, targets: tuple[str, str], searches: int, most: int
+    label: str, subject: Subject, pairs: ew.Pairs, rounds: int, targets: tuple[str, str], *, searches: int, most: int
 ) -> Iterator[Row]:
     plain = _median(lambda: plain_forward(subject, pairs, batch=len(pairs)), rounds)
     found, twins = [], {"nothing": [], "dead nodes": []}

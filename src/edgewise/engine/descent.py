@@ -116,7 +116,7 @@ class Descent:
     def _at_projections(self, layer: int) -> Tensor:
         """The gradient at what a layer's projections give: [token, slot, d_head]."""
         subject, block = self.front.subject, self.front.subject.blocks[layer]
-        # Nothing of the layer has changed yet: what the projections gave last is what they give in the clean run.
+        # Nothing of the layer has changed yet, unless a search goes on in its middle: what was projected last is clean.
         last = self.front.projected(layer)[:, : self._examples * self.front.places.shape[1]]
         given = last.transpose(0, 1).unflatten(0, (self._examples, -1))
         weight, written = block.output_weight, self._written[self.graph.head_writers(layer)]

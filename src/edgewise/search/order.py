@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def stages(graph: Graph, mask: Tensor, candidates: Tensor, *, whole_readers: boo
         readers = _attention_readers(graph, layer)
         read_heads = mask[graph.head_writers(layer)].any(dim=1)
         served = (graph.serves[readers, graph.head_writers(layer)] & read_heads).any(dim=1).tolist()
-        live = [reader for reader, is_served in zip(readers, served, strict=True) if is_served]
+        live = list(compress(readers, served))
         yield Stage(tuple(reader for reader in readers if reader not in live), ())
         if whole_readers:
             yield Stage((), tuple(Removal(reader, None) for reader in live if bool(candidates[:, reader].any())))
