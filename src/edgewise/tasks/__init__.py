@@ -1,7 +1,9 @@
 """The tasks, by name."""
 
 from edgewise.errors import UnknownName
+from edgewise.tasks.agreement import SUBJECT_VERB_AGREEMENT
 from edgewise.tasks.base import Prompt, Task
+from edgewise.tasks.capitals import CAPITALS
 from edgewise.tasks.docstring import DOCSTRING
 from edgewise.tasks.fraction import FRACTION
 from edgewise.tasks.greater_than import GREATER_THAN
@@ -12,7 +14,8 @@ from edgewise.tasks.reverse import REVERSE
 
 __all__ = ["TASKS", "Prompt", "Task", "task"]
 
-_ALL = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, REVERSE, FRACTION, INDUCTION_HIDDEN)
+_LANGUAGE = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, SUBJECT_VERB_AGREEMENT, CAPITALS)
+_ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
 TASKS = {task.name: task for task in _ALL}
 
 
