@@ -27,11 +27,14 @@ from edgewise.tasks.greater_than import CENTURIES, GREATER_THAN, YEARS
 from edgewise.tasks.induction import INDUCTION, WORDS
 from edgewise.tasks.ioi import IOI
 from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
-from edgewise.tasks.words import ARGUMENTS, CAPITAL_OF, EVENTS, NAMES
+from edgewise.tasks.pronoun import GENDERED_PRONOUN as PRONOUN
+from edgewise.tasks.pronoun import TEMPLATES as PRONOUN_TEMPLATES
+from edgewise.tasks.words import ARGUMENTS, CAPITAL_OF, EVENTS, MEN, NAMES, WOMEN
 
 # Tasks of compiled models are asked in their words; all others in language, which every tokenizer cuts in its own way.
 COMPILED = ("reverse", "fraction", "induction-hidden")
-LEARNED = ("subject-verb-agreement", "capitals")  # asked of a pretrained model, in words that nano's tokenizer lacks
+# Asked of a pretrained model, in words that nano's tokenizer lacks.
+LEARNED = ("subject-verb-agreement", "capitals", "gendered-pronoun")
 EVERY = [
     (name, corruption, of)
     for name, each in TASKS.items()
@@ -60,7 +63,7 @@ def test_table_is_complete() -> None:
     assert all(each.metric in METRICS for each in TASKS.values())
     models = {**{name: name for name in COMPILED}, **dict.fromkeys(LEARNED, "smollm2")}
     assert all(each.model == models.get(each.name, "nano") for each in TASKS.values())
-    learned = ["other-number", "other-country"]
+    learned = ["other-number", "other-country", "other-gender"]
     defaults = ["abc", "year-01", "random-args", "other-first", *learned, *["other-prompt"] * 3]
     assert [each.corruptions[0] for each in TASKS.values()] == defaults
 
@@ -267,9 +270,25 @@ def test_capitals_of_two_countries_are_the_two_answers() -> None:
         assert (prompt.correct, prompt.wrong) == ((f" {CAPITAL_OF[country]}",), (f" {CAPITAL_OF[other]}",))
 
 
+def test_a_pronoun_is_that_of_the_name_and_the_twin_has_the_other() -> None:
+    prompts = drawn(PRONOUN, "other-gender", n=400)
+    for prompt in prompts:
+        (name,), (other,) = (names_in(text) for text in (prompt.clean, prompt.corrupted))
+        assert prompt.corrupted == prompt.clean.replace(name, other)
+        assert (name in WOMEN, other in WOMEN) == (prompt.correct == (" she",), prompt.wrong == (" she",))
+        assert {*prompt.correct, *prompt.wrong} == {" she", " he"}
+    assert 0.4 < sum(prompt.correct == (" she",) for prompt in prompts) / len(prompts) < 0.6
+
+
+def test_every_name_is_a_womans_a_mans_or_left_out_as_both() -> None:
+    assert not set(WOMEN) & set(MEN)
+    assert set(NAMES) - {*WOMEN, *MEN} == {"Alex", "Chris", "Sam"}
+    assert set(NAMES) >= {*WOMEN, *MEN}
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_every_template_is_drawn_and_shows_its_words_alone(name: str) -> None:
-    templates = {"subject-verb-agreement": AGREEMENT_TEMPLATES, "capitals": CAPITALS_TEMPLATES}[name]
+    templates = dict(zip(LEARNED, (AGREEMENT_TEMPLATES, CAPITALS_TEMPLATES, PRONOUN_TEMPLATES), strict=True))[name]
     starts = {template.partition("{")[0] for template in templates}
     found = {
         start
@@ -325,6 +344,7 @@ def test_no_tokenizer_is_refused() -> None:
         ("induction", "words"),
         ("subject-verb-agreement", "verbs"),
         ("capitals", "countries"),
+        ("gendered-pronoun", "pronouns"),
         ("reverse", "symbols"),
         ("fraction", "letters and fractions"),
         ("induction-hidden", "letters"),

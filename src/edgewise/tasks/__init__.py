@@ -10,11 +10,12 @@ from edgewise.tasks.greater_than import GREATER_THAN
 from edgewise.tasks.induction import INDUCTION
 from edgewise.tasks.induction_hidden import INDUCTION_HIDDEN
 from edgewise.tasks.ioi import IOI
+from edgewise.tasks.pronoun import GENDERED_PRONOUN
 from edgewise.tasks.reverse import REVERSE
 
 __all__ = ["TASKS", "Prompt", "Task", "task"]
 
-_LANGUAGE = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, SUBJECT_VERB_AGREEMENT, CAPITALS)
+_LANGUAGE = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, SUBJECT_VERB_AGREEMENT, CAPITALS, GENDERED_PRONOUN)
 _ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
 TASKS = {task.name: task for task in _ALL}
 

@@ -1,4 +1,4 @@
-"""Subject-verb agreement: "The author behind the trees" → " is" over " are"."""
+"""Subject-verb agreement: "I know that the author beside the windows" → " is" over " are"."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from edgewise.tasks.words import NOUNS
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Behind "that" and its like: at the start of a text the nearer noun often wins.
 TEMPLATES = (
-    "The {head} next to the {other}",
-    "The {head} standing behind the {other}",
-    "It was clear that the {head} near the {other}",
+    "She told me that the {head} next to the {other}",
     "I know that the {head} beside the {other}",
-    "They said that the {head} from the {other}",
     "Everyone can see that the {head} above the {other}",
+    "It turned out that the {head} across from the {other}",
+    "He could not see whether the {head} behind the {other}",
+    "They asked if the {head} in front of the {other}",
+    "People say that the {head} standing next to the {other}",
+    "In the story, the {head} beside the {other}",
 )
 
 AUXILIARIES = (("is", "are"), ("was", "were"), ("has", "have"))

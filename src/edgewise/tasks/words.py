@@ -1,7 +1,8 @@
 """Word lists shared by the task generators.
 
 Every list is a plain tuple, chosen so that a word with its leading space is a single token in common tokenizers;
-generators still filter them, because no list is right for all. No word is in two lists.
+generators still filter them, because no list is right for all. No word is in two of the lists that `induction` and
+`docstring` draw from.
 """
 
 NAMES = tuple(
@@ -71,3 +72,10 @@ CAPITAL_OF = dict(
     Philippines:Manila Cuba:Havana Peru:Lima Chile:Santiago Canada:Ottawa Australia:Canberra Switzerland:Bern
     """.split()
 )
+
+WOMEN = tuple(
+    "Alice Amy Anna Emily Emma Grace Jane Kate Laura Linda Lisa Lucy Maria Mary Rachel Ruth Sarah Susan".split()
+)
+MEN = tuple(name for name in NAMES if name not in (*WOMEN, "Alex", "Chris", "Sam"))
+
+PEOPLE = tuple("cousin dancer doctor driver friend lawyer neighbor painter singer student teacher writer".split())
