@@ -339,7 +339,6 @@ def test_no_tokenizer_is_refused() -> None:
     ("name", "words"),
     [
         ("ioi", "names"),
-        ("greater-than", "century"),
         ("docstring", "argument"),
         ("induction", "words"),
         ("subject-verb-agreement", "verbs"),
@@ -356,6 +355,27 @@ def test_a_tokenizer_without_the_words_is_refused(
     letters = bpe_of(["a b"])
     with pytest.raises(TaskError, match=f"'{name}'.*{words}.*your own pairs"):
         task(name).pairs(letters, n=1)
+
+
+def test_greater_than_asks_for_a_digit_where_every_digit_is_a_token(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    digits = bpe_of(["a b"])
+    prompts = GREATER_THAN.prompts(digits, n=60, seed=3)
+    for prompt in prompts:
+        tens = prompt.clean[prompt.clean.index("the year ") + len("the year 17")]
+        assert prompt.correct == tuple(str(digit) for digit in range(int(tens) + 1, 10))
+        assert prompt.wrong == tuple(str(digit) for digit in range(int(tens)))
+        assert prompt.correct
+        assert prompt.wrong
+    assert len(GREATER_THAN.pairs(digits, n=60, seed=3)) == 60
+
+
+def test_greater_than_is_refused_where_years_split_neither_in_pairs_nor_in_digits(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    with pytest.raises(TaskError, match="'greater-than'.*century.*nor does it split them into digits.*your own pairs"):
+        GREATER_THAN.pairs(bpe_of(["the year 1732"]), n=1)
 
 
 def test_names_of_several_tokens_are_left_out(bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]) -> None:
