@@ -46,7 +46,7 @@ def activation_path(step: Step, steps: int) -> Path:
             points.append((0, [OnInput(block.output, held(z.flatten(-2)))]))
         for a in shares if block.mlp_site is not None else ():
             out = a * clean.mlp[layer] + (1 - a) * other.mlp[layer]
-            points.append((0, [OnOutput(block.mlp_site, held(out))]))
+            points.append((0, block.mlp_written(held(out))))
     return [(1 / len(points), edits) for _, edits in points]
 
 
