@@ -111,7 +111,9 @@ def gpt_neo_config(**changes: Any) -> Any:
 
     windows = {"attention_types": [[["global", "local"], 1], [["local"], 1]], "window_size": 3}
     shape = {"vocab_size": VOCAB, "hidden_size": WIDTH, "num_layers": LAYERS, "num_heads": HEADS}
-    return GPTNeoConfig(**{**shape, "intermediate_size": 48, "max_position_embeddings": 32, **windows, **ENDS, **changes})
+    return GPTNeoConfig(
+        **{**shape, "intermediate_size": 48, "max_position_embeddings": 32, **windows, **ENDS, **changes}
+    )
 
 
 def gptj_config(**changes: Any) -> Any:
@@ -254,7 +256,9 @@ def _apart(name: str, tensor: Tensor, heads: int, kv_heads: int) -> list[tuple[s
         queries, shared = tensor.unflatten(0, (heads + 2 * kv_heads, -1)).split([heads, 2 * kv_heads])
         return [(name, torch.cat([queries, shared.repeat_interleave(times, dim=0)]).flatten(0, 1))]
     shared = "k_proj" in name or "v_proj" in name
-    return [(name, tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1) if shared else tensor)]
+    return [
+        (name, tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1) if shared else tensor)
+    ]
 
 
 def distance(a: Tensor, b: Tensor) -> float:

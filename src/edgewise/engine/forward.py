@@ -249,9 +249,7 @@ def alike(mask: Tensor) -> bool:
     return bool((mask == mask[..., :1]).all())
 
 
-def native_attention(
-    subject: Subject, block: Block, context: dict, projected: Tensor, groups: Sequence[int]
-) -> Tensor:
+def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: Sequence[int]) -> Tensor:
     """`z`, the output projection's input [row, position, head·d_head], by the model's own attention module.
 
     `projected` [row, position, reader, d_head] are the outputs its q, k and v projections are made to have, of all heads

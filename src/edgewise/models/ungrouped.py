@@ -46,7 +46,9 @@ def _repeat(projections: Projections) -> None:
     """Give every query head of a group the k and v rows that it shared."""
     weights, biases = zip(*(plain_linear(module) for module in projections.modules), strict=True)
     wide = _repeated(projections, [weight.T for weight in weights])
-    shifts = _repeated(projections, [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)])
+    shifts = _repeated(
+        projections, [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
+    )
     for module, weight, shift, before in zip(projections.modules, wide, shifts, weights, strict=True):
         if weight.shape[-1] == len(before):  # the queries, which are shared with nobody
             continue
