@@ -12,15 +12,21 @@ from families import (
     distance,
     gemma2_config,
     gpt2_config,
+    gpt_neo_config,
+    gptj_config,
     llama_config,
     make_model,
     make_subject,
     mistral_config,
     neox_config,
+    opt_config,
     pairs,
+    phi3_config,
+    phi_config,
     qwen2_config,
     qwen3_config,
     random_circuit,
+    stablelm_config,
     toy_config,
 )
 
@@ -36,6 +42,13 @@ LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
+}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "partial_rotary_factor": 0.5,
+    "short_factor": [1.0, 1.5],
+    "long_factor": [2.0, 8.0],
 }
 VARIANTS: dict[str, Any] = {
     "gpt2 eager": gpt2_config(attn_implementation="eager"),
@@ -68,6 +81,24 @@ VARIANTS: dict[str, Any] = {
     "neox eager, tied": neox_config(attn_implementation="eager", tie_word_embeddings=True),
     "gemma2 without caps": gemma2_config(attn_logit_softcapping=None, final_logit_softcapping=None),
     "gemma2 caps only on logits": gemma2_config(attn_logit_softcapping=None),
+    "opt without biases": opt_config(enable_bias=False),
+    "opt with norms without weights": opt_config(layer_norm_elementwise_affine=False),
+    "opt eager, gelu, not tied": opt_config(
+        attn_implementation="eager", activation_function="gelu", tie_word_embeddings=False
+    ),
+    "gpt-neo without windows": gpt_neo_config(attention_types=[[["global"], 3]]),
+    "gpt-neo with windows everywhere": gpt_neo_config(attention_types=[[["local"], 3]], window_size=2),
+    "gpt-j full rotary, tied": gptj_config(rotary_dim=8, tie_word_embeddings=True),
+    "phi with norms of queries and keys": phi_config(qk_layernorm=True),
+    "phi grouped, eager": phi_config(num_key_value_heads=2, attn_implementation="eager"),
+    "phi3 without window, full rotary": phi3_config(sliding_window=None, partial_rotary_factor=1.0),
+    "phi3 ungrouped, tied, eager": phi3_config(
+        num_key_value_heads=4, tie_word_embeddings=True, attn_implementation="eager"
+    ),
+    "phi3 long": phi3_config(rope_parameters=LONG, original_max_position_embeddings=16),
+    "stablelm parallel": stablelm_config(use_parallel_residual=True),
+    "stablelm with a norm for each head, eager": stablelm_config(qk_layernorm=True, attn_implementation="eager"),
+    "stablelm with a norm for each head, one kv head": stablelm_config(qk_layernorm=True, num_key_value_heads=1),
     "toy with one kv head": toy_config(num_key_value_heads=1),
     "toy looking both ways": toy_config(causal=False),
     "toy relu": toy_config(activation="relu"),
@@ -135,6 +166,9 @@ def test_many_widths_do_not_pile_up() -> None:
         llama_config(),
         neox_config(),
         gemma2_config(),
+        opt_config(),
+        gptj_config(),
+        phi_config(),
         toy_config(norms=False),
         toy_config(separate_inputs=True),
     ],

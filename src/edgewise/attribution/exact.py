@@ -160,7 +160,7 @@ class Patcher:
         clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
         clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
         context = self.step.subject.context(before.shape[1])[layer]
-        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), 1)
+        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), [group])
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
         if block.attention_post is None:
             return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads])

@@ -121,11 +121,8 @@ class _Sites:
         for layer, block in enumerate(self.subject.blocks):
             self.heads.append(_Heads(self.way, layer, block.projections))
             hooks += self.heads[-1].hooks(block.attention_norm.module)
-            if block.mlp_norm is not None and block.mlp_site is not None:
-                mlp = _MLP(self.way, layer)
-                hooks.append(OnInput(block.mlp_norm.module, mlp.keep))
-                hooks.append(OnOutput(block.mlp_norm.module, mlp.watch_norm))
-                hooks.append(OnOutput(block.mlp_site, mlp.watch_out))
+            mlp = _MLP(self.way, layer)
+            hooks += block.mlp_stream(mlp.keep) + block.mlp_normed(mlp.watch_norm) + block.mlp_written(mlp.watch_out)
         return [*hooks, OnInput(self.subject.final_norm.module, self._watch_final)]
 
     def _leaf(self, x: Tensor) -> Tensor:
@@ -189,7 +186,7 @@ class _MLP:
         self.stream = x.detach()
 
     def watch_norm(self, x: Tensor) -> Tensor:
-        """Watches a view: a model without norms hands its input on, whose gradient would be that of the whole stream."""
+        """Watches a view that the MLP alone gets: attention may read the same norm, and without norms it is the stream."""
         view = x.view_as(x)
         on_gradient(view, self._arrive)
         return view

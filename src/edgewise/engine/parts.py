@@ -21,7 +21,7 @@ GATED = {
     frozenset(("gate_proj", "up_proj", "down_proj")): "down_proj",
     frozenset(("gate_up_proj", "down_proj")): "down_proj",
 }
-UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"0", "2"}]
+UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"fc_in", "fc_out"}, {"0", "2"}]
 
 
 def _leaves(subject: Subject) -> Iterator[nn.Module]:
@@ -66,12 +66,12 @@ def products(subject: Subject) -> list[nn.Module]:
     for block in subject.blocks:
         if block.mlp is None:
             continue
-        linear = {name for name, part in block.mlp.named_modules() if type(part).__name__ in ("Linear", "Conv1D")}
+        modules = block.mlp.modules
+        linear = {name for name, part in modules.items() if type(part).__name__ in ("Linear", "Conv1D")}
         if frozenset(linear) in GATED:
-            found.append(block.mlp.get_submodule(GATED[frozenset(linear)]))
+            found.append(modules[GATED[frozenset(linear)]])
         elif linear not in UNGATED:
-            kind = type(block.mlp).__name__
             raise UnsupportedModel(
-                f"the backward rules do not know {kind}: is the product of two of {sorted(linear)} taken?"
+                f"the backward rules do not know {block.mlp.kind}: is the product of two of {sorted(linear)} taken?"
             )
     return found

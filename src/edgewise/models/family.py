@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
+from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
+from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections, plain_linear
 
@@ -29,7 +31,7 @@ class Block:
     output: nn.Module
     attention_post: Norm | None
     mlp_norm: Norm | None
-    mlp: nn.Module | None
+    mlp: MLP | None
     mlp_post: Norm | None
 
     @property
@@ -46,13 +48,34 @@ class Block:
     @property
     def mlp_site(self) -> nn.Module | None:
         """The module whose output is what the MLP writes: its post norm if there is one."""
-        return self.mlp if self.mlp_post is None else self.mlp_post.module
+        if self.mlp is None:
+            return None
+        return self.mlp.steps[-1] if self.mlp_post is None else self.mlp_post.module
+
+    def mlp_stream(self, action: Keep) -> list[Hook]:
+        """Hooks for the residual stream that the MLP's norm reads; none without an MLP."""
+        if self.mlp is None or self.mlp_norm is None:
+            return []
+        return [self.mlp.hook(OnInput(self.mlp_norm.module, action))]
+
+    def mlp_normed(self, action: Keep) -> list[Hook]:
+        """Hooks for what the MLP alone is given by its norm, which attention may read too; none without an MLP."""
+        return [] if self.mlp is None else [self.mlp.hook(OnInput(self.mlp.steps[0], action))]
+
+    def mlp_written(self, action: Keep) -> list[Hook]:
+        """Hooks for what the MLP writes; none without one."""
+        if self.mlp is None or self.mlp_site is None:
+            return []
+        return [self.mlp.hook(OnOutput(self.mlp_site, action))]
 
 
 @dataclass(frozen=True)
 class Family:
     """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
 
+    `mlp`: the module, or those that the block calls one after the other. `parallel`: whether attention and MLP read the same
+    stream, always or where the config attribute of this name says so; `parallel_norm`: the norm before the MLP there, if it
+    is another one than `mlp_norm`. `equal`: config attributes that must have the value of another.
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
     """
@@ -64,7 +87,7 @@ class Family:
     attention_norm: str
     attention: str
     mlp_norm: str
-    mlp: str
+    mlp: str | tuple[str, ...]
     projections: type[Projections]
     projection_names: tuple[str, ...]
     output: str
@@ -73,7 +96,9 @@ class Family:
     mlp_post: str = ""
     exact: str = "exact per head"
     handled: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    parallel: str = ""
+    equal: Mapping[str, str] = field(default_factory=dict)
+    parallel: bool | str = False
+    parallel_norm: str = ""
     inputs: tuple[str, ...] = ()
 
     def graph(self, model: Any) -> Graph:
@@ -84,7 +109,7 @@ class Family:
             layers=int(config.num_hidden_layers),
             heads=heads,
             kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-            parallel=bool(self.parallel) and bool(getattr(config, self.parallel)),
+            parallel=bool(getattr(config, self.parallel) if isinstance(self.parallel, str) else self.parallel),
             mlps=bool(getattr(config, "mlps", True)),
             inputs=SEPARATE_INPUTS if self.input_modules(model) else ONE_INPUT,
         )
@@ -103,6 +128,12 @@ class Family:
                     f"{type(model).__name__} with {attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"
                 )
+        for attribute, other in self.equal.items():
+            value, needed = getattr(model.config, attribute), getattr(model.config, other)
+            if value != needed:
+                raise UnsupportedModel(
+                    f"{type(model).__name__} with {attribute}={value!r} is not supported; supported: {needed!r}, its {other}"
+                )
         if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
             raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
 
@@ -118,6 +149,8 @@ class Family:
 
     def _block(self, module: nn.Module, graph: Graph) -> Block:
         attention = module.get_submodule(self.attention)
+        mlp_norm = (graph.parallel and self.parallel_norm) or self.mlp_norm
+        paths = (self.mlp,) if isinstance(self.mlp, str) else self.mlp
         return Block(
             module=module,
             attention_norm=self._norm(module, self.attention_norm),
@@ -125,8 +158,8 @@ class Family:
             projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads),
             output=attention.get_submodule(self.output),
             attention_post=self._norm(module, self.attention_post) if self.attention_post else None,
-            mlp_norm=self._norm(module, self.mlp_norm) if graph.mlps else None,
-            mlp=module.get_submodule(self.mlp) if graph.mlps else None,
+            mlp_norm=self._norm(module, mlp_norm) if graph.mlps else None,
+            mlp=MLP(module, paths) if graph.mlps else None,
             mlp_post=self._norm(module, self.mlp_post) if self.mlp_post else None,
         )
 

@@ -174,6 +174,10 @@ class Subject:
     def longest_prompt(self) -> int | None:
         """The most tokens the model takes, if it says so."""
         config = self.model.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            # Beyond this the longest prompt of a batch would change the angles of all others.
+            return int(rope["original_max_position_embeddings"])
         return getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
 
     def _refuse_unusual_storage(self) -> None:
