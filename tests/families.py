@@ -100,6 +100,39 @@ def gemma2_config(**changes: Any) -> Any:
     return Gemma2Config(**{**GROUPED, "head_dim": 16, "sliding_window": 4, **caps, **changes})
 
 
+def gemma_config(**changes: Any) -> Any:
+    from transformers import GemmaConfig
+
+    return GemmaConfig(**{**GROUPED, "head_dim": 16, **changes})
+
+
+def gemma3_config(**changes: Any) -> Any:
+    from transformers import Gemma3TextConfig
+
+    # Two layers with a window and angles of their own, the last with neither; a cap that bends the logits.
+    turns = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
+    }
+    windows = {"sliding_window": 4, "sliding_window_pattern": 3, "rope_parameters": turns}
+    caps = {"final_logit_softcapping": 3.0, "query_pre_attn_scalar": 20}
+    return Gemma3TextConfig(**{**GROUPED, "head_dim": 16, **windows, **caps, **changes})
+
+
+def smollm3_config(**changes: Any) -> Any:
+    from transformers import SmolLM3Config
+
+    # The layer without rotary positions is the one with a window.
+    windows = {"no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 4}
+    return SmolLM3Config(**{**GROUPED, **windows, **changes})
+
+
+def starcoder2_config(**changes: Any) -> Any:
+    from transformers import Starcoder2Config
+
+    return Starcoder2Config(**{**GROUPED, "sliding_window": 4, **changes})
+
+
 CONFIGS: dict[str, Callable[[], Any]] = {
     "toy": toy_config,
     "toy-without-norms": lambda: toy_config(norms=False),
@@ -114,10 +147,17 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "neox-parallel": neox_config,
     "neox-serial": lambda: neox_config(use_parallel_residual=False),
     "gemma2": gemma2_config,
+    "gemma": gemma_config,
+    "gemma3": gemma3_config,
+    "smollm3": smollm3_config,
+    "starcoder2": starcoder2_config,
 }
 FAMILIES = tuple(CONFIGS)
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
-GROUPED_FAMILIES = ("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2")
+GROUPED_FAMILIES = (
+    *("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2"),
+    *("gemma", "gemma3", "smollm3", "starcoder2"),
+)
 
 
 def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:

@@ -161,7 +161,7 @@ def separate(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tenso
     rows = slice(index * size, (index + 1) * size)
     out = x @ module.weight[rows].T
     out = out if module.bias is None else out + module.bias[rows]
-    return rotated(on, side, getattr(attention, f"{side}_norm", lambda y: y)(out))
+    return rotated(on, layer, side, getattr(attention, f"{side}_norm", lambda y: y)(out))
 
 
 def fused_blocks(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
@@ -173,23 +173,27 @@ def fused_blocks(on: Subject, layer: int, side: str, index: int, x: Tensor) -> T
 def fused_heads(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
     module, size = on.blocks[layer].attention.query_key_value, on.d_model // on.graph.heads
     start = (3 * index + "qkv".index(side)) * size
-    return rotated(on, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
+    return rotated(on, layer, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
 
 
 NATIVE: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("toy", "llama", "mistral", "qwen2", "qwen3", "gemma2"), separate),
+    **dict.fromkeys(("gemma", "gemma3", "smollm3", "starcoder2"), separate),
     "gpt2": fused_blocks,
     "gpt-neox": fused_heads,
 }
 
 
-def rotated(on: Subject, side: str, x: Tensor) -> Tensor:
-    """By the model's own functions."""
+def rotated(on: Subject, layer: int, side: str, x: Tensor) -> Tensor:
+    """By the model's own functions, in the layers in which it rotates."""
     source = sys.modules[type(on.model).__module__]
     if side == "v" or not hasattr(source, "apply_rotary_pos_emb"):
         return x
-    base = on.model.base_model
-    cos, sin = base.rotary_emb(x[None], torch.arange(len(x))[None])
+    if not getattr(on.blocks[layer].attention, "use_rope", True):
+        return x
+    angles = on.model.base_model.rotary_emb
+    of_type = [on.model.config.layer_types[layer]] if hasattr(angles, "layer_types") else []
+    cos, sin = angles(x[None], torch.arange(len(x))[None], *of_type)
     return source.apply_rotary_pos_emb(x[None, None], x[None, None], cos, sin)[0][0, 0]
 
 

@@ -1,14 +1,24 @@
 """Model families: which Hugging Face classes are supported, and where they keep their parts."""
 
 from edgewise.models.family import Block, Family
+from edgewise.models.gemma import GEMMA
 from edgewise.models.gemma2 import GEMMA2
+from edgewise.models.gemma3 import GEMMA3
 from edgewise.models.gpt2 import GPT2
-from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
 from edgewise.models.neox import NEOX
+from edgewise.models.starcoder2 import STARCODER2
 from edgewise.models.subject import Subject
 from edgewise.models.toy import TOY
 from edgewise.models.ungrouped import KeyValues
 
-FAMILIES = {family.name: family for family in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, NEOX, GEMMA2, TOY)}
+FAMILIES = {
+    family.name: family
+    for family in (
+        *(GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, NEOX, GEMMA2),
+        *(GEMMA, GEMMA3, SMOLLM3, STARCODER2),
+        TOY,
+    )
+}
 
 __all__ = ["FAMILIES", "Block", "Family", "KeyValues", "Subject"]
