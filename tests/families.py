@@ -133,6 +133,47 @@ def starcoder2_config(**changes: Any) -> Any:
     return Starcoder2Config(**{**GROUPED, "sliding_window": 4, **changes})
 
 
+def granite_config(**changes: Any) -> Any:
+    from transformers import GraniteConfig
+
+    scales = {
+        "embedding_multiplier": 1.5,
+        "attention_multiplier": 0.3,
+        "residual_multiplier": 0.4,
+        "logits_scaling": 3.0,
+    }
+    return GraniteConfig(**{**GROUPED, **scales, **changes})
+
+
+def olmo2_config(**changes: Any) -> Any:
+    from transformers import Olmo2Config
+
+    return Olmo2Config(**{**GROUPED, **changes})
+
+
+def olmo3_config(**changes: Any) -> Any:
+    from transformers import Olmo3Config
+
+    kinds = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+    return Olmo3Config(**{**GROUPED, **kinds, **changes})
+
+
+def mixtral_config(**changes: Any) -> Any:
+    from transformers import MixtralConfig
+
+    return MixtralConfig(
+        **{**GROUPED, "sliding_window": 4, "num_local_experts": 3, "num_experts_per_tok": 2, **changes}
+    )
+
+
+def qwen3_moe_config(**changes: Any) -> Any:
+    from transformers import Qwen3MoeConfig
+
+    # The layer in the middle has an ordinary MLP.
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
+    return Qwen3MoeConfig(**{**GROUPED, "head_dim": 16, **experts, **changes})
+
+
 CONFIGS: dict[str, Callable[[], Any]] = {
     "toy": toy_config,
     "toy-without-norms": lambda: toy_config(norms=False),
@@ -151,12 +192,23 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gemma3": gemma3_config,
     "smollm3": smollm3_config,
     "starcoder2": starcoder2_config,
+    "granite": granite_config,
+    "olmo2": olmo2_config,
+    "olmo3": olmo3_config,
+    "mixtral": mixtral_config,
+    "qwen3-moe": qwen3_moe_config,
+}
+# A router's choice of experts jumps, and an integral does not see jumps: here it chooses them all.
+WITHOUT_JUMPS: dict[str, Callable[[], Any]] = {
+    **CONFIGS,
+    "mixtral": lambda: mixtral_config(num_experts_per_tok=3),
+    "qwen3-moe": lambda: qwen3_moe_config(num_experts_per_tok=4),
 }
 FAMILIES = tuple(CONFIGS)
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
 GROUPED_FAMILIES = (
     *("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2"),
-    *("gemma", "gemma3", "smollm3", "starcoder2"),
+    *("gemma", "gemma3", "smollm3", "starcoder2", "granite", "olmo2", "olmo3", "mixtral", "qwen3-moe"),
 )
 
 
@@ -171,6 +223,8 @@ def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0
         model.requires_grad_(False)
         for parameter in model.parameters():
             parameter += 0.15 * torch.randn(parameter.shape)
+    if dtype == torch.float64 and getattr(config, "_experts_implementation", None) == "grouped_mm":
+        model.set_experts_implementation("eager")  # type: ignore[operator]
     return model.to(dtype).eval()
 
 
@@ -225,8 +279,12 @@ def random_mask(on: Subject, seed: int, dtype: torch.dtype = torch.float64) -> T
 def ungrouped(model: Any) -> nn.Module:
     """The same model with a k and a v projection of its own for every query head."""
     heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
+
+    def is_shared(name: str) -> bool:
+        return "k_proj" in name or "v_proj" in name or ("k_norm" in name and "Olmo" in type(model).__name__)
+
     state = {
-        name: _repeated(tensor, kv_heads, heads // kv_heads) if "k_proj" in name or "v_proj" in name else tensor
+        name: _repeated(tensor, kv_heads, heads // kv_heads) if is_shared(name) else tensor
         for name, tensor in model.state_dict().items()
     }
     if isinstance(model.config, ToyConfig):

@@ -44,8 +44,9 @@ class Twin:
         """[position, vocab]."""
         self.run(tokens)
         normed = self.subject.final_norm.module(self.mixed("logits")[None])
-        logits = self.subject.model.get_output_embeddings()(normed)[0]
-        cap = getattr(self.subject.model.config, "final_logit_softcapping", None)
+        config = self.subject.model.config
+        logits = self.subject.model.get_output_embeddings()(normed)[0] / getattr(config, "logits_scaling", 1)
+        cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def run(self, tokens: Tensor) -> Values:
@@ -61,29 +62,23 @@ class Twin:
                 self.bias = after_attention
         return self.out
 
-    def mixed(self, reader: str) -> Tensor:
-        """Σ replacement + biases + Σ mask · neurons · (out − replacement), over the writers this reader reads."""
+    def mixed(self, reader: str, share: float = 1.0) -> Tensor:
+        """Σ replacement + biases + Σ share · mask · neurons · (out − replacement), over the writers this reader reads."""
         total = torch.zeros_like(self.out.writes["input"]) + self.bias
         for writer in self.subject.graph.writers:
             if (weight := self.kept.get(f"{writer}->{reader}")) is not None:
                 old = self.replaced.writes[writer]
-                total = total + old + weight * self.neurons.get(writer, 1.0) * (self.out.writes[writer] - old)
+                total = total + old + share * weight * self.neurons.get(writer, 1.0) * (self.out.writes[writer] - old)
         return total
 
     def _attention(self, layer: int) -> None:
-        graph, block, native = self.subject.graph, self.subject.blocks[layer], NATIVE[self.subject.family.name]
-        group, raw = graph.heads // graph.kv_heads, {}
+        graph, block, raw = self.subject.graph, self.subject.blocks[layer], {}
+        queries, keys, values = (self._projected(layer, side) for side in "qkv")
         for head in range(graph.heads):
-            name, kv = f"a{layer}.h{head}", head // group
-            q, k, v = (
-                native(self.subject, layer, side, index, block.attention_norm.module(self.mixed(f"{where}<{side}>")))
-                for side, index, where in (
-                    ("q", head, name),
-                    ("k", kv, f"a{layer}.h{kv}"),
-                    ("v", kv, f"a{layer}.h{kv}"),
-                )
-            )
+            name, kv = f"a{layer}.h{head}", head // (graph.heads // graph.kv_heads)
+            q, k, v = queries[head], keys[kv], values[kv]
             weight, bias = output(block.output, head, graph.heads)
+            weight, bias = self._multiplied(weight), None if bias is None else self._multiplied(bias)
             raw[name] = attend(self.subject, layer, q, k, v) @ weight
             # Dead heads put out their replacement; so do, for a norm they share, heads that nobody uses.
             if name not in self.alive or (block.attention_post and name not in self.useful):
@@ -94,11 +89,27 @@ class Twin:
             self.out.writes[name] = value * scale if name in self.alive else self.replaced.writes[name]
         self.bias = self.bias if bias is None else self.bias + bias
 
+    def _projected(self, layer: int, side: str) -> list[Tensor]:
+        """q, k or v of all heads of a layer, [position, d_head]."""
+        on, norm = self.subject, self.subject.blocks[layer].attention_norm
+        native, spans = NATIVE[on.family.name], on.family.name in SPANNING and side != "v"
+        heads = range(on.graph.heads if side == "q" else on.graph.kv_heads)
+        found = []
+        for index in heads:
+            reader = f"a{layer}.h{index}<{side}>"
+            # A head that is dead or that nobody uses must not change the scale of a norm over all of them.
+            fed = not spans or served(on, reader) & self.alive & self.useful
+            found.append(native(on, layer, side, index, norm(self.mixed(reader) if fed else self.mixed(reader, 0.0))))
+        return spanned(on, layer, side, found) if spans else found
+
     def _mlp(self, layer: int) -> None:
         block, name = self.subject.blocks[layer], f"m{layer}"
-        out = block.mlp(block.mlp_norm.module(self.mixed(name)[None]))[0]
-        out = out if block.mlp_post is None else block.mlp_post.module(out)
+        out = block.mlp(block.mlp_norm(self.mixed(name)[None]))[0]
+        out = self._multiplied(out if block.mlp_post is None else block.mlp_post.module(out))
         self.out.writes[name] = out if name in self.alive else self.replaced.writes[name]
+
+    def _multiplied(self, x: Tensor) -> Tensor:
+        return x * getattr(self.subject.model.config, "residual_multiplier", 1)
 
     def _alive(self) -> set[str]:
         """Writers that an input writer reaches over kept edges."""
@@ -144,7 +155,7 @@ def embedded(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
         return {"input": model.embed(tokens) + model.positions(places)}
     if hasattr(model, "transformer"):
         return {"input": model.transformer.wte(tokens) + model.transformer.wpe(places)}
-    return {"input": model.get_input_embeddings()(tokens)}
+    return {"input": model.get_input_embeddings()(tokens) * getattr(model.config, "embedding_multiplier", 1)}
 
 
 def output(module: Any, head: int, heads: int) -> tuple[Tensor, Tensor | None]:
@@ -155,13 +166,23 @@ def output(module: Any, head: int, heads: int) -> tuple[Tensor, Tensor | None]:
 
 def separate(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
     """q, k or v of one head, [position, d_head]: projected by its rows, normed where the model does so, rotated."""
+    norm = getattr(on.blocks[layer].attention, f"{side}_norm", lambda y: y)
+    return rotated(on, layer, side, norm(bare(on, layer, side, index, x)))
+
+
+def spanned(on: Subject, layer: int, side: str, found: list[Tensor]) -> list[Tensor]:
+    """q or k of all heads, normed as one vector, rotated."""
+    normed = getattr(on.blocks[layer].attention, f"{side}_norm")(torch.cat(found, dim=-1))
+    return [rotated(on, layer, side, one) for one in normed.split(found[0].shape[-1], dim=-1)]
+
+
+def bare(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
     attention = on.blocks[layer].attention
     module = getattr(attention, f"{side}_proj")
     size = len(module.weight) // (on.graph.heads if side == "q" else on.graph.kv_heads)
     rows = slice(index * size, (index + 1) * size)
     out = x @ module.weight[rows].T
-    out = out if module.bias is None else out + module.bias[rows]
-    return rotated(on, layer, side, getattr(attention, f"{side}_norm", lambda y: y)(out))
+    return out if module.bias is None else out + module.bias[rows]
 
 
 def fused_blocks(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
@@ -176,9 +197,12 @@ def fused_heads(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Te
     return rotated(on, layer, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
 
 
+# Families with norms over all queries and over all keys of a layer.
+SPANNING = ("olmo2", "olmo3")
 NATIVE: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("toy", "llama", "mistral", "qwen2", "qwen3", "gemma2"), separate),
-    **dict.fromkeys(("gemma", "gemma3", "smollm3", "starcoder2"), separate),
+    **dict.fromkeys(("gemma", "gemma3", "smollm3", "starcoder2", "granite", "mixtral", "qwen3-moe"), separate),
+    **dict.fromkeys(SPANNING, bare),
     "gpt2": fused_blocks,
     "gpt-neox": fused_heads,
 }
@@ -204,6 +228,7 @@ def attend(on: Subject, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     windowed = types[layer] == "sliding_attention" if types else bool(getattr(config, "sliding_window", None))
     window = config.sliding_window if windowed else len(q)
     scale = getattr(config, "query_pre_attn_scalar", q.shape[1]) ** -0.5
+    scale = getattr(config, "attention_multiplier", scale)
     cap = getattr(config, "attn_logit_softcapping", None)
     for place in range(len(q)):
         seen = slice(max(0, place + 1 - window), place + 1)
@@ -218,7 +243,8 @@ def post_scale(block: Any, summed: Tensor) -> Tensor | float:
     if block.attention_post is None:
         return 1.0
     norm = block.attention_post.module
-    return (summed.square().mean(dim=-1, keepdim=True) + norm.eps) ** -0.5 * (1 + norm.weight)
+    gain, eps = (1 + norm.weight, norm.eps) if hasattr(norm, "eps") else (norm.weight, norm.variance_epsilon)
+    return (summed.square().mean(dim=-1, keepdim=True) + eps) ** -0.5 * gain
 
 
 # -- running it -------------------------------------------------------------------------------------------------------

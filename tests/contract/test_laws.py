@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from families import (
+    CONFIGS,
     EXAMPLES,
     FAMILIES,
     GROUPED_FAMILIES,
     LINEAR,
     TOKENS,
     VOCAB,
+    WITHOUT_JUMPS,
     corrupted_run,
     distance,
     make_subject,
@@ -159,10 +161,17 @@ def test_4_on_others_they_are_not(method: str, family: str) -> None:
     assert distance(scored(subject(family), pairs(), method), exact_of(family)) > 0.05
 
 
+@cache
+def without_jumps(family: str) -> Subject:
+    if WITHOUT_JUMPS[family] is CONFIGS[family]:
+        return subject(family, torch.float64)
+    return make_subject(WITHOUT_JUMPS[family](), dtype=torch.float64)
+
+
 @every_family
 @every_ablation
 def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(family: str, how: str) -> None:
-    on, of = subject(family, torch.float64), pairs()[:2]
+    on, of = without_jumps(family), pairs()[:2]
     replacement = replacement_of(how, on, of)
     points, weights = path_points(how, panels=32 if family == "toy-without-norms" else 12)
     masks = points[:, None, None] * on.graph.edge_mask

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgewise.engine.writes import Writes
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.models.hooks import Hook, OnInput, OnOutput
+from edgewise.models.hooks import Hook, OnInput
 from edgewise.models.subject import Subject
 
 
@@ -62,10 +62,9 @@ class AtMLP(Point):
     layer: int
 
     def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
-        site = subject.blocks[self.layer].mlp_site
-        assert site is not None
+        block = subject.blocks[self.layer]
         held = self.between(replaced.mlp[self.layer], clean.mlp[self.layer])
-        return [OnOutput(site, lambda _: held)]
+        return block.mlp_written(lambda _: block.divided(held))
 
 
 # Where the points of `steps` equal steps lie: at their left ends (the replaced value among them, the clean one not), at

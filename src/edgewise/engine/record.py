@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgewise.engine.writes import Writes
 from edgewise.models.family import Block
-from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, steady
+from edgewise.models.hooks import Hook, OnInput, hooked, steady
 from edgewise.models.subject import Subject
 
 
@@ -53,15 +53,15 @@ class Recorder:
             hooks.append(OnInput(block.output, keep(self._z)))
             if block.attention_post is not None:
                 hooks.append(OnInput(block.attention_post.module, keep(self._attention_out)))
-            if block.mlp_site is not None:
-                hooks.append(OnOutput(block.mlp_site, keep(self._mlp_out)))
+            hooks += block.mlp_written(keep(self._mlp_out))
         return hooks
 
     @property
     def writes(self) -> Writes:
         """What was written, when the run is over."""
         raw = [z.unflatten(-1, (self.subject.graph.heads, -1)) for z in self._z]
-        return Writes(self.subject.inputs(self._stream[0], self._inputs), self._scaled(raw), self._mlp_out, raw)
+        mlp = [block.multiplied(out) for block, out in zip(self.subject.blocks, self._mlp_out, strict=False)]
+        return Writes(self.subject.inputs(self._stream[0], self._inputs), self._scaled(raw), mlp, raw)
 
     def _scaled(self, raw: list[Tensor]) -> list[Tensor]:
         if not self._attention_out:
@@ -76,8 +76,7 @@ def record(subject: Subject, tokens: Tensor, positions: Tensor) -> Recording:
     hooks: list[Hook] = [*recorder.hooks, OnInput(subject.final_norm.module, keep(final_in))]
     for block in subject.blocks:
         hooks.append(OnInput(block.attention_norm.module, keep(attention_in)))
-        if block.mlp_norm is not None:
-            hooks.append(OnInput(block.mlp_norm.module, keep(mlp_in)))
+        hooks += block.mlp_stream(keep(mlp_in))
     with steady(subject.model), torch.no_grad(), hooked(hooks):
         logits = subject.logits(tokens, positions)
     return Recording(recorder.writes, logits, attention_in, mlp_in, final_in[0])

@@ -5,8 +5,11 @@ from edgewise.models.gemma import GEMMA
 from edgewise.models.gemma2 import GEMMA2
 from edgewise.models.gemma3 import GEMMA3
 from edgewise.models.gpt2 import GPT2
+from edgewise.models.granite import GRANITE
 from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
+from edgewise.models.mixtures import MIXTRAL, QWEN3_MOE
 from edgewise.models.neox import NEOX
+from edgewise.models.olmo2 import OLMO2, OLMO3
 from edgewise.models.starcoder2 import STARCODER2
 from edgewise.models.subject import Subject
 from edgewise.models.toy import TOY
@@ -16,7 +19,7 @@ FAMILIES = {
     family.name: family
     for family in (
         *(GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, NEOX, GEMMA2),
-        *(GEMMA, GEMMA3, SMOLLM3, STARCODER2),
+        *(GEMMA, GEMMA3, SMOLLM3, STARCODER2, GRANITE, OLMO2, OLMO3, MIXTRAL, QWEN3_MOE),
         TOY,
     )
 }

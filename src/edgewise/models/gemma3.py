@@ -1,4 +1,4 @@
-"""Gemma-3: Gemma-2's block, with norms of q and k on each head alone and angles that differ between windowed layers and others.
+"""Gemma-3: Gemma-2's block, with norms of q and k on each head alone, and other angles in layers with a window.
 
 Norms after attention and MLP mean what they mean in Gemma-2: a head's write is its share of the normed sum.
 """

@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.models.family import Family
+from edgewise.graph import Graph
+from edgewise.models.family import Family, text_config
 from edgewise.models.projections import plain_linear
 
 # The readers of the model as it is, or one k and one v reader for every query head.
@@ -35,22 +36,30 @@ def _twin(model: Any, family: Family) -> Any:
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         for name in family.projection_names[1:]:
-            _repeat(attention.get_submodule(name), graph.kv_heads, graph.heads // graph.kv_heads)
+            _repeat(attention.get_submodule(name), graph)
+        if family.projections.key_norm:
+            _repeat_gain(attention.get_submodule(family.projections.key_norm), graph)
         if hasattr(attention, "num_key_value_groups"):
             attention.num_key_value_groups = 1
-    object.__setattr__(twin.config, "num_key_value_heads", graph.heads)  # also where the config is frozen
+    object.__setattr__(text_config(twin), "num_key_value_heads", graph.heads)  # also where the config is frozen
     return twin
 
 
-def _repeat(projection: nn.Module, kv_heads: int, times: int) -> None:
+def _repeat(projection: nn.Module, graph: Graph) -> None:
     """Give every query head of a group the rows that it shared."""
-
-    def repeated(rows: Tensor, like: nn.Parameter) -> nn.Parameter:
-        whole = rows.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
-        return nn.Parameter(whole, requires_grad=like.requires_grad)
-
     weight, bias = plain_linear(projection)
-    projection.weight = repeated(weight, projection.weight)  # type: ignore[arg-type]
+    projection.weight = _repeated(weight, graph, projection.weight)  # type: ignore[arg-type]
     if bias is not None:
-        projection.bias = repeated(bias, projection.bias)  # type: ignore[arg-type]
-    projection.out_features = len(weight) * times  # type: ignore[assignment]
+        projection.bias = _repeated(bias, graph, projection.bias)  # type: ignore[arg-type]
+    projection.out_features = len(projection.weight)  # type: ignore[assignment, arg-type]
+
+
+def _repeat_gain(norm: nn.Module, graph: Graph) -> None:
+    """The same for a norm that spans all keys: the mean of the squares of repeated keys is that of the keys."""
+    gain = norm.weight
+    norm.weight = _repeated(gain.detach(), graph, gain)  # type: ignore[arg-type, operator]
+
+
+def _repeated(rows: Tensor, graph: Graph, like: nn.Parameter) -> nn.Parameter:
+    whole = rows.unflatten(0, (graph.kv_heads, -1)).repeat_interleave(graph.heads // graph.kv_heads, dim=0)
+    return nn.Parameter(whole.flatten(0, 1), requires_grad=like.requires_grad)
