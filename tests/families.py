@@ -205,6 +205,8 @@ WITHOUT_JUMPS: dict[str, Callable[[], Any]] = {
     "qwen3-moe": lambda: qwen3_moe_config(num_experts_per_tok=4),
 }
 FAMILIES = tuple(CONFIGS)
+# With a norm over what all heads of a layer write.
+POST_NORMED = ("gemma2", "gemma3", "olmo2", "olmo3")
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
 GROUPED_FAMILIES = (
     *("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2"),
@@ -242,6 +244,19 @@ def subject_of(model: nn.Module) -> Subject:
 def subject(family: str, dtype: torch.dtype = torch.float32) -> Subject:
     """The shared Subject of a family. Tests that could harm it make their own."""
     return make_subject(CONFIGS[family](), dtype=dtype)
+
+
+@cache
+def without_jumps(family: str) -> Subject:
+    """The subject of a family in float64, of one whose experts are all chosen where it has any."""
+    if WITHOUT_JUMPS[family] is CONFIGS[family]:
+        return subject(family, torch.float64)
+    return make_subject(WITHOUT_JUMPS[family](), dtype=torch.float64)
+
+
+def multiplier(on: Subject) -> float:
+    """What a layer multiplies all it writes by."""
+    return getattr(on.model.config, "residual_multiplier", 1.0)
 
 
 @cache

@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 import torch
 from families import (
-    CONFIGS,
     EXAMPLES,
     FAMILIES,
     GROUPED_FAMILIES,
     LINEAR,
     TOKENS,
     VOCAB,
-    WITHOUT_JUMPS,
     corrupted_run,
     distance,
     make_subject,
@@ -31,6 +29,7 @@ from families import (
     subject,
     subject_of,
     ungrouped,
+    without_jumps,
 )
 from torch import Tensor
 
@@ -159,13 +158,6 @@ def exact_of(family: str) -> Tensor:
 @pytest.mark.parametrize("method", [name for name in DROPS if name != "exact"])
 def test_4_on_others_they_are_not(method: str, family: str) -> None:
     assert distance(scored(subject(family), pairs(), method), exact_of(family)) > 0.05
-
-
-@cache
-def without_jumps(family: str) -> Subject:
-    if WITHOUT_JUMPS[family] is CONFIGS[family]:
-        return subject(family, torch.float64)
-    return make_subject(WITHOUT_JUMPS[family](), dtype=torch.float64)
 
 
 @every_family

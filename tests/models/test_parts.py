@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, distance, make_model, subject
+from families import CONFIGS, FAMILIES, distance, make_model, multiplier, subject
 from torch import Tensor, nn
 
 from edgewise.models.hooks import OnInput, OnKeywords, OnOutput, forced, hooked, input_of, steady
@@ -58,7 +58,7 @@ def test_heads_write_what_the_output_projection_writes(family: str) -> None:
     native = block.output(z.flatten(-2)) - (0 if block.output.bias is None else block.output.bias)
     if block.attention_post is not None:
         native = native * block.attention_post.gain(native)
-    native = native * getattr(on.model.config, "residual_multiplier", 1)
+    native = native * multiplier(on)
     assert distance(written, native) < 1e-5
 
 

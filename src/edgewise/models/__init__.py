@@ -3,7 +3,7 @@
 from edgewise.models.family import Block, Family
 from edgewise.models.gemma import GEMMA
 from edgewise.models.gemma2 import GEMMA2
-from edgewise.models.gemma3 import GEMMA3
+from edgewise.models.gemma3 import GEMMA3, GEMMA3_TOWER
 from edgewise.models.gpt2 import GPT2
 from edgewise.models.granite import GRANITE
 from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
@@ -19,7 +19,7 @@ FAMILIES = {
     family.name: family
     for family in (
         *(GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, NEOX, GEMMA2),
-        *(GEMMA, GEMMA3, SMOLLM3, STARCODER2, GRANITE, OLMO2, OLMO3, MIXTRAL, QWEN3_MOE),
+        *(GEMMA, GEMMA3, GEMMA3_TOWER, SMOLLM3, STARCODER2, GRANITE, OLMO2, OLMO3, MIXTRAL, QWEN3_MOE),
         TOY,
     )
 }
