@@ -141,6 +141,80 @@ def stablelm_config(**changes: Any) -> Any:
     return StableLmConfig(**{**GROUPED, "partial_rotary_factor": 0.5, **changes})
 
 
+def gemma_config(**changes: Any) -> Any:
+    from transformers import GemmaConfig
+
+    return GemmaConfig(**{**GROUPED, "head_dim": 16, **changes})
+
+
+def gemma3_config(**changes: Any) -> Any:
+    from transformers import Gemma3TextConfig
+
+    # Two layers with a window and angles of their own, the last with neither; a cap that bends the logits.
+    turns = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
+    }
+    windows = {"sliding_window": 4, "sliding_window_pattern": 3, "rope_parameters": turns}
+    caps = {"final_logit_softcapping": 3.0, "query_pre_attn_scalar": 20}
+    return Gemma3TextConfig(**{**GROUPED, "head_dim": 16, **windows, **caps, **changes})
+
+
+def smollm3_config(**changes: Any) -> Any:
+    from transformers import SmolLM3Config
+
+    # The layer without rotary positions is the one with a window.
+    windows = {"no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": 4}
+    return SmolLM3Config(**{**GROUPED, **windows, **changes})
+
+
+def starcoder2_config(**changes: Any) -> Any:
+    from transformers import Starcoder2Config
+
+    return Starcoder2Config(**{**GROUPED, "sliding_window": 4, **changes})
+
+
+def granite_config(**changes: Any) -> Any:
+    from transformers import GraniteConfig
+
+    scales = {
+        "embedding_multiplier": 1.5,
+        "attention_multiplier": 0.3,
+        "residual_multiplier": 0.4,
+        "logits_scaling": 3.0,
+    }
+    return GraniteConfig(**{**GROUPED, **scales, **changes})
+
+
+def olmo2_config(**changes: Any) -> Any:
+    from transformers import Olmo2Config
+
+    return Olmo2Config(**{**GROUPED, **changes})
+
+
+def olmo3_config(**changes: Any) -> Any:
+    from transformers import Olmo3Config
+
+    kinds = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+    return Olmo3Config(**{**GROUPED, **kinds, **changes})
+
+
+def mixtral_config(**changes: Any) -> Any:
+    from transformers import MixtralConfig
+
+    return MixtralConfig(
+        **{**GROUPED, "sliding_window": 4, "num_local_experts": 3, "num_experts_per_tok": 2, **changes}
+    )
+
+
+def qwen3_moe_config(**changes: Any) -> Any:
+    from transformers import Qwen3MoeConfig
+
+    # The layer in the middle has an ordinary MLP.
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]}
+    return Qwen3MoeConfig(**{**GROUPED, "head_dim": 16, **experts, **changes})
+
+
 CONFIGS: dict[str, Callable[[], Any]] = {
     "toy": toy_config,
     "toy-without-norms": lambda: toy_config(norms=False),
@@ -163,11 +237,31 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "stablelm": lambda: stablelm_config(use_qkv_bias=True),
     # Of the kind of the 12-billion model: one norm for attention and MLP, and one for each head's queries and keys.
     "stablelm-parallel": lambda: stablelm_config(use_parallel_residual=True, qk_layernorm=True),
+    "gemma": gemma_config,
+    "gemma3": gemma3_config,
+    "smollm3": smollm3_config,
+    "starcoder2": starcoder2_config,
+    "granite": granite_config,
+    "olmo2": olmo2_config,
+    "olmo3": olmo3_config,
+    "mixtral": mixtral_config,
+    "qwen3-moe": qwen3_moe_config,
+}
+# A router's choice of experts jumps, and an integral does not see jumps: here it chooses them all.
+WITHOUT_JUMPS: dict[str, Callable[[], Any]] = {
+    **CONFIGS,
+    "mixtral": lambda: mixtral_config(num_experts_per_tok=3),
+    "qwen3-moe": lambda: qwen3_moe_config(num_experts_per_tok=4),
 }
 FAMILIES = tuple(CONFIGS)
+# With a norm over what all heads of a layer write.
+POST_NORMED = ("gemma2", "gemma3", "olmo2", "olmo3")
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
-GROUPED_FAMILIES = ("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2")
-GROUPED_FAMILIES = (*GROUPED_FAMILIES, "phi3", "stablelm", "stablelm-parallel")
+GROUPED_FAMILIES = (
+    *("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2"),
+    *("gemma", "gemma3", "smollm3", "starcoder2", "granite", "olmo2", "olmo3", "mixtral", "qwen3-moe"),
+    *("phi3", "stablelm", "stablelm-parallel"),
+)
 
 
 def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:
@@ -181,6 +275,8 @@ def make_model(config: Any, *, dtype: torch.dtype = torch.float32, seed: int = 0
         model.requires_grad_(False)
         for parameter in model.parameters():
             parameter += 0.15 * torch.randn(parameter.shape)
+    if dtype == torch.float64 and getattr(config, "_experts_implementation", None) == "grouped_mm":
+        model.set_experts_implementation("eager")  # type: ignore[operator]
     return model.to(dtype).eval()
 
 
@@ -198,6 +294,19 @@ def subject_of(model: nn.Module) -> Subject:
 def subject(family: str, dtype: torch.dtype = torch.float32) -> Subject:
     """The shared Subject of a family. Tests that could harm it make their own."""
     return make_subject(CONFIGS[family](), dtype=dtype)
+
+
+@cache
+def without_jumps(family: str) -> Subject:
+    """The subject of a family in float64, of one whose experts are all chosen where it has any."""
+    if WITHOUT_JUMPS[family] is CONFIGS[family]:
+        return subject(family, torch.float64)
+    return make_subject(WITHOUT_JUMPS[family](), dtype=torch.float64)
+
+
+def multiplier(on: Subject) -> float:
+    """What a layer multiplies all it writes by."""
+    return getattr(on.model.config, "residual_multiplier", 1.0)
 
 
 @cache
@@ -235,7 +344,10 @@ def random_mask(on: Subject, seed: int, dtype: torch.dtype = torch.float64) -> T
 def ungrouped(model: Any) -> nn.Module:
     """The same model with a k and a v projection of its own for every query head."""
     heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
-    state = dict(item for name, tensor in model.state_dict().items() for item in _apart(name, tensor, heads, kv_heads))
+    # The norm that OLMo has over all keys has a gain for each of them.
+    shared = ("k_proj", "v_proj", *(("k_norm",) if "Olmo" in type(model).__name__ else ()))
+    parts = (_apart(name, tensor, heads, kv_heads, shared) for name, tensor in model.state_dict().items())
+    state = dict(item for some in parts for item in some)
     if isinstance(model.config, ToyConfig):
         config = replace(model.config, num_key_value_heads=heads)
     else:
@@ -245,7 +357,7 @@ def ungrouped(model: Any) -> nn.Module:
     return twin
 
 
-def _apart(name: str, tensor: Tensor, heads: int, kv_heads: int) -> list[tuple[str, Tensor]]:
+def _apart(name: str, tensor: Tensor, heads: int, kv_heads: int, shared: tuple[str, ...]) -> list[tuple[str, Tensor]]:
     """A weight as the ungrouped model has it; the norms that StableLM has for each k head are several."""
     times = heads // kv_heads
     if "k_layernorm.norms." in name:
@@ -253,12 +365,11 @@ def _apart(name: str, tensor: Tensor, heads: int, kv_heads: int) -> list[tuple[s
         number, _, end = after.partition(".")
         return [(f"{before}norms.{int(number) * times + copy}.{end}", tensor) for copy in range(times)]
     if "qkv_proj" in name:
-        queries, shared = tensor.unflatten(0, (heads + 2 * kv_heads, -1)).split([heads, 2 * kv_heads])
-        return [(name, torch.cat([queries, shared.repeat_interleave(times, dim=0)]).flatten(0, 1))]
-    shared = "k_proj" in name or "v_proj" in name
-    return [
-        (name, tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1) if shared else tensor)
-    ]
+        queries, keys_values = tensor.unflatten(0, (heads + 2 * kv_heads, -1)).split([heads, 2 * kv_heads])
+        return [(name, torch.cat([queries, keys_values.repeat_interleave(times, dim=0)]).flatten(0, 1))]
+    if any(part in name for part in shared):
+        return [(name, tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1))]
+    return [(name, tensor)]
 
 
 def distance(a: Tensor, b: Tensor) -> float:

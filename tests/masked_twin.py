@@ -44,8 +44,9 @@ class Twin:
         """[position, vocab]."""
         self.run(tokens)
         normed = self.subject.final_norm.module(self.mixed("logits")[None])
-        logits = self.subject.model.get_output_embeddings()(normed)[0]
-        cap = getattr(self.subject.model.config, "final_logit_softcapping", None)
+        config = self.subject.model.config
+        logits = self.subject.model.get_output_embeddings()(normed)[0] / getattr(config, "logits_scaling", 1)
+        cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def run(self, tokens: Tensor) -> Values:
@@ -61,29 +62,23 @@ class Twin:
                 self.bias = after_attention
         return self.out
 
-    def mixed(self, reader: str) -> Tensor:
-        """Σ replacement + biases + Σ mask · neurons · (out − replacement), over the writers this reader reads."""
+    def mixed(self, reader: str, share: float = 1.0) -> Tensor:
+        """Σ replacement + biases + Σ share · mask · neurons · (out − replacement), over the writers this reader reads."""
         total = torch.zeros_like(self.out.writes["input"]) + self.bias
         for writer in self.subject.graph.writers:
             if (weight := self.kept.get(f"{writer}->{reader}")) is not None:
                 old = self.replaced.writes[writer]
-                total = total + old + weight * self.neurons.get(writer, 1.0) * (self.out.writes[writer] - old)
+                total = total + old + share * weight * self.neurons.get(writer, 1.0) * (self.out.writes[writer] - old)
         return total
 
     def _attention(self, layer: int) -> None:
-        graph, block, native = self.subject.graph, self.subject.blocks[layer], NATIVE[self.subject.family.name]
-        group, raw = graph.heads // graph.kv_heads, {}
+        graph, block, raw = self.subject.graph, self.subject.blocks[layer], {}
+        queries, keys, values = (self._projected(layer, side) for side in "qkv")
         for head in range(graph.heads):
-            name, kv = f"a{layer}.h{head}", head // group
-            q, k, v = (
-                native(self.subject, layer, side, index, block.attention_norm.module(self.mixed(f"{where}<{side}>")))
-                for side, index, where in (
-                    ("q", head, name),
-                    ("k", kv, f"a{layer}.h{kv}"),
-                    ("v", kv, f"a{layer}.h{kv}"),
-                )
-            )
+            name, kv = f"a{layer}.h{head}", head // (graph.heads // graph.kv_heads)
+            q, k, v = queries[head], keys[kv], values[kv]
             weight, bias = output(block.output, head, graph.heads)
+            weight, bias = self._multiplied(weight), None if bias is None else self._multiplied(bias)
             raw[name] = attend(self.subject, layer, q, k, v) @ weight
             # Dead heads put out their replacement; so do, for a norm they share, heads that nobody uses.
             if name not in self.alive or (block.attention_post and name not in self.useful):
@@ -94,11 +89,27 @@ class Twin:
             self.out.writes[name] = value * scale if name in self.alive else self.replaced.writes[name]
         self.bias = self.bias if bias is None else self.bias + bias
 
+    def _projected(self, layer: int, side: str) -> list[Tensor]:
+        """q, k or v of all heads of a layer, [position, d_head]."""
+        on, norm = self.subject, self.subject.blocks[layer].attention_norm
+        native, spans = NATIVE[on.family.name], on.family.name in SPANNING and side != "v"
+        heads = range(on.graph.heads if side == "q" else on.graph.kv_heads)
+        found = []
+        for index in heads:
+            reader = f"a{layer}.h{index}<{side}>"
+            # A head that is dead or that nobody uses must not change the scale of a norm over all of them.
+            fed = not spans or served(on, reader) & self.alive & self.useful
+            found.append(native(on, layer, side, index, norm(self.mixed(reader) if fed else self.mixed(reader, 0.0))))
+        return spanned(on, layer, side, found) if spans else found
+
     def _mlp(self, layer: int) -> None:
         block, name = self.subject.blocks[layer], f"m{layer}"
-        out = block.mlp(block.mlp_norm.module(self.mixed(name)[None]))[0]
-        out = out if block.mlp_post is None else block.mlp_post.module(out)
+        out = block.mlp(block.mlp_norm(self.mixed(name)[None]))[0]
+        out = self._multiplied(out if block.mlp_post is None else block.mlp_post.module(out))
         self.out.writes[name] = out if name in self.alive else self.replaced.writes[name]
+
+    def _multiplied(self, x: Tensor) -> Tensor:
+        return x * getattr(self.subject.model.config, "residual_multiplier", 1)
 
     def _alive(self) -> set[str]:
         """Writers that an input writer reaches over kept edges."""
@@ -147,7 +158,7 @@ def embedded(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
     if on.family.name == "opt":  # whose first two positions are kept free
         decoder = model.model.decoder
         return {"input": decoder.embed_tokens(tokens) + decoder.embed_positions.weight[places + 2]}
-    return {"input": model.get_input_embeddings()(tokens)}
+    return {"input": model.get_input_embeddings()(tokens) * getattr(model.config, "embedding_multiplier", 1)}
 
 
 def output(module: Any, head: int, heads: int) -> tuple[Tensor, Tensor | None]:
@@ -162,13 +173,24 @@ def separate(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tenso
     StableLM has a norm for every head, the others one for all.
     """
     attention = on.blocks[layer].attention
+    norm = getattr(attention, f"{side}_norm", getattr(attention, f"{side}_layernorm", lambda y: y))
+    norm = norm.norms[index] if hasattr(norm, "norms") else norm
+    return rotated(on, layer, side, norm(bare(on, layer, side, index, x)))
+
+
+def spanned(on: Subject, layer: int, side: str, found: list[Tensor]) -> list[Tensor]:
+    """q or k of all heads, normed as one vector, rotated."""
+    normed = getattr(on.blocks[layer].attention, f"{side}_norm")(torch.cat(found, dim=-1))
+    return [rotated(on, layer, side, one) for one in normed.split(found[0].shape[-1], dim=-1)]
+
+
+def bare(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
+    attention = on.blocks[layer].attention
     module = getattr(attention, f"{side}_proj")
     size = len(module.weight) // (on.graph.heads if side == "q" else on.graph.kv_heads)
     rows = slice(index * size, (index + 1) * size)
     out = x @ module.weight[rows].T
-    out = out if module.bias is None else out + module.bias[rows]
-    norm = getattr(attention, f"{side}_norm", getattr(attention, f"{side}_layernorm", lambda y: y))
-    return rotated(on, side, norm.norms[index](out) if hasattr(norm, "norms") else norm(out))
+    return out if module.bias is None else out + module.bias[rows]
 
 
 def fused_blocks(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
@@ -180,36 +202,44 @@ def fused_blocks(on: Subject, layer: int, side: str, index: int, x: Tensor) -> T
 def fused_heads(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
     module, size = on.blocks[layer].attention.query_key_value, on.d_model // on.graph.heads
     start = (3 * index + "qkv".index(side)) * size
-    return rotated(on, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
+    return rotated(on, layer, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
 
 
 def fused_uneven(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
     graph, module = on.graph, on.blocks[layer].attention.qkv_proj
     size = on.d_model // graph.heads
     start = {"q": 0, "k": graph.heads, "v": graph.heads + graph.kv_heads}[side] + index
-    return rotated(on, side, x @ module.weight[start * size : (start + 1) * size].T)
+    return rotated(on, layer, side, x @ module.weight[start * size : (start + 1) * size].T)
 
 
+# Families with norms over all queries and over all keys of a layer.
+SPANNING = ("olmo2", "olmo3")
 NATIVE: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("toy", "llama", "mistral", "qwen2", "qwen3", "gemma2"), separate),
+    **dict.fromkeys(("gemma", "gemma3", "smollm3", "starcoder2", "granite", "mixtral", "qwen3-moe"), separate),
     **dict.fromkeys(("opt", "gpt-neo", "gpt-j", "phi", "stablelm"), separate),
+    **dict.fromkeys(SPANNING, bare),
     "phi3": fused_uneven,
     "gpt2": fused_blocks,
     "gpt-neox": fused_heads,
 }
 
 
-def rotated(on: Subject, side: str, x: Tensor) -> Tensor:
-    """By the model's own functions; where it rotates part of a head alone, that is the first part."""
+def rotated(on: Subject, layer: int, side: str, x: Tensor) -> Tensor:
+    """By the model's own functions, in the layers in which it rotates; where it rotates part of a head, that is the first."""
     source = sys.modules[type(on.model).__module__]
     if side == "v" or not hasattr(source, "apply_rotary_pos_emb"):
+        return x
+    if not getattr(on.blocks[layer].attention, "use_rope", True):
         return x
     if on.family.name == "gpt-j":
         angles = source.create_sinusoidal_positions(len(x), on.model.config.rotary_dim)
         sin, cos = angles.to(x.dtype)[None].chunk(2, dim=-1)
         first, rest = x[:, : 2 * sin.shape[-1]], x[:, 2 * sin.shape[-1] :]
         return torch.cat([source.apply_rotary_pos_emb(first[None, :, None], sin, cos)[0, :, 0], rest], dim=-1)
-    cos, sin = on.model.base_model.rotary_emb(x[None], torch.arange(len(x))[None])
+    angles = on.model.base_model.rotary_emb
+    of_type = [on.model.config.layer_types[layer]] if hasattr(angles, "layer_types") else []
+    cos, sin = angles(x[None], torch.arange(len(x))[None], *of_type)
     first, rest = x[:, : cos.shape[-1]], x[:, cos.shape[-1] :]
     turned = source.apply_rotary_pos_emb(first[None, None], first[None, None], cos, sin)[0][0, 0]
     return torch.cat([turned, rest], dim=-1)
@@ -225,6 +255,7 @@ def attend(on: Subject, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if on.family.name == "gpt-neo":
         window = config.window_size if config.attention_layers[layer] == "local" else len(q)
         scale = 1.0
+    scale = getattr(config, "attention_multiplier", scale)
     cap = getattr(config, "attn_logit_softcapping", None)
     for place in range(len(q)):
         seen = slice(max(0, place + 1 - window), place + 1)
@@ -239,7 +270,8 @@ def post_scale(block: Any, summed: Tensor) -> Tensor | float:
     if block.attention_post is None:
         return 1.0
     norm = block.attention_post.module
-    return (summed.square().mean(dim=-1, keepdim=True) + norm.eps) ** -0.5 * (1 + norm.weight)
+    gain, eps = (1 + norm.weight, norm.eps) if hasattr(norm, "eps") else (norm.weight, norm.variance_epsilon)
+    return (summed.square().mean(dim=-1, keepdim=True) + eps) ** -0.5 * gain
 
 
 # -- running it -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
 from edgewise.metrics import Answers, Metric, metric
 from edgewise.models import Subject
-from edgewise.models.hooks import Hook, hooked, steady
+from edgewise.models.hooks import Hook, OnInput, hooked, steady
 from edgewise.pairs import Pairs
 from edgewise.request import Step
 
@@ -92,9 +92,9 @@ def _split_heads(block: Any, zero: Tensor, stack: ExitStack) -> None:
     seen: list[Tensor] = []
     weight, bias = block.projections.rows(list(range(block.projections.readers)))
 
-    def keep(module: Any, args: Any) -> None:
-        if args[0].ndim == 3:
-            seen.append(args[0])
+    def keep(x: Tensor) -> None:
+        if x.ndim == 3:
+            seen.append(x)
 
     def own(number: int) -> Any:
         def hook(module: Any, args: Any, output: Tensor) -> Tensor:
@@ -105,6 +105,6 @@ def _split_heads(block: Any, zero: Tensor, stack: ExitStack) -> None:
 
         return hook
 
-    stack.callback(block.attention_norm.module.register_forward_pre_hook(keep).remove)
+    stack.enter_context(hooked([OnInput(block.attention_norm.module, keep)]))
     for number, module in enumerate(block.projections.modules):
         stack.callback(module.register_forward_hook(own(number)).remove)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, distance, pairs, subject
+from families import FAMILIES, POST_NORMED, distance, pairs, subject
 from torch import Tensor
 
 import edgewise as ew
@@ -18,7 +18,7 @@ from edgewise.models import Subject
 from edgewise.pairs import Pairs
 
 NEAR = 1e-5
-SINGLE_NORM = [name for name in FAMILIES if name != "gemma2"]
+SINGLE_NORM = [name for name in FAMILIES if name not in POST_NORMED]
 
 
 def hidden(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def hidden(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
     for layer, block in enumerate(on.blocks):
         handles.append(block.output.register_forward_pre_hook(_keep_input(seen, f"z{layer}"), with_kwargs=True))
         if block.mlp_site is not None:
-            handles.append(block.mlp_site.register_forward_hook(_keep_output(seen, f"m{layer}")))
+            handles.append(block.mlp_site.register_forward_hook(_keep_output(seen, f"m{layer}", block.multiplied)))
     with torch.no_grad():
         on.model(input_ids=tokens[None])
     for handle in handles:
@@ -43,9 +43,9 @@ def _keep_input(seen: dict[str, Tensor], name: str) -> Any:
     return keep
 
 
-def _keep_output(seen: dict[str, Tensor], name: str) -> Any:
+def _keep_output(seen: dict[str, Tensor], name: str, multiplied: Any) -> Any:
     def keep(module: Any, args: Any, output: Tensor) -> None:
-        seen[name] = output[0]
+        seen[name] = multiplied(output[0])
 
     return keep
 
@@ -94,9 +94,10 @@ def test_position_mean_is_the_average_of_the_prompts_that_reach_a_position(famil
     )
 
 
-def test_means_of_a_shared_norm_are_means_of_the_heads_shares() -> None:
-    """Gemma-2: the means of all heads' writes, summed, are the mean of what the norm after attention puts out."""
-    on, of = subject("gemma2"), pairs()
+@pytest.mark.parametrize("family", POST_NORMED)
+def test_means_of_a_shared_norm_are_means_of_the_heads_shares(family: str) -> None:
+    """The means of all heads' writes, summed, are the mean of what the norm after attention puts out."""
+    on, of = subject(family), pairs()
     normed: list[Tensor] = []
     handle = on.blocks[1].attention_post.module.register_forward_hook(lambda m, a, output: normed.append(output[0]))
     for tokens, end in zip(of.corrupted, of.positions.tolist(), strict=True):

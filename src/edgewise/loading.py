@@ -89,6 +89,8 @@ def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision
             f"{name} lacks {len(missing)} of the weights its config asks for, the first being {missing[0]}; "
             "they would be random numbers"
         )
+    if wanted == torch.float64 and getattr(config, "num_local_experts", None):
+        model.set_experts_implementation("eager")  # the usual kernel knows no float64
     return model.eval(), family
 
 

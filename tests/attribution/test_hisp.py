@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, pairs, subject
+from families import FAMILIES, multiplier, pairs, subject
 from torch import Tensor
 
 import edgewise as ew
@@ -33,7 +33,7 @@ def replaced_outputs(on: Subject, of: Pairs, how: str) -> list[tuple[Tensor, Ten
     for layer, block in enumerate(on.blocks):
         normed = block.attention_norm(replacement.attention_in[layer])
         outputs = block.projections.split([module(normed) for module in block.projections.modules])
-        found.append((outputs, replacement.writes.mlp[layer] if on.graph.mlps else None))
+        found.append((outputs, replacement.writes.mlp[layer] / multiplier(on) if on.graph.mlps else None))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from counting import counting
-from families import FAMILIES, distance, pairs, subject
+from families import FAMILIES, distance, multiplier, pairs, subject, without_jumps
 from path_oracle import clean_of, scores_along, step_of
 from torch import Tensor
 
@@ -46,7 +46,7 @@ def activation_path(step: Step, steps: int) -> Path:
             points.append((0, [OnInput(block.output, held(z.flatten(-2)))]))
         for a in shares if block.mlp_site is not None else ():
             out = a * clean.mlp[layer] + (1 - a) * other.mlp[layer]
-            points.append((0, block.mlp_written(held(out))))
+            points.append((0, block.mlp_written(held(out / multiplier(step.subject)))))
     return [(1 / len(points), edits) for _, edits in points]
 
 
@@ -217,7 +217,7 @@ def test_mask_ig_costs_a_masked_run_for_each_step(monkeypatch: pytest.MonkeyPatc
     ("family", "how"), [(name, "corrupted") for name in FAMILIES] + [("llama", "mean"), ("gemma2", "position-mean")]
 )
 def test_scores_along_the_mask_sum_to_the_whole_effect(family: str, how: str) -> None:
-    on, of = subject(family, torch.float64), pairs()[:2]
+    on, of = without_jumps(family), pairs()[:2]
     # Without norms to hold them back the logits are a steep function of the mask; with ReLUs their gradient jumps.
     steps = 160 if family in ("toy-without-norms", "opt") else 32
     scores = ew.attribute(on, of, method="mask-ig", steps=steps, ablation=how)

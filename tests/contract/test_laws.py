@@ -29,6 +29,7 @@ from families import (
     subject,
     subject_of,
     ungrouped,
+    without_jumps,
 )
 from torch import Tensor
 
@@ -162,7 +163,7 @@ def test_4_on_others_they_are_not(method: str, family: str) -> None:
 @every_family
 @every_ablation
 def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(family: str, how: str) -> None:
-    on, of = subject(family, torch.float64), pairs()[:2]
+    on, of = without_jumps(family), pairs()[:2]
     replacement = replacement_of(how, on, of)
     points, weights = path_points(how, panels=32 if family in ("toy-without-norms", "opt") else 12)
     masks = points[:, None, None] * on.graph.edge_mask

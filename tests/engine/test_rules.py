@@ -26,7 +26,8 @@ from edgewise.models.norms import Norm
 NEAR = 1e-4
 every_family = pytest.mark.parametrize("family", FAMILIES)
 ACTIVATIONS = ("GELU", "NewGELUActivation", "GELUActivation", "GELUTanh", "SiLUActivation")
-GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "stablelm", "stablelm-parallel")
+GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma", "gemma3", "smollm3", "granite", "olmo2", "olmo3")
+GATED = (*GATED, "phi3", "stablelm", "stablelm-parallel")
 
 
 # -- the same rules written into the forward pass, with constants ------------------------------------------------------
@@ -58,12 +59,35 @@ def half_product(mlp: Any) -> Callable[[Tensor], Tensor]:
     return forward
 
 
+def half_mixture(block: Any) -> Callable[[Tensor], Tensor]:
+    """Expert by expert, with constants in both products: of gate and up, and of the router's weight and the expert."""
+    experts = block.experts
+
+    def half(product: Tensor) -> Tensor:
+        return product / 2 + (product / 2).detach()
+
+    def forward(x: Tensor) -> Tensor:
+        flat = x.flatten(0, -2)
+        _, weights, chosen = block.gate(flat)
+        total = torch.zeros_like(flat)
+        for number in range(experts.num_experts):
+            gate, up = (flat @ experts.gate_up_proj[number].T).chunk(2, dim=-1)
+            out = half(experts.act_fn(gate) * up) @ experts.down_proj[number].T
+            share = (weights * (chosen == number)).sum(dim=-1, keepdim=True)
+            total = total + half(out * share)
+        return total.view_as(x)
+
+    return forward
+
+
 @contextmanager
 def softer_softmax(temperature: float) -> Iterator[None]:
     """softmax(x) + t · (softmax(x / t) − its value): the value of the one, the derivative t · ∂softmax(x / t)."""
     native = torch.softmax
 
     def softmax(x: Tensor, dim: int = -1, **options: Any) -> Tensor:
+        if x.ndim == 2:  # a router's
+            return native(x, dim=dim)
         softer = temperature * native(x / temperature, dim=dim)
         return native(x, dim=dim).detach() + softer - softer.detach()
 
@@ -85,6 +109,8 @@ def rewritten(on: Subject, rules: tuple[str, ...]) -> Iterator[None]:
                 patch.setattr(module, "forward", chord(module))
             if "products" in rules and hasattr(module, "down_proj"):
                 patch.setattr(module, "forward", half_product(module))
+            if "products" in rules and hasattr(module, "experts"):
+                patch.setattr(module, "forward", half_mixture(module))
         if "softmax" in rules:
             stack.enter_context(softer_softmax(2.0))
         yield
@@ -151,18 +177,21 @@ def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None
 
 
 def sites_of(family: str) -> dict[str, int]:
-    """Norms: two a layer and the last; Gemma-2 four; Qwen3 two more, for queries and keys. Three layers each.
+    """Norms: two a layer and the last; Gemma-2 four; Qwen3 and others two more, for queries and keys. Three layers each.
 
     GPT-J, Phi and StableLM's parallel layers have one, StableLM's heads six more: one for each q head and each k head.
+    Products: one a layer where there is a gate; of a mixture of experts two, and a layer of Qwen3-MoE has an ordinary MLP.
     """
-    norms = {"toy-without-norms": 0, "toy-separate-bare": 0, "toy-attention-only": 4, "qwen3": 13, "gemma2": 13}
+    norms = {"toy-without-norms": 0, "toy-separate-bare": 0, "toy-attention-only": 4, "gemma3": 19}
+    norms |= dict.fromkeys(("qwen3", "gemma2", "olmo2", "olmo3", "qwen3-moe"), 13)
     norms |= {"gpt-j": 4, "phi": 4, "stablelm-parallel": 4 + 3 * 6}
+    mixtures = {"mixtral": 6, "qwen3-moe": 5}
     mlps = 0 if family in ("toy-attention-only", "toy-separate-bare") else 3
     fused = family in ("gpt2", "neox-parallel", "neox-serial", "phi3")
     return {
         "norms": norms.get(family, 7),
         "activations": 0 if family == "opt" else mlps,  # the slope of a ReLU is that of the chord
-        "products": 3 if family in GATED else 0,
+        "products": mixtures.get(family, 3 if family in GATED else 0),
         "attention": 3 if fused else 9,
         "softmax": 3,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, distance, make_model, subject
+from families import CONFIGS, FAMILIES, distance, make_model, multiplier, subject
 from torch import Tensor, nn
 
 from edgewise.models.hooks import OnInput, OnKeywords, OnOutput, forced, hooked, input_of, steady
@@ -55,9 +55,10 @@ def test_heads_write_what_the_output_projection_writes(family: str) -> None:
     block = on.blocks[1]
     z = rand(2, 5, on.graph.heads, block.output_weight.shape[1])
     written = torch.einsum("bthe,hed->btd", z, block.output_weight)
-    native = block.output(z.flatten(-2)) - (0 if block.output_bias is None else block.output_bias)
+    native = block.output(z.flatten(-2)) - (0 if block.output.bias is None else block.output.bias)
     if block.attention_post is not None:
         native = native * block.attention_post.gain(native)
+    native = native * multiplier(on)
     assert distance(written, native) < 1e-5
 
 

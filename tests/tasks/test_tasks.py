@@ -374,7 +374,7 @@ def test_greater_than_asks_for_a_digit_where_every_digit_is_a_token(
 def test_greater_than_is_refused_where_years_split_neither_in_pairs_nor_in_digits(
     bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
 ) -> None:
-    with pytest.raises(TaskError, match="'greater-than'.*century.*nor does it split them into digits.*your own pairs"):
+    with pytest.raises(TaskError, match=r"'greater-than'.*century.*nor does it split them into digits.*your own pairs"):
         GREATER_THAN.pairs(bpe_of(["the year 1732"]), n=1)
 
 

@@ -154,20 +154,20 @@ class Patcher:
     def change_of_attention(self, block: Block, layer: int, slot: int, delta: Tensor) -> Tensor:
         """How the attention's output changes when one q, k or v reader gets less `delta`: [writer, example, position, d]."""
         projections, writes = block.projections, self.clean.writes
-        group, heads = projections.group_of(slot)
-        slots = [*heads, projections.heads + group, projections.heads + projections.kv_heads + group]
+        groups, heads = projections.running(slot)
+        slots = heads + [side * projections.kv_heads + projections.heads + group for side in (0, 1) for group in groups]
         before = self.clean.attention_in[layer]
         clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
         clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
         context = self.step.subject.context(before.shape[1])[layer]
-        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), [group])
+        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), groups)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
         if block.attention_post is None:
             return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads])
         raw = writes.raw[layer].expand(len(delta), *writes.raw[layer].shape).clone()
         raw[..., heads, :] += change
-        old = block.attention_post(block.output(writes.raw[layer].flatten(-2)))
-        return block.attention_post(block.output(raw.flatten(-2))) - old
+        old = block.attention_added(block.output(writes.raw[layer].flatten(-2)))
+        return block.attention_added(block.output(raw.flatten(-2))) - old
 
     def _after_attention(self, block: Block, layer: int) -> Tensor:
         """The clean stream between the attention of a layer and its MLP."""

@@ -62,8 +62,9 @@ class AtMLP(Point):
     layer: int
 
     def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
+        block = subject.blocks[self.layer]
         held = self.between(replaced.mlp[self.layer], clean.mlp[self.layer])
-        return subject.blocks[self.layer].mlp_written(lambda _: held)
+        return block.mlp_written(lambda _: block.divided(held))
 
 
 # Where the points of `steps` equal steps lie: at their left ends (the replaced value among them, the clean one not), at

@@ -70,7 +70,7 @@ class Attention:
 
 
 class SoftmaxAtTemperature(TorchFunctionMode):
-    """While active, softmax has the backward pass it would have at `temperature` t, and so has fused attention.
+    """While active, the softmax of attention, fused or not, has the backward pass it would have at `temperature` t.
 
         x̄ = s ⊙ (ȳ − ⟨s, ȳ⟩),   s = softmax(x / t)
 
@@ -90,7 +90,8 @@ class SoftmaxAtTemperature(TorchFunctionMode):
             self.seen.forward += 1
             return self._attention(func, Attention(*args, **kwargs))
         out = func(*args, **kwargs)
-        if func in (functional.softmax, torch.softmax, Tensor.softmax):
+        # Of two axes it is a router's, that chooses experts.
+        if func in (functional.softmax, torch.softmax, Tensor.softmax) and args[0].ndim > 2:
             self.seen.forward += 1
             dim = kwargs["dim"] if "dim" in kwargs else args[1]
             return self._softmax(args[0], out, dim)

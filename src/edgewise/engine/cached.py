@@ -191,11 +191,8 @@ class CachedFrontier(Frontier):
             self._mlp(layer, self.streams.now(self.wiring.intake(reader), outcome.rows), outcome)
 
     def _mlp(self, layer: int, stream: Tensor, outcome: Outcome) -> None:
-        block, writer = self.subject.blocks[layer], self.graph.mlp_writer(layer)
-        assert block.mlp_norm is not None
-        assert block.mlp is not None
-        out = block.mlp(block.mlp_norm(stream.to(self.dtype)))
-        out = out if block.mlp_post is None else block.mlp_post(out)
+        writer = self.graph.mlp_writer(layer)
+        out = self.subject.blocks[layer].mlp_write(stream.to(self.dtype))
         self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
 
     def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
@@ -276,8 +273,9 @@ class CachedFrontier(Frontier):
 def frontier(subject: Subject, batch: Pairs, replacement: Replacement) -> Frontier:
     """The cheapest exact frontier for a model.
 
-    A norm after attention lets a head that loses its last reader change what its whole layer writes, so that the writers
-    before the reader at hand are no longer clean; such models (Gemma-2) take the general walk.
+    A norm over all heads, of what they write or of their queries, lets a head that loses its last reader change what its
+    whole layer writes, so that the writers before the reader at hand are no longer clean; such models (Gemma-2, OLMo-2) take
+    the general walk.
     """
-    coupled = subject.blocks[0].attention_post is not None
+    coupled = subject.blocks[0].coupled
     return WalkingFrontier(subject, batch, replacement) if coupled else CachedFrontier(subject, batch, replacement)

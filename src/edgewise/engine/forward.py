@@ -56,7 +56,8 @@ def masked_forward(
     with steady(subject.model):
         with torch.no_grad():
             start = subject.embed(tokens)
-        plan = make_plan(graph, candidates, coupled=subject.blocks[0].attention_post is not None)
+        block = subject.blocks[0]
+        plan = make_plan(graph, candidates, coupled=block.coupled, together=block.projections.together)
         walk = _Walk(subject, plan, masks, replacement, positions)
         logits = finite(walk.run(start, workspace or Workspace()), subject.name)
     return logits if wanted.several else logits[0]
@@ -80,9 +81,9 @@ class _Walk:
         offsets = torch.arange(len(start), device=start.device) * start.shape[1]
         self.answers = offsets + self.positions.to(start.device)
         # A dead node outputs its replacement. It computes just that by itself where the replacement is a run of the
-        # model, unless a norm after attention rescales it together with live heads.
-        shared_norm = self.subject.blocks[0].attention_post is not None
-        self.live = self._live() if shared_norm or not self.replacement.is_run else None
+        # model, unless a norm rescales it together with live heads.
+        coupled = self.subject.blocks[0].coupled
+        self.live = self._live() if coupled or not self.replacement.is_run else None
         like = start.to(self.subject.work_dtype)
         shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[3])
         self.board = Board.empty(workspace, shape, like)
@@ -121,15 +122,12 @@ class _Walk:
 
     def _mlp(self, layer: int, plan: LayerPlan, handed_on: Tensor | None) -> None:
         block, graph = self.subject.blocks[layer], self.subject.graph
-        assert block.mlp_norm is not None
-        assert block.mlp is not None
         tokens = self.answers if plan.mlp_late else None
         base = self._base(self.replacement.mlp_in[layer], tokens)
         since = 0 if handed_on is None else graph.head_writers(layer).start
         x, _ = self.board.read(self._order([graph.mlp_reader(layer)], base, tokens, Unchanged(), since=since))
         x = (x if handed_on is None else x + handed_on)[:, 0]
-        out = block.mlp(block.mlp_norm(x.to(self.subject.dtype)))
-        out = out if block.mlp_post is None else block.mlp_post(out)
+        out = block.mlp_write(x.to(self.subject.dtype))
         delta = out.to(x.dtype) - self._base(self.replacement.writes.mlp[layer], tokens)
         delta = self._dead_to_zero(delta[:, None], graph.mlp_writer(layer), [0])
         if tokens is not None:
@@ -175,7 +173,22 @@ class _Walk:
         given = [slot for group, _ in parts for slot in group]
         joined = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim=1)
         ordered = joined if given == slots else joined[:, [given.index(slot) for slot in slots]]
+        if block.projections.together > 1:
+            ordered = self._dead_to_replaced(layer, ordered, _Projected.of(block, slots)(base[None, None]))
         return ordered, handed_on
+
+    def _dead_to_replaced(self, layer: int, outputs: Tensor, replaced: Tensor) -> Tensor:
+        """Outputs [mask, reader, token, d_head] of a whole layer, with those of heads that a mask leaves dead replaced.
+
+        Where norms span all queries and all keys, a head that nobody uses must not change the scale for the others.
+        """
+        graph = self.subject.graph
+        alive = self._alive(graph.head_writers(layer).start, [*range(graph.heads)])
+        assert alive is not None
+        shared = alive.unflatten(-1, (graph.kv_heads, -1)).any(dim=-1)
+        readers = torch.cat([alive, shared, shared], dim=-1).transpose(1, 2)[..., None, None]
+        by_example = [part.unflatten(2, (readers.shape[2], -1)) for part in (outputs, replaced)]
+        return torch.where(readers, *by_example).flatten(2, 3)
 
     def _post_scale(self, layer: int, plan: LayerPlan, block: Block, z: Tensor) -> Tensor:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from edgewise.engine.rules import PLAIN, Rule
+from edgewise.models.family import Block
 from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, on_gradient, steady
 from edgewise.models.projections import Projections
 from edgewise.models.subject import Subject
@@ -121,7 +122,7 @@ class _Sites:
         for layer, block in enumerate(self.subject.blocks):
             self.heads.append(_Heads(self.way, layer, block.projections))
             hooks += self.heads[-1].hooks(block.attention_norm.module)
-            mlp = _MLP(self.way, layer)
+            mlp = _MLP(self.way, layer, block)
             hooks += block.mlp_stream(mlp.keep) + block.mlp_normed(mlp.watch_norm) + block.mlp_written(mlp.watch_out)
         return [*hooks, OnInput(self.subject.final_norm.module, self._watch_final)]
 
@@ -180,19 +181,20 @@ class _MLP:
 
     way: _Way
     layer: int
+    block: Block
     stream: Tensor | None = None
 
     def keep(self, x: Tensor) -> None:
         self.stream = x.detach()
 
     def watch_norm(self, x: Tensor) -> Tensor:
-        """Watches a view that the MLP alone gets: attention may read the same norm, and without norms it is the stream."""
+        """Watches a view that the MLP alone gets: attention may read the same norm, and without a norm it is the stream."""
         view = x.view_as(x)
         on_gradient(view, self._arrive)
         return view
 
     def watch_out(self, x: Tensor) -> None:
-        on_gradient(x, lambda gradient: self.way.taker.mlp_out(self.layer, gradient))
+        on_gradient(x, lambda gradient: self.way.taker.mlp_out(self.layer, self.block.divided(gradient)))
 
     def _arrive(self, gradient: Tensor) -> None:
         assert self.stream is not None

@@ -31,7 +31,7 @@ class Continuation:
         for later in range(layer + 1, self.subject.graph.layers):
             context = self.subject.context(self.width)[later]
             block = self.subject.blocks[later]
-            middle = stream + attend(block, stream, context)
+            middle = stream + block.attention_write(stream, context)
             if later == self.subject.graph.layers - 1:
                 return self.after_last_attention(stream, middle)
             stream = self.after_attention(later, stream, middle)
@@ -56,19 +56,9 @@ class Continuation:
         return stream[torch.arange(len(stream), device=stream.device), positions]
 
 
-def attend(block: Block, stream: Tensor, context: dict) -> Tensor:
-    """What the attention of a block adds to the stream, by the native modules."""
-    result = block.attention(hidden_states=block.attention_norm(stream), **context)
-    out = result[0] if isinstance(result, tuple) else result
-    return out if block.attention_post is None else block.attention_post(out)
-
-
 def mlp(block: Block, stream: Tensor) -> Tensor | float:
     """What the MLP of a block adds to the stream; nothing where there is none."""
-    if block.mlp is None or block.mlp_norm is None:
-        return 0.0
-    out = block.mlp(block.mlp_norm(stream))
-    return out if block.mlp_post is None else block.mlp_post(out)
+    return 0.0 if block.mlp is None else block.mlp_write(stream)
 
 
 def project(block: Block, x: Tensor, slots: list[int]) -> Tensor:

@@ -23,6 +23,10 @@ GATED = {
 }
 UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"fc_in", "fc_out"}, {"0", "2"}]
 
+# A mixture of experts: the router, and the experts, whose products are taken within.
+ROUTERS = ("MixtralTopKRouter", "Qwen3MoeTopKRouter")
+EXPERTS = ("MixtralExperts", "Qwen3MoeExperts")
+
 
 def _leaves(subject: Subject) -> Iterator[nn.Module]:
     """Modules without parts in the blocks and the last norm. Whatever no change knows is refused."""
@@ -34,7 +38,7 @@ def _leaves(subject: Subject) -> Iterator[nn.Module]:
 
 def _known(leaf: nn.Module) -> nn.Module:
     name = type(leaf).__name__
-    if name in (*SMOOTH, *PIECEWISE_LINEAR, *LINEAR) or name.endswith(("Norm", "RotaryEmbedding")):
+    if name in (*SMOOTH, *PIECEWISE_LINEAR, *LINEAR, *ROUTERS) or name.endswith(("Norm", "RotaryEmbedding")):
         return leaf
     raise UnsupportedModel(
         f"the backward rules know no way through {name}; known are {', '.join(SMOOTH)} and linear maps"
@@ -60,16 +64,23 @@ def activations(subject: Subject) -> list[nn.Module]:
     return [leaf for leaf in _leaves(subject) if type(leaf).__name__ in SMOOTH]
 
 
-def products(subject: Subject) -> list[nn.Module]:
-    """The linear maps that read the product of a gate and what it lets through; none where MLPs have no gate."""
-    found = []
+def products(subject: Subject) -> list[tuple[nn.Module, float]]:
+    """The modules that read a product of two paths, and the share of their input's gradient; none where MLPs have no gate.
+
+    What experts read goes through two products, that with their gate and that with the router's weight.
+    """
+    found: list[tuple[nn.Module, float]] = []
     for block in subject.blocks:
         if block.mlp is None:
             continue
         modules = block.mlp.modules
+        parts = {type(part).__name__: part for part in modules.values()}
+        if (router := parts.keys() & ROUTERS) and (experts := parts.keys() & EXPERTS):
+            found += [(parts[router.pop()], 0.5), (parts[experts.pop()], 0.25)]
+            continue
         linear = {name for name, part in modules.items() if type(part).__name__ in ("Linear", "Conv1D")}
         if frozenset(linear) in GATED:
-            found.append(modules[GATED[frozenset(linear)]])
+            found.append((modules[GATED[frozenset(linear)]], 0.5))
         elif linear not in UNGATED:
             raise UnsupportedModel(
                 f"the backward rules do not know {block.mlp.kind}: is the product of two of {sorted(linear)} taken?"

@@ -57,15 +57,16 @@ class Plan:
         return int((self.rows[:writer] >= 0).sum())
 
 
-def make_plan(graph: Graph, candidates: Tensor, *, coupled: bool = False) -> Plan:
+def make_plan(graph: Graph, candidates: Tensor, *, coupled: bool = False, together: int = 1) -> Plan:
     """The plan for a run whose mask may be non-zero only on `candidates`, bool [writer, reader].
 
-    `coupled`: a norm after attention makes every head's write depend on its whole layer, so heads are late together.
+    `coupled`: a norm makes every head's write depend on its whole layer, so heads are late together. `together`: how many
+    kv-heads can run only at once.
     """
     live = writers_on_path(graph, candidates)
     # Heads run by kv group: a group shares its keys and values, so its other heads come almost for free.
     grouped = live.clone()
-    per_group = graph.heads // graph.kv_heads
+    per_group = graph.heads // graph.kv_heads * together
     for layer in range(graph.layers):
         heads = graph.head_writers(layer)
         grouped[heads] = live[heads].view(-1, per_group).any(dim=1).repeat_interleave(per_group)

@@ -60,7 +60,8 @@ class Recorder:
     def writes(self) -> Writes:
         """What was written, when the run is over."""
         raw = [z.unflatten(-1, (self.subject.graph.heads, -1)) for z in self._z]
-        return Writes(self.subject.inputs(self._stream[0], self._inputs), self._scaled(raw), self._mlp_out, raw)
+        mlp = [block.multiplied(out) for block, out in zip(self.subject.blocks, self._mlp_out, strict=False)]
+        return Writes(self.subject.inputs(self._stream[0], self._inputs), self._scaled(raw), mlp, raw)
 
     def _scaled(self, raw: list[Tensor]) -> list[Tensor]:
         if not self._attention_out:

@@ -79,7 +79,7 @@ class StraightActivations(Change):
 @final
 @dataclass(frozen=True)
 class HalvedProducts(Change):
-    """Each factor of a gated MLP's product gets half of its gradient (half rule)."""
+    """Each factor of a gated MLP's product gets half of its gradient (half rule), and so does each of a routed expert's."""
 
     name: ClassVar[str] = "products"
 
@@ -87,7 +87,7 @@ class HalvedProducts(Change):
         return len(products(subject))
 
     def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
-        changes.early += [OnInput(module, _scaled(torch.tensor(0.5), seen)) for module in products(subject)]
+        changes.early += [OnInput(module, _scaled(torch.tensor(share), seen)) for module, share in products(subject)]
 
 
 @final
@@ -215,8 +215,11 @@ def _frozen(norm: Norm, seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _chord(seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
+    met: list[bool] = []  # experts that run one after the other share one activation: a single place
+
     def replace(x: Tensor, y: Tensor) -> Tensor:
-        seen.forward += 1
+        seen.forward += not met
+        met.append(True)
 
         def pull(gradient: Tensor) -> Tensor:
             seen.backward += 1

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnsupportedModel
@@ -19,10 +20,16 @@ from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections, plain_linear
 
+# The kernel by which transformers runs experts unless told otherwise.
+GROUPED_EXPERTS = "grouped_mm"
+
 
 @dataclass(frozen=True)
 class Block:
-    """One layer, bound to the modules of a model."""
+    """One layer, bound to the modules of a model.
+
+    `multiplier`: the attribute of `module` by which it multiplies all it adds to the residual stream; empty for none.
+    """
 
     module: nn.Module
     attention_norm: Norm
@@ -33,21 +40,28 @@ class Block:
     mlp_norm: Norm | None
     mlp: MLP | None
     mlp_post: Norm | None
+    multiplier: str = ""
 
     @property
     def output_weight(self) -> Tensor:
         """[head, d_head, d_model]: what head h writes is z_h · output_weight[h], times the post norm's scale if any."""
         weight = plain_linear(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
-        return weight if self.attention_post is None else weight * self.attention_post.gain(weight)
+        return self.multiplied(weight if self.attention_post is None else weight * self.attention_post.gain(weight))
 
     @property
     def output_bias(self) -> Tensor | None:
-        """[d_model]: the output projection's bias, which belongs to no head."""
-        return plain_linear(self.output)[1]
+        """[d_model]: what the output projection's bias adds to the stream, which belongs to no head."""
+        bias = plain_linear(self.output)[1]
+        return None if bias is None else self.multiplied(bias)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether what a head writes depends on what other heads of the layer read."""
+        return self.attention_post is not None or self.projections.together > 1
 
     @property
     def mlp_site(self) -> nn.Module | None:
-        """The module whose output is what the MLP writes: its post norm if there is one."""
+        """The module whose output, multiplied, is what the MLP writes: its post norm if there is one."""
         if self.mlp is None:
             return None
         return self.mlp.steps[-1] if self.mlp_post is None else self.mlp_post.module
@@ -63,19 +77,48 @@ class Block:
         return [] if self.mlp is None else [self.mlp.hook(OnInput(self.mlp.steps[0], action))]
 
     def mlp_written(self, action: Keep) -> list[Hook]:
-        """Hooks for what the MLP writes; none without one."""
+        """Hooks for what the MLP writes, before it is multiplied; none without one."""
         if self.mlp is None or self.mlp_site is None:
             return []
         return [self.mlp.hook(OnOutput(self.mlp_site, action))]
+
+    def attention_write(self, stream: Tensor, context: dict[str, Any]) -> Tensor:
+        """What the heads and the bias add to a stream [.., position, d_model], by the native modules."""
+        result = self.attention(hidden_states=self.attention_norm(stream), **context)
+        return self.attention_added(result[0] if isinstance(result, tuple) else result)
+
+    def attention_added(self, out: Tensor) -> Tensor:
+        """What is added to the stream when the output projection gives `out`."""
+        return self.multiplied(out if self.attention_post is None else self.attention_post(out))
+
+    def mlp_write(self, stream: Tensor) -> Tensor:
+        """What the MLP writes for a stream [(..,) token, d_model], by the native modules."""
+        assert self.mlp is not None
+        assert self.mlp_norm is not None
+        normed = self.mlp_norm(stream)
+        # A mixture of experts counts the axes of what it gets.
+        out = self.mlp(normed) if normed.ndim > 2 else self.mlp(normed[None])[0]
+        return self.multiplied(out if self.mlp_post is None else self.mlp_post(out))
+
+    def multiplied(self, x: Tensor) -> Tensor:
+        """As much of x as the block adds to the stream."""
+        return x * getattr(self.module, self.multiplier) if self.multiplier else x
+
+    def divided(self, x: Tensor) -> Tensor:
+        """What the block multiplies to get x."""
+        return x / getattr(self.module, self.multiplier) if self.multiplier else x
 
 
 @dataclass(frozen=True)
 class Family:
     """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
 
-    `mlp`: the module, or those that the block calls one after the other. `parallel`: whether attention and MLP read the same
-    stream, always or where the config attribute of this name says so; `parallel_norm`: the norm before the MLP there, if it
-    is another one than `mlp_norm`. `equal`: config attributes that must have the value of another.
+    `mlp`: the module, or those that the block calls one after the other. `attention_norm`, `mlp_norm`: empty where nothing is
+    normed before. `parallel`: whether attention and MLP read the same stream, always or where the config attribute of this
+    name says so; `parallel_norm`: the norm before the MLP there, if it is another one than `mlp_norm`. `multiplier`: the
+    attribute of a block by which it multiplies what it adds to the stream. `logit_cap`, `logit_divisor`: the config
+    attributes by which logits are capped and divided. `equal`: config attributes that must have the value of another.
+    `part`: what of a checkpoint it is, unless it is all.
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
     """
@@ -100,10 +143,14 @@ class Family:
     parallel: bool | str = False
     parallel_norm: str = ""
     inputs: tuple[str, ...] = ()
+    multiplier: str = ""
+    logit_cap: str = ""
+    logit_divisor: str = ""
+    part: str = ""
 
     def graph(self, model: Any) -> Graph:
         """The graph of a model of this family."""
-        config = model.config
+        config = text_config(model)
         heads = int(config.num_attention_heads)
         return Graph(
             layers=int(config.num_hidden_layers),
@@ -116,24 +163,31 @@ class Family:
 
     def input_modules(self, model: Any) -> tuple[nn.Module, ...]:
         """The modules whose outputs are the input writers; none where all that enters layer 0 is one writer."""
-        separate = bool(getattr(model.config, "separate_inputs", False))
+        separate = bool(getattr(text_config(model), "separate_inputs", False))
         return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
     def check(self, model: Any) -> None:
         """Refuse, by name, config attributes whose value changes the computation in a way that is not handled."""
         for attribute, allowed in self.handled.items():
-            value = getattr(model.config, attribute, allowed[0])
+            value = getattr(text_config(model), attribute, allowed[0])
             if value not in allowed:
                 raise UnsupportedModel(
                     f"{type(model).__name__} with {attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"
                 )
+        config = text_config(model)
         for attribute, other in self.equal.items():
-            value, needed = getattr(model.config, attribute), getattr(model.config, other)
+            value, needed = getattr(config, attribute), getattr(config, other)
             if value != needed:
                 raise UnsupportedModel(
                     f"{type(model).__name__} with {attribute}={value!r} is not supported; supported: {needed!r}, its {other}"
                 )
+        is_double = next(model.parameters()).dtype == torch.float64
+        if is_double and getattr(config, "_experts_implementation", None) == GROUPED_EXPERTS:
+            raise UnsupportedModel(
+                f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which knows no float64; "
+                'call model.set_experts_implementation("eager") first'
+            )
         if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
             raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
 
@@ -147,22 +201,40 @@ class Family:
         """The norm before the unembedding."""
         return self._norm(model, self.final_norm)
 
+    def logits(self, model: Any, unembedded: Tensor) -> Tensor:
+        """What the model makes of the outputs of its unembedding."""
+        config = text_config(model)
+        logits = unembedded / getattr(config, self.logit_divisor) if self.logit_divisor else unembedded
+        cap = getattr(config, self.logit_cap) if self.logit_cap else None
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
     def _block(self, module: nn.Module, graph: Graph) -> Block:
         attention = module.get_submodule(self.attention)
         mlp_norm = (graph.parallel and self.parallel_norm) or self.mlp_norm
         paths = (self.mlp,) if isinstance(self.mlp, str) else self.mlp
         return Block(
             module=module,
-            attention_norm=self._norm(module, self.attention_norm),
+            attention_norm=self._norm_before(module, self.attention_norm, self.attention),
             attention=attention,
             projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads),
             output=attention.get_submodule(self.output),
             attention_post=self._norm(module, self.attention_post) if self.attention_post else None,
-            mlp_norm=self._norm(module, mlp_norm) if graph.mlps else None,
+            mlp_norm=self._norm_before(module, mlp_norm, paths[0]) if graph.mlps else None,
             mlp=MLP(module, paths) if graph.mlps else None,
             mlp_post=self._norm(module, self.mlp_post) if self.mlp_post else None,
+            multiplier=self.multiplier,
         )
+
+    def _norm_before(self, owner: nn.Module, path: str, sublayer: str) -> Norm:
+        """The norm before a sublayer; without one, what the sublayer gets is the stream."""
+        return self._norm(owner, path) if path else Norm(owner.get_submodule(sublayer), NormKind.NONE)
 
     def _norm(self, owner: nn.Module, path: str) -> Norm:
         module = owner.get_submodule(path)
         return Norm(module, NormKind.NONE if isinstance(module, nn.Identity) else self.norm)
+
+
+def text_config(model: Any) -> Any:
+    """The config of what reads the text: that of the model, or a part of it where there are towers for images too."""
+    inner = getattr(model.config, "get_text_config", None)
+    return model.config if inner is None else inner()

@@ -23,6 +23,7 @@ GEMMA2 = Family(
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="o_proj",
     norm=NormKind.RMS_PLUS_ONE,
+    logit_cap="final_logit_softcapping",
     exact="a head's write is its share of the normed sum",
     # A bias inside the post-normed sum would be a share that belongs to no head and changes with every token.
     handled={"attention_bias": (False,), "use_bidirectional_attention": (None, False)},

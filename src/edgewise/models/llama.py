@@ -1,6 +1,7 @@
-"""Llama, Mistral, Qwen2 and Qwen3: separate projections, RMSNorm, rotary positions, grouped k and v.
+"""Llama, Mistral, Qwen2, Qwen3 and SmolLM3: separate projections, RMSNorm, rotary positions, grouped k and v.
 
-Qwen3's norms of q and k act on each head alone, inside the native attention module, so heads stay independent.
+Qwen3's norms of q and k act on each head alone, inside the native attention module, so heads stay independent. SmolLM3's
+layers without rotary positions leave them out inside that module too.
 """
 
 from dataclasses import replace
@@ -28,3 +29,4 @@ LLAMA = Family(
 MISTRAL = replace(LLAMA, name="mistral", architectures=("MistralForCausalLM",), handled={})
 QWEN2 = replace(LLAMA, name="qwen2", architectures=("Qwen2ForCausalLM",), handled={})
 QWEN3 = replace(LLAMA, name="qwen3", architectures=("Qwen3ForCausalLM",), handled={})
+SMOLLM3 = replace(LLAMA, name="smollm3", architectures=("SmolLM3ForCausalLM",), handled={})

@@ -28,13 +28,13 @@ class NormKind(Enum):
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm module of the model together with its kind."""
+    """A norm module of the model together with its kind. Without a norm, `module` is one that is given the stream itself."""
 
     module: Any
     kind: NormKind
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.module(x)
+        return x if self.kind is NormKind.NONE else self.module(x)
 
     @property
     def centred(self) -> bool:
@@ -50,7 +50,7 @@ class Norm:
 
     def shift(self, like: Tensor) -> Tensor:
         """β: float [d], in the dtype of `like`; zero where the norm has none."""
-        bias = getattr(self.module, "bias", None)
+        bias = None if self.kind is NormKind.NONE else getattr(self.module, "bias", None)
         return torch.zeros_like(like) if bias is None else bias.detach().to(like.dtype)
 
     def normalise(self, x: Tensor) -> tuple[Tensor, Tensor]:

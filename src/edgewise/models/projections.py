@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class Projections(ABC):
     names: tuple[str, ...]
     heads: int
     kv_heads: int
+    # The module, if there is one, that norms all keys of a layer as one vector.
+    key_norm: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for module in self.modules:
@@ -50,6 +52,11 @@ class Projections(ABC):
     def modules(self) -> tuple[nn.Module, ...]:
         """The projection modules, in the order `join` and `split` use."""
         return tuple(self.attention.get_submodule(name) for name in self.names)
+
+    @property
+    def together(self) -> int:
+        """How many kv-heads have to run at once: as many as a norm of queries or keys spans."""
+        return 1
 
     @property
     def readers(self) -> int:
@@ -71,6 +78,11 @@ class Projections(ABC):
         per_group = self.heads // self.kv_heads
         group = slot // per_group if slot < self.heads else (slot - self.heads) % self.kv_heads
         return group, list(range(group * per_group, (group + 1) * per_group))
+
+    def running(self, slot: int) -> tuple[list[int], list[int]]:
+        """The kv-heads that have to run again when what the reader at `slot` reads changes, and their query heads."""
+        group, heads = self.group_of(slot)
+        return ([group], heads) if self.together == 1 else ([*range(self.kv_heads)], [*range(self.heads)])
 
     @abstractmethod
     def parts(self) -> list[Part]:
@@ -132,6 +144,16 @@ class Counted(Separate):
         counts = {"num_heads": heads, "num_attention_heads": heads, "num_key_value_heads": len(groups)}
         with changed(self.attention, {name: n for name, n in counts.items() if hasattr(self.attention, name)}):
             yield
+
+
+class SeparateSpanned(Separate):
+    """Three modules, and norms that span all queries and all keys of a layer (OLMo-2, OLMo-3)."""
+
+    key_norm: ClassVar[str] = "k_norm"
+
+    @property
+    def together(self) -> int:
+        return self.kv_heads
 
 
 class FusedBlocks(Projections):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
 from edgewise.graph import Graph
-from edgewise.models.family import Block, Family
+from edgewise.models.family import Block, Family, text_config
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
 from edgewise.models.ungrouped import KeyValues, with_readers
@@ -42,10 +42,15 @@ class Subject:
 
     # -- facts ------------------------------------------------------------------------------------------------------
 
+    @property
+    def config(self) -> Any:
+        """The model's config; of a model with several towers the part of it that is about text."""
+        return text_config(self.model)
+
     @cached_property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.model.config.hidden_size)
+        return int(self.config.hidden_size)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,7 +70,7 @@ class Subject:
     @property
     def causal(self) -> bool:
         """Whether tokens after the answer position can be left out."""
-        return bool(getattr(self.model.config, "causal", True))
+        return bool(getattr(self.config, "causal", True))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class Subject:
             "model": self.name,
             "architecture": type(self.model).__name__,
             "dtype": str(self.dtype).removeprefix("torch."),
+            **({"part": self.family.part} if self.family.part else {}),
             **({"kv": self.kv} if self.kv != "native" else {}),
             **({"revision": revision} if revision else {"weights": self._weights_hash()}),
         }
@@ -89,7 +95,7 @@ class Subject:
     @property
     def ordinary_token(self) -> int:
         """A token id that is not the padding token, which models complain about when they see it unmasked."""
-        return int(getattr(self.model.config, "pad_token_id", None) == 0)
+        return int(getattr(self.config, "pad_token_id", None) == 0)
 
     def ready(self, batch: Pairs) -> Pairs:
         """The batch on the model's device, without padding that no prompt of it needs.
@@ -118,9 +124,7 @@ class Subject:
 
     def unembed(self, x: Tensor) -> Tensor:
         """Final norm and unembedding of [.., d_model], soft cap included, as the model does it."""
-        logits = self.model.get_output_embeddings()(self.final_norm(x))
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return self.family.logits(self.model, self.model.get_output_embeddings()(self.final_norm(x)))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the input writers write, which together enters layer 0: [example, position, input, d_model]."""
@@ -143,7 +147,7 @@ class Subject:
 
         Prompts are padded on the right, so they depend on the width alone; each has a leading axis of 1 or none.
         """
-        implementation = getattr(self.model.config, "_attn_implementation", "")
+        implementation = getattr(self.config, "_attn_implementation", "")
         key = (width, f"{implementation} {self.dtype} {self.device}")
         if key not in self._contexts:
             if len(self._contexts) >= CONTEXTS_KEPT:
@@ -162,7 +166,7 @@ class Subject:
     # -- refusals ---------------------------------------------------------------------------------------------------
 
     def _check_tokens(self, tokens: Tensor) -> None:
-        vocabulary, longest = int(self.model.config.vocab_size), self.longest_prompt
+        vocabulary, longest = int(self.config.vocab_size), self.longest_prompt
         if int(tokens.max()) >= vocabulary:
             raise InvalidValue(
                 f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?"
@@ -173,12 +177,11 @@ class Subject:
     @property
     def longest_prompt(self) -> int | None:
         """The most tokens the model takes, if it says so."""
-        config = self.model.config
-        rope = getattr(config, "rope_parameters", None) or {}
+        rope = getattr(self.config, "rope_parameters", None) or {}
         if rope.get("rope_type") == "longrope":
             # Beyond this the longest prompt of a batch would change the angles of all others.
             return int(rope["original_max_position_embeddings"])
-        return getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+        return getattr(self.config, "n_positions", None) or getattr(self.config, "max_position_embeddings", None)
 
     def _refuse_unusual_storage(self) -> None:
         devices = {parameter.device for parameter in self.model.parameters()}

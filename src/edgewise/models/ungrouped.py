@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.models.family import Family
+from edgewise.models.family import Family, text_config
 from edgewise.models.projections import Projections, plain_linear
 
 # The readers of the model as it is, or one k and one v reader for every query head.
@@ -37,8 +37,10 @@ def _twin(model: Any, family: Family) -> Any:
         attention = layer.get_submodule(family.attention)
         projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)
         _repeat(projections)
+        if projections.key_norm:
+            _repeat_gain(attention.get_submodule(projections.key_norm), projections)
         projections.ungroup()
-    object.__setattr__(twin.config, "num_key_value_heads", graph.heads)  # also where the config is frozen
+    object.__setattr__(text_config(twin), "num_key_value_heads", graph.heads)  # also where the config is frozen
     return twin
 
 
@@ -64,3 +66,11 @@ def _repeated(projections: Projections, outputs: list[Tensor]) -> list[Tensor]:
     queries, shared = projections.split(outputs).split([heads, 2 * kv_heads], dim=-2)
     repeated = shared.repeat_interleave(heads // kv_heads, dim=-2)
     return projections.join(torch.cat([queries, repeated], dim=-2), heads)
+
+
+def _repeat_gain(norm: nn.Module, projections: Projections) -> None:
+    """The same for a norm that spans all keys: the mean of the squares of repeated keys is that of the keys."""
+    gain, times = norm.weight, projections.heads // projections.kv_heads
+    by_head = gain.detach().unflatten(0, (projections.kv_heads, -1))  # type: ignore[operator, union-attr]
+    wide = by_head.repeat_interleave(times, dim=0).flatten(0, 1)
+    norm.weight = nn.Parameter(wide, requires_grad=gain.requires_grad)  # type: ignore[union-attr]

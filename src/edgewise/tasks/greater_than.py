@@ -80,9 +80,9 @@ GREATER_THAN = Task(
 """An event cannot end before it began (Hanna, Liu, Variengien 2023, arXiv:2305.00586).
 
 Metric: probability of the two-digit endings above the start year minus that of the others. The endings are those that
-are one token after the century with the tokenizer at hand (for GPT-2 all but a few such as "00" after " 17"). A tokenizer that
-makes a token of every digit (SmolLM2's) asks for the first digit of the ending: those above the start year's are right,
-those below it wrong.
+are one token after the century with the tokenizer at hand (for GPT-2 all but a few such as "00" after " 17"). With a
+tokenizer that makes a token of every digit (SmolLM2's) the first digit of the ending is asked for: those above the start
+year's are right, those below it wrong.
 Corruptions, each with the clean prompt's answers:
 
 - `year-01` (default, published): the event starts in the year 01 of its century;
