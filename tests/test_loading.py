@@ -249,6 +249,11 @@ def test_a_module_that_is_no_language_model() -> None:
         ("opt", {"word_embed_proj_dim": 16}, "word_embed_proj_dim=16"),
         ("gemma2", {"attention_bias": True}, "attention_bias=True"),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+        ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+        ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+        ("gemma3", {"attention_bias": True}, "attention_bias=True"),
+        ("olmo2", {"attention_bias": True}, "attention_bias=True"),
+        ("olmo3", {"attention_bias": True}, "attention_bias=True"),
     ],
 )
 def test_config_attributes_that_are_not_handled(family: str, changes: dict[str, Any], message: str) -> None:

@@ -11,22 +11,40 @@ from families import (
     corrupted_run,
     distance,
     gemma2_config,
+    gemma3_config,
+    gemma_config,
     gpt2_config,
+<<<<<<< HEAD
     gpt_neo_config,
     gptj_config,
+=======
+    granite_config,
+>>>>>>> famB
     llama_config,
     make_model,
     make_subject,
     mistral_config,
+    mixtral_config,
     neox_config,
+<<<<<<< HEAD
     opt_config,
+=======
+    olmo2_config,
+    olmo3_config,
+>>>>>>> famB
     pairs,
     phi3_config,
     phi_config,
     qwen2_config,
     qwen3_config,
+    qwen3_moe_config,
     random_circuit,
+<<<<<<< HEAD
     stablelm_config,
+=======
+    smollm3_config,
+    starcoder2_config,
+>>>>>>> famB
     toy_config,
 )
 
@@ -106,6 +124,26 @@ VARIANTS: dict[str, Any] = {
     "toy with separate inputs, no norms": toy_config(separate_inputs=True, norms=False, causal=False),
 }
 
+VARIANTS |= {
+    "gemma eager": gemma_config(attn_implementation="eager"),
+    "gemma with biases": gemma_config(attention_bias=True),
+    "gemma3 without windows and caps": gemma3_config(layer_types=["full_attention"] * 3, final_logit_softcapping=None),
+    "gemma3 one kv head, eager": gemma3_config(num_key_value_heads=1, attn_implementation="eager"),
+    "smollm3 without positions": smollm3_config(no_rope_layers=[0, 0, 0], use_sliding_window=False),
+    "smollm3 with biases": smollm3_config(attention_bias=True, mlp_bias=True),
+    "starcoder2 without biases and windows": starcoder2_config(use_bias=False, sliding_window=None),
+    "granite with biases": granite_config(attention_bias=True, mlp_bias=True),
+    "granite without multipliers": granite_config(residual_multiplier=1.0, logits_scaling=1.0),
+    "olmo2 ungrouped": olmo2_config(num_key_value_heads=4),
+    "olmo2 one kv head, eager": olmo2_config(num_key_value_heads=1, attn_implementation="eager"),
+    "olmo3 without windows": olmo3_config(layer_types=["full_attention"] * 3),
+    "mixtral one expert": mixtral_config(num_experts_per_tok=1),
+    "mixtral expert by expert": mixtral_config(experts_implementation="eager"),
+    "qwen3-moe every other layer": qwen3_moe_config(mlp_only_layers=[], decoder_sparse_step=2),
+    "qwen3-moe weights that sum to one": qwen3_moe_config(norm_topk_prob=True, mlp_only_layers=[]),
+    "qwen3-moe windows": qwen3_moe_config(use_sliding_window=True, sliding_window=3),
+}
+
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_exact(variant: str) -> None:
@@ -166,9 +204,15 @@ def test_many_widths_do_not_pile_up() -> None:
         llama_config(),
         neox_config(),
         gemma2_config(),
+<<<<<<< HEAD
         opt_config(),
         gptj_config(),
         phi_config(),
+=======
+        gemma3_config(),
+        granite_config(),
+        olmo2_config(),
+>>>>>>> famB
         toy_config(norms=False),
         toy_config(separate_inputs=True),
     ],
