@@ -69,7 +69,7 @@ def test_a_loaded_model_is_taken_as_it_is(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", HUGGING_FACE)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64", torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", torch.bfloat16])
 def test_dtypes(folders: dict[str, Path], family: str, dtype: Any) -> None:
     subject = ew.load(folders[family], dtype=dtype)
     assert str(subject.dtype).endswith(str(dtype).removeprefix("torch."))
@@ -77,10 +77,43 @@ def test_dtypes(folders: dict[str, Path], family: str, dtype: Any) -> None:
     assert ew.attribute(subject, pairs()).values.isfinite().all()
 
 
-@pytest.mark.parametrize(("stored", "read"), [("bfloat16", "bfloat16"), ("float16", "float32")])
-def test_the_checkpoint_says_the_dtype(tmp_path: Path, stored: str, read: str) -> None:
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", "float64"])
+def test_the_checkpoint_says_the_dtype(tmp_path: Path, stored: str) -> None:
     make_model(gpt2_config()).to(getattr(torch, stored)).save_pretrained(tmp_path)
-    assert ew.load(tmp_path).identity["dtype"] == read
+    assert ew.load(tmp_path).identity["dtype"] == stored
+
+
+def too_large_for_float16() -> Any:
+    """A model whose weights are numbers in float16, and what its MLPs make of them are not."""
+    model = make_model(gpt2_config())
+    for layer in model.transformer.h:
+        layer.mlp.c_fc.weight.data *= 1e4
+        layer.mlp.c_proj.weight.data *= 1e3
+    return model
+
+
+def test_a_float16_checkpoint_that_overflows_runs_in_float32_and_says_so(tmp_path: Path) -> None:
+    too_large_for_float16().half().save_pretrained(tmp_path)
+    said = rf"^{tmp_path} runs in float32, not in the float16 of its checkpoint: there .* gives NaN or infinite logits"
+    with pytest.warns(UserWarning, match=said):
+        subject = ew.load(tmp_path)
+    assert subject.identity["dtype"] == "float32"
+    scores = ew.attribute(subject, pairs())
+    assert scores.provenance["dtype"] == "float32"
+    with pytest.raises(NumericalError, match="load the model in another dtype"):
+        ew.load(tmp_path, dtype="float16")
+    with pytest.raises(NumericalError, match="load the model in another dtype"):
+        ew.load(too_large_for_float16().half())
+
+
+def test_a_float16_model_that_edgewise_walks_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native logits that are finite do not make the walk's so."""
+    nothing = lambda subject, tokens, *_: torch.full((len(tokens), VOCAB), torch.nan)  # noqa: E731
+    monkeypatch.setattr("edgewise.engine.check.masked_forward", nothing)
+    with pytest.raises(UnsupportedModel, match=r"misses its own logits .* too narrow for it: load it in float32"):
+        ew.load(make_model(gpt2_config(), dtype=torch.float16))
+    with pytest.raises(UnsupportedModel, match=r"misses its own logits .* does not know"):
+        ew.load(make_model(gpt2_config()))
 
 
 def test_nano_is_a_folder_like_any_other() -> None:
@@ -294,9 +327,9 @@ def test_quantised_models_and_adapters_are_refused() -> None:
             ew.load(model)
 
 
-def test_half_precision_and_unloaded_weights_are_refused() -> None:
-    with pytest.raises(UnsupportedModel, match=r"float16 are not supported; load the model as float32, bfloat16"):
-        ew.load(make_model(gpt2_config(), dtype=torch.float16))
+def test_eighth_precision_and_unloaded_weights_are_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"float8_e5m2 are not supported; load the model as float32, bfloat16"):
+        ew.load(make_model(gpt2_config(), dtype=torch.float8_e5m2))
     with pytest.raises(UnsupportedModel, match="weights lie on meta"):
         ew.load(make_model(gpt2_config()).to("meta"))
 
@@ -364,7 +397,7 @@ def test_attention_that_looks_elsewhere_is_refused() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_self_check_passes(family: str) -> None:
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         ew.load(make_model(CONFIGS[family](), dtype=dtype))
 
 

@@ -231,7 +231,7 @@ def test_and_get_there_as_steps_grow() -> None:
     report = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of)
     whole = report["logit_diff"].clean - report["logit_diff"].corrupted
     errors = []
-    for steps in (1, 4, 16, 64):
+    for steps in (1, 4, 8):  # with 16 only the rounding of the scores to float32 is left
         scores = ew.attribute(on, of, method="mask-ig", steps=steps)
         errors.append(abs(float(scores.values.double().sum()) - whole))
-    assert errors[0] > 10 * errors[2] > 10 * errors[3]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]

@@ -14,24 +14,18 @@ from families import (
     gemma3_config,
     gemma_config,
     gpt2_config,
-<<<<<<< HEAD
     gpt_neo_config,
     gptj_config,
-=======
     granite_config,
->>>>>>> famB
     llama_config,
     make_model,
     make_subject,
     mistral_config,
     mixtral_config,
     neox_config,
-<<<<<<< HEAD
-    opt_config,
-=======
     olmo2_config,
     olmo3_config,
->>>>>>> famB
+    opt_config,
     pairs,
     phi3_config,
     phi_config,
@@ -39,12 +33,9 @@ from families import (
     qwen3_config,
     qwen3_moe_config,
     random_circuit,
-<<<<<<< HEAD
-    stablelm_config,
-=======
     smollm3_config,
+    stablelm_config,
     starcoder2_config,
->>>>>>> famB
     toy_config,
 )
 
@@ -204,15 +195,12 @@ def test_many_widths_do_not_pile_up() -> None:
         llama_config(),
         neox_config(),
         gemma2_config(),
-<<<<<<< HEAD
         opt_config(),
         gptj_config(),
         phi_config(),
-=======
         gemma3_config(),
         granite_config(),
         olmo2_config(),
->>>>>>> famB
         toy_config(norms=False),
         toy_config(separate_inputs=True),
     ],

@@ -110,7 +110,7 @@ class Descent:
         gradient = self._at_projections(layer)[:, slots].transpose(0, 1)
         weight = block.projections.rows(slots)[0]
         x = self._clean(self.front.clean.attention_in[layer], self._everywhere).expand(len(slots), -1, -1)
-        values = self._pull(block.attention_norm, x, torch.bmm(gradient, weight))
+        values = self._pull(block.attention_norm, x, torch.bmm(gradient.to(weight.dtype), weight))
         return Gradients([readers[slot] for slot in slots], self._everywhere, values)
 
     def _at_projections(self, layer: int) -> Tensor:

@@ -17,7 +17,12 @@ from edgewise.models.norms import Norm
 from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.pairs import Pairs
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 CONTEXTS_KEPT = 8
 
 
