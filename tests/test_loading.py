@@ -241,7 +241,6 @@ def test_a_module_that_is_no_language_model() -> None:
     ("family", "changes", "message"),
     [
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
-        ("llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
         ("gemma2", {"attention_bias": True}, "attention_bias=True"),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
     ],

@@ -31,6 +31,7 @@ def load(
     device: str | torch.device | None = None,
     revision: str | None = None,
     kv: KeyValues = "native",
+    family: Family | None = None,
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
@@ -39,7 +40,8 @@ def load(
     text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. `device`: default an accelerator where
     there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
     head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
-    of a shared reader are the sums of theirs. Raises UnknownName for a model that
+    of a shared reader are the sums of theirs. `family`: where a class that edgewise does not know keeps its parts
+    (docs/families.md), instead of the family that it would choose. Raises UnknownName for a model that
     cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
     never run.
     """
@@ -48,7 +50,7 @@ def load(
             raise InvalidValue(
                 "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
             )
-        family = family_of(type(model).__name__)
+        family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         return _checked(Subject(model, tokenizer, family, name, kv))
     name, source = str(model), _source(str(model))
@@ -57,7 +59,7 @@ def load(
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
         chosen = _device(device, name)
-        loaded, family = _from_pretrained(name, source, _dtype(dtype), revision)
+        loaded, family = _from_pretrained(name, source, _dtype(dtype), revision, family)
         loaded = loaded.to(chosen)
         return _checked(Subject(loaded, tokenizer or _tokenizer(source, revision), family, name, kv))
 
@@ -71,12 +73,34 @@ def family_of(architecture: str) -> Family:
     raise UnsupportedModel(f"{architecture} is not supported; supported: {', '.join(known)}")
 
 
-def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision: str | None) -> tuple[Any, Family]:
+def _family(architecture: str, family: Family | None) -> Family:
+    """The family that was given, if it is one for this class, or else the one that handles it."""
+    if family is None:
+        return family_of(architecture)
+    if not isinstance(family, Family):
+        raise InvalidValue(f"family={family!r}: it must be an edgewise.Family (docs/families.md)")
+    if architecture not in family.architectures:
+        raise UnsupportedModel(f"family {family.name!r} has architectures={family.architectures!r}, not {architecture}")
+    return family
+
+
+def _architecture(config: Any) -> str:
+    """The name of the model class: as the config says, or else the one that transformers takes for such a config."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if names := getattr(config, "architectures", None):
+        return names[0]
+    kinds = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(config))
+    return (kinds[0] if isinstance(kinds, tuple) else kinds).__name__
+
+
+def _from_pretrained(
+    name: str, source: str, dtype: torch.dtype | None, revision: str | None, family: Family | None
+) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    architectures = getattr(config, "architectures", None) or [type(config).__name__]
-    family = family_of(architectures[0])
+    family = _family(_architecture(config), family)
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
     # Half precision with a narrow exponent overflows in our sums, so such checkpoints are read as float32.
     wanted = torch.float32 if wanted == torch.float16 else wanted

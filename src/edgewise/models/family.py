@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
+from edgewise.models.configs import check_config
+from edgewise.models.declaration import check_fields, check_fit
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections, plain_linear
 
@@ -55,6 +57,9 @@ class Family:
 
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
+    `handled`: the values that config attributes may have. `native`: attributes that may have any value, since all they do
+    they do inside modules that are run as they are; those of models/configs.py need not be named again.
+    A declaration that cannot be right, or does not fit the model, is refused by the name of its field (declaration.py).
     """
 
     name: str
@@ -75,6 +80,10 @@ class Family:
     handled: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     parallel: str = ""
     inputs: tuple[str, ...] = ()
+    native: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def graph(self, model: Any) -> Graph:
         """The graph of a model of this family."""
@@ -95,16 +104,11 @@ class Family:
         return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
     def check(self, model: Any) -> None:
-        """Refuse, by name, config attributes whose value changes the computation in a way that is not handled."""
-        for attribute, allowed in self.handled.items():
-            value = getattr(model.config, attribute, allowed[0])
-            if value not in allowed:
-                raise UnsupportedModel(
-                    f"{type(model).__name__} with {attribute}={value!r} is not supported; "
-                    f"supported: {', '.join(map(repr, allowed))}"
-                )
+        """Refuse, by name, what the config asks for and is not handled, and fields that do not fit the model."""
+        check_config(model, self)
         if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
             raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
+        check_fit(model, self)
 
     def bind(self, model: Any) -> tuple[Block, ...]:
         """The blocks of a model."""

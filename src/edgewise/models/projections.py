@@ -50,6 +50,11 @@ class Projections(ABC):
         """The projection modules, in the order `join` and `split` use."""
         return tuple(self.attention.get_submodule(name) for name in self.names)
 
+    @classmethod
+    def layout(cls, heads: int, kv_heads: int) -> tuple[int, ...]:
+        """How many heads the output of each module holds, in the order of the modules."""
+        return (heads + 2 * kv_heads,)
+
     @property
     def readers(self) -> int:
         """How many readers the layer's attention has."""
@@ -91,6 +96,10 @@ class Projections(ABC):
 
 class Separate(Projections):
     """Three modules (Llama, Mistral, Qwen, Gemma)."""
+
+    @classmethod
+    def layout(cls, heads: int, kv_heads: int) -> tuple[int, ...]:
+        return heads, kv_heads, kv_heads
 
     def parts(self) -> list[Part]:
         starts = (0, self.heads, self.heads + self.kv_heads)
