@@ -90,7 +90,7 @@ def _architecture(config: Any) -> str:
 
     if names := getattr(config, "architectures", None):
         return names[0]
-    kinds = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(config))
+    kinds: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(config))
     return (kinds[0] if isinstance(kinds, tuple) else kinds).__name__
 
 

@@ -70,7 +70,7 @@ _KINDS: tuple[_Kind, ...] = (
     (PATHS, _is_path, "the path of a module, as in 'model.layers'"),
     (OPTIONAL_PATHS, lambda value: isinstance(value, str), "the path of a module, or empty"),
     (("projections",), _is_layout, "a layout: Separate, FusedBlocks, FusedHeads, or a class made like these"),
-    (("projection_names", "inputs", "native"), _are_names, "a tuple of names"),
+    (("projection_names", "inputs", "native", "counts"), _are_names, "a tuple of names"),
     (("norm",), lambda value: isinstance(value, NormKind), f"one of {', '.join(map(str, NormKind))}"),
     (("exact",), lambda value: isinstance(value, str), "a text"),
     (("handled",), _are_values, "a mapping from config attributes to tuples of the values they may have"),
@@ -118,6 +118,11 @@ class _Fit:
             raise self.wrong("parallel", f"is no attribute of {type(self.config).__name__}")
         self.heads = int(self.config.num_attention_heads)
         self.kv_heads = int(getattr(self.config, "num_key_value_heads", None) or self.heads)
+        if self.heads % self.kv_heads:
+            raise UnsupportedModel(
+                f"{type(self.model).__name__}: config.num_key_value_heads={self.kv_heads} does not divide "
+                f"num_attention_heads={self.heads}; is the config that of this model?"
+            )
 
     def blocks(self) -> list[nn.Module]:
         """All blocks, as many as the config says."""
@@ -141,6 +146,9 @@ class _Fit:
             if getattr(self.family, field):
                 self.part(block, place, field)
         inside = f"{place}.{self.family.attention}"
+        for name in self.family.counts:
+            if not isinstance(getattr(attention, name, None), int):
+                raise self.wrong("counts", f"names no number of {inside} ({type(attention).__name__}): {name!r}")
         output = self.part(attention, inside, "output")
         modules = [self.module(attention, inside, "projection_names", name) for name in self.family.projection_names]
         self.shapes(modules, output)

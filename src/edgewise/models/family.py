@@ -59,6 +59,8 @@ class Family:
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
     `handled`: the values that config attributes may have. `native`: attributes that may have any value, since all they do
     they do inside modules that are run as they are; those of models/configs.py need not be named again.
+    `counts`: attributes of the attention module which grow with its number of heads, where its code goes by such numbers
+    (`num_heads`, a width it reshapes to); fewer heads are run with fewer.
     A declaration that cannot be right, or does not fit the model, is refused by the name of its field (declaration.py).
     """
 
@@ -81,6 +83,7 @@ class Family:
     parallel: str = ""
     inputs: tuple[str, ...] = ()
     native: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -126,7 +129,7 @@ class Family:
             module=module,
             attention_norm=self._norm(module, self.attention_norm),
             attention=attention,
-            projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads),
+            projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads, self.counts),
             output=attention.get_submodule(self.output),
             attention_post=self._norm(module, self.attention_post) if self.attention_post else None,
             mlp_norm=self._norm(module, self.mlp_norm) if graph.mlps else None,

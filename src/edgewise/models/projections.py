@@ -34,12 +34,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Projections(ABC):
-    """The q, k and v projections of one attention module."""
+    """The q, k and v projections of one attention module.
+
+    `counts`: attributes of that module which grow with the number of heads it runs, and which its code goes by.
+    """
 
     attention: Any
     names: tuple[str, ...]
     heads: int
     kv_heads: int
+    counts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for module in self.modules:
@@ -91,7 +95,14 @@ class Projections(ABC):
     @contextmanager
     def narrowed(self, heads: int) -> Iterator[None]:
         """While inside, the attention module accepts outputs of only `heads` query heads."""
-        yield
+        whole = {name: getattr(self.attention, name) for name in self.counts}
+        try:
+            for name, number in whole.items():
+                setattr(self.attention, name, number * heads // self.heads)
+            yield
+        finally:
+            for name, number in whole.items():
+                setattr(self.attention, name, number)
 
 
 class Separate(Projections):
@@ -126,15 +137,6 @@ class FusedBlocks(Projections):
 
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         return [heads.flatten(-2)]
-
-    @contextmanager
-    def narrowed(self, heads: int) -> Iterator[None]:
-        full = self.attention.split_size
-        self.attention.split_size = full // self.heads * heads
-        try:
-            yield
-        finally:
-            self.attention.split_size = full
 
 
 class FusedHeads(Projections):
