@@ -276,7 +276,6 @@ def test_a_module_that_is_no_language_model() -> None:
     ("family", "changes", "message"),
     [
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
-        ("llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
         ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before=False"),
         ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm=True"),
         ("opt", {"word_embed_proj_dim": 16}, "word_embed_proj_dim=16"),

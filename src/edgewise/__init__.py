@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgewise.evaluation import Report, evaluate
     from edgewise.graph import Graph
     from edgewise.loading import load
+    from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
     from edgewise.neurons import NeuronCircuit, NeuronScores
     from edgewise.nodes import NodeScores
     from edgewise.pairs import Pairs
@@ -53,28 +54,40 @@ _HOMES = {
     "Circuit": "circuit",
     "Comparison": "comparison",
     "EdgewiseError": "errors",
+    "FAMILIES": "models",
+    "Family": "models",
+    "FusedBlocks": "models",
+    "FusedHeads": "models",
     "Graph": "graph",
     "NeuronCircuit": "neurons",
     "NeuronScores": "neurons",
     "NodeScores": "nodes",
+    "NormKind": "models",
     "Pairs": "pairs",
     "Report": "evaluation",
     "Scores": "scores",
+    "Separate": "models",
     "Stability": "seeds",
     "Sweep": "sweeps",
 }
 
 __all__ = [
+    "FAMILIES",
     "Circuit",
     "Comparison",
     "EdgewiseError",
+    "Family",
+    "FusedBlocks",
+    "FusedHeads",
     "Graph",
     "NeuronCircuit",
     "NeuronScores",
     "NodeScores",
+    "NormKind",
     "Pairs",
     "Report",
     "Scores",
+    "Separate",
     "Stability",
     "Sweep",
     "__version__",

@@ -31,6 +31,7 @@ def load(
     device: str | torch.device | None = None,
     revision: str | None = None,
     kv: KeyValues = "native",
+    family: Family | None = None,
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
@@ -40,7 +41,8 @@ def load(
     where that is float16 and too narrow for the model. `device`: default an accelerator where
     there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
     head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
-    of a shared reader are the sums of theirs. Raises UnknownName for a model that
+    of a shared reader are the sums of theirs. `family`: where a class that edgewise does not know keeps its parts
+    (docs/families.md), instead of the family that it would choose. Raises UnknownName for a model that
     cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
     never run.
     """
@@ -49,7 +51,7 @@ def load(
             raise InvalidValue(
                 "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
             )
-        family = family_of(type(model).__name__)
+        family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         return _checked(Subject(model, tokenizer, family, name, kv))
     name, source = str(model), _source(str(model))
@@ -61,8 +63,8 @@ def load(
         tokenizer = tokenizer or _tokenizer(source, revision)
 
         def build(wanted: torch.dtype | None) -> Subject:
-            loaded, family = _from_pretrained(name, source, wanted, revision)
-            return Subject(loaded.to(chosen), tokenizer, family, name, kv)
+            loaded, found = _from_pretrained(name, source, wanted, revision, family)
+            return Subject(loaded.to(chosen), tokenizer, found, name, kv)
 
         return checked(build, _dtype(dtype))
 
@@ -76,12 +78,34 @@ def family_of(architecture: str) -> Family:
     raise UnsupportedModel(f"{architecture} is not supported; supported: {', '.join(known)}")
 
 
-def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision: str | None) -> tuple[Any, Family]:
+def _family(architecture: str, family: Family | None) -> Family:
+    """The family that was given, if it is one for this class, or else the one that handles it."""
+    if family is None:
+        return family_of(architecture)
+    if not isinstance(family, Family):
+        raise InvalidValue(f"family={family!r}: it must be an edgewise.Family (docs/families.md)")
+    if architecture not in family.architectures:
+        raise UnsupportedModel(f"family {family.name!r} has architectures={family.architectures!r}, not {architecture}")
+    return family
+
+
+def _architecture(config: Any) -> str:
+    """The name of the model class: as the config says, or else the one that transformers takes for such a config."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if names := getattr(config, "architectures", None):
+        return names[0]
+    kinds: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), type(config))
+    return (kinds[0] if isinstance(kinds, tuple) else kinds).__name__
+
+
+def _from_pretrained(
+    name: str, source: str, dtype: torch.dtype | None, revision: str | None, family: Family | None
+) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    architectures = getattr(config, "architectures", None) or [type(config).__name__]
-    family = family_of(architectures[0])
+    family = _family(_architecture(config), family)
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         source, revision=revision, trust_remote_code=False, dtype=wanted, output_loading_info=True

@@ -11,6 +11,7 @@ from torch import Tensor
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import Recording, record
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.roles import check_roles
 from edgewise.engine.writes import expand
 from edgewise.errors import NumericalError, UnsupportedModel
 from edgewise.models.subject import Subject
@@ -53,6 +54,7 @@ def self_check(subject: Subject) -> None:
     padding = getattr(subject.config, "pad_token_id", None)
     tokens = tokens.masked_fill(tokens == (-1 if padding is None else padding), subject.ordinary_token)
     tokens = tokens.to(subject.device)
+    check_roles(subject, tokens[:EXAMPLES])
     positions = torch.full((EXAMPLES,), width - 1, device=subject.device)
     clean = record(subject, tokens[:EXAMPLES], positions)
     _check_sums(subject, clean)
@@ -75,7 +77,19 @@ def _check_sums(subject: Subject, clean: Recording) -> None:
         last = layer == graph.layers - 1
         stream = (clean.final_in if last else clean.attention_in[layer + 1]).flatten(0, 1)
         if not _distance(subject, summed, stream) <= 1:
-            raise _refusal(subject, f"its writers do not sum up to the residual stream after layer {layer}")
+            whose = _missing(subject, clean, layer, writers, bias)
+            raise _refusal(subject, f"its writers do not sum up to the residual stream after layer {layer}{whose}")
+
+
+def _missing(subject: Subject, clean: Recording, layer: int, writers: Tensor, bias: Tensor) -> str:
+    """Whose writes miss the stream, where that can be told, and the fields of the family that say what they are."""
+    graph = subject.graph
+    if graph.parallel or not graph.mlps:
+        return ""
+    heads = writers[: graph.mlp_writer(layer)].sum(dim=0) + bias
+    if _distance(subject, heads, clean.mlp_in[layer].flatten(0, 1)) > 1:
+        return ": what its heads write is not what attention adds (output, attention_post)"
+    return ": what its MLP writes is not what is added (mlp, mlp_post)"
 
 
 def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:

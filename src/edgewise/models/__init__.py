@@ -11,9 +11,11 @@ from edgewise.models.granite import GRANITE
 from edgewise.models.llama import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
 from edgewise.models.mixtures import MIXTRAL, QWEN3_MOE
 from edgewise.models.neox import NEOX
+from edgewise.models.norms import NormKind
 from edgewise.models.olmo2 import OLMO2, OLMO3
 from edgewise.models.opt import OPT
 from edgewise.models.phi3 import PHI3
+from edgewise.models.projections import FusedBlocks, FusedHeads, Projections, Separate
 from edgewise.models.stablelm import STABLELM
 from edgewise.models.starcoder2 import STARCODER2
 from edgewise.models.subject import Subject
@@ -30,4 +32,15 @@ FAMILIES = {
     )
 }
 
-__all__ = ["FAMILIES", "Block", "Family", "KeyValues", "Subject"]
+__all__ = [
+    "FAMILIES",
+    "Block",
+    "Family",
+    "FusedBlocks",
+    "FusedHeads",
+    "KeyValues",
+    "NormKind",
+    "Projections",
+    "Separate",
+    "Subject",
+]

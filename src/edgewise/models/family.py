@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
+from edgewise.models.configs import check_config, text_config
+from edgewise.models.declaration import check_fields, check_fit
 from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
 from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
@@ -121,6 +123,11 @@ class Family:
     `part`: what of a checkpoint it is, unless it is all.
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
+    `handled`: the values that config attributes may have. `native`: attributes that may have any value, since all they do
+    they do inside modules that are run as they are; those of models/configs.py need not be named again.
+    `counts`: attributes of the attention module which grow with its number of heads, where its code goes by such numbers
+    (`num_heads`, a width it reshapes to); fewer heads are run with fewer.
+    A declaration that cannot be right, or does not fit the model, is refused by the name of its field (declaration.py).
     """
 
     name: str
@@ -147,6 +154,11 @@ class Family:
     logit_cap: str = ""
     logit_divisor: str = ""
     part: str = ""
+    native: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def graph(self, model: Any) -> Graph:
         """The graph of a model of this family."""
@@ -167,21 +179,9 @@ class Family:
         return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
     def check(self, model: Any) -> None:
-        """Refuse, by name, config attributes whose value changes the computation in a way that is not handled."""
-        for attribute, allowed in self.handled.items():
-            value = getattr(text_config(model), attribute, allowed[0])
-            if value not in allowed:
-                raise UnsupportedModel(
-                    f"{type(model).__name__} with {attribute}={value!r} is not supported; "
-                    f"supported: {', '.join(map(repr, allowed))}"
-                )
+        """Refuse, by name, what the config asks for and is not handled, and fields that do not fit the model."""
+        check_config(model, self)
         config = text_config(model)
-        for attribute, other in self.equal.items():
-            value, needed = getattr(config, attribute), getattr(config, other)
-            if value != needed:
-                raise UnsupportedModel(
-                    f"{type(model).__name__} with {attribute}={value!r} is not supported; supported: {needed!r}, its {other}"
-                )
         is_double = next(model.parameters()).dtype == torch.float64
         if is_double and getattr(config, "_experts_implementation", None) == GROUPED_EXPERTS:
             raise UnsupportedModel(
@@ -190,6 +190,7 @@ class Family:
             )
         if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
             raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
+        check_fit(model, self)
 
     def bind(self, model: Any) -> tuple[Block, ...]:
         """The blocks of a model."""
@@ -216,7 +217,7 @@ class Family:
             module=module,
             attention_norm=self._norm_before(module, self.attention_norm, self.attention),
             attention=attention,
-            projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads),
+            projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads, self.counts),
             output=attention.get_submodule(self.output),
             attention_post=self._norm(module, self.attention_post) if self.attention_post else None,
             mlp_norm=self._norm_before(module, mlp_norm, paths[0]) if graph.mlps else None,
@@ -232,9 +233,3 @@ class Family:
     def _norm(self, owner: nn.Module, path: str) -> Norm:
         module = owner.get_submodule(path)
         return Norm(module, NormKind.NONE if isinstance(module, nn.Identity) else self.norm)
-
-
-def text_config(model: Any) -> Any:
-    """The config of what reads the text: that of the model, or a part of it where there are towers for images too."""
-    inner = getattr(model.config, "get_text_config", None)
-    return model.config if inner is None else inner()

@@ -17,6 +17,7 @@ GPT2 = Family(
     projection_names=("c_attn",),
     output="c_proj",
     norm=NormKind.LAYER,
+    counts=("split_size",),
     # Scaling by layer and upcasting happen inside the native attention module, so both values are handled.
     handled={"add_cross_attention": (False,)},
 )

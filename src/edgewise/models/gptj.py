@@ -6,7 +6,7 @@ attention.
 
 from edgewise.models.family import Family
 from edgewise.models.norms import NormKind
-from edgewise.models.projections import Counted, Separate
+from edgewise.models.projections import Separate
 
 GPT_J = Family(
     name="gpt-j",
@@ -17,10 +17,11 @@ GPT_J = Family(
     attention="attn",
     mlp_norm="ln_1",
     mlp="mlp",
-    projections=Counted,
+    projections=Separate,
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="out_proj",
     norm=NormKind.LAYER,
+    counts=("num_attention_heads",),
     parallel=True,
 )
 PHI = Family(

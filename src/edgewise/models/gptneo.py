@@ -5,7 +5,7 @@ Windows are masks inside the native attention, and only the output projection of
 
 from edgewise.models.family import Family
 from edgewise.models.norms import NormKind
-from edgewise.models.projections import Counted
+from edgewise.models.projections import Separate
 
 GPT_NEO = Family(
     name="gpt-neo",
@@ -16,8 +16,9 @@ GPT_NEO = Family(
     attention="attn.attention",
     mlp_norm="ln_2",
     mlp="mlp",
-    projections=Counted,
+    projections=Separate,
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="out_proj",
     norm=NormKind.LAYER,
+    counts=("num_heads",),
 )

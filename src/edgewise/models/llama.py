@@ -23,8 +23,6 @@ LLAMA = Family(
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="o_proj",
     norm=NormKind.RMS,
-    # Tensor slicing at run time (the only other value) splits the projections in a way hooks do not see.
-    handled={"pretraining_tp": (1, None)},
 )
 MISTRAL = replace(LLAMA, name="mistral", architectures=("MistralForCausalLM",), handled={})
 QWEN2 = replace(LLAMA, name="qwen2", architectures=("Qwen2ForCausalLM",), handled={})

@@ -18,4 +18,5 @@ NEOX = Family(
     output="dense",
     norm=NormKind.LAYER,
     parallel="use_parallel_residual",
+    native=("is_decoder",),
 )

@@ -61,6 +61,12 @@ class Norm:
         scale = (centred.square().mean(dim=-1, keepdim=True) + self._eps).rsqrt()
         return centred * scale, scale
 
+    def replayed(self, x: Tensor) -> Tensor:
+        """What a module of this kind gives for x [.., d], from its weights."""
+        gain, shift = self.gain(x[0]), self.shift(x[0])
+        return self.normalise(x)[0] * gain + shift
+
     @property
     def _eps(self) -> float:
-        return float(self.module.variance_epsilon if hasattr(self.module, "variance_epsilon") else self.module.eps)
+        eps = self.module.variance_epsilon if hasattr(self.module, "variance_epsilon") else self.module.eps
+        return float(torch.finfo(self.module.weight.dtype).eps if eps is None else eps)  # as torch.nn.RMSNorm has it

@@ -5,7 +5,7 @@ The smallest of the family with norms behind (350m) also has embeddings of anoth
 
 from edgewise.models.family import Family
 from edgewise.models.norms import NormKind
-from edgewise.models.projections import Counted
+from edgewise.models.projections import Separate
 
 OPT = Family(
     name="opt",
@@ -16,10 +16,11 @@ OPT = Family(
     attention="self_attn",
     mlp_norm="final_layer_norm",
     mlp=("fc1", "activation_fn", "fc2"),
-    projections=Counted,
+    projections=Separate,
     projection_names=("q_proj", "k_proj", "v_proj"),
     output="out_proj",
     norm=NormKind.LAYER,
+    counts=("num_heads",),
     handled={"do_layer_norm_before": (True,), "_remove_final_layer_norm": (False,)},
     equal={"word_embed_proj_dim": "hidden_size"},
 )

@@ -11,5 +11,5 @@ PHI3 = replace(
     architectures=("Phi3ForCausalLM",),
     projections=FusedUneven,
     projection_names=("qkv_proj",),
-    handled={},
+    counts=("num_key_value_heads",),
 )

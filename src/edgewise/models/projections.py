@@ -35,12 +35,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Projections(ABC):
-    """The q, k and v projections of one attention module."""
+    """The q, k and v projections of one attention module.
+
+    `counts`: attributes of that module which grow with the number of heads it runs, and which its code goes by.
+    """
 
     attention: Any
     names: tuple[str, ...]
     heads: int
     kv_heads: int
+    counts: tuple[str, ...] = ()
     # The module, if there is one, that norms all keys of a layer as one vector.
     key_norm: ClassVar[str] = ""
 
@@ -52,6 +56,11 @@ class Projections(ABC):
     def modules(self) -> tuple[nn.Module, ...]:
         """The projection modules, in the order `join` and `split` use."""
         return tuple(self.attention.get_submodule(name) for name in self.names)
+
+    @classmethod
+    def layout(cls, heads: int, kv_heads: int) -> tuple[int, ...]:
+        """How many heads the output of each module holds, in the order of the modules."""
+        return (heads + 2 * kv_heads,)
 
     @property
     def together(self) -> int:
@@ -104,7 +113,10 @@ class Projections(ABC):
     @contextmanager
     def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
         """While inside, the attention module accepts outputs of the heads of these groups alone."""
-        yield
+        share = len(self.heads_of(groups))
+        counts = {name: getattr(self.attention, name) * share // self.heads for name in self.counts}
+        with changed(self.attention, counts):
+            yield
 
     def heads_of(self, groups: Sequence[int]) -> list[int]:
         """The query heads of some groups, in their order."""
@@ -121,6 +133,10 @@ class Projections(ABC):
 class Separate(Projections):
     """Three modules (Llama, Mistral, Qwen, Gemma)."""
 
+    @classmethod
+    def layout(cls, heads: int, kv_heads: int) -> tuple[int, ...]:
+        return heads, kv_heads, kv_heads
+
     def parts(self) -> list[Part]:
         starts = (0, self.heads, self.heads + self.kv_heads)
         counts = (self.heads, self.kv_heads, self.kv_heads)
@@ -133,17 +149,6 @@ class Separate(Projections):
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         queries = heads.shape[-2] - 2 * kv_heads
         return [part.flatten(-2) for part in heads.split([queries, kv_heads, kv_heads], dim=-2)]
-
-
-class Counted(Separate):
-    """Three modules of an attention that keeps count of its heads (OPT, GPT-Neo, GPT-J, StableLM)."""
-
-    @contextmanager
-    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
-        heads = len(self.heads_of(groups))
-        counts = {"num_heads": heads, "num_attention_heads": heads, "num_key_value_heads": len(groups)}
-        with changed(self.attention, {name: n for name, n in counts.items() if hasattr(self.attention, name)}):
-            yield
 
 
 class SeparateSpanned(Separate):
@@ -168,12 +173,6 @@ class FusedBlocks(Projections):
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         return [heads.flatten(-2)]
 
-    @contextmanager
-    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
-        d_head = self.attention.split_size // self.heads
-        with changed(self.attention, {"split_size": d_head * len(self.heads_of(groups))}):
-            yield
-
 
 class FusedUneven(FusedBlocks):
     """One module whose output is all q, then fewer k and v, told apart by the config's count of heads (Phi-3)."""
@@ -182,7 +181,7 @@ class FusedUneven(FusedBlocks):
     def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
         config = copy(self.attention.config)
         object.__setattr__(config, "num_attention_heads", len(self.heads_of(groups)))  # also where it is frozen
-        with changed(self.attention, {"config": config, "num_key_value_heads": len(groups)}):
+        with super().narrowed(groups), changed(self.attention, {"config": config}):
             yield
 
 

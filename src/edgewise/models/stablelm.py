@@ -14,10 +14,10 @@ from torch import nn
 
 from edgewise.models.llama import LLAMA
 from edgewise.models.norms import NormKind
-from edgewise.models.projections import Counted, changed
+from edgewise.models.projections import Separate, changed
 
 
-class NormedHeads(Counted):
+class NormedHeads(Separate):
     """Three modules, whose outputs for q and k may pass a norm for each head."""
 
     @property
@@ -53,6 +53,7 @@ STABLELM = replace(
     architectures=("StableLmForCausalLM",),
     projections=NormedHeads,
     norm=NormKind.LAYER,
+    counts=("num_heads", "num_key_value_heads"),
     parallel="use_parallel_residual",
     parallel_norm="input_layernorm",
     handled={},

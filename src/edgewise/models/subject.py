@@ -11,7 +11,8 @@ from torch import Tensor
 
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
 from edgewise.graph import Graph
-from edgewise.models.family import Block, Family, text_config
+from edgewise.models.configs import text_config
+from edgewise.models.family import Block, Family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
 from edgewise.models.ungrouped import KeyValues, with_readers

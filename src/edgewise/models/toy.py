@@ -132,4 +132,5 @@ TOY = Family(
     output="o_proj",
     norm=NormKind.LAYER,
     inputs=("embed", "positions"),
+    native=("activation", "causal", "mlps", "norms", "separate_inputs", "uniform_attention"),
 )

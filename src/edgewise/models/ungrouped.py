@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.models.family import Family, text_config
+from edgewise.models.configs import text_config
+from edgewise.models.family import Family
 from edgewise.models.projections import Projections, plain_linear
 
 # The readers of the model as it is, or one k and one v reader for every query head.

@@ -1,0 +1,245 @@
+"""Whether the parts of a model do what its family says they do: each refusal names the field that is wrong.
+
+One native run shows which modules are called, and what they are given; norms and one layer's attention are tried alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgewise.engine.forward import native_attention
+from edgewise.errors import UnsupportedModel
+from edgewise.models.family import Block
+from edgewise.models.hooks import Hook, OnCall, OnOutput, hooked, steady
+from edgewise.models.norms import Norm, NormKind
+from edgewise.models.subject import Subject, finite
+
+# How far results may stray from what they should be, relative to the largest number.
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.05}
+
+
+@torch.no_grad()
+def check_roles(subject: Subject, tokens: Tensor) -> None:
+    """Raise UnsupportedModel, with the field of the family, unless the modules it names are what it says. For any tokens."""
+    _check_arguments(subject, tokens)
+    seen = _Seen(subject)
+    with steady(subject.model), hooked(seen.hooks):
+        logits = subject.model(input_ids=tokens, use_cache=False).logits
+    finite(logits[:, -1], subject.name)
+    seen.check()
+    for name, norm in _norms(subject):
+        _check_norm(subject, name, norm)
+    _check_heads(subject, subject.embed(tokens[:1]).sum(dim=-2))
+
+
+def _wrong(subject: Subject, name: str, problem: str) -> UnsupportedModel:
+    value = getattr(subject.family, name)
+    shown = value.__name__ if isinstance(value, type) else value if isinstance(value, NormKind) else repr(value)
+    model = type(subject.model).__name__
+    return UnsupportedModel(f"{model} as family {subject.family.name!r}: {name}={shown} {problem}")
+
+
+def _check_arguments(subject: Subject, tokens: Tensor) -> None:
+    """The model and its attention modules can be called as edgewise calls them."""
+    model, attention = subject.model, subject.blocks[0].attention
+    parameters = inspect.signature(attention.forward).parameters.values()
+    if not any(one.name == "hidden_states" or one.kind is one.VAR_KEYWORD for one in parameters):
+        kind = type(attention).__name__
+        raise _wrong(
+            subject, "attention", f"is called with hidden_states=, and the forward of {kind} takes no such argument"
+        )
+    if model.get_output_embeddings() is None:
+        raise UnsupportedModel(
+            f"{type(model).__name__}.get_output_embeddings() gives no module: edgewise takes it to unembed"
+        )
+    kept = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
+    try:
+        with steady(model):
+            logits = model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+    except (TypeError, AttributeError) as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__} must be called with input_ids, use_cache and logits_to_keep and give an object with "
+            f"logits, as causal models of transformers do ({error})"
+        ) from error
+    if logits.shape[1] != 1:
+        raise UnsupportedModel(
+            f"{type(model).__name__} gives logits of {logits.shape[1]} positions where logits_to_keep asks for 1; "
+            "its forward must keep to it, as causal models of transformers do"
+        )
+
+
+# -- what is called, and with what ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Seen:
+    """What the modules of a family are given and give in one run."""
+
+    subject: Subject
+    calls: dict[nn.Module, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """To be in place during the run."""
+        hooks: list[Hook] = []
+        modules = [self.subject.final_norm.module, self.subject.model.get_output_embeddings()]
+        for block in self.subject.blocks:
+            modules += [module for name, module in _parts(block) if name != "attention"]
+            # The attention module gives a tuple, and gets its input by name.
+            hooks.append(OnOutput(block.attention, partial(self._keep, block.attention, None)))
+        return [*hooks, *(OnCall(module, partial(self._keep, module)) for module in dict.fromkeys(modules))]
+
+    def _keep(self, module: nn.Module, x: Any, out: Any) -> None:
+        self.calls.setdefault(module, []).append((x, out))
+
+    def check(self) -> None:
+        """Every part is called once, on what the part before it gives."""
+        subject = self.subject
+        for layer, block in enumerate(subject.blocks):
+            for name, module in _parts(block):
+                times = len(self.calls.get(module, ()))
+                if times != 1:
+                    raise _wrong(subject, name, f"is called {times} times in layer {layer}, not once")
+            self._check_block(block, layer)
+        if len(self.calls.get(subject.final_norm.module, ())) != 1:
+            raise _wrong(subject, "final_norm", "is not called once")
+        if not self._feeds(subject.final_norm.module, subject.model.get_output_embeddings()):
+            raise _wrong(subject, "final_norm", "is not what the unembedding reads")
+
+    def _check_block(self, block: Block, layer: int) -> None:
+        subject = self.subject
+        norm, mlp_norm = block.attention_norm.module, block.mlp_norm
+        normed_before = norm is not block.attention
+        for name, module in zip(subject.family.projection_names, block.projections.modules, strict=True):
+            if normed_before and not self._feeds(norm, module):
+                raise _wrong(subject, "attention_norm", f"is not what {name} reads in layer {layer}")
+        if mlp_norm is None or block.mlp is None or mlp_norm.module in block.mlp.steps or not normed_before:
+            return
+        if not self._feeds(mlp_norm.module, block.mlp.steps[0]):
+            raise _wrong(subject, "mlp_norm", f"is not what {subject.family.mlp!r} reads in layer {layer}")
+        if (parallel := self._alike(norm, mlp_norm.module)) != subject.graph.parallel:
+            reads = "what attention reads" if parallel else "what attention has added to"
+            raise _wrong(subject, "parallel", f"is wrong: in layer {layer} the MLP reads {reads}")
+
+    def _feeds(self, first: nn.Module, second: nn.Module) -> bool:
+        return self._near(self.calls[first][0][1], self.calls[second][0][0])
+
+    def _alike(self, first: nn.Module, second: nn.Module) -> bool:
+        return self._near(self.calls[first][0][0], self.calls[second][0][0])
+
+    def _near(self, a: Tensor, b: Tensor) -> bool:
+        return a.numel() == b.numel() and _distance(a.flatten(), b.flatten()) < TOLERANCE[self.subject.dtype]
+
+
+def _parts(block: Block) -> list[tuple[str, nn.Module]]:
+    """The modules of a block with the fields that name them."""
+    norms = {"attention_norm": block.attention_norm, "attention_post": block.attention_post}
+    norms |= {"mlp_norm": block.mlp_norm, "mlp_post": block.mlp_post}
+    steps = [] if block.mlp is None else [("mlp", step) for step in block.mlp.steps]
+    found = [("attention", block.attention), ("output", block.output), *steps]
+    found += [("projection_names", module) for module in block.projections.modules]
+    # Where nothing is normed before a sublayer, the sublayer itself stands in the norm's place.
+    taken = {module for _, module in found}
+    return found + [
+        (name, norm.module) for name, norm in norms.items() if norm is not None and norm.module not in taken
+    ]
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-12))
+
+
+# -- norms ------------------------------------------------------------------------------------------------------------
+
+
+def _norms(subject: Subject) -> list[tuple[str, Norm]]:
+    block, family = subject.blocks[0], subject.family
+    inside = (block.attention_norm, block.attention_post, block.mlp_norm, block.mlp_post)
+    before_mlp = (subject.graph.parallel and family.parallel_norm) or family.mlp_norm
+    names = (family.attention_norm, family.attention_post, before_mlp, family.mlp_post)
+    found = [(name, norm) for name, norm in zip(names, inside, strict=True) if norm is not None and name]
+    return [*found, (family.final_norm, subject.final_norm)]
+
+
+def _check_norm(subject: Subject, name: str, norm: Norm) -> None:
+    """A norm of this kind gives what the module gives."""
+    x = torch.randn(3, subject.d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
+    x = x.to(subject.device, subject.dtype)
+    native, kind = norm(x), type(norm.module).__name__
+
+    def fits(other: NormKind) -> bool:
+        ours = Norm(norm.module, other)
+        return _distance(ours.replayed(x.double()), native) < TOLERANCE[subject.dtype]
+
+    try:
+        if fits(norm.kind):
+            return
+        others = [other for other in NormKind if fits(other)]
+    except AttributeError as error:
+        raise _wrong(subject, "norm", f"does not fit {name!r}: {error}") from error
+    cure = f"{others[0]} does" if others else "nor does any other kind"
+    raise _wrong(subject, "norm", f"does not give what {name!r} ({kind}) gives; {cure}")
+
+
+# -- heads ------------------------------------------------------------------------------------------------------------
+
+
+def _check_heads(subject: Subject, stream: Tensor) -> None:
+    """What is taken for a head's query, key and value is that: tried on the first layer, for the stream of one prompt.
+
+    A query changed at the first position changes what heads give there alone; a value, what its own heads give there.
+    """
+    block, graph = subject.blocks[0], subject.graph
+    normed = block.attention_norm(stream)
+    outputs = block.projections.split([module(normed) for module in block.projections.modules])
+    values = range(graph.heads + graph.kv_heads, graph.heads + 2 * graph.kv_heads)
+    projected = outputs.repeat(2 + graph.kv_heads, 1, 1, 1)
+    loud = 3 * outputs.abs().max()
+    projected[1, 0, : graph.heads] += loud * torch.linspace(-1, 1, outputs.shape[-1]).to(outputs)
+    for row, slot in enumerate(values, start=2):
+        projected[row, 0, slot] += loud
+    context = subject.context(stream.shape[1])[0]
+    with steady(subject.model):
+        z = native_attention(subject, block, context, projected, range(graph.kv_heads)).unflatten(-1, (graph.heads, -1))
+    change = (z - z[:1]).abs().amax(dim=-1) / z[:1].abs().max().clamp(min=1e-12)
+    moved = change > TOLERANCE[subject.dtype]
+    if bool(moved[1, 1:].any()):
+        raise _wrong(
+            subject, "projections", "takes something else for the queries: another layout, or names in another order?"
+        )
+    own_heads = graph.heads // graph.kv_heads
+    own = torch.arange(graph.heads, device=z.device) // own_heads
+    if not torch.equal(moved[2:, 0], own == torch.arange(graph.kv_heads, device=z.device)[:, None]):
+        raise _wrong(
+            subject, "projections", "takes something else for the values: another layout, or names in another order?"
+        )
+    if block.projections.together == 1:
+        _check_fewer(subject, context, projected[:1], z[:1])
+
+
+def _check_fewer(subject: Subject, context: dict[str, Any], projected: Tensor, z: Tensor) -> None:
+    """The heads that share the first key and value give by themselves what they give among others."""
+    block, graph = subject.blocks[0], subject.graph
+    own = range(graph.heads // graph.kv_heads)
+    slots = [*own, graph.heads, graph.heads + graph.kv_heads]
+    kind = type(block.attention).__name__
+    try:
+        with steady(subject.model):
+            few = native_attention(subject, block, context, projected[:, :, slots], [0]).unflatten(-1, (len(own), -1))
+        if _distance(few, z[:, :, : len(own)]) < TOLERANCE[subject.dtype]:
+            return
+        problem = "they give something else"
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        problem = str(error).splitlines()[0]
+    raise _wrong(
+        subject,
+        "counts",
+        f"does not let {kind} run {len(own)} of its {graph.heads} heads ({problem}); name in `counts` the numbers of {kind} "
+        "that grow with its heads",
+    )
