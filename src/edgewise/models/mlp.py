@@ -42,5 +42,5 @@ class MLP:
         return dict(zip(self.paths, self.steps, strict=True))
 
     def hook(self, hook: OnInput | OnOutput) -> Hook:
-        """A hook on one of its modules, or a norm beside them, that sees [example, position, ..] whatever they are given."""
+        """A hook on one of its modules or on the norm before them, which sees [example, position, ..] in any case."""
         return hook if len(self.paths) == 1 else InShapeOf(self.layer, hook)
