@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 # Set before transformers is imported anywhere: a test that would download something fails at once instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import pytest
 import torch
+from browsing import Opener, browser_path
 from hypothesis import HealthCheck, settings
 
 # Workers of pytest-xdist share the cores; tiny tensors gain nothing from threads.
@@ -19,3 +24,25 @@ settings.register_profile(
     "edgewise", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("edgewise")
+
+
+# One browser for the tests of a worker.
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    path = browser_path()
+    if path is None:
+        pytest.skip(
+            "no Chromium on this machine (apt-get install chromium, or set EDGEWISE_BROWSER): the page is not tested"
+        )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Tests may run as root, for whom Chromium has no sandbox.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opening(browser: Any, tmp_path: Path) -> Opener:
+    return Opener(browser, tmp_path)

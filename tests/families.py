@@ -100,6 +100,47 @@ def gemma2_config(**changes: Any) -> Any:
     return Gemma2Config(**{**GROUPED, "head_dim": 16, "sliding_window": 4, **caps, **changes})
 
 
+def opt_config(**changes: Any) -> Any:
+    from transformers import OPTConfig
+
+    return OPTConfig(**{**SHAPE, "ffn_dim": 48, **changes})
+
+
+def gpt_neo_config(**changes: Any) -> Any:
+    from transformers import GPTNeoConfig
+
+    windows = {"attention_types": [[["global", "local"], 1], [["local"], 1]], "window_size": 3}
+    shape = {"vocab_size": VOCAB, "hidden_size": WIDTH, "num_layers": LAYERS, "num_heads": HEADS}
+    return GPTNeoConfig(
+        **{**shape, "intermediate_size": 48, "max_position_embeddings": 32, **windows, **ENDS, **changes}
+    )
+
+
+def gptj_config(**changes: Any) -> Any:
+    from transformers import GPTJConfig
+
+    shape = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": 32}
+    return GPTJConfig(**{**shape, "n_inner": 48, "rotary_dim": 4, **ENDS, **changes})
+
+
+def phi_config(**changes: Any) -> Any:
+    from transformers import PhiConfig
+
+    return PhiConfig(**{**SHAPE, **changes})
+
+
+def phi3_config(**changes: Any) -> Any:
+    from transformers import Phi3Config
+
+    return Phi3Config(**{**GROUPED, "partial_rotary_factor": 0.5, "sliding_window": 4, **changes})
+
+
+def stablelm_config(**changes: Any) -> Any:
+    from transformers import StableLmConfig
+
+    return StableLmConfig(**{**GROUPED, "partial_rotary_factor": 0.5, **changes})
+
+
 def gemma_config(**changes: Any) -> Any:
     from transformers import GemmaConfig
 
@@ -188,6 +229,14 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "neox-parallel": neox_config,
     "neox-serial": lambda: neox_config(use_parallel_residual=False),
     "gemma2": gemma2_config,
+    "opt": opt_config,
+    "gpt-neo": gpt_neo_config,
+    "gpt-j": gptj_config,
+    "phi": phi_config,
+    "phi3": phi3_config,
+    "stablelm": lambda: stablelm_config(use_qkv_bias=True),
+    # Of the kind of the 12-billion model: one norm for attention and MLP, and one for each head's queries and keys.
+    "stablelm-parallel": lambda: stablelm_config(use_parallel_residual=True, qk_layernorm=True),
     "gemma": gemma_config,
     "gemma3": gemma3_config,
     "smollm3": smollm3_config,
@@ -211,6 +260,7 @@ HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
 GROUPED_FAMILIES = (
     *("toy", "toy-attention-only", "toy-separate-inputs", "llama", "mistral", "qwen2", "qwen3", "gemma2"),
     *("gemma", "gemma3", "smollm3", "starcoder2", "granite", "olmo2", "olmo3", "mixtral", "qwen3-moe"),
+    *("phi3", "stablelm", "stablelm-parallel"),
 )
 
 
@@ -294,14 +344,10 @@ def random_mask(on: Subject, seed: int, dtype: torch.dtype = torch.float64) -> T
 def ungrouped(model: Any) -> nn.Module:
     """The same model with a k and a v projection of its own for every query head."""
     heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
-
-    def is_shared(name: str) -> bool:
-        return "k_proj" in name or "v_proj" in name or ("k_norm" in name and "Olmo" in type(model).__name__)
-
-    state = {
-        name: _repeated(tensor, kv_heads, heads // kv_heads) if is_shared(name) else tensor
-        for name, tensor in model.state_dict().items()
-    }
+    # The norm that OLMo has over all keys has a gain for each of them.
+    shared = ("k_proj", "v_proj", *(("k_norm",) if "Olmo" in type(model).__name__ else ()))
+    parts = (_apart(name, tensor, heads, kv_heads, shared) for name, tensor in model.state_dict().items())
+    state = dict(item for some in parts for item in some)
     if isinstance(model.config, ToyConfig):
         config = replace(model.config, num_key_value_heads=heads)
     else:
@@ -311,8 +357,19 @@ def ungrouped(model: Any) -> nn.Module:
     return twin
 
 
-def _repeated(tensor: Tensor, kv_heads: int, times: int) -> Tensor:
-    return tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
+def _apart(name: str, tensor: Tensor, heads: int, kv_heads: int, shared: tuple[str, ...]) -> list[tuple[str, Tensor]]:
+    """A weight as the ungrouped model has it; the norms that StableLM has for each k head are several."""
+    times = heads // kv_heads
+    if "k_layernorm.norms." in name:
+        before, _, after = name.partition("norms.")
+        number, _, end = after.partition(".")
+        return [(f"{before}norms.{int(number) * times + copy}.{end}", tensor) for copy in range(times)]
+    if "qkv_proj" in name:
+        queries, keys_values = tensor.unflatten(0, (heads + 2 * kv_heads, -1)).split([heads, 2 * kv_heads])
+        return [(name, torch.cat([queries, keys_values.repeat_interleave(times, dim=0)]).flatten(0, 1))]
+    if any(part in name for part in shared):
+        return [(name, tensor.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1))]
+    return [(name, tensor)]
 
 
 def distance(a: Tensor, b: Tensor) -> float:

@@ -153,8 +153,11 @@ def embedded(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
         return {"input": model.embed(tokens), "positions": model.positions(places)}
     if hasattr(model, "positions"):
         return {"input": model.embed(tokens) + model.positions(places)}
-    if hasattr(model, "transformer"):
+    if hasattr(getattr(model, "transformer", None), "wpe"):
         return {"input": model.transformer.wte(tokens) + model.transformer.wpe(places)}
+    if on.family.name == "opt":  # whose first two positions are kept free
+        decoder = model.model.decoder
+        return {"input": decoder.embed_tokens(tokens) + decoder.embed_positions.weight[places + 2]}
     return {"input": model.get_input_embeddings()(tokens) * getattr(model.config, "embedding_multiplier", 1)}
 
 
@@ -165,8 +168,13 @@ def output(module: Any, head: int, heads: int) -> tuple[Tensor, Tensor | None]:
 
 
 def separate(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
-    """q, k or v of one head, [position, d_head]: projected by its rows, normed where the model does so, rotated."""
-    norm = getattr(on.blocks[layer].attention, f"{side}_norm", lambda y: y)
+    """q, k or v of one head, [position, d_head]: projected by its rows, normed where the model does so, rotated.
+
+    StableLM has a norm for every head, the others one for all.
+    """
+    attention = on.blocks[layer].attention
+    norm = getattr(attention, f"{side}_norm", getattr(attention, f"{side}_layernorm", lambda y: y))
+    norm = norm.norms[index] if hasattr(norm, "norms") else norm
     return rotated(on, layer, side, norm(bare(on, layer, side, index, x)))
 
 
@@ -197,28 +205,44 @@ def fused_heads(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Te
     return rotated(on, layer, side, x @ module.weight[start : start + size].T + module.bias[start : start + size])
 
 
+def fused_uneven(on: Subject, layer: int, side: str, index: int, x: Tensor) -> Tensor:
+    graph, module = on.graph, on.blocks[layer].attention.qkv_proj
+    size = on.d_model // graph.heads
+    start = {"q": 0, "k": graph.heads, "v": graph.heads + graph.kv_heads}[side] + index
+    return rotated(on, layer, side, x @ module.weight[start * size : (start + 1) * size].T)
+
+
 # Families with norms over all queries and over all keys of a layer.
 SPANNING = ("olmo2", "olmo3")
 NATIVE: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(("toy", "llama", "mistral", "qwen2", "qwen3", "gemma2"), separate),
     **dict.fromkeys(("gemma", "gemma3", "smollm3", "starcoder2", "granite", "mixtral", "qwen3-moe"), separate),
+    **dict.fromkeys(("opt", "gpt-neo", "gpt-j", "phi", "stablelm"), separate),
     **dict.fromkeys(SPANNING, bare),
+    "phi3": fused_uneven,
     "gpt2": fused_blocks,
     "gpt-neox": fused_heads,
 }
 
 
 def rotated(on: Subject, layer: int, side: str, x: Tensor) -> Tensor:
-    """By the model's own functions, in the layers in which it rotates."""
+    """By the model's own functions, in the layers in which it rotates; where it rotates part of a head, that is the first."""
     source = sys.modules[type(on.model).__module__]
     if side == "v" or not hasattr(source, "apply_rotary_pos_emb"):
         return x
     if not getattr(on.blocks[layer].attention, "use_rope", True):
         return x
+    if on.family.name == "gpt-j":
+        angles = source.create_sinusoidal_positions(len(x), on.model.config.rotary_dim)
+        sin, cos = angles.to(x.dtype)[None].chunk(2, dim=-1)
+        first, rest = x[:, : 2 * sin.shape[-1]], x[:, 2 * sin.shape[-1] :]
+        return torch.cat([source.apply_rotary_pos_emb(first[None, :, None], sin, cos)[0, :, 0], rest], dim=-1)
     angles = on.model.base_model.rotary_emb
     of_type = [on.model.config.layer_types[layer]] if hasattr(angles, "layer_types") else []
     cos, sin = angles(x[None], torch.arange(len(x))[None], *of_type)
-    return source.apply_rotary_pos_emb(x[None, None], x[None, None], cos, sin)[0][0, 0]
+    first, rest = x[:, : cos.shape[-1]], x[:, cos.shape[-1] :]
+    turned = source.apply_rotary_pos_emb(first[None, None], first[None, None], cos, sin)[0][0, 0]
+    return torch.cat([turned, rest], dim=-1)
 
 
 def attend(on: Subject, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -228,6 +252,9 @@ def attend(on: Subject, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     windowed = types[layer] == "sliding_attention" if types else bool(getattr(config, "sliding_window", None))
     window = config.sliding_window if windowed else len(q)
     scale = getattr(config, "query_pre_attn_scalar", q.shape[1]) ** -0.5
+    if on.family.name == "gpt-neo":
+        window = config.window_size if config.attention_layers[layer] == "local" else len(q)
+        scale = 1.0
     scale = getattr(config, "attention_multiplier", scale)
     cap = getattr(config, "attn_logit_softcapping", None)
     for place in range(len(q)):

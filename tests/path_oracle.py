@@ -80,7 +80,12 @@ def _split(subject: Subject, shape: tuple[int, ...]) -> Any:
 
 
 def _added(module: Any, zero: Tensor) -> Any:
-    return module.register_forward_pre_hook(lambda _, args: (args[0] + zero, *args[1:]))
+    """Adds to what the module is given in the run, which may be in one row. Called for other readers it has more to norm."""
+
+    def hook(_: Any, args: Any) -> Any:
+        return (args[0] + zero.view_as(args[0]), *args[1:]) if args[0].numel() == zero.numel() else None
+
+    return module.register_forward_pre_hook(hook)
 
 
 def _split_heads(block: Any, zero: Tensor, stack: ExitStack) -> None:

@@ -23,6 +23,7 @@ from families import (
     subject_of,
 )
 from families import subject as on_cpu
+from torch import Tensor
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
@@ -164,6 +165,16 @@ def peak(on: Subject, of: Pairs, **how: Any) -> int:
     return torch.cuda.max_memory_allocated()
 
 
+def in_float64(on: Subject, of: Pairs, **how: Any) -> Tensor:
+    """The scores without the rounding of float32, by which those of other batch sizes may differ."""
+    return ew.attribute(subject_of(copy.deepcopy(on.model).double()), of, batch_size=8, **how).values
+
+
+def as_near(found: Tensor, other: Tensor, truth: Tensor) -> bool:
+    """Whether scores are as near to the truth as others of the same precision: rounding in another order, nothing else."""
+    return float((found - truth).norm()) < 2 * float((other - truth).norm())
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("method", ["eap", "eap-ig"])
 def test_the_peak_is_within_the_estimate_and_the_limit(family: str, method: str) -> None:
@@ -180,7 +191,10 @@ def test_the_peak_is_within_the_estimate_and_the_limit(family: str, method: str)
     whole = ew.attribute(on, of, method=method, batch_size=64)
     assert peak(on, of, method=method, batch_size=64) > limit
     assert peak(on, of, method=method, batch_size=64, memory_limit=limit) < limit
-    assert distance(ew.attribute(on, of, method=method, memory_limit=limit).values, whole.values) < NEAR
+    limited = ew.attribute(on, of, method=method, memory_limit=limit)
+    truth = in_float64(on, of, method=method)
+    assert as_near(limited.values, whole.values, truth)
+    assert distance(whole.values, truth) < 10 * NEAR
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_said_so() -> None:
@@ -199,7 +213,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so() -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert any("not enough memory for a batch of 64" in str(one.message) for one in seen)
     assert again.provenance["fitting_batch_size"] < 64
-    assert distance(again.values, whole.values) < NEAR
+    assert as_near(again.values, whole.values, in_float64(on, of))
 
 
 # -- what a user types ------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_a_loaded_model_is_taken_as_it_is(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", HUGGING_FACE)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64", torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", torch.bfloat16])
 def test_dtypes(folders: dict[str, Path], family: str, dtype: Any) -> None:
     subject = ew.load(folders[family], dtype=dtype)
     assert str(subject.dtype).endswith(str(dtype).removeprefix("torch."))
@@ -77,10 +77,43 @@ def test_dtypes(folders: dict[str, Path], family: str, dtype: Any) -> None:
     assert ew.attribute(subject, pairs()).values.isfinite().all()
 
 
-@pytest.mark.parametrize(("stored", "read"), [("bfloat16", "bfloat16"), ("float16", "float32")])
-def test_the_checkpoint_says_the_dtype(tmp_path: Path, stored: str, read: str) -> None:
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", "float64"])
+def test_the_checkpoint_says_the_dtype(tmp_path: Path, stored: str) -> None:
     make_model(gpt2_config()).to(getattr(torch, stored)).save_pretrained(tmp_path)
-    assert ew.load(tmp_path).identity["dtype"] == read
+    assert ew.load(tmp_path).identity["dtype"] == stored
+
+
+def too_large_for_float16() -> Any:
+    """A model whose weights are numbers in float16, and what its MLPs make of them are not."""
+    model = make_model(gpt2_config())
+    for layer in model.transformer.h:
+        layer.mlp.c_fc.weight.data *= 1e4
+        layer.mlp.c_proj.weight.data *= 1e3
+    return model
+
+
+def test_a_float16_checkpoint_that_overflows_runs_in_float32_and_says_so(tmp_path: Path) -> None:
+    too_large_for_float16().half().save_pretrained(tmp_path)
+    said = rf"^{tmp_path} runs in float32, not in the float16 of its checkpoint: there .* gives NaN or infinite logits"
+    with pytest.warns(UserWarning, match=said):
+        subject = ew.load(tmp_path)
+    assert subject.identity["dtype"] == "float32"
+    scores = ew.attribute(subject, pairs())
+    assert scores.provenance["dtype"] == "float32"
+    with pytest.raises(NumericalError, match="load the model in another dtype"):
+        ew.load(tmp_path, dtype="float16")
+    with pytest.raises(NumericalError, match="load the model in another dtype"):
+        ew.load(too_large_for_float16().half())
+
+
+def test_a_float16_model_that_edgewise_walks_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native logits that are finite do not make the walk's so."""
+    nothing = lambda subject, tokens, *_: torch.full((len(tokens), VOCAB), torch.nan)  # noqa: E731
+    monkeypatch.setattr("edgewise.engine.check.masked_forward", nothing)
+    with pytest.raises(UnsupportedModel, match=r"misses its own logits .* too narrow for it: load it in float32"):
+        ew.load(make_model(gpt2_config(), dtype=torch.float16))
+    with pytest.raises(UnsupportedModel, match=r"misses its own logits .* does not know"):
+        ew.load(make_model(gpt2_config()))
 
 
 def test_nano_is_a_folder_like_any_other() -> None:
@@ -208,12 +241,14 @@ def test_options_of_names_are_refused_for_models() -> None:
 
 
 def strangers() -> dict[str, Any]:
-    from transformers import BertConfig, BertForMaskedLM, BloomConfig, BloomForCausalLM, OPTConfig, OPTForCausalLM
+    from transformers import BertConfig, BertForMaskedLM, BloomConfig, BloomForCausalLM, XGLMConfig, XGLMForCausalLM
 
     small = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     ends = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
     return {
-        "OPTForCausalLM": OPTForCausalLM(OPTConfig(**small, **ends, ffn_dim=16, word_embed_proj_dim=16)),
+        "XGLMForCausalLM": XGLMForCausalLM(
+            XGLMConfig(vocab_size=VOCAB, d_model=16, num_layers=1, attention_heads=2, ffn_dim=16, **ends)
+        ),
         "BloomForCausalLM": BloomForCausalLM(
             BloomConfig(vocab_size=VOCAB, hidden_size=16, n_layer=1, n_head=2, **ends)
         ),
@@ -221,7 +256,7 @@ def strangers() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["OPTForCausalLM", "BloomForCausalLM", "BertForMaskedLM"])
+@pytest.mark.parametrize("name", ["XGLMForCausalLM", "BloomForCausalLM", "BertForMaskedLM"])
 def test_other_architectures_are_refused_with_the_list(tmp_path: Path, name: str) -> None:
     model = strangers()[name]
     model.save_pretrained(tmp_path)
@@ -242,6 +277,9 @@ def test_a_module_that_is_no_language_model() -> None:
     [
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
         ("llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before=False"),
+        ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm=True"),
+        ("opt", {"word_embed_proj_dim": 16}, "word_embed_proj_dim=16"),
         ("gemma2", {"attention_bias": True}, "attention_bias=True"),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
         ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
@@ -289,9 +327,9 @@ def test_quantised_models_and_adapters_are_refused() -> None:
             ew.load(model)
 
 
-def test_half_precision_and_unloaded_weights_are_refused() -> None:
-    with pytest.raises(UnsupportedModel, match=r"float16 are not supported; load the model as float32, bfloat16"):
-        ew.load(make_model(gpt2_config(), dtype=torch.float16))
+def test_eighth_precision_and_unloaded_weights_are_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"float8_e5m2 are not supported; load the model as float32, bfloat16"):
+        ew.load(make_model(gpt2_config(), dtype=torch.float8_e5m2))
     with pytest.raises(UnsupportedModel, match="weights lie on meta"):
         ew.load(make_model(gpt2_config()).to("meta"))
 
@@ -309,7 +347,8 @@ def tampered(family: str, layer: int, change: Any) -> Any:
 
 
 def _known(family: str) -> str:
-    return {"neox-parallel": "gpt-neox", "neox-serial": "gpt-neox"}.get(family, family.split("-")[0])
+    renamed = {"neox-parallel": "gpt-neox", "neox-serial": "gpt-neox"}
+    return renamed.get(family, family if family in KNOWN else family.split("-")[0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -358,7 +397,7 @@ def test_attention_that_looks_elsewhere_is_refused() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_self_check_passes(family: str) -> None:
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         ew.load(make_model(CONFIGS[family](), dtype=dtype))
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgewise.api import attribute, attribute_nodes, discover, sweep
+    from edgewise.api import attribute, attribute_nodes, discover, effects, sweep
     from edgewise.circuit import Circuit
     from edgewise.comparison import Comparison, compare
     from edgewise.ensembles import ensemble
@@ -39,6 +39,7 @@ _HOMES = {
     "compare": "comparison",
     "attribute_nodes": "api",
     "discover": "api",
+    "effects": "api",
     "ensemble": "ensembles",
     "evaluate": "evaluation",
     "load": "loading",
@@ -81,6 +82,7 @@ __all__ = [
     "attribute_nodes",
     "compare",
     "discover",
+    "effects",
     "ensemble",
     "evaluate",
     "load",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
+from edgewise.attribution.exact import effects_of
 from edgewise.attribution.footprint import fitting_size, memory_size
 from edgewise.attribution.neurons import neuron_scores
 from edgewise.attribution.paths import PathMethod
@@ -60,6 +61,26 @@ def attribute(
     chosen, started = chosen.settled(request), time.perf_counter()
     values = chosen.scores(_within(memory_limit, request, chosen))
     return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
+
+
+def effects(
+    subject: Subject,
+    pairs: Pairs,
+    edges: Sequence[str],
+    *,
+    metric: str | Metric = "logit_diff",
+    ablation: str | Ablation = "corrupted",
+    batch_size: int = 8,
+    track: Track = silent,
+) -> dict[str, float]:
+    """The measured drop of `metric` when one edge alone is replaced, for each of `edges`: what `exact` scores them by.
+
+    `edges` are names such as "m0->a3.h7<q>"; UnknownName for one that the graph does not have. Mean over the pairs.
+    """
+    if batch_size < 1:
+        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
+    return dict(zip(edges, effects_of(request, edges).tolist(), strict=True))
 
 
 def attribute_nodes(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgewise.engine.check import self_check
+from edgewise.engine.check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.compiled import compiled
@@ -36,7 +36,8 @@ def load(
 
     `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"), a
     Hugging Face hub id, a local folder, or a loaded model (which is never changed, and needs `tokenizer` for tasks and
-    text). `dtype`: "float32", "bfloat16" or "float64", default the checkpoint's own. `device`: default an accelerator where
+    text). `dtype`: "float32", "bfloat16", "float16" or "float64", default the checkpoint's own, or float32 with a warning
+    where that is float16 and too narrow for the model. `device`: default an accelerator where
     there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
     head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
     of a shared reader are the sums of theirs. Raises UnknownName for a model that
@@ -57,9 +58,13 @@ def load(
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
         chosen = _device(device, name)
-        loaded, family = _from_pretrained(name, source, _dtype(dtype), revision)
-        loaded = loaded.to(chosen)
-        return _checked(Subject(loaded, tokenizer or _tokenizer(source, revision), family, name, kv))
+        tokenizer = tokenizer or _tokenizer(source, revision)
+
+        def build(wanted: torch.dtype | None) -> Subject:
+            loaded, family = _from_pretrained(name, source, wanted, revision)
+            return Subject(loaded.to(chosen), tokenizer, family, name, kv)
+
+        return checked(build, _dtype(dtype))
 
 
 def family_of(architecture: str) -> Family:
@@ -78,8 +83,6 @@ def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision
     architectures = getattr(config, "architectures", None) or [type(config).__name__]
     family = family_of(architectures[0])
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
-    # Half precision with a narrow exponent overflows in our sums, so such checkpoints are read as float32.
-    wanted = torch.float32 if wanted == torch.float16 else wanted
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         source, revision=revision, trust_remote_code=False, dtype=wanted, output_loading_info=True
     )
@@ -97,8 +100,7 @@ def _from_pretrained(name: str, source: str, dtype: torch.dtype | None, revision
 def _from_program(program: Program, dtype: torch.dtype | None, revision: str | None) -> nn.Module:
     if revision is not None:
         raise InvalidValue(f"{program.name} is built from its program and has no revisions; leave revision out")
-    wanted = torch.float32 if dtype in (None, torch.float16) else dtype
-    return compiled(program).to(wanted)
+    return compiled(program).to(dtype or torch.float32)
 
 
 def _device(device: str | torch.device | None, name: str) -> torch.device:

@@ -103,8 +103,8 @@ class Scores:
         mine, theirs = self.values[self.graph.edge_mask], other.values[self.graph.edge_mask]
         shared = len(self.top(n) & other.top(n)) / n
         return {
-            "pearson": _pearson(mine, theirs),
-            "spearman": _pearson(ranks(mine), ranks(theirs)),
+            "pearson": pearson(mine, theirs),
+            "spearman": pearson(ranks(mine), ranks(theirs)),
             "overlap": shared,
         }
 
@@ -137,7 +137,8 @@ def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, in
             reach(needed)
 
 
-def _pearson(a: Tensor, b: Tensor) -> float:
+def pearson(a: Tensor, b: Tensor) -> float:
+    """Pearson's coefficient of two lists of numbers; NaN where one of them is constant."""
     a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
     norm = float(a.norm() * b.norm())
     return float(a @ b) / norm if norm else float("nan")

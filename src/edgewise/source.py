@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from edgewise.ablations import ablation
 from edgewise.data import Row, read_rows, to_pairs
-from edgewise.errors import UnknownName
+from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import metric
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.recipe import Setting
@@ -33,6 +33,22 @@ class Source(Generic[S]):
         n = self.recipe.examples or EXAMPLES
         chosen = task(str(self.recipe.task))
         return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
+
+    def held_out(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
+        """`n` further pairs, none of whose clean prompts is among those of `apart_from`.
+
+        A task draws them; of a file they are the rows after those taken, as many as there are and no more than `n`.
+        """
+        if self.rows is None:
+            chosen, seed = task(str(self.recipe.task)), self.recipe.seed
+            return chosen.pairs(tokenizer, n=n, seed=seed, corruption=self.recipe.corruption, apart_from=apart_from)
+        seen = {clean for clean, _ in apart_from.texts}
+        rows = tuple(row for row in self.rows if row.clean not in seen)
+        if not rows:
+            raise InvalidValue(
+                f"{self.recipe.data}: no row is left to hold out; take fewer to find circuits on, with --examples"
+            )
+        return to_pairs(rows, tokenizer, str(self.recipe.data), n=n)
 
     def metric(self, pairs: Pairs) -> str:
         """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""

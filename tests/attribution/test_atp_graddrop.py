@@ -35,8 +35,10 @@ def test_it_is_the_mean_absolute_effect_where_one_layer_after_the_other_is_held(
     expected = dropped.sum(dim=(0, 1)).sign() * means.mean(dim=0) * on.graph.edge_mask
     found = ew.attribute(on, pairs(), method="atp-graddrop", batch_size=2).values
     assert distance(found.abs(), expected.abs()) < 1e-4
-    # Where effects cancel to nearly nothing, rounding may decide about the sign.
-    assert float((found.sign() != expected.sign()).float().mean()) < 0.01
+    # Where effects cancel to nearly nothing, rounding decides about the sign; everywhere else it is that of the sum.
+    clear = dropped.sum(dim=(0, 1)).abs() > 1e-4 * dropped.abs().sum(dim=(0, 1))
+    assert torch.equal(found.sign()[clear], expected.sign()[clear])
+    assert float(clear[expected != 0].float().mean()) > 0.9
 
 
 def test_effects_that_cancel_are_seen() -> None:

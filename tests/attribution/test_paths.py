@@ -17,7 +17,7 @@ from edgewise.attribution.eap_ig import EAPIG
 from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.mask_ig import MaskIG
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, UnknownName
-from edgewise.models.hooks import Hook, OnInput, OnOutput
+from edgewise.models.hooks import Hook, OnInput
 from edgewise.nodes import NodeScores
 from edgewise.request import Step
 
@@ -46,7 +46,7 @@ def activation_path(step: Step, steps: int) -> Path:
             points.append((0, [OnInput(block.output, held(z.flatten(-2)))]))
         for a in shares if block.mlp_site is not None else ():
             out = a * clean.mlp[layer] + (1 - a) * other.mlp[layer]
-            points.append((0, [OnOutput(block.mlp_site, held(out / multiplier(step.subject)))]))
+            points.append((0, block.mlp_written(held(out / multiplier(step.subject)))))
     return [(1 / len(points), edits) for _, edits in points]
 
 
@@ -218,8 +218,9 @@ def test_mask_ig_costs_a_masked_run_for_each_step(monkeypatch: pytest.MonkeyPatc
 )
 def test_scores_along_the_mask_sum_to_the_whole_effect(family: str, how: str) -> None:
     on, of = without_jumps(family), pairs()[:2]
-    # Without norms to hold them back the logits are a steep function of the mask.
-    scores = ew.attribute(on, of, method="mask-ig", steps=160 if family == "toy-without-norms" else 32, ablation=how)
+    # Without norms to hold them back the logits are a steep function of the mask; with ReLUs their gradient jumps.
+    steps = 160 if family in ("toy-without-norms", "opt") else 32
+    scores = ew.attribute(on, of, method="mask-ig", steps=steps, ablation=how)
     report = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of, ablation=how)
     whole = report["logit_diff"].clean - report["logit_diff"].corrupted
     assert abs(float(scores.values.double().sum()) - whole) < 2e-3 * float(scores.values.abs().sum())
@@ -230,7 +231,7 @@ def test_and_get_there_as_steps_grow() -> None:
     report = ew.evaluate(on, ew.Circuit(on.graph, torch.zeros_like(on.graph.edge_mask)), of)
     whole = report["logit_diff"].clean - report["logit_diff"].corrupted
     errors = []
-    for steps in (1, 4, 16, 64):
+    for steps in (1, 4, 8):  # with 16 only the rounding of the scores to float32 is left
         scores = ew.attribute(on, of, method="mask-ig", steps=steps)
         errors.append(abs(float(scores.values.double().sum()) - whole))
-    assert errors[0] > 10 * errors[2] > 10 * errors[3]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]

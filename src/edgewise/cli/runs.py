@@ -145,6 +145,13 @@ def compare(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(help="measure circuits on so many pairs that no method has seen [default: the same pairs]"),
+    ] = None,
+    exact_sample: Annotated[
+        int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -163,9 +170,8 @@ def compare(
     from edgewise.comparison.recipe import CompareRecipe, with_options
     from edgewise.comparison.run import default_folder, run_comparison
 
-    given = those_given(
-        locals(), "model task data reference metric ablation examples batch_size seed corruption dtype device kv"
-    )
+    given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
+    given |= those_given(locals(), "held_out exact_sample dtype device kv")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from edgewise.comparison.finding import Outcome
+from edgewise.comparison.table import finite
 from edgewise.scores import Scores
 
 
@@ -17,8 +16,8 @@ def agreement(outcome: Outcome, exact: Scores) -> dict[str, float | None]:
     sizes = _sizes(scores).agreement(_sizes(exact), top=top)
     signed = scores.agreement(exact, top=top)["spearman"] if outcome.dial is None else None
     return {
-        "spearman": _number(signed),
-        "spearman_absolute": _number(sizes["spearman"]),
+        "spearman": finite(signed),
+        "spearman_absolute": finite(sizes["spearman"]),
         "overlap": sizes["overlap"],
         "top": float(top),
     }
@@ -26,7 +25,3 @@ def agreement(outcome: Outcome, exact: Scores) -> dict[str, float | None]:
 
 def _sizes(scores: Scores) -> Scores:
     return Scores(scores.graph, scores.values.abs())
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value

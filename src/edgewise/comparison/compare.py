@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -16,6 +16,7 @@ from edgewise.comparison.heads import heads as study
 from edgewise.comparison.recipe import METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.sample import Sample
 from edgewise.comparison.shelf import Shelf
 from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
@@ -35,7 +36,7 @@ LEVELS = ("edges", "nodes")
 EXACT = Entry(method="exact", label="exact effects")
 
 
-def compare(
+def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparison
     subject: Subject,
     pairs: Pairs,
     *,
@@ -45,6 +46,8 @@ def compare(
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     edges: Sequence[Size] = SIZES,
+    held_out: Pairs | None = None,
+    exact_sample: int | None = None,
     track: Track = silent,
 ) -> Comparison:
     """Methods for finding circuits, compared on one model and one set of pairs.
@@ -54,12 +57,15 @@ def compare(
     Circuit, or what `CompareRecipe.reference` says) at the level of edges and of nodes; agreement with exact effects, where
     these are among the methods or make the reference; and what circuits of equal size (`edges`: numbers, or shares
     like "5%") keep of the behaviour. Of a search that cannot be told a size it is the circuit of its sweep nearest to it.
+    Circuits are found on `pairs` and, if `held_out` is given, measured on these instead. `exact_sample` is how many edges
+    are drawn to be patched alone, for the agreement with exact effects where patching all would take too long.
     """
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
     source = pairs.source.get("task")
     wanted = settle(reference, subject, str(source) if source is not None else None)
-    return Contest(request, with_baseline(entries, 0), wanted, sizes_on(subject.graph, edges), Shelf()).comparison()
+    baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
+    return Contest(request, baseline, wanted, sizes, Shelf(), judged=held_out, exact_sample=exact_sample).comparison()
 
 
 def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
@@ -81,7 +87,9 @@ class Contest:
     """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`).
 
     `heads` is the size of the circuits whose heads are studied; None studies none. `grid` are thresholds of `eap+acdc`,
-    each pair to be held against the reference.
+    each pair to be held against the reference. `judged` are the pairs on which circuits are measured, None for those of
+    the request, on which they are found. `exact_sample` is how many edges are patched alone; `with_areas` whether the areas
+    of the MIB benchmark are taken.
     """
 
     request: Request
@@ -91,33 +99,48 @@ class Contest:
     shelf: Shelf
     heads: int | None = None
     grid: Thresholds | None = None
+    judged: Pairs | None = None
+    exact_sample: int | None = None
+    with_areas: bool = True
 
     def comparison(self) -> Comparison:
         """Run every method, then measure what it found."""
-        ends = self._ends()
+        found_on = self._ends(self.request)
+        ends = found_on if self.judged is None else self._ends(self._judging)
         reference = self.reference if isinstance(self.reference, Reference) else None
         outcomes, exact = [], None
         for outcome in self._outcomes():
             outcomes.append(outcome)
             if exact is None and self._is_exact(outcome.entry):
                 exact = outcome.scores
-                reference = self._settled(exact, ends[self.request.metric.name])
+                reference = self._settled(exact, found_on[self.request.metric.name])
         known = reference.circuit if reference is not None else None
         listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
-        results = tuple(self._result(one, known, exact) for one in listed)
+        sample = self.shelf.sample(self._sample) if self.exact_sample is not None else None
+        results = tuple(self._result(one, known, exact, sample) for one in listed)
         studied = (
-            study(listed, self.heads, self.request, replaced=ends["kl"].corrupted) if self.heads is not None else None
+            study(listed, self.heads, self.request, replaced=found_on["kl"].corrupted)
+            if self.heads is not None
+            else None
         )
         grid = self.shelf.grid(lambda: self._grid(known)) if self.grid is not None else None
-        return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid)
+        return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid, sample)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    def _ends(self) -> dict[str, MetricReport]:
+    @property
+    def _judging(self) -> Request:
+        """The request on the pairs that circuits are measured on."""
+        return self.request if self.judged is None else replace(self.request, pairs=self.judged)
+
+    def _sample(self) -> Sample:
+        return Sample.measured(self.request, self.exact_sample or 0, seed=0)
+
+    def _ends(self, request: Request) -> dict[str, MetricReport]:
         """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
-        empty = Circuit.from_edges(self.request.subject.graph, [])
-        report = evaluate(self.request.subject, empty, self.request.pairs, random=None, **self._how(silent))
-        mine = report[self.request.metric.name]
+        empty = Circuit.from_edges(request.subject.graph, [])
+        report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
+        mine = report[request.metric.name]
         if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
@@ -152,7 +175,9 @@ class Contest:
             return self.reference
         return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
 
-    def _result(self, outcome: Outcome, reference: Circuit | None, exact: Scores | None) -> Result:
+    def _result(
+        self, outcome: Outcome, reference: Circuit | None, exact: Scores | None, sample: Sample | None
+    ) -> Result:
         entry = outcome.entry
         found = outcome.circuits or outcome.scores
         recovery = {
@@ -161,17 +186,20 @@ class Contest:
             if reference is not None and _tells_apart(reference, level)
         }
         mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        curve, areas = self.shelf.curve(outcome, self._curve), self.shelf.areas(outcome, self._areas)
+        mine = sample.agreement(outcome) if mine is None and sample is not None else mine
+        curve = self.shelf.curve(outcome, self._curve)
+        areas = self.shelf.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
         return Result(entry.name, outcome, recovery, mine, curve, areas)
 
     def _areas(self, outcome: Outcome) -> Mapping[str, float | None]:
-        return areas_of(outcome.scores, self.request)
+        return areas_of(outcome.scores, self._judging)
 
     def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
         """What the circuits of a method keep, from few edges to many."""
         circuits = outcome.measurable(self.sizes)
-        reports = evaluate_each(self.request.subject, circuits, self.request.pairs, **self._how(self.request.track))
+        request = self._judging
+        reports = evaluate_each(request.subject, circuits, request.pairs, **self._how(request.track))
         return tuple(_measured(report) for report in reports)
 
     def _grid(self, reference: Circuit | None) -> Grid:
@@ -194,7 +222,7 @@ class Contest:
         request = self.request
         return {
             "model": request.subject.identity,
-            "data": {**request.pairs.source, "sha256": request.pairs.fingerprint, "examples": len(request.pairs)},
+            "data": {**_described(request.pairs), **({"judged_on": _described(self.judged)} if self.judged else {})},
             "metric": request.metric.name,
             **request.ablation.key,
             "batch_size": request.batch_size,
@@ -207,6 +235,10 @@ def reported(request: Request) -> list[str | Metric]:
     answered = not bool((request.pairs.wrong == NO_ANSWER).all(dim=1).any())
     others = ("logit_diff", "kl", "accuracy") if answered else ("kl", "accuracy")
     return [request.metric, *(METRICS[name] for name in others if name != request.metric.name)]
+
+
+def _described(pairs: Pairs) -> dict[str, Any]:
+    return {**pairs.source, "sha256": pairs.fingerprint, "examples": len(pairs)}
 
 
 def _tells_apart(reference: Circuit, level: str) -> bool:

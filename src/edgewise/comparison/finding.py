@@ -82,6 +82,8 @@ class Outcome:
 def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> Outcome:
     """Runs one method of a comparison. `partial` is a folder in which a method that can keeps how far it has come."""
     chosen = method(entry.method, entry.options)
+    if entry.examples is not None:
+        request = replace(request, pairs=request.pairs[: entry.examples])
     how = {"ablation": request.ablation, "batch_size": request.batch_size, "track": request.track}
     started = time.perf_counter()
     if not isinstance(chosen, Search):

@@ -33,7 +33,8 @@ class Entry(Strict):
     `metric` is what it works with, by default that of the comparison, or of a search its own. A search that can be told how
     many edges to keep runs once for each size; `values` makes it turn its dial through these values instead, and
     gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
-    value, or by value with those that help first.
+    value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
+    whose every step runs the model can do with fewer.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Entry(Strict):
     metric: str | None = None
     values: list[float] | None = Field(default=None, min_length=1)
     ranking: Literal["absolute", "signed"] = "absolute"
+    examples: int | None = Field(default=None, ge=1)
 
     @property
     def name(self) -> str:
@@ -90,8 +92,11 @@ class CompareRecipe(Setting):
     `exact:0.05` (the edges whose measured effect exceeds that share of clean − corrupted, or that many units of the
     metric), `none`, or a file with a circuit; left open it is the task's where that fits the model, else `exact:1%` on
     small models. `edges` are the sizes at which circuits are measured; `heads` is one at which to study which heads they
-    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds. `pictures` are
-    file formats; none draws nothing.
+    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds. `held_out` is on how
+    many pairs that no method has seen circuits are measured; left open, they are measured on those they were found on.
+    `exact_sample` is how many edges, drawn evenly, are patched alone, for the agreement with exact effects where patching
+    every edge takes too long. `areas` are those of the MIB benchmark, or none. `pictures` are file formats; none draws
+    nothing.
     """
 
     document: ClassVar[str] = COMPARE_RECIPE
@@ -103,6 +108,9 @@ class CompareRecipe(Setting):
     edges: list[Size] = Field(default_factory=lambda: list(SIZES), min_length=1)
     heads: Size | None = None
     grid: Thresholds | None = None
+    held_out: int | None = Field(default=None, ge=1)
+    exact_sample: int | None = Field(default=None, ge=2)
+    areas: Literal["mib", "none"] = "mib"
     pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(PICTURES))
 
     @model_validator(mode="after")
@@ -154,7 +162,7 @@ def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
 def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries as plain values, changed by options that are written `method.key`.
 
-    `metric`, `values`, `ranking` and `label` are fields of the entry, every other key an option of the method.
+    `metric`, `values`, `ranking`, `examples` and `label` are fields of the entry, every other key an option of the method.
     """
     changed = [entry.model_dump() for entry in entries]
     for name, value in options.items():
@@ -164,7 +172,7 @@ def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[d
             raise InvalidValue(
                 f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
             )
-        if key in ("metric", "values", "ranking", "label"):
+        if key in ("metric", "values", "ranking", "examples", "label"):
             mine[0][key] = value
         else:
             mine[0]["options"] = {**mine[0]["options"], key: value}

@@ -10,6 +10,7 @@ from edgewise.circuit import Circuit
 from edgewise.comparison.finding import Outcome
 from edgewise.comparison.heads import Heads
 from edgewise.comparison.reference import Reference
+from edgewise.comparison.sample import Sample
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
@@ -40,7 +41,8 @@ class Result:
 
     `recovery` is by level (`edges`, `nodes`), empty without a reference. `agreement` with the exact effects of all edges
     (None where these are unknown or it is they): `spearman` of signed scores (None for a search, which has no signs),
-    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size. `curve` has the circuits that were measured,
+    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size; with those of a sample of edges `pearson`, no
+    `overlap`. `curve` has the circuits that were measured,
     from few edges to many: of a search all it found, of scores one for each size. `areas` are those of the MIB benchmark:
     `cpr`, `cmd` and `auroc`, the last None without a reference (`edgewise.evaluation.areas`).
     """
@@ -91,7 +93,9 @@ class Comparison:
 
     `facts` say on what (model, data, metric, ablation, examples, versions); `ends` has the clean and the corrupted value of
     every metric; `exact` the measured effect of every edge, where it was measured; `heads` which heads circuits of one size
-    keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for. `print` shows the tables.
+    keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for; `sample` the measured effects
+    of some edges. `ends` and every curve are of the pairs in `facts["data"]["judged_on"]` where there are held-out ones.
+    `print` shows the tables.
     """
 
     facts: Mapping[str, Any]
@@ -102,6 +106,7 @@ class Comparison:
     exact: Scores | None = None
     heads: Heads | None = None
     grid: Grid | None = None
+    sample: Sample | None = None
 
     def __getitem__(self, name: str) -> Result:
         for result in self.results:
@@ -113,6 +118,14 @@ class Comparison:
     def metric(self) -> str:
         """What edges are scored by."""
         return str(self.facts["metric"])
+
+    @property
+    def judged_on(self) -> str:
+        """In words, the pairs on which circuits were measured."""
+        data = self.facts["data"]
+        if "judged_on" not in data:
+            return f"the {data['examples']} pairs they were found on"
+        return f"{data['judged_on']['examples']} held-out pairs, found on {data['examples']} others"
 
     @property
     def total_edges(self) -> int:
@@ -138,6 +151,7 @@ class Comparison:
                 "results": [result.to_dict() for result in self.results],
                 "heads": self.heads.to_dict() if self.heads else None,
                 "grid": self.grid.to_dict() if self.grid else None,
+                **({"sample": self.sample.to_dict()} if self.sample else {}),
             }
         )
 

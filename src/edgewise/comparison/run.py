@@ -109,7 +109,19 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
     request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
     shelf = Shelf() if out is None else open_shelf(out, recipe, request.key)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
-    return Contest(request, with_baseline(recipe.methods, recipe.seed), reference, sizes, shelf, heads, recipe.grid)
+    judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None
+    return Contest(
+        request,
+        with_baseline(recipe.methods, recipe.seed),
+        reference,
+        sizes,
+        shelf,
+        heads,
+        recipe.grid,
+        judged,
+        recipe.exact_sample,
+        with_areas=recipe.areas == "mib",
+    )
 
 
 def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:
@@ -133,8 +145,9 @@ def markdown(recipe: CompareRecipe, comparison: Comparison, found: Insights) -> 
     """`table.md`: all tables, and how to make them again."""
     facts = comparison.facts
     head = (
-        f"# {recipe.prompts} in {recipe.model}\n\n{facts['data']['examples']} pairs, seed {recipe.seed}, "
-        f"{facts['ablation']} ablation. Again: `edgewise compare --recipe recipe.json`.\n"
+        f"# {recipe.prompts} in {recipe.model}\n\n"
+        f"{facts['data']['examples']} pairs, seed {recipe.seed}, {facts['ablation']} ablation. "
+        f"Circuits are measured on {comparison.judged_on}. Again: `edgewise compare --recipe recipe.json`.\n"
     )
     curves = [interpolation_table(found.interpolations)] if found.interpolations else []
     return "\n".join([head, *(table.markdown() for table in (*tables(comparison), *curves, long_table(comparison)))])

@@ -19,7 +19,8 @@ from edgewise.circuit import Circuit
 from edgewise.comparison.finding import Outcome
 from edgewise.comparison.recipe import CompareRecipe, Entry
 from edgewise.comparison.result import Measured
-from edgewise.errors import FileError
+from edgewise.comparison.sample import Sample
+from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid, GridPoint
 from edgewise.formats import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.scores import Scores
@@ -27,7 +28,7 @@ from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
-RECIPE_FILE, AREAS, GRID = "recipe.json", "areas.json", "grid.json"
+RECIPE_FILE, AREAS, GRID, SAMPLE = "recipe.json", "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
 PART = "edgewise/comparison-part"
 
@@ -90,6 +91,13 @@ class GridDocument(Strict):
     points: list[GridPointDocument]
 
 
+class SampleDocument(Strict):
+    """`sample.json`: edges drawn evenly, and the effect of patching each alone."""
+
+    edges: list[str]
+    effects: list[float]
+
+
 @dataclass(frozen=True)
 class Shelf:
     """Finished parts of one comparison in `folder`; without a folder nothing is kept. `key` is what they are of."""
@@ -148,6 +156,22 @@ class Shelf:
         write_bytes(path, encode(dump(grid.to_dict())))
         return grid
 
+    def sample(self, measure: Callable[[], Sample]) -> Sample:
+        """The exact effects of some edges: read, if they are there, else measured now and kept."""
+        if self.folder is None:
+            return measure()
+        path = self.folder / SAMPLE
+        if path.is_file():
+            document = validate(SampleDocument, parse(read_bytes(path), str(path)), str(path))
+            if len(document.edges) != len(document.effects):
+                raise FileError(
+                    f"{path} has {len(document.edges)} edges and {len(document.effects)} effects; delete it"
+                )
+            return Sample(tuple(document.edges), tuple(document.effects))
+        sample = measure()
+        write_bytes(path, encode(dump(sample.to_dict())))
+        return sample
+
     def partial(self, entry: Entry) -> Path | None:
         """The folder in which a method keeps how far it has come."""
         return None if self.folder is None else self.folder / PARTIAL_FOLDER / entry.folder
@@ -172,7 +196,7 @@ class Shelf:
     def _read(self, entry: Entry, place: Path) -> Outcome:
         name = str(place / FOUND_FILE)
         found = validate(PartDocument, parse(read_bytes(name), name), name)
-        if found.entry != plain(entry.model_dump()) or found.key != plain(self.key):
+        if _entry(found.entry) != entry or found.key != plain(self.key):
             raise FileError(
                 f"{place} was made on another model, other prompts or with other options; name a new folder"
             )
@@ -181,6 +205,14 @@ class Shelf:
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
         return Outcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
+
+
+def _entry(fields: dict[str, Any]) -> Entry | None:
+    """The entry with these fields; None if they make none."""
+    try:
+        return Entry.of(**fields)
+    except InvalidValue:
+        return None
 
 
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:

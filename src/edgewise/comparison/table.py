@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 ABSENT = "–"
@@ -32,6 +33,11 @@ class Table:
             for line in (self.header, *self.rows)
         ]
         return "\n".join([self.title, *(line.rstrip() for line in lines), *([self.note] if self.note else [])])
+
+
+def finite(value: float | None) -> float | None:
+    """The number, None for one that is none."""
+    return None if value is None or not math.isfinite(value) else value
 
 
 def number(value: float | None, form: str) -> str:

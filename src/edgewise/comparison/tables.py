@@ -16,10 +16,14 @@ def tables(comparison: Comparison) -> tuple[Table, ...]:
     """Recovery (with a reference), agreement, areas and cost, then what circuits keep, their heads, the grid."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     agreement = [_agreement(comparison)] if comparison.exact is not None else []
+    agreement += (
+        [_agreement_on_sample(comparison)] if comparison.exact is None and comparison.sample is not None else []
+    )
+    areas = [_areas(comparison)] if any(one.areas["cpr"] is not None for one in comparison.results) else []
     kept = [_kept(comparison, name) for name in comparison.ends]
     studied = head_tables(comparison.heads) if comparison.heads is not None else ()
     grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
-    return (*recovery, *agreement, _areas(comparison), _cost(comparison), *kept, *studied, *grid)
+    return (*recovery, *agreement, *areas, _cost(comparison), *kept, *studied, *grid)
 
 
 def long_table(comparison: Comparison) -> Table:
@@ -96,6 +100,17 @@ def _agreement(comparison: Comparison) -> Table:
     return Table("Agreement with exact effects", *_filled(comparison, columns), note)
 
 
+def _agreement_on_sample(comparison: Comparison) -> Table:
+    columns = [("ρ, signed", _agreeing("spearman")), ("ρ, size", _agreeing("spearman_absolute"))]
+    columns += [("r", _agreeing("pearson"))]
+    edges = len(comparison.sample.edges) if comparison.sample is not None else 0
+    note = (
+        f"With the exact effects on {_readable(comparison.metric)} of {edges:,} edges, drawn evenly and patched alone: "
+        "Spearman's ρ of the scores and of their sizes, Pearson's r of the numbers."
+    )
+    return Table("Agreement with exact effects of a sample of edges", *_filled(comparison, columns), note)
+
+
 def _areas(comparison: Comparison) -> Table:
     columns: list[tuple[str, Cell]] = [("CPR ↑", _of_areas("cpr")), ("CMD ↓", _of_areas("cmd"))]
     known = comparison.reference is not None
@@ -129,7 +144,10 @@ def _kept(comparison: Comparison, metric: str) -> Table:
     columns = [(f"{size:,} edge{'' if size == 1 else 's'}", _at(size, metric, show)) for size in comparison.sizes]
     what = "faithfulness" if share else _readable(metric)
     title = f"{what[0].upper()}{what[1:]} of circuits of {_shares(comparison)} of {comparison.total_edges:,} edges"
-    note = f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
+    note = (
+        f"Measured on {comparison.judged_on}; "
+        f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
+    )
     if share:
         note = f"(circuit − corrupted) / (clean − corrupted); {note}"
     if any(result.outcome.circuits for result in comparison.results):

@@ -227,17 +227,24 @@ class CachedFrontier(Frontier):
         return self.places.narrow(output) if late else output
 
     def _attention(self, layer: int, outcome: Outcome) -> None:
-        """Run the heads whose projections changed, and keep what those that are read now write."""
+        """Run the heads whose projections changed."""
         block, last = self.subject.blocks[layer], self.projected(layer)
         changed = {slot: versions for (at, slot), versions in outcome.projected.items() if at == layer}
-        # Heads that share keys and values lie on the batch axis, each group in as many versions as it has.
         groups = Group.of(block.projections, changed)
-        counts = [group.count for group in groups]
+        # Heads that share keys and values lie on the batch axis, each group in as many versions as it has, unless the
+        # attention has something of its own for each head.
+        for together in [groups] if block.projections.alike else [[group] for group in groups]:
+            self._attend(layer, together, last, outcome)
+
+    def _attend(self, layer: int, groups: list[Group], last: Tensor, outcome: Outcome) -> None:
+        """Run the heads of some groups, and keep what those that are read now write."""
+        block, counts = self.subject.blocks[layer], [group.count for group in groups]
         outputs = last.new_empty(sum(counts), last.shape[1], len(groups[0].slots), last.shape[2])
         for group, part in zip(groups, outputs.split(counts), strict=True):
             group.fill(part, last, lambda slot: self._tokens_of(layer, slot))
         by_token = outputs.unflatten(1, self.places.shape).flatten(0, 1)
-        z = native_attention(self.subject, block, self.contexts[layer], by_token, 1)
+        number, _ = block.projections.group_of(groups[0].slots[0])
+        z = native_attention(self.subject, block, self.contexts[layer], by_token, [number])
         z = z.view(*outputs.shape[:2], len(groups[0].heads), -1)
         for group, part in zip(groups, z.split(counts), strict=True):
             for head in group.served:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,12 +12,33 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import Recording, record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import expand
-from edgewise.errors import UnsupportedModel
+from edgewise.errors import NumericalError, UnsupportedModel
 from edgewise.models.subject import Subject
 
 EXAMPLES, WIDTH = 2, 6
 # How far sums of hundreds of rounded terms may stray, relative to the size of what is summed.
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
+# float16 has three more significant bits than bfloat16.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.0125}
+
+
+def checked(build: Callable[[torch.dtype | None], Subject], dtype: torch.dtype | None) -> Subject:
+    """The model that `build` makes in `dtype` (None: the checkpoint's own), after its self-check.
+
+    A float16 that is the checkpoint's own and too narrow for the model is given up for float32, with a warning.
+    """
+    subject = build(dtype)
+    try:
+        self_check(subject)
+        return subject
+    except (NumericalError, UnsupportedModel) as error:
+        if dtype is not None or subject.dtype != torch.float16:
+            raise
+        reason = str(error).partition(";")[0]
+    del subject  # before it is loaded once more, at twice the size
+    wider = build(torch.float32)
+    self_check(wider)
+    warnings.warn(f"{wider.name} runs in float32, not in the float16 of its checkpoint: there {reason}", stacklevel=3)
+    return wider
 
 
 @torch.no_grad()
@@ -35,7 +59,7 @@ def self_check(subject: Subject) -> None:
     other = record(subject, tokens[EXAMPLES:], positions)
     everything = subject.graph.edge_mask.to(subject.work_dtype)
     walked = masked_forward(subject, tokens[:EXAMPLES], positions, everything, Replacement.of_run(other))
-    if (error := _distance(subject, walked, clean.logits)) > 1:
+    if not (error := _distance(subject, walked, clean.logits)) <= 1:
         raise _refusal(subject, f"walking it with every edge kept misses its own logits by {error:.1f} × the tolerance")
 
 
@@ -50,18 +74,20 @@ def _check_sums(subject: Subject, clean: Recording) -> None:
         summed = writers[: graph.writers_before(layer + 1)].sum(dim=0) + bias
         last = layer == graph.layers - 1
         stream = (clean.final_in if last else clean.attention_in[layer + 1]).flatten(0, 1)
-        if _distance(subject, summed, stream) > 1:
+        if not _distance(subject, summed, stream) <= 1:
             raise _refusal(subject, f"its writers do not sum up to the residual stream after layer {layer}")
 
 
 def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:
-    """The largest difference, in units of the tolerance."""
+    """The largest difference, in units of the tolerance; NaN where something is not finite."""
     ours, native = ours.double(), native.double()
     return float((ours - native).abs().max() / (TOLERANCE[subject.dtype] * native.abs().max().clamp(min=1e-6)))
 
 
 def _refusal(subject: Subject, what: str) -> UnsupportedModel:
+    unknown = "its configuration computes something edgewise does not know"
+    narrow = "float16 may be too narrow for it: load it in float32"
     return UnsupportedModel(
         f"{type(subject.model).__name__} ({subject.name}) does not pass the self-check: {what}; "
-        "its configuration computes something edgewise does not know"
+        f"{narrow if subject.dtype == torch.float16 else unknown}"
     )

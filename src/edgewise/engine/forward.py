@@ -105,7 +105,7 @@ class _Walk:
         block = self.subject.blocks[layer]
         outputs, handed_on = self._projections(layer, plan, block)
         by_token = outputs.transpose(1, 2).reshape(-1, *self.shape[1:], *outputs.shape[1:2], outputs.shape[3])
-        z = native_attention(self.subject, block, self.contexts[layer], by_token, len(plan.groups))
+        z = native_attention(self.subject, block, self.contexts[layer], by_token, plan.groups)
         z = z.view(len(self.masks), *self.shape, len(plan.heads), -1)
         replaced = self.replacement.writes.z[layer].to(z.dtype)[..., plan.heads, :]
         if block.attention_post is not None:
@@ -262,14 +262,13 @@ def alike(mask: Tensor) -> bool:
     return bool((mask == mask[..., :1]).all())
 
 
-def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: int) -> Tensor:
+def native_attention(subject: Subject, block: Block, context: dict, projected: Tensor, groups: Sequence[int]) -> Tensor:
     """`z`, the output projection's input [row, position, head·d_head], by the model's own attention module.
 
     `projected` [row, position, reader, d_head] are the outputs its q, k and v projections are made to have, of all heads
-    of `groups` kv-heads, in graph order.
+    of these kv-heads, in graph order.
     """
-    wanted = block.projections.join(projected, groups)
-    heads = projected.shape[2] - 2 * groups
+    wanted = block.projections.join(projected, len(groups))
     width = subject.graph.heads * projected.shape[3]
     seen: list[Tensor] = []
 
@@ -280,7 +279,7 @@ def native_attention(subject: Subject, block: Block, context: dict, projected: T
     # The module takes only its shape from this: what it would compute from the values is forced.
     shape_only = projected.new_zeros(()).expand(*projected.shape[:2], subject.d_model)
     hooks = hooked([OnInput(block.output, catch)])
-    with forced(block.projections.modules, wanted), hooks, block.projections.narrowed(heads):
+    with forced(block.projections.modules, wanted), hooks, block.projections.narrowed(groups):
         block.attention(hidden_states=shape_only, **context)
     return seen[0]
 

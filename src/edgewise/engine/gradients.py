@@ -188,7 +188,7 @@ class _MLP:
         self.stream = x.detach()
 
     def watch_norm(self, x: Tensor) -> Tensor:
-        """Watches a view that the MLP alone gets: without a norm it is the stream, whose gradient has other parts too."""
+        """Watches a view that the MLP alone gets: attention may read the same norm, and without a norm it is the stream."""
         view = x.view_as(x)
         on_gradient(view, self._arrive)
         return view

@@ -21,7 +21,7 @@ GATED = {
     frozenset(("gate_proj", "up_proj", "down_proj")): "down_proj",
     frozenset(("gate_up_proj", "down_proj")): "down_proj",
 }
-UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"0", "2"}]
+UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"}, {"fc_in", "fc_out"}, {"0", "2"}]
 
 # A mixture of experts: the router, and the experts, whose products are taken within.
 ROUTERS = ("MixtralTopKRouter", "Qwen3MoeTopKRouter")
@@ -73,16 +73,16 @@ def products(subject: Subject) -> list[tuple[nn.Module, float]]:
     for block in subject.blocks:
         if block.mlp is None:
             continue
-        parts = {type(part).__name__: part for part in block.mlp.children()}
+        modules = block.mlp.modules
+        parts = {type(part).__name__: part for part in modules.values()}
         if (router := parts.keys() & ROUTERS) and (experts := parts.keys() & EXPERTS):
             found += [(parts[router.pop()], 0.5), (parts[experts.pop()], 0.25)]
             continue
-        linear = {name for name, part in block.mlp.named_modules() if type(part).__name__ in ("Linear", "Conv1D")}
+        linear = {name for name, part in modules.items() if type(part).__name__ in ("Linear", "Conv1D")}
         if frozenset(linear) in GATED:
-            found.append((block.mlp.get_submodule(GATED[frozenset(linear)]), 0.5))
+            found.append((modules[GATED[frozenset(linear)]], 0.5))
         elif linear not in UNGATED:
-            kind = type(block.mlp).__name__
             raise UnsupportedModel(
-                f"the backward rules do not know {kind}: is the product of two of {sorted(linear)} taken?"
+                f"the backward rules do not know {block.mlp.kind}: is the product of two of {sorted(linear)} taken?"
             )
     return found

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
 from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
+from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections, plain_linear
 
@@ -37,7 +38,7 @@ class Block:
     output: nn.Module
     attention_post: Norm | None
     mlp_norm: Norm | None
-    mlp: nn.Module | None
+    mlp: MLP | None
     mlp_post: Norm | None
     multiplier: str = ""
 
@@ -61,19 +62,25 @@ class Block:
     @property
     def mlp_site(self) -> nn.Module | None:
         """The module whose output, multiplied, is what the MLP writes: its post norm if there is one."""
-        return self.mlp if self.mlp_post is None else self.mlp_post.module
+        if self.mlp is None:
+            return None
+        return self.mlp.steps[-1] if self.mlp_post is None else self.mlp_post.module
 
     def mlp_stream(self, action: Keep) -> list[Hook]:
         """Hooks for the residual stream that the MLP's norm reads; none without an MLP."""
-        return [] if self.mlp_norm is None else [OnInput(self.mlp_norm.module, action)]
+        if self.mlp is None or self.mlp_norm is None:
+            return []
+        return [self.mlp.hook(OnInput(self.mlp_norm.module, action))]
 
     def mlp_normed(self, action: Keep) -> list[Hook]:
-        """Hooks for what the MLP is given by its norm; none without an MLP."""
-        return [] if self.mlp is None else [OnInput(self.mlp, action)]
+        """Hooks for what the MLP alone is given by its norm, which attention may read too; none without an MLP."""
+        return [] if self.mlp is None else [self.mlp.hook(OnInput(self.mlp.steps[0], action))]
 
     def mlp_written(self, action: Keep) -> list[Hook]:
         """Hooks for what the MLP writes, before it is multiplied; none without one."""
-        return [] if self.mlp_site is None else [OnOutput(self.mlp_site, action)]
+        if self.mlp is None or self.mlp_site is None:
+            return []
+        return [self.mlp.hook(OnOutput(self.mlp_site, action))]
 
     def attention_write(self, stream: Tensor, context: dict[str, Any]) -> Tensor:
         """What the heads and the bias add to a stream [.., position, d_model], by the native modules."""
@@ -106,9 +113,12 @@ class Block:
 class Family:
     """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
 
-    `attention_norm`, `mlp_norm`: empty where nothing is normed before. `multiplier`: the attribute of a block by which it
-    multiplies what it adds to the stream. `logit_cap`, `logit_divisor`: the config attributes by which logits are capped and
-    divided. `part`: what of a checkpoint it is, unless it is all.
+    `mlp`: the module, or those that the block calls one after the other. `attention_norm`, `mlp_norm`: empty where nothing is
+    normed before. `parallel`: whether attention and MLP read the same stream, always or where the config attribute of this
+    name says so; `parallel_norm`: the norm before the MLP there, if it is another one than `mlp_norm`. `multiplier`: the
+    attribute of a block by which it multiplies what it adds to the stream. `logit_cap`, `logit_divisor`: the config
+    attributes by which logits are capped and divided. `equal`: config attributes that must have the value of another.
+    `part`: what of a checkpoint it is, unless it is all.
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
     (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
     """
@@ -120,7 +130,7 @@ class Family:
     attention_norm: str
     attention: str
     mlp_norm: str
-    mlp: str
+    mlp: str | tuple[str, ...]
     projections: type[Projections]
     projection_names: tuple[str, ...]
     output: str
@@ -129,7 +139,9 @@ class Family:
     mlp_post: str = ""
     exact: str = "exact per head"
     handled: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    parallel: str = ""
+    equal: Mapping[str, str] = field(default_factory=dict)
+    parallel: bool | str = False
+    parallel_norm: str = ""
     inputs: tuple[str, ...] = ()
     multiplier: str = ""
     logit_cap: str = ""
@@ -144,7 +156,7 @@ class Family:
             layers=int(config.num_hidden_layers),
             heads=heads,
             kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-            parallel=bool(self.parallel) and bool(getattr(config, self.parallel)),
+            parallel=bool(getattr(config, self.parallel) if isinstance(self.parallel, str) else self.parallel),
             mlps=bool(getattr(config, "mlps", True)),
             inputs=SEPARATE_INPUTS if self.input_modules(model) else ONE_INPUT,
         )
@@ -163,8 +175,15 @@ class Family:
                     f"{type(model).__name__} with {attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"
                 )
+        config = text_config(model)
+        for attribute, other in self.equal.items():
+            value, needed = getattr(config, attribute), getattr(config, other)
+            if value != needed:
+                raise UnsupportedModel(
+                    f"{type(model).__name__} with {attribute}={value!r} is not supported; supported: {needed!r}, its {other}"
+                )
         is_double = next(model.parameters()).dtype == torch.float64
-        if is_double and getattr(text_config(model), "_experts_implementation", None) == GROUPED_EXPERTS:
+        if is_double and getattr(config, "_experts_implementation", None) == GROUPED_EXPERTS:
             raise UnsupportedModel(
                 f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which knows no float64; "
                 'call model.set_experts_implementation("eager") first'
@@ -191,6 +210,8 @@ class Family:
 
     def _block(self, module: nn.Module, graph: Graph) -> Block:
         attention = module.get_submodule(self.attention)
+        mlp_norm = (graph.parallel and self.parallel_norm) or self.mlp_norm
+        paths = (self.mlp,) if isinstance(self.mlp, str) else self.mlp
         return Block(
             module=module,
             attention_norm=self._norm_before(module, self.attention_norm, self.attention),
@@ -198,8 +219,8 @@ class Family:
             projections=self.projections(attention, self.projection_names, graph.heads, graph.kv_heads),
             output=attention.get_submodule(self.output),
             attention_post=self._norm(module, self.attention_post) if self.attention_post else None,
-            mlp_norm=self._norm_before(module, self.mlp_norm, self.mlp) if graph.mlps else None,
-            mlp=module.get_submodule(self.mlp) if graph.mlps else None,
+            mlp_norm=self._norm_before(module, mlp_norm, paths[0]) if graph.mlps else None,
+            mlp=MLP(module, paths) if graph.mlps else None,
             mlp_post=self._norm(module, self.mlp_post) if self.mlp_post else None,
             multiplier=self.multiplier,
         )

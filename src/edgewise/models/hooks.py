@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
@@ -82,7 +82,39 @@ class OnKeywords:
         return self.module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-Hook = OnInput | OnOutput | OnCall | OnKeywords
+@dataclass(frozen=True)
+class InShapeOf:
+    """A hook on a module inside `outer`, whose action sees, and may give, the leading axes that the input of `outer` has."""
+
+    outer: nn.Module
+    hook: OnInput | OnOutput
+
+    def attach(self) -> Any:
+        """Register; returns what removes both hooks."""
+        leading: list[int] = []
+
+        def look(x: Tensor) -> None:
+            leading[:] = x.shape[:-1]
+
+        def act(x: Tensor) -> Tensor:
+            seen = x.view(*leading, x.shape[-1])
+            new = self.hook.action(seen)
+            # What was seen goes on, so that a gradient that is watched there comes by.
+            return (seen if new is None else new).reshape(x.shape)
+
+        return _Handles((OnInput(self.outer, look).attach(), replace(self.hook, action=act).attach()))
+
+
+@dataclass(frozen=True)
+class _Handles:
+    handles: tuple[Any, ...]
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+Hook = OnInput | OnOutput | OnCall | OnKeywords | InShapeOf
 
 
 @contextmanager

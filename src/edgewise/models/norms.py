@@ -42,9 +42,9 @@ class Norm:
         return self.kind is NormKind.LAYER
 
     def gain(self, like: Tensor) -> Tensor:
-        """γ: float [d], in the dtype of `like`; one without a norm."""
-        if self.kind is NormKind.NONE:
-            return torch.ones_like(like[..., 0, :] if like.ndim > 1 else like)
+        """γ: float [d], in the dtype of `like`; one without a norm, or where the norm has no weights."""
+        if self.kind is NormKind.NONE or self.module.weight is None:
+            return like.new_ones(like.shape[-1])
         weight = self.module.weight.detach().to(like.dtype)
         return weight + 1 if self.kind is NormKind.RMS_PLUS_ONE else weight
 

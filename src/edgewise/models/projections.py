@@ -6,8 +6,9 @@ All layouts speak one language: `[..., reader, d_head]`, the readers of the laye
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -95,10 +96,26 @@ class Projections(ABC):
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         """The modules' outputs for [..., reader, d_head] of a subset of `kv_heads` groups."""
 
+    @property
+    def alike(self) -> bool:
+        """Whether the attention treats the outputs of all heads alike, so that those of one may stand in another's place."""
+        return True
+
     @contextmanager
-    def narrowed(self, heads: int) -> Iterator[None]:
-        """While inside, the attention module accepts outputs of only `heads` query heads."""
+    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
+        """While inside, the attention module accepts outputs of the heads of these groups alone."""
         yield
+
+    def heads_of(self, groups: Sequence[int]) -> list[int]:
+        """The query heads of some groups, in their order."""
+        return [head for group in groups for head in self.group_of(self.heads + group)[1]]
+
+    def ungroup(self) -> None:
+        """Tell an attention whose k and v rows were repeated for all query heads of a group that it has no groups now."""
+        counts = {"num_key_value_groups": 1, "num_key_value_heads": self.heads}
+        for name, count in counts.items():
+            if hasattr(self.attention, name):
+                setattr(self.attention, name, count)
 
 
 class Separate(Projections):
@@ -118,6 +135,17 @@ class Separate(Projections):
         return [part.flatten(-2) for part in heads.split([queries, kv_heads, kv_heads], dim=-2)]
 
 
+class Counted(Separate):
+    """Three modules of an attention that keeps count of its heads (OPT, GPT-Neo, GPT-J, StableLM)."""
+
+    @contextmanager
+    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
+        heads = len(self.heads_of(groups))
+        counts = {"num_heads": heads, "num_attention_heads": heads, "num_key_value_heads": len(groups)}
+        with changed(self.attention, {name: n for name, n in counts.items() if hasattr(self.attention, name)}):
+            yield
+
+
 class SeparateSpanned(Separate):
     """Three modules, and norms that span all queries and all keys of a layer (OLMo-2, OLMo-3)."""
 
@@ -129,7 +157,7 @@ class SeparateSpanned(Separate):
 
 
 class FusedBlocks(Projections):
-    """One module whose output is all q, all k, all v (GPT-2)."""
+    """One module whose output is all q, all k, all v."""
 
     def parts(self) -> list[Part]:
         return [_part(self.modules[0], 0, self.readers)]
@@ -141,13 +169,21 @@ class FusedBlocks(Projections):
         return [heads.flatten(-2)]
 
     @contextmanager
-    def narrowed(self, heads: int) -> Iterator[None]:
-        full = self.attention.split_size
-        self.attention.split_size = full // self.heads * heads
-        try:
+    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
+        d_head = self.attention.split_size // self.heads
+        with changed(self.attention, {"split_size": d_head * len(self.heads_of(groups))}):
             yield
-        finally:
-            self.attention.split_size = full
+
+
+class FusedUneven(FusedBlocks):
+    """One module whose output is all q, then fewer k and v, told apart by the config's count of heads (Phi-3)."""
+
+    @contextmanager
+    def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
+        config = copy(self.attention.config)
+        object.__setattr__(config, "num_attention_heads", len(self.heads_of(groups)))  # also where it is frozen
+        with changed(self.attention, {"config": config, "num_key_value_heads": len(groups)}):
+            yield
 
 
 class FusedHeads(Projections):
@@ -164,6 +200,19 @@ class FusedHeads(Projections):
 
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         return [heads.unflatten(-2, (3, kv_heads)).transpose(-3, -2).flatten(-3)]
+
+
+@contextmanager
+def changed(owner: Any, values: Mapping[str, Any]) -> Iterator[None]:
+    """While inside, some attributes of `owner` have these values."""
+    before = {name: getattr(owner, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 def plain_linear(module: nn.Module) -> tuple[Tensor, Tensor | None]:

@@ -17,7 +17,12 @@ from edgewise.models.norms import Norm
 from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.pairs import Pairs
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 CONTEXTS_KEPT = 8
 
 
@@ -177,6 +182,10 @@ class Subject:
     @property
     def longest_prompt(self) -> int | None:
         """The most tokens the model takes, if it says so."""
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            # Beyond this the longest prompt of a batch would change the angles of all others.
+            return int(rope["original_max_position_embeddings"])
         return getattr(self.config, "n_positions", None) or getattr(self.config, "max_position_embeddings", None)
 
     def _refuse_unusual_storage(self) -> None:

@@ -10,12 +10,12 @@ import copy
 from itertools import chain
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.graph import Graph
 from edgewise.models.family import Family, text_config
-from edgewise.models.projections import plain_linear
+from edgewise.models.projections import Projections, plain_linear
 
 # The readers of the model as it is, or one k and one v reader for every query head.
 KeyValues = Literal["native", "ungrouped"]
@@ -35,31 +35,42 @@ def _twin(model: Any, family: Family) -> Any:
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
-        for name in family.projection_names[1:]:
-            _repeat(attention.get_submodule(name), graph)
-        if family.projections.key_norm:
-            _repeat_gain(attention.get_submodule(family.projections.key_norm), graph)
-        if hasattr(attention, "num_key_value_groups"):
-            attention.num_key_value_groups = 1
+        projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)
+        _repeat(projections)
+        if projections.key_norm:
+            _repeat_gain(attention.get_submodule(projections.key_norm), projections)
+        projections.ungroup()
     object.__setattr__(text_config(twin), "num_key_value_heads", graph.heads)  # also where the config is frozen
     return twin
 
 
-def _repeat(projection: nn.Module, graph: Graph) -> None:
-    """Give every query head of a group the rows that it shared."""
-    weight, bias = plain_linear(projection)
-    projection.weight = _repeated(weight, graph, projection.weight)  # type: ignore[arg-type]
-    if bias is not None:
-        projection.bias = _repeated(bias, graph, projection.bias)  # type: ignore[arg-type]
-    projection.out_features = len(projection.weight)  # type: ignore[assignment, arg-type]
+def _repeat(projections: Projections) -> None:
+    """Give every query head of a group the k and v rows that it shared."""
+    weights, biases = zip(*(plain_linear(module) for module in projections.modules), strict=True)
+    wide = _repeated(projections, [weight.T for weight in weights])
+    shifts = _repeated(
+        projections, [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
+    )
+    for module, weight, shift, before in zip(projections.modules, wide, shifts, weights, strict=True):
+        if weight.shape[-1] == len(before):  # the queries, which are shared with nobody
+            continue
+        module.weight = nn.Parameter(weight.T.contiguous(), requires_grad=module.weight.requires_grad)  # type: ignore[union-attr, arg-type]
+        if module.bias is not None:
+            module.bias = nn.Parameter(shift.contiguous(), requires_grad=module.bias.requires_grad)  # type: ignore[union-attr, arg-type]
+        module.out_features = weight.shape[-1]  # type: ignore[assignment]
 
 
-def _repeat_gain(norm: nn.Module, graph: Graph) -> None:
+def _repeated(projections: Projections, outputs: list[Tensor]) -> list[Tensor]:
+    """What the projections give, [.., out], with that of k and v once for every query head."""
+    heads, kv_heads = projections.heads, projections.kv_heads
+    queries, shared = projections.split(outputs).split([heads, 2 * kv_heads], dim=-2)
+    repeated = shared.repeat_interleave(heads // kv_heads, dim=-2)
+    return projections.join(torch.cat([queries, repeated], dim=-2), heads)
+
+
+def _repeat_gain(norm: nn.Module, projections: Projections) -> None:
     """The same for a norm that spans all keys: the mean of the squares of repeated keys is that of the keys."""
-    gain = norm.weight
-    norm.weight = _repeated(gain.detach(), graph, gain)  # type: ignore[arg-type, operator]
-
-
-def _repeated(rows: Tensor, graph: Graph, like: nn.Parameter) -> nn.Parameter:
-    whole = rows.unflatten(0, (graph.kv_heads, -1)).repeat_interleave(graph.heads // graph.kv_heads, dim=0)
-    return nn.Parameter(whole.flatten(0, 1), requires_grad=like.requires_grad)
+    gain, times = norm.weight, projections.heads // projections.kv_heads
+    by_head = gain.detach().unflatten(0, (projections.kv_heads, -1))  # type: ignore[operator, union-attr]
+    wide = by_head.repeat_interleave(times, dim=0).flatten(0, 1)
+    norm.weight = nn.Parameter(wide, requires_grad=gain.requires_grad)  # type: ignore[union-attr]

@@ -1,18 +1,22 @@
 """The tasks, by name."""
 
 from edgewise.errors import UnknownName
+from edgewise.tasks.agreement import SUBJECT_VERB_AGREEMENT
 from edgewise.tasks.base import Prompt, Task
+from edgewise.tasks.capitals import CAPITALS
 from edgewise.tasks.docstring import DOCSTRING
 from edgewise.tasks.fraction import FRACTION
 from edgewise.tasks.greater_than import GREATER_THAN
 from edgewise.tasks.induction import INDUCTION
 from edgewise.tasks.induction_hidden import INDUCTION_HIDDEN
 from edgewise.tasks.ioi import IOI
+from edgewise.tasks.pronoun import GENDERED_PRONOUN
 from edgewise.tasks.reverse import REVERSE
 
 __all__ = ["TASKS", "Prompt", "Task", "task"]
 
-_ALL = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, REVERSE, FRACTION, INDUCTION_HIDDEN)
+_LANGUAGE = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, SUBJECT_VERB_AGREEMENT, CAPITALS, GENDERED_PRONOUN)
+_ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
 TASKS = {task.name: task for task in _ALL}
 
 

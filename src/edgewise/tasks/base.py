@@ -76,24 +76,45 @@ class Task:
         return reference(self.name) if self.name in REFERENCES else None
 
     def pairs(
-        self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        n: int,
+        seed: int = 0,
+        corruption: str | None = None,
+        apart_from: Pairs | None = None,
     ) -> Pairs:
         """`n` aligned pairs for this tokenizer; the same seed gives the same pairs, whatever else was drawn.
 
+        With `apart_from`, pairs that are held out from these: none of their clean prompts is among them.
         Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
         """
-        pairs = collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, corruption=corruption))
-        return replace(pairs, source={"task": self.name, "seed": seed, "corruption": self._corruption(corruption)})
+        prompts = self.prompts(tokenizer, n=n, seed=seed, corruption=corruption, apart_from=apart_from)
+        facts = {"task": self.name, "seed": seed, "corruption": self._corruption(corruption)}
+        return replace(collate(tokenizer, prompts), source=facts | ({"held_out": True} if apart_from else {}))
 
     def prompts(
-        self, tokenizer: PreTrainedTokenizerBase, *, n: int, seed: int = 0, corruption: str | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        n: int,
+        seed: int = 0,
+        corruption: str | None = None,
+        apart_from: Pairs | None = None,
     ) -> tuple[Prompt, ...]:
         """The texts behind `pairs`; the first prompts of a longer draw are those of a shorter one."""
         _check_request(self.name, tokenizer, n)
         name = self._corruption(corruption)
         lists = self.fit(self.lists, tokenizer)
-        aligned = (p for p in self._draws(lists, name, seed, n * ATTEMPTS_PER_PROMPT) if _aligned(tokenizer, p))
-        found = tuple(islice(aligned, n))
+        seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
+        stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
+        drawn = (p for p in self._draws(lists, name, stream, n * ATTEMPTS_PER_PROMPT) if p.clean not in seen)
+        found = tuple(islice((p for p in drawn if _aligned(tokenizer, p)), n))
+        if len(found) < n and seen:
+            raise TaskError(
+                f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
+                "that circuits are found on; ask for fewer of either"
+            )
         if len(found) < n:
             raise TaskError(
                 f"task {self.name!r}: only {len(found)} of {n} prompts have a corrupted twin ({name!r}) of the same "
@@ -101,10 +122,10 @@ class Task:
             )
         return found
 
-    def _draws(self, lists: Lists, corruption: str, seed: int, attempts: int) -> Iterator[Prompt]:
+    def _draws(self, lists: Lists, corruption: str, stream: str, attempts: int) -> Iterator[Prompt]:
         # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
         for attempt in range(attempts):
-            yield self.draw(random.Random(f"{self.name}/{seed}/{attempt}"), lists, corruption)
+            yield self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
 
     def _corruption(self, name: str | None) -> str:
         if name is None:

@@ -1,7 +1,8 @@
 """Word lists shared by the task generators.
 
 Every list is a plain tuple, chosen so that a word with its leading space is a single token in common tokenizers;
-generators still filter them, because no list is right for all. No word is in two lists.
+generators still filter them, because no list is right for all. No word is in two of the lists that `induction` and
+`docstring` draw from.
 """
 
 NAMES = tuple(
@@ -50,3 +51,31 @@ SUBJECTS = tuple(
     paper river road room ship snow song star stone story street sugar sun team tree truth water wheel window winter
     """.split()
 )
+
+# Regular plurals only: the plural is the word and an s.
+NOUNS = tuple(
+    """
+    actor artist author boy building chair computer cousin dancer desk doctor driver farmer father flight girl guard
+    guest house judge lawyer machine manager mother neighbor nurse officer painter parent pilot plant player poet
+    prisoner scientist senator singer sister soldier student teacher tourist tower visitor window worker writer
+    """.split()
+)
+
+CAPITAL_OF = dict(
+    pair.split(":")
+    for pair in """
+    France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Greece:Athens Austria:Vienna Ireland:Dublin
+    Poland:Warsaw Hungary:Budapest Russia:Moscow England:London Scotland:Edinburgh Belgium:Brussels
+    Netherlands:Amsterdam Denmark:Copenhagen Norway:Oslo Sweden:Stockholm Finland:Helsinki Romania:Bucharest
+    Bulgaria:Sofia Serbia:Belgrade Turkey:Ankara Egypt:Cairo Kenya:Nairobi Iran:Tehran Iraq:Baghdad Syria:Damascus
+    Lebanon:Beirut Afghanistan:Kabul Japan:Tokyo China:Beijing Thailand:Bangkok Vietnam:Hanoi Indonesia:Jakarta
+    Philippines:Manila Cuba:Havana Peru:Lima Chile:Santiago Canada:Ottawa Australia:Canberra Switzerland:Bern
+    """.split()
+)
+
+WOMEN = tuple(
+    "Alice Amy Anna Emily Emma Grace Jane Kate Laura Linda Lisa Lucy Maria Mary Rachel Ruth Sarah Susan".split()
+)
+MEN = tuple(name for name in NAMES if name not in (*WOMEN, "Alex", "Chris", "Sam"))
+
+PEOPLE = tuple("cousin dancer doctor driver friend lawyer neighbor painter singer student teacher writer".split())

@@ -1,0 +1,159 @@
+"""`python -m benchmarks.results`: docs/results.md, made from the comparisons kept in benchmarks/results.
+
+`python -m benchmarks.results --keep FOLDER …` first takes finished folders of `edgewise compare` in: what they measured,
+with the machine, the date and the recipe. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import markdown
+
+ROOT = Path(__file__).parents[1]
+KEPT, PAGE = ROOT / "benchmarks/results", ROOT / "docs/results.md"
+Document = dict[str, Any]
+# Of a method's result, what the tables show.
+SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "seconds", "agreement", "curve")
+HEAD = """# Results
+
+Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one recipe of
+`benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuits are found on some prompts and **measured on others**,
+which no method has seen. Cells: KL to the whole model ↓ · faithfulness of the metric (1 is the whole model, 0 the corrupted
+run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling edges among them carry nothing.
+"""
+
+
+def main() -> None:
+    """Keep what is named, then write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
+    parser.add_argument("--keep", nargs="+", type=Path, default=[], metavar="FOLDER", help="finished comparisons")
+    for folder in parser.parse_args().keep:
+        keep(folder, KEPT / f"{folder.name}.json")
+    PAGE.write_text(page([json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("*.json"))]), "utf-8")
+
+
+def keep(folder: Path, path: Path) -> None:
+    """What a finished comparison measured, as a document small enough for the repository."""
+    whole, manifest = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("comparison", "manifest"))
+    kept = {
+        name: whole[name]
+        for name in ("model", "data", "metric", "ablation", "versions", "total_edges", "sizes", "ends")
+    }
+    kept |= {
+        "results": [{name: one[name] for name in SHOWN} for one in whole["results"]],
+        "sample": whole.get("sample"),
+    }
+    kept |= {"machine": machine(), "finished": manifest["finished"], "recipe": manifest["recipe"]}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def machine() -> str:
+    """The processor at hand, in a few words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def page(documents: Sequence[Document]) -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(section(one) for one in documents)])
+
+
+def section(document: Document) -> str:
+    """One comparison: scores at equal sizes, the circuits that searches chose, agreement with exact effects, cost."""
+    data, recipe = document["data"], document["recipe"]
+    judged = data.get("judged_on")
+    where = f"{judged['examples']} held-out pairs" if judged else "the same pairs"
+    ends = {name: (one["clean"], one["corrupted"]) for name, one in document["ends"].items()}
+    said = ", ".join(
+        f"{_words(name)} {clean:.3g} clean and {corrupted:.3g} corrupted" for name, (clean, corrupted) in ends.items()
+    )
+    head = (
+        f"## {document['model']['model']}, {data['task']}\n\n"
+        f"Found on {data['examples']} pairs (seed {recipe['seed']}), measured on {where}; {document['total_edges']:,} edges, "
+        f"{document['ablation']} ablation. The whole model: {said}. {document['machine']}, {document['finished'][:10]}, "
+        f"edgewise {document['versions']['edgewise']}, torch {document['versions']['torch']}.\n"
+    )
+    parts = [head, markdown(*scored_table(document)), "", markdown(*searched_table(document))]
+    return "\n".join([*parts, *agreement_part(document), ""])
+
+
+def scored_table(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row for each method that scores edges: what its circuits of every size keep, and the seconds it took."""
+    sizes, scored = document["sizes"], [one for one in document["results"] if one["dial"] is None]
+    points = {(one["name"], point["edges"]): point for one in scored for point in one["curve"]}
+    best = {size: min(points[one["name"], size]["metrics"]["kl"] for one in scored) for size in sizes}
+    header = ("method", *(f"{size:,} edges" for size in sizes), "seconds")
+    rows = []
+    for one in scored:
+        cells = [_cell(points[one["name"], size], document["metric"], best[size]) for size in sizes]
+        rows.append((f"`{one['name']}`", *cells, f"{one['seconds']:.0f}"))
+    return header, rows
+
+
+def searched_table(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row for each circuit that a search chose the size of."""
+    rows = []
+    for one in (one for one in document["results"] if one["dial"] is not None):
+        pairs = next(
+            (e.get("examples") for e in document["recipe"]["methods"] if (e["label"] or e["method"]) == one["name"]),
+            None,
+        )
+        for point in one["curve"]:
+            cell = _cell(point, document["metric"], -1.0)
+            rows.append(
+                (
+                    f"`{one['name']}`",
+                    f"{point['edges']:,}",
+                    cell,
+                    str(pairs or document["data"]["examples"]),
+                    one["work"],
+                )
+            )
+    return (
+        "search",
+        "edges it kept",
+        "KL · faithfulness · accuracy",
+        "pairs it saw",
+        "work for all its circuits",
+    ), rows
+
+
+def agreement_part(document: Document) -> list[str]:
+    """How far scores agree with exact effects, where a sample of edges was patched alone."""
+    if not document["sample"]:
+        return []
+    rows = [
+        (f"`{one['name']}`", *(_number(one["agreement"][key]) for key in ("spearman", "spearman_absolute", "pearson")))
+        for one in document["results"]
+        if one["agreement"]
+    ]
+    edges = len(document["sample"]["edges"])
+    text = f"\nAgreement with the exact effects of {edges} edges drawn evenly (Spearman's ρ signed, of sizes; Pearson's r):\n"
+    return [text, markdown(("method", "ρ, signed", "ρ, size", "r"), rows)]
+
+
+def _cell(point: Document, metric: str, best: float) -> str:
+    kl = f"{point['metrics']['kl']:.2f}"
+    shown = f"**{kl}**" if point["metrics"]["kl"] == best else kl
+    return f"{shown} · {_number(point['faithfulness'][metric])} · {_number(point['metrics']['accuracy'])}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _words(metric: str) -> str:
+    return metric.upper() if metric == "kl" else metric.replace("_", " ")
+
+
+if __name__ == "__main__":
+    main()

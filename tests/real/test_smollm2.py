@@ -1,0 +1,99 @@
+"""What edgewise promises, on a pretrained language model of 30 layers and 70,651 edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browsing import Opener
+from families import corrupted_run, distance
+from torch import Tensor
+
+import edgewise as ew
+from edgewise.engine.forward import masked_forward
+from edgewise.metrics import Answers, logit_diff
+from edgewise.models import Subject
+from edgewise.viewer import Finding
+
+pytestmark = pytest.mark.real
+
+EDGES_PATCHED = 40
+
+
+def metric_of(logits: Tensor, of: ew.Pairs) -> Tensor:
+    return logit_diff(logits, Answers(of.correct, of.wrong), logits)
+
+
+def test_it_predicts_what_a_language_model_predicts(smollm2: Subject) -> None:
+    text = "When Mary and John went to the store, John gave a drink to"
+    tokens = torch.tensor([smollm2.tokenizer(text)["input_ids"]])
+    logits = smollm2.logits(tokens, torch.tensor([tokens.shape[1] - 1]))[0]
+    assert smollm2.tokenizer.decode([int(logits.argmax())]) == " Mary"
+    assert float(logits.softmax(dim=-1).max()) > 0.85
+    assert (smollm2.graph.layers, smollm2.graph.n_edges) == (30, 70_651)
+
+
+@pytest.mark.parametrize("task", ["ioi", "greater-than", "subject-verb-agreement", "capitals", "gendered-pronoun"])
+def test_it_has_the_behaviours_of_the_tasks(smollm2: Subject, task: str) -> None:
+    of = ew.task(task).pairs(smollm2.tokenizer, n=32, seed=5)
+    ends = ew.evaluate(smollm2, ew.Circuit.from_edges(smollm2.graph, []), of, metrics=["accuracy"], random=None)
+    assert ends["accuracy"].clean >= 0.9
+    assert ends["accuracy"].corrupted <= 0.6
+
+
+def test_walking_it_gives_its_native_logits_and_those_of_the_corrupted_run(smollm2: Subject, pairs: ew.Pairs) -> None:
+    of, mask = pairs[:4], smollm2.graph.edge_mask.float()
+    replacement = corrupted_run(smollm2, of)
+    for kept, prompts in ((mask, of.clean), (torch.zeros_like(mask), of.corrupted)):
+        walked = masked_forward(smollm2, of.clean, of.positions, kept, replacement, candidates=smollm2.graph.edge_mask)
+        assert distance(walked, smollm2.logits(prompts, of.positions)) < 1e-4
+
+
+def test_eap_is_the_gradient_in_the_mask(smollm2: Subject, pairs: ew.Pairs) -> None:
+    of = pairs[:1]
+    mask = smollm2.graph.edge_mask.float().requires_grad_()
+    logits = masked_forward(smollm2, of.clean, of.positions, mask, corrupted_run(smollm2, of))
+    gradient = torch.autograd.grad(metric_of(logits, of).mean(), mask)[0] * smollm2.graph.edge_mask
+    assert distance(ew.attribute(smollm2, of, method="eap").values, gradient) < 1e-3
+
+
+def test_edges_patched_alone_have_their_exact_effects(smollm2: Subject, pairs: ew.Pairs, scores: ew.Scores) -> None:
+    """A dense masked run without one edge against a native run continued from the node that reads it."""
+    of, graph = pairs[:2], smollm2.graph
+    edges = scores.top(2000).edges[:: 2000 // EDGES_PATCHED][:EDGES_PATCHED]
+    exact = ew.effects(smollm2, of, edges)
+    replacement = corrupted_run(smollm2, of)
+    clean = float(metric_of(smollm2.logits(of.clean, of.positions), of).mean())
+    largest = max(abs(effect) for effect in exact.values())
+    assert largest > 0.01
+    for edge in edges:
+        mask = (ew.Circuit.full(graph) - ew.Circuit.from_edges(graph, [edge])).mask.float()
+        logits = masked_forward(smollm2, of.clean, of.positions, mask, replacement)
+        patched = clean - float(metric_of(logits, of).mean())
+        assert patched == pytest.approx(exact[edge], abs=1e-3 * largest + 1e-4), edge
+
+
+def test_a_circuit_keeps_what_it_says_on_prompts_it_was_not_found_on(
+    smollm2: Subject, held_out: ew.Pairs, scores: ew.Scores, tmp_path: Path
+) -> None:
+    circuit = scores.top(7_065).without_dangling()
+    report = ew.evaluate(smollm2, circuit, held_out, metrics=["logit_diff", "accuracy"])
+    kept = report["logit_diff"]
+    assert kept.faithfulness > 0.6
+    assert kept.random_faithfulness is not None
+    assert kept.random_faithfulness < 0.2
+    assert report["accuracy"].circuit >= 0.8
+    ew.save(circuit, tmp_path / "circuit.json")
+    opened: Any = ew.open(tmp_path / "circuit.json")
+    assert opened == circuit
+    again = ew.evaluate(smollm2, opened, held_out, metrics=["logit_diff"], random=None)["logit_diff"]
+    assert again.circuit == pytest.approx(kept.circuit, abs=1e-4)
+
+
+def test_the_page_opens_with_seven_thousand_edges(scores: ew.Scores, opening: Opener) -> None:
+    circuit = scores.top(7_065)
+    with opening(Finding(circuit, scores)) as opened:
+        assert opened.shown() == set(circuit.edges)
+        assert opened.status().startswith("7065 of 70651 edges") or opened.status().startswith("7,065 of 70,651 edges")
