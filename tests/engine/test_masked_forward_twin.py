@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, corrupted_run, distance, pairs, random_circuit, random_mask, subject
+from families import FAMILIES, corrupted_run, distance, pairs, random_circuit, random_mask, subject, without_jumps
 from masked_twin import slow
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def test_a_reused_workspace_leaks_nothing(family: str) -> None:
 @every_family
 def test_gradients_are_those_of_finite_differences(family: str) -> None:
     """float64 where the model is; a few edges, of every kind of reader."""
-    on, of = subject(family, torch.float64), pairs()[:2]
+    on, of = without_jumps(family), pairs()[:2]
     replacement, graph = corrupted_run(on, of), on.graph
     probe = torch.randn(2, 50, generator=torch.Generator().manual_seed(15), dtype=torch.float64)
 

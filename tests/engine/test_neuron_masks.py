@@ -19,8 +19,9 @@ from families import (
     random_circuit,
     random_mask,
     subject,
+    without_jumps,
 )
-from masked_twin import output, post_scale, slow
+from masked_twin import SPANNING, output, post_scale, slow
 from torch import Tensor, nn
 
 import edgewise as ew
@@ -101,6 +102,9 @@ class Native:
             after = block.output if block.attention_post is None else block.attention_post.module
             handles.append(block.output.register_forward_pre_hook(lambda _, args, at=layer: (self.heads(at, args[0]),)))
             handles.append(after.register_forward_hook(lambda _, args, out, at=layer: self.attention(at, out)))
+            for side in "qk" if self.on.family.name in SPANNING else "":
+                take = lambda _, args, out, at=layer, side=side: self.projected(side, at, out)  # noqa: E731
+                handles.append(getattr(block.attention, f"{side}_proj").register_forward_hook(take))
             if block.mlp_site is not None:
                 handles.append(block.mlp_site.register_forward_hook(lambda _, args, out, at=layer: self.mlp(at, out)))
         try:
@@ -129,6 +133,10 @@ class Native:
     def input(self, number: int, x: Tensor) -> Tensor:
         self.seen["input", number] = x
         return x
+
+    def projected(self, side: str, layer: int, out: Tensor) -> Tensor:
+        self.seen[side, layer] = out
+        return out
 
     def heads(self, layer: int, z: Tensor) -> Tensor:
         self.seen["z", layer] = z
@@ -159,11 +167,21 @@ class ByHand(Native):
 
     def heads(self, layer: int, z: Tensor) -> Tensor:
         """A head of which nothing is kept enters the sum that a norm may scale with its old output."""
-        count = self.on.graph.heads
-        dead = torch.tensor([not bool(self.kept[f"a{layer}.h{head}"].any()) for head in range(count)])
-        old = self.factor * self.old.seen["z", layer].unflatten(-1, (count, -1))
-        self.seen["z", layer] = torch.where(dead[:, None], old, z.unflatten(-1, (count, -1))).flatten(-2)
+        self.seen["z", layer] = self._dead_as_before("z", layer, z, self._dead(layer))
         return self.seen["z", layer]
+
+    def projected(self, side: str, layer: int, out: Tensor) -> Tensor:
+        """And its queries enter the norm over all of them with their old values, as do keys that only such heads read."""
+        dead, graph = self._dead(layer), self.on.graph
+        return self._dead_as_before(side, layer, out, dead if side == "q" else dead.view(graph.kv_heads, -1).all(dim=1))
+
+    def _dead(self, layer: int) -> Tensor:
+        heads = range(self.on.graph.heads)
+        return torch.tensor([not bool(self.kept[f"a{layer}.h{head}"].any()) for head in heads])
+
+    def _dead_as_before(self, what: str, layer: int, new: Tensor, dead: Tensor) -> Tensor:
+        old = self.factor * self.old.seen[what, layer].unflatten(-1, (len(dead), -1))
+        return torch.where(dead[:, None], old, new.unflatten(-1, (len(dead), -1))).flatten(-2)
 
     def attention(self, layer: int, out: Tensor) -> Tensor:
         for head, (new, old) in enumerate(zip(self.writes(layer), self.old.writes(layer), strict=True)):
@@ -239,7 +257,7 @@ def test_where_the_model_is_linear_scores_are_exact_patching_of_coordinates(line
 @every_family
 def test_gradients_are_those_of_finite_differences(family: str) -> None:
     """In edges and neurons at once, three masks together, away from where all is kept."""
-    on, of = subject(family, torch.float64), pairs()[:2]
+    on, of = without_jumps(family), pairs()[:2]
     replacement = corrupted_run(on, of)
     probe = torch.randn(2, 50, generator=torch.Generator().manual_seed(26), dtype=torch.float64)
     edges = torch.stack([random_mask(on, seed) for seed in (27, 28, 29)]).requires_grad_()
