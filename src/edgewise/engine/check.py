@@ -11,6 +11,7 @@ from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import expand
 from edgewise.errors import UnsupportedModel
 from edgewise.models.subject import Subject
+from edgewise.models.weights import keeping
 
 EXAMPLES, WIDTH = 2, 6
 # How far sums of hundreds of rounded terms may stray, relative to the size of what is summed.
@@ -18,6 +19,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 
 @torch.no_grad()
+@keeping()
 def self_check(subject: Subject) -> None:
     """Raise UnsupportedModel, with the first layer that differs, unless edgewise reproduces the model.
 
@@ -57,7 +59,7 @@ def _check_sums(subject: Subject, clean: Recording) -> None:
 def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:
     """The largest difference, in units of the tolerance."""
     ours, native = ours.double(), native.double()
-    return float((ours - native).abs().max() / (TOLERANCE[subject.dtype] * native.abs().max().clamp(min=1e-6)))
+    return float((ours - native).abs().max() / (TOLERANCE[subject.precision] * native.abs().max().clamp(min=1e-6)))
 
 
 def _refusal(subject: Subject, what: str) -> UnsupportedModel:

@@ -9,13 +9,14 @@ from torch import nn
 from edgewise.errors import UnsupportedModel
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.subject import Subject
+from edgewise.models.weights import is_linear, linear_maps
 
 # Elementwise f with f(0) = 0 and f'(0) = ½, whose slope is replaced by f(x) / x.
 SMOOTH = ("GELU", "GELUActivation", "NewGELUActivation", "PytorchGELUTanh", "GELUTanh", "FastGELUActivation")
 SMOOTH = (*SMOOTH, "QuickGELUActivation", "AccurateGELUActivation", "SiLU", "SiLUActivation")
 # Elementwise f whose derivative is f(x) / x already.
 PIECEWISE_LINEAR = ("ReLU", "LinearActivation", "Identity")
-LINEAR = ("Linear", "Conv1D", "Embedding", "Dropout")
+LINEAR = ("Embedding", "Dropout")
 # Names of an MLP's linear maps, and which of them reads a product of two paths.
 GATED = {
     frozenset(("gate_proj", "up_proj", "down_proj")): "down_proj",
@@ -27,9 +28,18 @@ UNGATED = [{"c_fc", "c_proj"}, {"dense_h_to_4h", "dense_4h_to_h"}, {"fc1", "fc2"
 def _leaves(subject: Subject) -> Iterator[nn.Module]:
     """Modules without parts in the blocks and the last norm. Whatever no change knows is refused."""
     for module in (*(block.module for block in subject.blocks), subject.final_norm.module):
-        for leaf in module.modules():
-            if next(leaf.children(), None) is None:
-                yield _known(leaf)
+        yield from map(_known, _leaves_of(module))
+
+
+def _leaves_of(module: nn.Module) -> Iterator[nn.Module]:
+    """What linear maps are made of, adapters and weights in few bits, is not looked into: they are linear."""
+    if is_linear(module):
+        return
+    parts = list(module.children())
+    for part in parts:
+        yield from _leaves_of(part)
+    if not parts:
+        yield module
 
 
 def _known(leaf: nn.Module) -> nn.Module:
@@ -66,7 +76,7 @@ def products(subject: Subject) -> list[nn.Module]:
     for block in subject.blocks:
         if block.mlp is None:
             continue
-        linear = {name for name, part in block.mlp.named_modules() if type(part).__name__ in ("Linear", "Conv1D")}
+        linear = set(linear_maps(block.mlp))
         if frozenset(linear) in GATED:
             found.append(block.mlp.get_submodule(GATED[frozenset(linear)]))
         elif linear not in UNGATED:

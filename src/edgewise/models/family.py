@@ -6,7 +6,7 @@ and are not handled are refused by name, as is every class that no family names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
 from edgewise.models.norms import Norm, NormKind
-from edgewise.models.projections import Projections, plain_linear
+from edgewise.models.projections import Projections
+from edgewise.models.weights import effective, is_stored
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,20 @@ class Block:
     @property
     def output_weight(self) -> Tensor:
         """[head, d_head, d_model]: what head h writes is z_h · output_weight[h], times the post norm's scale if any."""
-        weight = plain_linear(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
+        weight = effective(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
         return weight if self.attention_post is None else weight * self.attention_post.gain(weight)
+
+    def output_weight_later(self) -> Callable[[], Tensor]:
+        """What gives `output_weight` at any time; it holds on to it only where that costs nothing."""
+        if not is_stored(self.output):
+            return lambda: self.output_weight
+        weight = self.output_weight
+        return lambda: weight
 
     @property
     def output_bias(self) -> Tensor | None:
         """[d_model]: the output projection's bias, which belongs to no head."""
-        return plain_linear(self.output)[1]
+        return effective(self.output)[1]
 
     @property
     def mlp_site(self) -> nn.Module | None:
@@ -103,8 +111,6 @@ class Family:
                     f"{type(model).__name__} with {attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"
                 )
-        if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
-            raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
 
     def bind(self, model: Any) -> tuple[Block, ...]:
         """The blocks of a model."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
 from edgewise.models.family import Family
-from edgewise.models.projections import plain_linear
+from edgewise.models.weights import compute_dtype, effective, linear_maps
 
 # The readers of the model as it is, or one k and one v reader for every query head.
 KeyValues = Literal["native", "ungrouped"]
@@ -30,27 +30,31 @@ def with_readers(model: Any, family: Family, kv: KeyValues) -> Any:
 
 def _twin(model: Any, family: Family) -> Any:
     graph = family.graph(model)
-    # Parameters and buffers are shared with the model, only the modules around them are new.
-    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
+    # Parameters, buffers and linear maps are shared with the model, only the modules around them are new.
+    shared = chain(model.parameters(), model.buffers(), linear_maps(model).values())
+    twin = copy.deepcopy(model, {id(one): one for one in shared})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         for name in family.projection_names[1:]:
-            _repeat(attention.get_submodule(name), graph.kv_heads, graph.heads // graph.kv_heads)
+            repeated = _repeated(attention.get_submodule(name), graph.kv_heads, graph.heads // graph.kv_heads)
+            attention.set_submodule(name, repeated.to(compute_dtype(model)))
         if hasattr(attention, "num_key_value_groups"):
             attention.num_key_value_groups = 1
     object.__setattr__(twin.config, "num_key_value_heads", graph.heads)  # also where the config is frozen
     return twin
 
 
-def _repeat(projection: nn.Module, kv_heads: int, times: int) -> None:
-    """Give every query head of a group the rows that it shared."""
+def _repeated(projection: nn.Module, kv_heads: int, times: int) -> nn.Linear:
+    """A plain layer in which every query head of a group has the rows that it shared, as they are applied now."""
 
-    def repeated(rows: Tensor, like: nn.Parameter) -> nn.Parameter:
+    def repeated(rows: Tensor) -> nn.Parameter:
         whole = rows.unflatten(0, (kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
-        return nn.Parameter(whole, requires_grad=like.requires_grad)
+        return nn.Parameter(whole, requires_grad=next(projection.parameters()).requires_grad)
 
-    weight, bias = plain_linear(projection)
-    projection.weight = repeated(weight, projection.weight)  # type: ignore[arg-type]
-    if bias is not None:
-        projection.bias = repeated(bias, projection.bias)  # type: ignore[arg-type]
-    projection.out_features = len(weight) * times  # type: ignore[assignment]
+    weight, bias = effective(projection)
+    linear = nn.utils.skip_init(
+        nn.Linear, weight.shape[1], len(weight) * times, bias=bias is not None, device=weight.device
+    )
+    linear.weight = repeated(weight)
+    linear.bias = None if bias is None else repeated(bias)  # type: ignore[assignment]
+    return linear.train(projection.training)
