@@ -5,10 +5,13 @@ Tolerances are those of float32 sums, but for kernels that compute in bfloat16 (
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from families import corrupted_run, distance, pairs, random_mask
 from kept_weights import KINDS, kept_subject, near
+from one_at_a_time import OneAtATime, read_trace
 
 import edgewise as ew
 from edgewise.ablations import ablation
@@ -16,6 +19,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
+from edgewise.search.acdc import ACDC
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -101,13 +105,30 @@ def test_exact_agrees_with_one_edge_taken_out_of_a_walk(kind: str) -> None:
 @every_kind
 def test_searches_training_and_judging_run(kind: str) -> None:
     on, of = kept_subject(kind), pairs()
-    if on.dtype is not torch.bfloat16:
-        searched = ew.discover(on, of, method="acdc", tau=0.2)
-        assert 0 < len(searched) < on.graph.n_edges
+    searched = ew.discover(on, of, method="acdc", tau=0.001)
+    assert 0 < len(searched) < on.graph.n_edges
     trained = ew.discover(on, of, method="edge-pruning", edges=40, steps=4)
     assert len(trained) == 40
     report = ew.evaluate(on, ew.Circuit.full(on.graph), of, metrics=["logit_diff"], random=None)["logit_diff"]
     assert abs(report.circuit - report.clean) < 40 * near(kind) * max(1.0, abs(report.clean))
+
+
+@pytest.mark.parametrize("kind", ["lora-fused", "two-adapters", "torchao-int4", "bitsandbytes-8"])
+def test_acdc_decides_as_one_walk_after_the_other_does(kind: str, tmp_path: Path) -> None:
+    on, of, trace = kept_subject(kind), pairs(), tmp_path / "trace.jsonl"
+    _, expected = OneAtATime(on, of, ACDC(tau=0.01).criterion, "kl", "corrupted").run()
+    ew.discover(on, of, method="acdc", tau=0.01, metric="kl", trace=str(trace))
+    alike = 0
+    for ours, theirs in zip(read_trace(trace), expected, strict=False):
+        assert ours.edge == theirs.edge
+        assert ours.after == pytest.approx(theirs.after, abs=1e-5)
+        if (
+            ours.kept != theirs.kept
+        ):  # so close that the last bits decide, and all that comes after it is another search
+            assert abs(ours.after - ours.before - 0.01) < 1e-5
+            break
+        alike += 1
+    assert alike > 20
 
 
 @pytest.mark.parametrize("kind", ["lora", "lora-conv1d", "dora", "torchao-int8", "bitsandbytes-8", "bitsandbytes-4"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,52 @@ def test_blocks_of_a_gguf_file(permuted: bool) -> None:
     assert distance(x @ matrix.weight.T, layer(x)) < 1e-5
     restored = matrix.weight if not permuted else matrix.weight[:, layer.input_permutation]
     assert distance(restored, drawn) < 0.02
+
+
+# -- from a folder ----------------------------------------------------------------------------------------------------
+
+
+def quantised_folder(folder: Path, how: str) -> Path:
+    """A checkpoint whose weights are in few bits, as transformers writes one."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TorchAoConfig
+
+    make_model(llama_config(**WIDE)).save_pretrained(folder / "plain")
+    with calm():
+        from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
+
+        config: Any = {
+            "torchao-int8": lambda: TorchAoConfig(Int8WeightOnlyConfig()),
+            "torchao-int4": lambda: TorchAoConfig(IntxWeightOnlyConfig(weight_dtype=torch.int4)),
+            "bitsandbytes-8": lambda: BitsAndBytesConfig(load_in_8bit=True),
+            "bitsandbytes-4": lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
+        }[how]()
+        model = AutoModelForCausalLM.from_pretrained(folder / "plain", quantization_config=config)
+        model.save_pretrained(folder / how)
+    return folder / how
+
+
+@pytest.mark.parametrize(
+    ("how", "library"),
+    [
+        ("torchao-int8", "torchao"),
+        ("torchao-int4", "torchao"),
+        ("bitsandbytes-8", "bitsandbytes"),
+        ("bitsandbytes-4", "bitsandbytes"),
+    ],
+)
+def test_a_checkpoint_in_few_bits_is_loaded_by_its_folder(how: str, library: str, tmp_path: Path) -> None:
+    folder, of = quantised_folder(tmp_path, how), pairs()
+    with calm():
+        on, plain = ew.load(folder), ew.load(tmp_path / "plain")
+    assert on.graph == plain.graph
+    assert on.identity["quantised"].startswith(library)
+    assert on.identity["weights"] != plain.identity["weights"]
+    matrix = effective(on.blocks[0].output).weight
+    own = effective(plain.blocks[0].output).weight
+    assert 0 < distance(matrix, own) < (0.02 if "8" in how else 0.2)
+    logits = on.logits(of.clean, of.positions)
+    walked = masked_forward(on, of.clean, of.positions, on.graph.edge_mask.float(), corrupted_run(on, of))
+    assert distance(walked, logits) < near("lora")
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
