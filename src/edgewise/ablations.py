@@ -144,7 +144,7 @@ def ablation(name: str | Ablation) -> Ablation:
 
 def _shapes(subject: Subject) -> Writes:
     """Shapes of one token's writes, in the place of the tensors."""
-    heads = [block.output_weight.shape[:2] for block in subject.blocks]
+    heads = [(subject.graph.heads, block.projections.d_head) for block in subject.blocks]
     stream, inputs = (subject.d_model,), (len(subject.graph.inputs), subject.d_model)
     return Writes(inputs, heads, [stream for _ in subject.blocks if subject.graph.mlps], heads)  # type: ignore[arg-type]
 

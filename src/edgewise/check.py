@@ -38,7 +38,7 @@ def check(
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
     source = prepare(recipe)
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
+    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter)
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)
@@ -53,8 +53,8 @@ def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
     known = circuit.provenance
     if isinstance(known.get("recipe"), Mapping):
         return dict(known["recipe"])
-    names = ("model", "task", "corruption", "examples", "seed", "metric", "ablation", "dtype", "kv", "batch_size")
-    return {name: known[name] for name in names if known.get(name) is not None}
+    names = "model task corruption examples seed metric ablation dtype kv adapter batch_size"
+    return {name: known[name] for name in names.split() if known.get(name) is not None}
 
 
 def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
@@ -66,6 +66,7 @@ def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: 
         raise InvalidValue(f"{file} does not say which prompts it was found on; give --task or --data")
     if "model" in changes and changes["model"] != known.get("model"):
         known.pop("dtype", None)
+        known.pop("adapter", None)
     return Recipe.of(**known).with_changes(**changes)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from edgewise.engine.check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
+from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.models.subject import DTYPES
@@ -32,6 +33,7 @@ def load(
     revision: str | None = None,
     kv: KeyValues = "native",
     family: Family | None = None,
+    adapter: str | Path | None = None,
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
@@ -42,21 +44,26 @@ def load(
     there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
     head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
     of a shared reader are the sums of theirs. `family`: where a class that edgewise does not know keeps its parts
-    (docs/families.md), instead of the family that it would choose. Raises UnknownName for a model that
-    cannot be found and UnsupportedModel for one whose architecture or configuration is not handled. Code from the hub is
-    never run.
+    (docs/families.md), instead of the family that it would choose. `adapter`: "active" studies a loaded model with the
+    adapters of peft that are switched on in it; a folder or hub id puts that adapter on the model of this name, unmerged.
+    Raises UnknownName for a model that cannot be found and UnsupportedModel for one whose architecture or configuration is
+    not handled. Code from the hub is never run.
     """
     if isinstance(model, nn.Module):
         if dtype is not None or device is not None or revision is not None:
             raise InvalidValue(
                 "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
             )
+        model, word = unwrapped(model, adapter and str(adapter)), adapter and str(adapter)
         family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family, name, kv))
+        return _checked(Subject(model, tokenizer, family, name, kv, adapter=word))
+    model, adapter = _base_and_adapter(model, adapter)
     name, source = str(model), _source(str(model))
     with _named(name, source):
         if name in PROGRAMS:
+            if adapter is not None:
+                raise InvalidValue(f"{name} is built from its program, and takes no adapter; leave {adapter} out")
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
         chosen = _device(device, name)
@@ -64,9 +71,21 @@ def load(
 
         def build(wanted: torch.dtype | None) -> Subject:
             loaded, found = _from_pretrained(name, source, wanted, revision, family)
-            return Subject(loaded.to(chosen), tokenizer, found, name, kv)
+            loaded = loaded if adapter is None else with_adapter(loaded, adapter)
+            return Subject(loaded.to(chosen), tokenizer, found, name, kv, adapter=adapter)
 
         return checked(build, _dtype(dtype))
+
+
+def _base_and_adapter(model: str | Path, adapter: str | Path | None) -> tuple[str, str | None]:
+    """The model to load, and the adapter to put on it; a folder that holds an adapter stands for both."""
+    if str(adapter) == ACTIVE:
+        raise InvalidValue("adapter=\"active\" is for loaded models; beside a model's name, give the adapter's folder")
+    if (base := base_of(Path(model))) is None:
+        return str(model), None if adapter is None else str(adapter)
+    if adapter is not None:
+        raise InvalidValue(f"{model} is an adapter itself; name the model that {adapter} is for ({base})")
+    return base, str(model)
 
 
 def family_of(architecture: str) -> Family:

@@ -24,8 +24,8 @@ class Setting(Strict, ABC):
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
     both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
-    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. Build one from outside
-    values with `of`, from a file with `read`.
+    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. `adapter`: the folder or hub
+    id of a LoRA adapter that is put on the model. Build one from outside values with `of`, from a file with `read`.
     """
 
     document: ClassVar[str]
@@ -42,6 +42,7 @@ class Setting(Strict, ABC):
     dtype: str | None = None
     device: str | None = None
     kv: Literal["native", "ungrouped"] = "native"
+    adapter: str | None = None
 
     @model_validator(mode="before")
     @classmethod

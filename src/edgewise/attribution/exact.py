@@ -163,7 +163,7 @@ class Patcher:
         z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), groups)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
         if block.attention_post is None:
-            return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads])
+            return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads].to(change.dtype))
         raw = writes.raw[layer].expand(len(delta), *writes.raw[layer].shape).clone()
         raw[..., heads, :] += change
         old = block.attention_added(block.output(writes.raw[layer].flatten(-2)))

@@ -57,7 +57,7 @@ class Footprint:
     def of(cls, subject: Subject, pairs: Pairs, held: Held) -> Footprint:
         """The estimate for these pairs."""
         tokens, graph, d = subject.ready(pairs).clean.shape[1], subject.graph, subject.d_model
-        projections, d_head = subject.blocks[0].projections, subject.blocks[0].output_weight.shape[1]
+        projections, d_head = subject.blocks[0].projections, subject.blocks[0].projections.d_head
         size, work = subject.dtype.itemsize, subject.work_dtype.itemsize
         saved = _saved(subject, tokens)
         writes = (graph.heads * d_head + d * graph.mlps) * max(size, work)

@@ -34,6 +34,9 @@ Device = Annotated[
 Kv = Annotated[
     str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
 ]
+Adapter = Annotated[
+    str | None, typer.Option(help="the folder or hub id of a LoRA adapter, put on the model unmerged [default: none]")
+]
 MemoryLimit = Annotated[
     str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
 ]

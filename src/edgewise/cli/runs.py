@@ -10,6 +10,7 @@ import typer
 from edgewise import console
 from edgewise.cli.options import (
     Ablation,
+    Adapter,
     AsJson,
     BatchSize,
     Corruption,
@@ -51,6 +52,7 @@ def discover(
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
+    adapter: Adapter = None,
     memory_limit: MemoryLimit = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
     stability: Annotated[
@@ -71,7 +73,7 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
-    given |= those_given(locals(), "dtype device kv memory_limit curve stability")
+    given |= those_given(locals(), "dtype device kv adapter memory_limit curve stability")
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
@@ -103,6 +105,7 @@ def evaluate(
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
+    adapter: Adapter = None,
     allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -110,7 +113,9 @@ def evaluate(
     """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
     from edgewise.check import check
 
-    given = those_given(locals(), "model task data ablation examples batch_size seed corruption dtype device kv")
+    given = those_given(
+        locals(), "model task data ablation examples batch_size seed corruption dtype device kv adapter"
+    )
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
@@ -155,6 +160,7 @@ def compare(
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
+    adapter: Adapter = None,
     option: Annotated[
         list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
     ] = None,
@@ -171,7 +177,7 @@ def compare(
     from edgewise.comparison.run import default_folder, run_comparison
 
     given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
-    given |= those_given(locals(), "held_out exact_sample dtype device kv")
+    given |= those_given(locals(), "held_out exact_sample dtype device kv adapter")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

@@ -81,10 +81,11 @@ class Board:
         """A board of that shape with no rows put."""
         return cls(workspace.take("rows", shape, like), like.new_zeros(()), workspace)
 
-    def put(self, first: int, delta: Tensor, weight: Tensor | None = None) -> None:
+    def put(self, first: int, delta: Tensor, weight: Tensor | Callable[[], Tensor] | None = None) -> None:
         """Write rows `first`…: `delta` [mask, row, token, d_model], or [mask, row, token, d_head] times `weight`.
 
-        `weight` [row, d_head, d_model] may have a leading axis of masks, and a gradient if it has.
+        `weight` [row, d_head, d_model] may have a leading axis of masks, and a gradient if it has; or it is a function that
+        gives it, which is asked again in the backward pass, so that nothing has to hold on to it.
         """
         self.ticket = _Put.apply(delta, self.ticket, self, first, weight)  # type: ignore[no-untyped-call]
 
@@ -168,23 +169,27 @@ class Order:
 
 class _Put(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: Board, first: int, weight: Tensor | None) -> Tensor:
+    def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: Board, first: int, weight: Any) -> Tensor:
         ctx.board, ctx.rows, ctx.weight = board, slice(first, first + delta.shape[1]), weight
         ctx.delta = delta if ctx.needs_input_grad[4] else None
         target = board.rows[:, ctx.rows]
         if weight is None:
             target.copy_(delta)
         else:
-            for one, by, out in zip(delta, weight.expand(len(delta), -1, -1, -1), target, strict=True):
+            for one, by, out in zip(delta, _given(weight).expand(len(delta), -1, -1, -1), target, strict=True):
                 torch.bmm(one, by, out=out)
         return ticket.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         rows = ctx.board.gradient_rows()[:, ctx.rows]
-        delta = rows.clone() if ctx.weight is None else torch.matmul(rows, ctx.weight.transpose(-1, -2))
+        delta = rows.clone() if ctx.weight is None else torch.matmul(rows, _given(ctx.weight).transpose(-1, -2))
         weight = None if ctx.delta is None else torch.matmul(ctx.delta.transpose(-1, -2), rows)
         return delta, gradients[0], None, None, weight
+
+
+def _given(weight: Tensor | Callable[[], Tensor]) -> Tensor:
+    return weight if isinstance(weight, Tensor) else weight()
 
 
 class _Read(torch.autograd.Function):

@@ -42,8 +42,9 @@ class CachedFrontier(Frontier):
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
-        self._parts = [block.projections.parts() for block in subject.blocks]
-        self._outputs = [block.output_weight for block in subject.blocks]
+        # Views of what is stored; what has to be made is made again, and kept for as long as the search stays in a layer.
+        self._parts = [block.projections.parts() if block.projections.stored else None for block in subject.blocks]
+        self._outputs = [block.output_weight_later() for block in subject.blocks]
         self._start()
 
     # -- asking and deciding ----------------------------------------------------------------------------------------
@@ -198,10 +199,11 @@ class CachedFrontier(Frontier):
     def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
         """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
         normed, outputs = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)), []
-        for part in self._parts[layer]:
+        for part in self._parts[layer] or self.subject.blocks[layer].projections.parts():
             if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
                 chosen = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a view
                 weight, bias = part.weight[chosen], None if part.bias is None else part.bias[chosen].flatten()
+                weight, bias = weight.to(normed.dtype), None if bias is None else bias.to(normed.dtype)
                 outputs.append(linear(normed, weight.flatten(0, 1), bias).unflatten(-1, weight.shape[:2]))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-2)
 
@@ -258,7 +260,7 @@ class CachedFrontier(Frontier):
             return
         late = self.wiring.late[writer]
         delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
-        rows = delta.to(self.work_dtype) @ self._outputs[layer][head].to(self.work_dtype)
+        rows = delta.to(self.work_dtype) @ self._outputs[layer]()[head].to(self.work_dtype)
         everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self.streams.written(writer, late)[None])
         self._keep(writer, everywhere, outcome)
 

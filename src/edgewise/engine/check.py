@@ -15,6 +15,7 @@ from edgewise.engine.roles import check_roles
 from edgewise.engine.writes import expand
 from edgewise.errors import NumericalError, UnsupportedModel
 from edgewise.models.subject import Subject
+from edgewise.models.weights import keeping
 
 EXAMPLES, WIDTH = 2, 6
 # How far sums of hundreds of rounded terms may stray, relative to the size of what is summed.
@@ -43,6 +44,7 @@ def checked(build: Callable[[torch.dtype | None], Subject], dtype: torch.dtype |
 
 
 @torch.no_grad()
+@keeping()
 def self_check(subject: Subject) -> None:
     """Raise UnsupportedModel, with the first layer that differs, unless edgewise reproduces the model.
 
@@ -95,7 +97,7 @@ def _missing(subject: Subject, clean: Recording, layer: int, writers: Tensor, bi
 def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:
     """The largest difference, in units of the tolerance; NaN where something is not finite."""
     ours, native = ours.double(), native.double()
-    return float((ours - native).abs().max() / (TOLERANCE[subject.dtype] * native.abs().max().clamp(min=1e-6)))
+    return float((ours - native).abs().max() / (TOLERANCE[subject.precision] * native.abs().max().clamp(min=1e-6)))
 
 
 def _refusal(subject: Subject, what: str) -> UnsupportedModel:

@@ -110,7 +110,7 @@ class Descent:
         gradient = self._at_projections(layer)[:, slots].transpose(0, 1)
         weight = block.projections.rows(slots)[0]
         x = self._clean(self.front.clean.attention_in[layer], self._everywhere).expand(len(slots), -1, -1)
-        values = self._pull(block.attention_norm, x, torch.bmm(gradient.to(weight.dtype), weight))
+        values = self._pull(block.attention_norm, x, torch.bmm(gradient.to(x.dtype), weight.to(x.dtype)))
         return Gradients([readers[slot] for slot in slots], self._everywhere, values)
 
     def _at_projections(self, layer: int) -> Tensor:
@@ -119,7 +119,7 @@ class Descent:
         # Nothing of the layer has changed yet, unless a search goes on in its middle: what was projected last is clean.
         last = self.front.projected(layer)[:, : self._examples * self.front.places.shape[1]]
         given = last.transpose(0, 1).unflatten(0, (self._examples, -1))
-        weight, written = block.output_weight, self._written[self.graph.head_writers(layer)]
+        weight, written = block.output_weight.to(given.dtype), self._written[self.graph.head_writers(layer)]
         at_heads = torch.bmm(written.to(weight.dtype), weight.transpose(1, 2)).transpose(0, 1)
         gradient = given.new_zeros(given.shape[:2].numel(), *at_heads.shape[1:]).index_copy_(0, self._active, at_heads)
         groups = range(self.graph.kv_heads)

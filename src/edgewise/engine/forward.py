@@ -112,11 +112,9 @@ class _Walk:
             z = z * self._post_scale(layer, plan, block, z)
         delta = (z - replaced).flatten(1, 2).transpose(1, 2)
         delta = self._dead_to_zero(delta, self.subject.graph.head_writers(layer).start, plan.heads)
-        weight = block.output_weight.to(self.board.rows.dtype)
-        weight = weight if len(plan.heads) == len(weight) else weight[plan.heads]
+        start, weight = self.subject.graph.head_writers(layer).start, self._written(block, plan)
         # What a head writes is its weight's: a coordinate that is not kept is a column of it.
-        start = self.subject.graph.head_writers(layer).start
-        weight = self._neurons_of(weight, start, plan.heads)
+        weight = weight if self.mask.neurons is None else self._neurons_of(weight(), start, plan.heads)
         self.board.put(self.plan.rows_before(start), delta.to(self.board.rows.dtype), weight)
         return handed_on
 
@@ -157,15 +155,16 @@ class _Walk:
         if plan.everywhere:
             along = [graph.mlp_reader(layer)] if plan.mlp and not plan.mlp_late else []
             readers = [*(first + slot for slot in plan.everywhere), *along]
-            transform = _Projected.of(block, plan.everywhere)
+            transform = _Projected.of(block, plan.everywhere, self.subject.dtype)
             made, bare = self.board.read(self._order(readers, base, None, transform, handed_on=len(along)))
             handed_on = bare if along else None
             parts.append((plan.everywhere, made))
         if plan.unfed:
-            unfed = _Projected.of(block, plan.unfed)(base[None, None])
+            unfed = _Projected.of(block, plan.unfed, self.subject.dtype)(base[None, None])
             parts.append((plan.unfed, unfed.expand(len(self.masks), -1, -1, -1)))
         if plan.late_queries:
-            readers, transform = [first + slot for slot in plan.late_queries], _Projected.of(block, plan.late_queries)
+            readers = [first + slot for slot in plan.late_queries]
+            transform = _Projected.of(block, plan.late_queries, self.subject.dtype)
             at_answers, _ = self.board.read(self._order(readers, base[self.answers], self.answers, transform))
             # Other tokens of these queries reach nothing, so any finite value will do for them.
             full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
@@ -174,7 +173,9 @@ class _Walk:
         joined = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim=1)
         ordered = joined if given == slots else joined[:, [given.index(slot) for slot in slots]]
         if block.projections.together > 1:
-            ordered = self._dead_to_replaced(layer, ordered, _Projected.of(block, slots)(base[None, None]))
+            ordered = self._dead_to_replaced(
+                layer, ordered, _Projected.of(block, slots, self.subject.dtype)(base[None, None])
+            )
         return ordered, handed_on
 
     def _dead_to_replaced(self, layer: int, outputs: Tensor, replaced: Tensor) -> Tensor:
@@ -189,6 +190,16 @@ class _Walk:
         readers = torch.cat([alive, shared, shared], dim=-1).transpose(1, 2)[..., None, None]
         by_example = [part.unflatten(2, (readers.shape[2], -1)) for part in (outputs, replaced)]
         return torch.where(readers, *by_example).flatten(2, 3)
+
+    def _written(self, block: Block, plan: LayerPlan) -> Callable[[], Tensor]:
+        """What gives the output weights of the heads that run: [head, d_head, d_model]."""
+        dtype, heads, whole = self.board.rows.dtype, plan.heads, block.output_weight_later()
+
+        def weight() -> Tensor:
+            every = whole().to(dtype)
+            return every if len(heads) == len(every) else every[heads]
+
+        return weight
 
     def _post_scale(self, layer: int, plan: LayerPlan, block: Block, z: Tensor) -> Tensor:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
@@ -293,29 +304,31 @@ class _Projected(Transform):
     """
 
     norm: Norm
-    weight: Tensor
-    bias: Tensor | None
+    rows: Callable[[], tuple[Tensor, Tensor | None]]
+    dtype: torch.dtype
 
     @classmethod
-    def of(cls, block: Block, slots: list[int]) -> _Projected:
-        """Those of the readers `slots`."""
-        return cls(block.attention_norm, *block.projections.rows(slots))
+    def of(cls, block: Block, slots: list[int], dtype: torch.dtype) -> _Projected:
+        """Those of the readers `slots`, for a model of that dtype."""
+        return cls(block.attention_norm, block.projections.rows_later(slots), dtype)
 
     def __call__(self, mixed: Tensor) -> Tensor:
-        normed = self.norm(mixed.to(self.weight.dtype))
-        if mixed.shape[1] < len(self.weight):
-            joined = normed[:, 0] @ self.weight.flatten(0, 1).T
-            out = joined.unflatten(2, self.weight.shape[:2]).transpose(1, 2)
+        weight, bias = (None if part is None else part.to(self.dtype) for part in self.rows())
+        assert weight is not None
+        normed = self.norm(mixed.to(self.dtype))
+        if mixed.shape[1] < len(weight):
+            joined = normed[:, 0] @ weight.flatten(0, 1).T
+            out = joined.unflatten(2, weight.shape[:2]).transpose(1, 2)
         else:
-            out = torch.matmul(normed, self.weight.transpose(-1, -2))
-        return out if self.bias is None else out + self.bias[:, None, :]
+            out = torch.matmul(normed, weight.transpose(-1, -2))
+        return out if bias is None else out + bias[:, None, :]
 
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
-        x = mixed().requires_grad_()
+        x, weight = mixed().requires_grad_(), self.rows()[0].to(self.dtype)
         with torch.enable_grad():
-            normed = self.norm(x.to(self.weight.dtype))
+            normed = self.norm(x.to(self.dtype))
         at_normed = torch.empty_like(normed)
-        at_normed[:, len(self.weight) :] = 0
+        at_normed[:, len(weight) :] = 0
         for one, out in zip(gradient, at_normed, strict=True):
-            torch.bmm(one, self.weight, out=out[: len(self.weight)])
+            torch.bmm(one, weight, out=out[: len(weight)])
         return torch.autograd.grad(normed, x, at_normed)[0]

@@ -64,5 +64,5 @@ def mlp(block: Block, stream: Tensor) -> Tensor | float:
 def project(block: Block, x: Tensor, slots: list[int]) -> Tensor:
     """Outputs of the projections of the readers `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
     weight, bias = block.projections.rows(slots)
-    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight)
-    return out if bias is None else out + bias
+    out = torch.einsum("...d,red->...re", block.attention_norm(x), weight.to(x.dtype))
+    return out if bias is None else out + bias.to(x.dtype)

@@ -9,13 +9,14 @@ from torch import nn
 from edgewise.errors import UnsupportedModel
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.subject import Subject
+from edgewise.models.weights import is_linear, linear_maps
 
 # Elementwise f with f(0) = 0 and f'(0) = ½, whose slope is replaced by f(x) / x.
 SMOOTH = ("GELU", "GELUActivation", "NewGELUActivation", "PytorchGELUTanh", "GELUTanh", "FastGELUActivation")
 SMOOTH = (*SMOOTH, "QuickGELUActivation", "AccurateGELUActivation", "SiLU", "SiLUActivation")
 # Elementwise f whose derivative is f(x) / x already.
 PIECEWISE_LINEAR = ("ReLU", "LinearActivation", "Identity")
-LINEAR = ("Linear", "Conv1D", "Embedding", "Dropout")
+LINEAR = ("Embedding", "Dropout")
 # Names of an MLP's linear maps, and which of them reads a product of two paths.
 GATED = {
     frozenset(("gate_proj", "up_proj", "down_proj")): "down_proj",
@@ -31,9 +32,18 @@ EXPERTS = ("MixtralExperts", "Qwen3MoeExperts")
 def _leaves(subject: Subject) -> Iterator[nn.Module]:
     """Modules without parts in the blocks and the last norm. Whatever no change knows is refused."""
     for module in (*(block.module for block in subject.blocks), subject.final_norm.module):
-        for leaf in module.modules():
-            if next(leaf.children(), None) is None:
-                yield _known(leaf)
+        yield from map(_known, _leaves_of(module))
+
+
+def _leaves_of(module: nn.Module) -> Iterator[nn.Module]:
+    """What linear maps are made of, adapters and weights in few bits, is not looked into: they are linear."""
+    if is_linear(module):
+        return
+    parts = list(module.children())
+    for part in parts:
+        yield from _leaves_of(part)
+    if not parts:
+        yield module
 
 
 def _known(leaf: nn.Module) -> nn.Module:
@@ -73,12 +83,14 @@ def products(subject: Subject) -> list[tuple[nn.Module, float]]:
     for block in subject.blocks:
         if block.mlp is None:
             continue
-        modules = block.mlp.modules
+        modules, steps = block.mlp.modules, block.mlp.steps
         parts = {type(part).__name__: part for part in modules.values()}
         if (router := parts.keys() & ROUTERS) and (experts := parts.keys() & EXPERTS):
             found += [(parts[router.pop()], 0.5), (parts[experts.pop()], 0.25)]
             continue
-        linear = {name for name, part in modules.items() if type(part).__name__ in ("Linear", "Conv1D")}
+        linear = (
+            set(linear_maps(steps[0])) if len(steps) == 1 else {name for name, one in modules.items() if is_linear(one)}
+        )
         if frozenset(linear) in GATED:
             found.append((modules[GATED[frozenset(linear)]], 0.5))
         elif linear not in UNGATED:

@@ -10,6 +10,7 @@ from torch import Tensor
 from edgewise.engine.record import Recording
 from edgewise.engine.writes import Writes
 from edgewise.models.subject import Subject
+from edgewise.models.weights import keeping
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Replacement:
         return cls(recording.writes, recording.attention_in, recording.mlp_in, recording.final_in, is_run=True)
 
     @classmethod
+    @keeping()
     def of_values(cls, subject: Subject, writes: Writes) -> Replacement:
         """Values given for each writer on its own (zero, means): what readers get is summed up here."""
         stream, attention_in, mlp_in = writes.stream, [], []

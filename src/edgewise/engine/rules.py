@@ -103,8 +103,7 @@ class HalvedAttention(Change):
     def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         for block in subject.blocks:
             projections = block.projections
-            d_head = len(projections.parts()[0].weight[0])
-            for module, shares in zip(projections.modules, _shares(projections, d_head), strict=True):
+            for module, shares in zip(projections.modules, _shares(projections, projections.d_head), strict=True):
                 changes.late.append(OnOutput(module, _scaled(shares.to(subject.device), seen)))
 
 

@@ -6,7 +6,7 @@ and are not handled are refused by name, as is every class that no family names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ from edgewise.models.declaration import check_fields, check_fit
 from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
 from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
-from edgewise.models.projections import Projections, plain_linear
+from edgewise.models.projections import Projections
+from edgewise.models.weights import effective, is_stored
 
 # The kernel by which transformers runs experts unless told otherwise.
 GROUPED_EXPERTS = "grouped_mm"
@@ -47,13 +48,20 @@ class Block:
     @property
     def output_weight(self) -> Tensor:
         """[head, d_head, d_model]: what head h writes is z_h · output_weight[h], times the post norm's scale if any."""
-        weight = plain_linear(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
+        weight = effective(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
         return self.multiplied(weight if self.attention_post is None else weight * self.attention_post.gain(weight))
+
+    def output_weight_later(self) -> Callable[[], Tensor]:
+        """What gives `output_weight` at any time; it holds on to it only where that costs nothing."""
+        if not is_stored(self.output):
+            return lambda: self.output_weight
+        weight = self.output_weight
+        return lambda: weight
 
     @property
     def output_bias(self) -> Tensor | None:
         """[d_model]: what the output projection's bias adds to the stream, which belongs to no head."""
-        bias = plain_linear(self.output)[1]
+        bias = effective(self.output)[1]
         return None if bias is None else self.multiplied(bias)
 
     @property
@@ -188,8 +196,6 @@ class Family:
                 f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which knows no float64; "
                 'call model.set_experts_implementation("eager") first'
             )
-        if getattr(model, "hf_quantizer", None) is not None or getattr(model, "peft_config", None):
-            raise UnsupportedModel("quantised models and adapters are not supported: load the plain model")
         check_fit(model, self)
 
     def bind(self, model: Any) -> tuple[Block, ...]:

@@ -10,6 +10,8 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from edgewise.models.weights import keeping, undisturbed
+
 Keep = Callable[[Tensor], Tensor | None]
 
 # The models inside `steady`.
@@ -179,7 +181,8 @@ def steady(model: nn.Module) -> Iterator[None]:
             module.training = False
         for parameter in trainable:
             parameter.requires_grad_(False)
-        yield
+        with keeping(), undisturbed(model):
+            yield
     finally:
         _steady.discard(model)
         for module in training:

@@ -6,17 +6,17 @@ All layouts speak one language: `[..., reader, d_head]`, the readers of the laye
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from edgewise.errors import UnsupportedModel
+from edgewise.models.weights import effective, is_stored, outputs
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,6 @@ class Projections(ABC):
     # The module, if there is one, that norms all keys of a layer as one vector.
     key_norm: ClassVar[str] = ""
 
-    def __post_init__(self) -> None:
-        for module in self.modules:
-            plain_linear(module)
-
     @property
     def modules(self) -> tuple[nn.Module, ...]:
         """The projection modules, in the order `join` and `split` use."""
@@ -72,6 +68,16 @@ class Projections(ABC):
         """How many readers the layer's attention has."""
         return self.heads + 2 * self.kv_heads
 
+    @property
+    def d_head(self) -> int:
+        """How many numbers a reader of the layer's attention gives."""
+        return sum(map(outputs, self.modules)) // self.readers
+
+    @property
+    def stored(self) -> bool:
+        """Whether the weights lie there as they are applied, and cost nothing to hold on to; else they are made."""
+        return all(map(is_stored, self.modules))
+
     def rows(self, slots: list[int]) -> tuple[Tensor, Tensor | None]:
         """Weight [slot, d_head, d_model] and bias [slot, d_head] of some readers, given by their slots in the layer."""
         parts = self.parts()
@@ -81,6 +87,13 @@ class Projections(ABC):
         if len(slots) == len(weight):
             return weight, bias
         return weight[slots], None if bias is None else bias[slots]
+
+    def rows_later(self, slots: list[int]) -> Callable[[], tuple[Tensor, Tensor | None]]:
+        """What gives the same at any time; it holds on to the weights only where that costs nothing."""
+        if not self.stored:
+            return partial(self.rows, slots)
+        rows = self.rows(slots)
+        return lambda: rows
 
     def group_of(self, slot: int) -> tuple[int, list[int]]:
         """The kv-head a slot belongs to, and the query heads that share it."""
@@ -189,7 +202,7 @@ class FusedHeads(Projections):
     """One module whose output is q, k, v of the first head, then of the second, … (GPT-NeoX)."""
 
     def parts(self) -> list[Part]:
-        weight, bias = plain_linear(self.modules[0])
+        weight, bias = effective(self.modules[0])
         weights = weight.unflatten(0, (self.heads, 3, -1))
         biases = None if bias is None else bias.unflatten(0, (self.heads, 3, -1))
         return [Part(i * self.heads, weights[:, i], None if biases is None else biases[:, i]) for i in range(3)]
@@ -214,18 +227,6 @@ def changed(owner: Any, values: Mapping[str, Any]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def plain_linear(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Weight [out, in] and bias of a plain linear module; UnsupportedModel for any other (quantised, adapters)."""
-    if type(module) is nn.Linear:
-        return module.weight.detach(), None if module.bias is None else module.bias.detach()
-    if type(module) is Conv1D:
-        return module.weight.detach().T, module.bias.detach()
-    raise UnsupportedModel(
-        f"{type(module).__name__} is not a plain linear layer: quantised layers and adapters are not supported; "
-        "load the model unquantised, or merge its adapters first"
-    )
-
-
 def _part(module: nn.Module, start: int, readers: int) -> Part:
-    weight, bias = plain_linear(module)
+    weight, bias = effective(module)
     return Part(start, weight.unflatten(0, (readers, -1)), None if bias is None else bias.unflatten(0, (readers, -1)))

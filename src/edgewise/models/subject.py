@@ -11,11 +11,13 @@ from torch import Tensor
 
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
 from edgewise.graph import Graph
+from edgewise.models.adapters import adapter_facts, check_adapters
 from edgewise.models.configs import text_config
 from edgewise.models.family import Block, Family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
 from edgewise.models.ungrouped import KeyValues, with_readers
+from edgewise.models.weights import check, compute_dtype, rounds_to, stored_parts
 from edgewise.pairs import Pairs
 
 DTYPES = {
@@ -33,18 +35,30 @@ class Subject:
     With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str, kv: KeyValues = "native") -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        family: Family,
+        name: str,
+        kv: KeyValues = "native",
+        *,
+        adapter: str | None = None,
+    ) -> None:
         family.check(model)
+        check_adapters(model, family)
         self.model = with_readers(model, family, kv)
         self.kv: KeyValues = "native" if self.model is model else "ungrouped"
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
+        self.adapter = adapter
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
         self.final_norm: Norm = family.last_norm(self.model)
         self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
         self._refuse_unusual_storage()
+        self._refuse_unusual_projections()
 
     # -- facts ------------------------------------------------------------------------------------------------------
 
@@ -60,8 +74,13 @@ class Subject:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return next(self.model.parameters()).dtype
+        """The dtype the model computes in, which is that of its weights unless they are kept in few bits."""
+        return compute_dtype(self.model)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype that the model's products are about as exact as: a coarser one where weights are kept in few bits."""
+        return rounds_to(self.model, self.dtype)
 
     @property
     def work_dtype(self) -> torch.dtype:
@@ -88,14 +107,28 @@ class Subject:
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"part": self.family.part} if self.family.part else {}),
             **({"kv": self.kv} if self.kv != "native" else {}),
-            **({"revision": revision} if revision else {"weights": self._weights_hash()}),
+            **self._changes,
+            **({"revision": revision} if revision else {}),
+            **({"weights": self._weights_hash()} if self._changes or not revision else {}),
+        }
+
+    @property
+    def _changes(self) -> dict[str, Any]:
+        """What was done to the weights of that name: adapters that are on, and how few bits are left."""
+        quantised = getattr(getattr(self.model, "hf_quantizer", None), "quantization_config", None)
+        method = getattr(quantised, "quant_method", None)
+        return {
+            **({"adapter": self.adapter} if self.adapter else {}),
+            **adapter_facts(self.model),
+            **({"quantised": str(getattr(method, "value", method))} if method else {}),
         }
 
     def _weights_hash(self) -> str:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            for part in stored_parts(tensor):
+                digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return "sha256:" + digest.hexdigest()
 
     @property
@@ -196,6 +229,13 @@ class Subject:
             raise UnsupportedModel(f"the model's weights lie on {shown}; load it whole on one device")
         if self.dtype not in DTYPES.values():
             raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
+
+    def _refuse_unusual_projections(self) -> None:
+        """UnsupportedModel, by its class, for a projection that does not apply the matrix it keeps."""
+        with steady(self.model):
+            for layer, block in enumerate(self.blocks):
+                for module in (*block.projections.modules, block.output):
+                    check(module, f"layer {layer}", self.dtype, self.device)
 
     def __repr__(self) -> str:
         return f"<Subject: {self.name}, {self.graph}>"

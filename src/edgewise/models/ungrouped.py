@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from edgewise.errors import UnknownName
 from edgewise.models.configs import text_config
 from edgewise.models.family import Family
-from edgewise.models.projections import Projections, plain_linear
+from edgewise.models.projections import Projections
+from edgewise.models.weights import compute_dtype, effective, linear_maps
 
 # The readers of the model as it is, or one k and one v reader for every query head.
 KeyValues = Literal["native", "ungrouped"]
@@ -32,12 +33,13 @@ def with_readers(model: Any, family: Family, kv: KeyValues) -> Any:
 
 def _twin(model: Any, family: Family) -> Any:
     graph = family.graph(model)
-    # Parameters and buffers are shared with the model, only the modules around them are new.
-    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
+    # Parameters, buffers and linear maps are shared with the model, only the modules around them are new.
+    shared = chain(model.parameters(), model.buffers(), linear_maps(model).values())
+    twin = copy.deepcopy(model, {id(one): one for one in shared})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)
-        _repeat(projections)
+        _repeat(projections, compute_dtype(model))
         if projections.key_norm:
             _repeat_gain(attention.get_submodule(projections.key_norm), projections)
         projections.ungroup()
@@ -45,20 +47,28 @@ def _twin(model: Any, family: Family) -> Any:
     return twin
 
 
-def _repeat(projections: Projections) -> None:
-    """Give every query head of a group the k and v rows that it shared."""
-    weights, biases = zip(*(plain_linear(module) for module in projections.modules), strict=True)
+def _repeat(projections: Projections, dtype: torch.dtype) -> None:
+    """Plain layers in which every query head of a group has the k and v rows that it shared, as they are applied now."""
+    weights, biases = zip(*(effective(module) for module in projections.modules), strict=True)
     wide = _repeated(projections, [weight.T for weight in weights])
     shifts = _repeated(
         projections, [w.new_zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
     )
-    for module, weight, shift, before in zip(projections.modules, wide, shifts, weights, strict=True):
-        if weight.shape[-1] == len(before):  # the queries, which are shared with nobody
-            continue
-        module.weight = nn.Parameter(weight.T.contiguous(), requires_grad=module.weight.requires_grad)  # type: ignore[union-attr, arg-type]
-        if module.bias is not None:
-            module.bias = nn.Parameter(shift.contiguous(), requires_grad=module.bias.requires_grad)  # type: ignore[union-attr, arg-type]
-        module.out_features = weight.shape[-1]  # type: ignore[assignment]
+    kept = zip(projections.names, projections.modules, weights, biases, wide, shifts, strict=True)
+    for name, module, before, bias, weight, shift in kept:
+        if weight.shape[-1] != len(before):  # not the queries, which are shared with nobody
+            repeated = _linear(module, weight.T, None if bias is None else shift)
+            projections.attention.set_submodule(name, repeated.to(dtype))
+
+
+def _linear(like: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A plain layer of that weight and bias, which asks for gradients where `like` does."""
+    trained = next(like.parameters()).requires_grad
+    out, width = weight.shape
+    linear = nn.utils.skip_init(nn.Linear, width, out, bias=bias is not None, device=weight.device)
+    linear.weight = nn.Parameter(weight.contiguous(), requires_grad=trained)
+    linear.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=trained)  # type: ignore[assignment]
+    return linear.train(like.training)
 
 
 def _repeated(projections: Projections, outputs: list[Tensor]) -> list[Tensor]:
