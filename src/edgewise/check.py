@@ -38,7 +38,7 @@ def check(
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
     source = prepare(recipe)
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv)
+    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, track=track)
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,16 +26,26 @@ CONTEXTS_KEPT = 8
 class Subject:
     """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
 
-    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
+    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py). `origin`:
+    what its identity says of the file it was read from.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str, kv: KeyValues = "native") -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        family: Family,
+        name: str,
+        kv: KeyValues = "native",
+        origin: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         family.check(model)
         self.model = with_readers(model, family, kv)
         self.kv: KeyValues = "native" if self.model is model else "ungrouped"
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
+        self.origin = dict(origin)
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
         self.final_norm: Norm = family.last_norm(self.model)
@@ -76,6 +88,7 @@ class Subject:
             "architecture": type(self.model).__name__,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"kv": self.kv} if self.kv != "native" else {}),
+            **self.origin,
             **({"revision": revision} if revision else {"weights": self._weights_hash()}),
         }
 
