@@ -42,6 +42,8 @@ FREQUENCIES = {"rope.freq_base": "full_attention", "rope.freq_base_swa": "slidin
 
 def settle(config: Any, header: Header, path: Path) -> None:
     """Makes the config say what the file says; UnsupportedModel for an entry that it cannot say."""
+    if "token_embd.weight" in header.tensors:  # where there is no tokenizer, nothing else may tell
+        config.vocab_size = header.tensors["token_embd.weight"][0]
     for key, value in header.own.items():
         if key in IDLE or NEUTRAL.get(key) == value:
             continue
@@ -52,6 +54,10 @@ def settle(config: Any, header: Header, path: Path) -> None:
             )
     if header.architecture in ("gemma2", "gemma3"):
         _settle_gemma(config)
+    # Defaults of the class, where the file has no tokenizer to say otherwise.
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if isinstance(token := getattr(config, name, None), int) and token >= config.vocab_size:
+            setattr(config, name, None)
 
 
 def _said(config: Any, key: str, value: Any, entries: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ kind of number that holds each tensor exactly.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -85,9 +86,12 @@ def _convert(path: Path, header: Header, accepts: Callable[[str], object], track
     except EdgewiseError:
         raise
     except Exception as error:  # whatever the libraries raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnsupportedModel(f"{path} cannot be loaded as a model: {first}") from error
+        raise UnsupportedModel(f"{path} cannot be loaded as a model: {_first_line(error)}") from error
     return lambda folder: staged(track, "writing it to the cache", partial(_write, folder, model, config, tokenizer))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _config(path: Path, header: Header, accepts: Callable[[str], object]) -> Any:
@@ -122,10 +126,16 @@ def _tokenizer(path: Path, header: Header) -> Any:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
+    if "tokenizer.ggml.model" not in header.metadata:
+        return None
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # token ids still work; tasks and text say that a tokenizer is missing
+    except Exception as error:  # whatever the libraries raise
+        warnings.warn(
+            f"the tokenizer in {path} cannot be converted ({_first_line(error)}): token ids work, tasks and text do not",
+            stacklevel=2,
+        )
+        return None
     if header.metadata.get("tokenizer.ggml.pre") in DIGITS_APART:
         cuts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
