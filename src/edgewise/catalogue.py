@@ -17,13 +17,15 @@ def catalogue(kind: str) -> Rows:
 
 
 def _models() -> Rows:
+    from edgewise.loading import smollm2
     from edgewise.models import FAMILIES
     from edgewise.programs import PROGRAMS
 
     families = [(name, ", ".join(family.architectures), family.exact) for name, family in FAMILIES.items()]
     nano = ("nano", "the model that comes with edgewise (GPT-2 architecture)", FAMILIES["gpt2"].exact)
     programs = [(name, program.summary, FAMILIES["toy"].exact) for name, program in PROGRAMS.items()]
-    rows = (nano, *programs, *families)
+    real = (smollm2.NAME, smollm2.SUMMARY, FAMILIES["llama"].exact)
+    rows = (nano, real, *programs, *families)
     return [{"name": name, "loads": loads, "exactness": exact} for name, loads, exact in rows]
 
 

@@ -38,7 +38,9 @@ def check(
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
     source = prepare(recipe)
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter)
+    subject = load(
+        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
+    )
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)

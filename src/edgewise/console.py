@@ -203,6 +203,18 @@ def print_json(value: dict[str, Any]) -> None:
     sys.stdout.buffer.write(encode(dump(value)))
 
 
+def print_cache(folder: Path, rows: list[dict[str, Any]], what: str) -> None:
+    """The entries of a cache, or those that were removed from it, and how large they are together."""
+    shown = ("name", "source", "created")
+    cells = [{"size": _megabytes(row["bytes"]), **{key: str(row.get(key, "–")) for key in shown}} for row in rows]
+    if cells:
+        print_table(os.fspath(folder), cells)
+    total = _megabytes(sum(row["bytes"] for row in rows))
+    stdout().print(
+        f"{what:9} {len(rows)} converted model{'' if len(rows) == 1 else 's'}, {total}, of {folder}", markup=False
+    )
+
+
 def print_path(path: Path, as_json: bool) -> None:
     """Where a file was written."""
     if as_json:
@@ -228,6 +240,10 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     """The numbers of one line of a sweep, as text."""
     numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {key: f"{value:,}" if isinstance(value, int) else _number(value) for key, value in numbers.items()}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _number(value: float | None, form: str = ".4g") -> str:

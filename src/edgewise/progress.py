@@ -21,3 +21,9 @@ class Track(Protocol):
 def silent(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
     """The Track that shows nothing."""
     return steps
+
+
+def staged(track: Track, label: str, work: Callable[[], T]) -> T:
+    """What `work` returns, told as one step."""
+    results = [work() for _ in track((None,), 1, label)]
+    return results[0]

@@ -60,7 +60,9 @@ def compute(source: Source[Recipe], track: Track = silent, own_files: Mapping[st
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started = time.perf_counter()
     recipe = source.recipe
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter)
+    subject = load(
+        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
+    )
     _check_size(recipe, subject)
     pairs = source.pairs(subject.tokenizer)
     swept, scores, circuit = _find(source, subject, pairs, track, own_files)

@@ -5,6 +5,7 @@ Importing it loads neither torch nor transformers: commands import what they nee
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ app = typer.Typer(
     # Markup would swallow what stands in brackets: the defaults.
     rich_markup_mode=None,
 )
-for command in (runs.discover, runs.evaluate, runs.compare, files.show, files.list_, files.convert):
+for command in (runs.discover, runs.evaluate, runs.compare, files.show, files.list_, files.convert, files.cache):
     app.command(command.__name__.rstrip("_"))(command)
 
 
@@ -43,6 +44,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Libraries that read models draw bars of their own, between ours, and log what concerns their developers.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    for library in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     # A polite kill unwinds like Ctrl-C, so that temporary folders go too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

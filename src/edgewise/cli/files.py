@@ -1,4 +1,4 @@
-"""The commands that work on files, and the list of what there is: show, list, convert."""
+"""The commands that work on files, and the list of what there is: show, list, convert, cache."""
 
 from __future__ import annotations
 
@@ -93,6 +93,22 @@ def convert(
         console.print_path(write_bytes(path, target.to_bytes(finding)), as_json)
 
 
+@console.guarded
+def cache(
+    name: Annotated[str | None, typer.Argument(help="of these only: a file's name, or the start of its sha256")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="remove them, and say which they were")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Shows the models that were converted and kept in the cache folder, or removes them."""
+    from edgewise.loading import cache as kept
+
+    rows = kept.clear(name) if clear else [entry.described() for entry in kept.entries(name)]
+    if as_json:
+        console.print_json({"folder": str(kept.cache_folder()), "removed" if clear else "entries": rows})
+    else:
+        console.print_cache(kept.cache_folder(), rows, "removed" if clear else "in all")
+
+
 def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path | None:
     """Where to write, None for the terminal; FileError for a file that exists, unless it may go."""
     stem = source / "circuit" if source.is_dir() else source.with_suffix("")
@@ -112,5 +128,6 @@ def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
         return {}
     import edgewise as ew
 
-    subject = ew.load(model, kv=kv or "native")  # type: ignore[arg-type]
+    with console.progress(quiet=False) as track:
+        subject = ew.load(model, kv=kv or "native", track=track)  # type: ignore[arg-type]
     return {"graph": subject.graph, "facts": {"kv": subject.kv} if subject.kv != "native" else {}}

@@ -102,7 +102,9 @@ def _prepare(recipe: CompareRecipe, out: Path | None) -> Source[CompareRecipe]:
 
 def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> Contest:
     recipe = source.recipe
-    subject = load(recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter)
+    subject = load(
+        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
+    )
     sizes = sizes_on(subject.graph, recipe.edges)
     reference = settle(recipe.reference, subject, recipe.task)
     pairs = source.pairs(subject.tokenizer)

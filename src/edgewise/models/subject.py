@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -32,7 +34,8 @@ CONTEXTS_KEPT = 8
 class Subject:
     """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
 
-    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
+    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py). `origin`:
+    what its identity says of the file it was read from.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Subject:
         kv: KeyValues = "native",
         *,
         adapter: str | None = None,
+        origin: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         family.check(model)
         check_adapters(model, family)
@@ -52,7 +56,7 @@ class Subject:
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
-        self.adapter = adapter
+        self.adapter, self.origin = adapter, dict(origin)
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
         self.final_norm: Norm = family.last_norm(self.model)
@@ -107,6 +111,7 @@ class Subject:
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"part": self.family.part} if self.family.part else {}),
             **({"kv": self.kv} if self.kv != "native" else {}),
+            **self.origin,
             **self._changes,
             **({"revision": revision} if revision else {}),
             **({"weights": self._weights_hash()} if self._changes or not revision else {}),

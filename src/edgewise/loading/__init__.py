@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ from torch import nn
 
 from edgewise.engine.check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
+from edgewise.loading.places import EMBEDDED, KNOWN, Place, located, unknown
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.models.subject import DTYPES
 from edgewise.programs import PROGRAMS, Program
-
-# Names that stand for folders shipped with the package; programs are names too, of models built on the spot.
-EMBEDDED = ("nano",)
+from edgewise.progress import Track, silent
 
 
 def load(
@@ -34,20 +32,27 @@ def load(
     kv: KeyValues = "native",
     family: Family | None = None,
     adapter: str | Path | None = None,
+    track: Track = silent,
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
-    `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"), a
-    Hugging Face hub id, a local folder, or a loaded model (which is never changed, and needs `tokenizer` for tasks and
-    text). `dtype`: "float32", "bfloat16", "float16" or "float64", default the checkpoint's own, or float32 with a warning
-    where that is float16 and too narrow for the model. `device`: default an accelerator where
-    there is one, and the CPU for the small models that come with edgewise. `kv`: "ungrouped" gives every query
-    head a k and a v reader of its own where the model shares them between heads, at the price of repeated weights; scores
-    of a shared reader are the sums of theirs. `family`: where a class that edgewise does not know keeps its parts
-    (docs/families.md), instead of the family that it would choose. `adapter`: "active" studies a loaded model with the
-    adapters of peft that are switched on in it; a folder or hub id puts that adapter on the model of this name, unmerged.
-    Raises UnknownName for a model that cannot be found and UnsupportedModel for one whose architecture or configuration is
-    not handled. Code from the hub is never run.
+    `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"),
+    "smollm2" (a real language model that pip brings), a Hugging Face hub id, a local folder, a GGUF file or a folder with
+    one, or a loaded model (which is never changed, and needs `tokenizer` for tasks and text).
+    `dtype`: "float32", "bfloat16", "float16" or "float64", default the checkpoint's own, or float32 with a warning where that
+    is float16 and too narrow for the model.
+    `device`: default an accelerator where there is one, and the CPU for the small models that come with edgewise.
+    `kv`: "ungrouped" gives every query head a k and a v reader of its own where the model shares them between heads, at the
+    price of repeated weights; scores of a shared reader are the sums of theirs.
+    `family`: where a class that edgewise does not know keeps its parts (docs/families.md), instead of the family that it
+    would choose.
+    `adapter`: "active" studies a loaded model with the adapters of peft that are switched on in it; a folder or hub id puts
+    that adapter on the model of this name, unmerged.
+    `track` tells how far a long load has come: a GGUF file is dequantised to float32 and kept converted in the user's cache
+    (`edgewise cache`), so that only its first load is long.
+
+    Raises UnknownName for a model that cannot be found, UnsupportedModel for one whose architecture or configuration is not
+    handled, and FileError for a damaged file. Code from the hub is never run.
     """
     if isinstance(model, nn.Module):
         if dtype is not None or device is not None or revision is not None:
@@ -58,23 +63,23 @@ def load(
         family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         return _checked(Subject(model, tokenizer, family, name, kv, adapter=word))
-    model, adapter = _base_and_adapter(model, adapter)
-    name, source = str(model), _source(str(model))
-    with _named(name, source):
+    name, adapter = _base_and_adapter(model, adapter)
+    with _named(name):
         if name in PROGRAMS:
             if adapter is not None:
                 raise InvalidValue(f"{name} is built from its program, and takes no adapter; leave {adapter} out")
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
-        chosen = _device(device, name)
-        tokenizer = tokenizer or _tokenizer(source, revision)
+        wanted, chosen = _dtype(dtype), _device(device, name)
+        with located(name, revision, family_of, track) as place:
+            tokenizer = tokenizer or _tokenizer(place)
 
-        def build(wanted: torch.dtype | None) -> Subject:
-            loaded, found = _from_pretrained(name, source, wanted, revision, family)
-            loaded = loaded if adapter is None else with_adapter(loaded, adapter)
-            return Subject(loaded.to(chosen), tokenizer, found, name, kv, adapter=adapter)
+            def build(wanted: torch.dtype | None) -> Subject:
+                loaded, found = _from_pretrained(name, place, wanted, family)
+                loaded = loaded if adapter is None else with_adapter(loaded, adapter)
+                return Subject(loaded.to(chosen), tokenizer, found, name, kv, adapter=adapter, origin=place.origin)
 
-        return checked(build, _dtype(dtype))
+            return checked(build, wanted)
 
 
 def _base_and_adapter(model: str | Path, adapter: str | Path | None) -> tuple[str, str | None]:
@@ -118,16 +123,14 @@ def _architecture(config: Any) -> str:
     return (kinds[0] if isinstance(kinds, tuple) else kinds).__name__
 
 
-def _from_pretrained(
-    name: str, source: str, dtype: torch.dtype | None, revision: str | None, family: Family | None
-) -> tuple[Any, Family]:
+def _from_pretrained(name: str, place: Place, dtype: torch.dtype | None, family: Family | None) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(place.source, **place.options, trust_remote_code=False)
     family = _family(_architecture(config), family)
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        source, revision=revision, trust_remote_code=False, dtype=wanted, output_loading_info=True
+        place.source, **place.options, trust_remote_code=False, dtype=wanted, output_loading_info=True
     )
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
@@ -159,11 +162,11 @@ def _device(device: str | torch.device | None, name: str) -> torch.device:
         raise InvalidValue(f"device {str(device)!r}: {first}") from None
 
 
-def _tokenizer(source: str, revision: str | None) -> Any:
+def _tokenizer(place: Place) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place.source, **place.options, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # token ids still work; tasks and text say that a tokenizer is missing
     # Where the files are missing, transformers makes a tokenizer that knows special tokens and no text.
@@ -175,12 +178,6 @@ def _checked(subject: Subject) -> Subject:
     return subject
 
 
-def _source(name: str) -> str:
-    if name in EMBEDDED:
-        return str(resources.files("edgewise") / "assets" / name)
-    return name
-
-
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
@@ -190,7 +187,7 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 @contextmanager
-def _named(name: str, source: str) -> Iterator[None]:
+def _named(name: str) -> Iterator[None]:
     """Turns what the libraries raise while loading into one sentence that names the model."""
     try:
         yield
@@ -198,9 +195,9 @@ def _named(name: str, source: str) -> Iterator[None]:
         raise
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if Path(source).is_dir():
-            raise UnsupportedModel(f"the folder {name} cannot be loaded as a model: {first}") from error
+        if name in KNOWN or Path(name).exists():
+            what = "the folder " if Path(name).is_dir() else ""
+            raise UnsupportedModel(f"{what}{name} cannot be loaded as a model: {first}") from error
         if isinstance(error, (OSError, ValueError)) and "trust_remote_code" not in str(error):
-            suggestion = UnknownName.of("model", name, (*EMBEDDED, *PROGRAMS))
-            raise UnknownName(f"{suggestion}; or a local folder, or a hub id that can be reached ({first})") from error
+            raise unknown(name, first) from error
         raise UnsupportedModel(f"{name} cannot be loaded: {first}") from error
