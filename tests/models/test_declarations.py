@@ -186,6 +186,11 @@ WRONG: dict[str, tuple[Any, ew.Family, str]] = {
         declared("llama", mlp="mlp.down_proj"),
         "mlp_norm='post_attention_layernorm' is not what 'mlp.down_proj' reads in layer 0",
     ),
+    "the first half of an MLP": (
+        gpt2_config(),
+        declared("gpt2", mlp="mlp.c_fc"),
+        "mlp='mlp.c_fc' gives 128 numbers a token in layer 0, not 32",
+    ),
     "a norm after that is left out": (
         CONFIGS["gemma2"](),
         declared("gemma2", attention_post=""),
@@ -350,9 +355,22 @@ def nameless(model: Any) -> None:
     attention.forward = lambda x: forward(x)
 
 
+def wanting_more(model: Any) -> None:
+    """Another argument that is given by place: it is not there when attention is run by itself."""
+    for layer in model.layers:
+        attention = layer.attention
+        forward = attention.forward
+        attention.forward = lambda hidden_states, scale, forward=forward: forward(hidden_states) * scale
+        attention.register_forward_pre_hook(lambda _, args: (*args, 1.0) if len(args) == 1 else args)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (
+            wanting_more,
+            r"Own as family 'own' cannot be walked: .* \(TypeError: .* missing 1 required positional argument: 'scale'",
+        ),
         (ignoring, "Own gives logits of 6 positions where logits_to_keep asks for 1"),
         (strict, "Own must be called with input_ids, use_cache and logits_to_keep and give an object with logits"),
         (bare, "Own must be called with input_ids, use_cache and logits_to_keep and give an object with logits"),

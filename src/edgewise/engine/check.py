@@ -10,20 +10,37 @@ from edgewise.engine.record import Recording, record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.roles import check_roles
 from edgewise.engine.writes import expand
-from edgewise.errors import UnsupportedModel
+from edgewise.errors import EdgewiseError, UnsupportedModel
 from edgewise.models.subject import Subject
 
 EXAMPLES, WIDTH = 2, 6
 # How far sums of hundreds of rounded terms may stray, relative to the size of what is summed.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
 
+# What modules raise that get what they do not expect.
+_OF_MODULES = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError)
 
-@torch.no_grad()
+
 def self_check(subject: Subject) -> None:
     """Raise UnsupportedModel, with the first layer that differs, unless edgewise reproduces the model.
 
-    The writers must sum up to the residual stream, and walking with every edge kept must give the native logits.
+    The parts must do what the family says, the writers sum up to the residual stream, and walking with every edge kept
+    must give the native logits.
     """
+    try:
+        _check(subject)
+    except (EdgewiseError, torch.OutOfMemoryError):
+        raise
+    except _OF_MODULES as error:
+        first = (str(error).strip() or "no message").splitlines()[0]
+        raise UnsupportedModel(
+            f"{type(subject.model).__name__} as family {subject.family.name!r} cannot be walked: its modules are called in a "
+            f"way they do not know ({type(error).__name__}: {first})"
+        ) from error
+
+
+@torch.no_grad()
+def _check(subject: Subject) -> None:
     generator = torch.Generator().manual_seed(0)
     width = min(WIDTH, subject.longest_prompt or WIDTH)
     tokens = torch.randint(0, int(subject.model.config.vocab_size), (2 * EXAMPLES, width), generator=generator)

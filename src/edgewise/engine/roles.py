@@ -120,6 +120,12 @@ class _Seen:
                 raise _wrong(subject, "attention_norm", f"is not what {name} reads in layer {layer}")
         if mlp_norm is None or block.mlp is None:
             return
+        if (width := self.calls[block.mlp][0][1].shape[-1]) != subject.d_model:
+            raise _wrong(
+                subject,
+                "mlp",
+                f"gives {width} numbers a token in layer {layer}, not {subject.d_model}: part of an MLP?",
+            )
         if not self._feeds(mlp_norm.module, block.mlp):
             raise _wrong(subject, "mlp_norm", f"is not what {subject.family.mlp!r} reads in layer {layer}")
         if (parallel := self._alike(norm, mlp_norm.module)) != subject.graph.parallel:
