@@ -13,7 +13,7 @@ from edgewise.engine.record import Recording, record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.roles import check_roles
 from edgewise.engine.writes import expand
-from edgewise.errors import NumericalError, UnsupportedModel
+from edgewise.errors import EdgewiseError, NumericalError, UnsupportedModel
 from edgewise.models.subject import Subject
 from edgewise.models.weights import keeping
 
@@ -43,13 +43,31 @@ def checked(build: Callable[[torch.dtype | None], Subject], dtype: torch.dtype |
     return wider
 
 
-@torch.no_grad()
-@keeping()
+# What modules raise that get what they do not expect.
+_OF_MODULES = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError)
+
+
 def self_check(subject: Subject) -> None:
     """Raise UnsupportedModel, with the first layer that differs, unless edgewise reproduces the model.
 
-    The writers must sum up to the residual stream, and walking with every edge kept must give the native logits.
+    The parts must do what the family says, the writers sum up to the residual stream, and walking with every edge kept
+    must give the native logits.
     """
+    try:
+        _check(subject)
+    except (EdgewiseError, torch.OutOfMemoryError):
+        raise
+    except _OF_MODULES as error:
+        first = (str(error).strip() or "no message").splitlines()[0]
+        raise UnsupportedModel(
+            f"{type(subject.model).__name__} as family {subject.family.name!r} cannot be walked: its modules are called in a "
+            f"way they do not know ({type(error).__name__}: {first})"
+        ) from error
+
+
+@torch.no_grad()
+@keeping()
+def _check(subject: Subject) -> None:
     generator = torch.Generator().manual_seed(0)
     width = min(WIDTH, subject.longest_prompt or WIDTH)
     tokens = torch.randint(0, int(subject.config.vocab_size), (2 * EXAMPLES, width), generator=generator)

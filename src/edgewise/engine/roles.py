@@ -121,6 +121,12 @@ class _Seen:
                 raise _wrong(subject, "attention_norm", f"is not what {name} reads in layer {layer}")
         if mlp_norm is None or block.mlp is None or mlp_norm.module in block.mlp.steps or not normed_before:
             return
+        if (width := self.calls[block.mlp.steps[-1]][0][1].shape[-1]) != subject.d_model:
+            raise _wrong(
+                subject,
+                "mlp",
+                f"gives {width} numbers a token in layer {layer}, not {subject.d_model}: part of an MLP?",
+            )
         if not self._feeds(mlp_norm.module, block.mlp.steps[0]):
             raise _wrong(subject, "mlp_norm", f"is not what {subject.family.mlp!r} reads in layer {layer}")
         if (parallel := self._alike(norm, mlp_norm.module)) != subject.graph.parallel:
@@ -193,7 +199,8 @@ def _check_norm(subject: Subject, name: str, norm: Norm) -> None:
 def _check_heads(subject: Subject, stream: Tensor) -> None:
     """What is taken for a head's query, key and value is that: tried on the first layer, for the stream of one prompt.
 
-    A query changed at the first position changes what heads give there alone; a value, what its own heads give there.
+    Queries changed at the first position change what heads give there alone. Values that are all changed alike change what
+    their own heads give by as much, at the first position too, where in a causal model no key matters.
     """
     block, graph = subject.blocks[0], subject.graph
     normed = block.attention_norm(stream)
@@ -203,7 +210,7 @@ def _check_heads(subject: Subject, stream: Tensor) -> None:
     loud = 3 * outputs.abs().max()
     projected[1, 0, : graph.heads] += loud * torch.linspace(-1, 1, outputs.shape[-1]).to(outputs)
     for row, slot in enumerate(values, start=2):
-        projected[row, 0, slot] += loud
+        projected[row, :, slot] += loud
     context = subject.context(stream.shape[1])[0]
     with steady(subject.model):
         z = native_attention(subject, block, context, projected, range(graph.kv_heads)).unflatten(-1, (graph.heads, -1))

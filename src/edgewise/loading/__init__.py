@@ -71,7 +71,7 @@ def load(
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
         wanted, chosen = _dtype(dtype), _device(device, name)
-        with located(name, revision, family_of, track) as place:
+        with located(name, revision, lambda kind: _family(kind, family), track) as place:
             tokenizer = tokenizer or _tokenizer(place)
 
             def build(wanted: torch.dtype | None) -> Subject:

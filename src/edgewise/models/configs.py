@@ -104,8 +104,10 @@ def _configs(config: Any) -> Iterator[tuple[Any, str]]:
 
 def _unknown(model: Any, config: Any, family: Family) -> Iterator[tuple[str, Any, str]]:
     """Attributes that the code reads and nobody knows how to handle: name, value, and what is said of the default."""
+    # A class's own words for what others call by another name, and the configs inside this one.
+    synonyms = (own for usual, own in getattr(config, "attribute_map", {}).items() if usual in NATIVE)
     parts = getattr(config, "sub_configs", ())
-    known = NATIVE.union(REQUIRED, family.handled, family.native, _named(family), parts)
+    known = NATIVE.union(REQUIRED, family.handled, family.native, _named(family), synonyms, parts)
     present: dict[str, Any] = getattr(config, "__dict__", {})
     candidates = sorted(name for name in _names(config) & present.keys() if name not in known)
     read = _read(model, candidates, _declared(config))
