@@ -57,4 +57,5 @@ def _repeated(projection: nn.Module, kv_heads: int, times: int) -> nn.Linear:
     )
     linear.weight = repeated(weight)
     linear.bias = None if bias is None else repeated(bias)  # type: ignore[assignment]
-    return linear.train(projection.training)
+    linear.train(projection.training)
+    return linear
