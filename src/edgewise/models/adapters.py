@@ -100,7 +100,7 @@ def base_of(folder: Path) -> str | None:
 
 def adapter_facts(model: nn.Module) -> dict[str, Any]:
     """What provenance says of the adapters that are on: their names, and a hash of how each layer applies them."""
-    layers = {name: part for name, part in model.named_modules() if _is_layer(part)}
+    layers: dict[str, Any] = {name: part for name, part in model.named_modules() if _is_layer(part)}
     if not layers:
         return {}
     names, digest = set(), hashlib.sha256()

@@ -55,9 +55,9 @@ class Saved(Kind):
     inner: tuple[Kind, ...]
 
     def claims(self, module: nn.Module) -> bool:
-        return is_of(type(module), "peft", "ModulesToSaveWrapper") and any(
-            kind.claims(module.original_module) for kind in self.inner
-        )  # type: ignore[arg-type]
+        if not is_of(type(module), "peft", "ModulesToSaveWrapper"):
+            return False
+        return any(kind.claims(module.original_module) for kind in self.inner)  # type: ignore[arg-type]
 
     def read(self, module: Any) -> Matrix:
         off = module.disable_adapters or not module.active_adapters

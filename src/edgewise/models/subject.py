@@ -133,7 +133,7 @@ class Subject:
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             for part in stored_parts(tensor):
-                digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+                digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
         return "sha256:" + digest.hexdigest()
 
     @property

@@ -68,7 +68,8 @@ def _linear(like: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Linear:
     linear = nn.utils.skip_init(nn.Linear, width, out, bias=bias is not None, device=weight.device)
     linear.weight = nn.Parameter(weight.contiguous(), requires_grad=trained)
     linear.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=trained)  # type: ignore[assignment]
-    return linear.train(like.training)
+    linear.train(like.training)
+    return linear
 
 
 def _repeated(projections: Projections, outputs: list[Tensor]) -> list[Tensor]:
