@@ -47,7 +47,7 @@ test: $(READY) browser ## run all tests
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS)
 
 # The simplest kernels add up in another order than those of this processor: what depends on last bits fails here.
-NUMERIC := tests/attribution tests/evaluation tests/models tests/contract/test_dtypes.py tests/test_sweeps.py tests/test_nano.py
+NUMERIC := tests/attribution tests/contract/test_dtypes.py tests/test_sweeps.py
 numeric: $(READY) ## run numerical tests as on a processor without vector instructions
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n $(JOBS) -q $(NUMERIC)
 
