@@ -100,7 +100,8 @@ def _config(path: Path, header: Header, accepts: Callable[[str], object]) -> Any
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UnsupportedModel(f"{path} holds a {header.architecture}, which is no language model that edgewise reads")
-    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].__name__]
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    config.architectures = [model_class.__name__]
     accepts(config.architectures[0])
     settle(config, header, path)
     return config
@@ -110,7 +111,8 @@ def _model(path: Path, header: Header, config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     how = {"gguf_file": path.name, "dtype": torch.float32, "trust_remote_code": False}
-    model, info = AutoModelForCausalLM.from_pretrained(path.parent, config=config, output_loading_info=True, **how)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(path.parent, config=config, output_loading_info=True, **how)
+    model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModel(f"{path} lacks {len(missing)} of the weights of its model, the first being {missing[0]}")
     weights = sum(parameter.numel() for parameter in model.parameters())
