@@ -54,6 +54,7 @@ def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
     if isinstance(known.get("recipe"), Mapping):
         return dict(known["recipe"])
     names = ("model", "task", "corruption", "examples", "seed", "metric", "ablation", "dtype", "kv", "batch_size")
+    names += ("bos", "chat_template")
     return {name: known[name] for name in names if known.get(name) is not None}
 
 

@@ -29,10 +29,11 @@ class Source(Generic[S]):
     def pairs(self, tokenizer: Any) -> Pairs:
         """The pairs for this tokenizer."""
         if self.rows is not None:
-            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
+            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples, **self.recipe.wording)
         n = self.recipe.examples or EXAMPLES
         chosen = task(str(self.recipe.task))
-        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
+        how = {"corruption": self.recipe.corruption, **self.recipe.wording}
+        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, **how)
 
     def metric(self, pairs: Pairs) -> str:
         """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""

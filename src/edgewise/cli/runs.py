@@ -12,6 +12,8 @@ from edgewise.cli.options import (
     Ablation,
     AsJson,
     BatchSize,
+    Bos,
+    ChatTemplate,
     Corruption,
     Data,
     Device,
@@ -48,6 +50,8 @@ def discover(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -71,7 +75,7 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
-    given |= those_given(locals(), "dtype device kv memory_limit curve stability")
+    given |= those_given(locals(), "bos chat_template dtype device kv memory_limit curve stability")
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
@@ -100,6 +104,8 @@ def evaluate(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -111,6 +117,7 @@ def evaluate(
     from edgewise.check import check
 
     given = those_given(locals(), "model task data ablation examples batch_size seed corruption dtype device kv")
+    given |= those_given(locals(), "bos chat_template")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
@@ -145,6 +152,8 @@ def compare(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -166,6 +175,7 @@ def compare(
     given = those_given(
         locals(), "model task data reference metric ablation examples batch_size seed corruption dtype device kv"
     )
+    given |= those_given(locals(), "bos chat_template")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")
