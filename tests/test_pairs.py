@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from edgewise.errors import InvalidValue, PairsError
-from edgewise.pairs import AnswerReader, Pairs, boundaries
+from edgewise.pairs import Pairs
+from edgewise.prompts import PromptReader, boundaries
 
 WORDS = "<unk> <end> When Mary John Anna and went to the shop , gave it Paul <pad>".split()
 
@@ -203,7 +204,7 @@ def test_an_answer_that_is_not_one_token_is_refused(
     pieces: PreTrainedTokenizerFast, prompt: str, answer: str, message: str
 ) -> None:
     with pytest.raises(PairsError, match=re.escape(message)):
-        AnswerReader(pieces).token(prompt, answer)
+        PromptReader(pieces).token(prompt, answer)
 
 
 @pytest.mark.parametrize(("correct", "wrong"), [(" Zoe", " John"), (" John", " Zoe")])
@@ -214,7 +215,7 @@ def test_right_and_wrong_answers_are_both_checked(pieces: PreTrainedTokenizerFas
 
 def test_an_answer_with_a_space_gets_no_hint_about_spaces(pieces: PreTrainedTokenizerFast) -> None:
     with pytest.raises(PairsError) as caught:
-        AnswerReader(pieces).token("Mary and", " Zoe")
+        PromptReader(pieces).token("Mary and", " Zoe")
     assert "leading space" not in str(caught.value)
 
 
@@ -227,13 +228,13 @@ def test_an_answer_is_read_anew_after_other_white_space() -> None:
     """Two spaces are one token here, made before any word: `x␣␣·␣y` ends in the token `␣y`, `x␣·␣y` in a bare `y`."""
     vocabulary = {"x": 0, "y": 1, " ": 2, "  ": 3, " y": 4}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges=[(" ", " "), (" ", "y")]))
-    reader = AnswerReader(_wrapped(tokenizer))
+    reader = PromptReader(_wrapped(tokenizer))
     assert reader.token("x  ", " y") == 4
     with pytest.raises(PairsError, match="the answer ' y' is not one token"):
         reader.token("x ", " y")
 
 
-def _outcome(reader: AnswerReader, prompt: str, answer: str) -> int | str:
+def _outcome(reader: PromptReader, prompt: str, answer: str) -> int | str:
     try:
         return reader.token(prompt, answer)
     except PairsError as error:
@@ -244,9 +245,9 @@ def _outcome(reader: AnswerReader, prompt: str, answer: str) -> int | str:
 def test_remembered_answers_are_those_found_afresh(
     pieces: PreTrainedTokenizerFast, questions: list[tuple[str, str]]
 ) -> None:
-    reader = AnswerReader(pieces)
+    reader = PromptReader(pieces)
     for prompt, answer in questions:
-        assert _outcome(reader, prompt, answer) == _outcome(AnswerReader(pieces), prompt, answer)
+        assert _outcome(reader, prompt, answer) == _outcome(PromptReader(pieces), prompt, answer)
 
 
 def test_boundaries_show_spaces_where_they_belong(pieces: PreTrainedTokenizerFast) -> None:

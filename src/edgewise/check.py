@@ -55,7 +55,7 @@ def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
     known = circuit.provenance
     if isinstance(known.get("recipe"), Mapping):
         return dict(known["recipe"])
-    names = "model task corruption examples seed metric ablation dtype kv adapter batch_size"
+    names = "model task corruption examples seed metric ablation dtype kv adapter batch_size bos chat_template"
     return {name: known[name] for name in names.split() if known.get(name) is not None}
 
 

@@ -61,56 +61,59 @@ def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
     return rows
 
 
-def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None) -> Pairs:
+def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None, **wording: Any) -> Pairs:
     """The first `n` rows (default all) as Pairs; PairsError with the line of the first pair that does not fit.
+
+    `wording` is what `Pairs.from_prompts` takes: `bos` and `chat_template`.
 
     Published rows that do not fit (prompts of unequal lengths, answers of several tokens) are left out instead, with a
     warning that counts them.
     """
     if tokenizer is None or not any(row.published for row in rows):
-        return _strict(rows[:n], tokenizer, name)
+        return _strict(rows[:n], tokenizer, name, wording)
     taken: list[Row] = []
     seen, last = 0, ""
     for row in rows:
         if n is not None and len(taken) == n:
             break
-        seen, problem = seen + 1, _problem(tokenizer, row) if row.published else ""
+        seen, problem = seen + 1, _problem(tokenizer, row, wording) if row.published else ""
         last = problem or last
         taken += [] if problem else [row]
     if not taken:
         raise PairsError(f"{name}: no row of it fits this tokenizer; the last: {last}")
     if left := seen - len(taken):
         warnings.warn(f"{name}: {left} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
-    return replace(_strict(tuple(taken), tokenizer, name), source={"left_out": left} if left else {})
+    pairs = _strict(tuple(taken), tokenizer, name, wording)
+    return replace(pairs, source={**pairs.source, **({"left_out": left} if left else {})})
 
 
-def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str) -> Pairs:
+def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str, wording: Mapping[str, Any]) -> Pairs:
     try:
-        return _pairs(tokenizer, rows)
+        return _pairs(tokenizer, rows, wording)
     except PairsError as error:
         if tokenizer is not None:
-            _blame_line(tokenizer, rows, name)
+            _blame_line(tokenizer, rows, name, wording)
         raise PairsError(f"{name}: {error}") from None
 
 
-def _problem(tokenizer: Any, row: Row) -> str:
+def _problem(tokenizer: Any, row: Row, wording: Mapping[str, Any]) -> str:
     """What is wrong with a row, in one line; nothing if it fits."""
     try:
-        _pairs(tokenizer, (row,))
+        _pairs(tokenizer, (row,), wording)
     except PairsError as error:
         return str(error).splitlines()[0]
     return ""
 
 
-def _pairs(tokenizer: Any, rows: tuple[Row, ...]) -> Pairs:
+def _pairs(tokenizer: Any, rows: tuple[Row, ...], wording: Mapping[str, Any]) -> Pairs:
     columns = ([getattr(row, column) for row in rows] for column in COLUMNS)
-    return Pairs.from_prompts(tokenizer, *columns)
+    return Pairs.from_prompts(tokenizer, *columns, **wording)
 
 
-def _blame_line(tokenizer: Any, rows: tuple[Row, ...], name: str) -> None:
+def _blame_line(tokenizer: Any, rows: tuple[Row, ...], name: str, wording: Mapping[str, Any]) -> None:
     for row in rows:
         try:
-            _pairs(tokenizer, (row,))
+            _pairs(tokenizer, (row,), wording)
         except PairsError as error:
             # On its own every row is number 0; the line says which one it is.
             message = str(error).replace("pair 0", "the pair", 1).replace("example 0", "the pair", 1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, PairsError
+from edgewise.prompts import Begin, Chat, PromptReader, check_one_length
 
 NO_ANSWER = -1
 
@@ -25,7 +26,8 @@ class Pairs:
     prompts fill their rows, and models that read in both directions may be asked at any position.
     `correct`, `wrong`: int64 [example, answer], padded with -1.
     `positions`: int64 [example], the index of the token whose logits predict the answer.
-    `source` says where they come from (task, seed, corruption), for the provenance of what is found on them.
+    `source` says where they come from (task, seed, corruption) and what was put before them, for the provenance of what is
+    found on them.
     Build them with `from_tokens`, `from_prompts` or a task.
     """
 
@@ -87,12 +89,15 @@ class Pairs:
         wrong: Sequence[str | Sequence[str]],
         *,
         positions: Sequence[int] | None = None,
+        bos: Begin = "auto",
+        chat_template: Chat = "none",
     ) -> Pairs:
         """Pairs from text, one or several answers each.
 
         The answer is read at the last token, or at the indices `positions`: then all prompts are of one length, read from end
         to end. Checks that the two prompts of a pair have as many tokens, that the tokenizer knows their words, and that
-        each answer is one token after its prompt; PairsError otherwise.
+        each answer is one token after its prompt; PairsError otherwise. `bos` and `chat_template` say what stands before and
+        around the prompts (prompts.py).
         """
         if tokenizer is None:
             raise PairsError(
@@ -103,22 +108,20 @@ class Pairs:
         if not len(clean) == len(corrupted) == len(correct) == len(wrong):
             counts = [len(column) for column in (clean, corrupted, correct, wrong)]
             raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows: they need one each per pair")
-        rows = [(_encode(tokenizer, a), _encode(tokenizer, b)) for a, b in zip(clean, corrupted, strict=True)]
-        for i, (a, b) in enumerate(rows):
-            _check_alignment(tokenizer, i, a, b)
-            _check_known(tokenizer, i, [*a, *b])
-        reader = AnswerReader(tokenizer)
+        reader = PromptReader(tokenizer, bos=bos, chat_template=chat_template)
+        rows = [reader.pair(i, a, b) for i, (a, b) in enumerate(zip(clean, corrupted, strict=True))]
         if positions is not None:
-            _check_one_length([a for a, _ in rows])
+            check_one_length([a for a, _ in rows])
         pairs = cls.from_tokens(
             _filled([a for a, _ in rows]),
             _filled([b for _, b in rows]),
-            correct=_padded([reader.tokens(p, answers) for p, answers in zip(clean, correct, strict=True)]),
-            wrong=_padded([reader.tokens(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
+            correct=_padded([reader.answers(p, answers) for p, answers in zip(clean, correct, strict=True)]),
+            wrong=_padded([reader.answers(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
             positions=torch.tensor([len(a) - 1 for a, _ in rows] if positions is None else list(positions)),
             after="padding" if positions is None else "prompt",
         )
-        return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)))
+        reader.warn()
+        return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)), source=reader.facts)
 
     # -- use --------------------------------------------------------------------------------------------------------
 
@@ -190,72 +193,8 @@ class Pairs:
         return f"<Pairs: {len(self)} examples of up to {width} tokens>"
 
 
-class AnswerReader:
-    """Finds the one token an answer adds to a prompt."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self._known: dict[tuple[str, str], int] = {}
-
-    def tokens(self, prompt: str, answers: str | Sequence[str]) -> list[int]:
-        """The token ids of one answer or several."""
-        return [self.token(prompt, a) for a in ([answers] if isinstance(answers, str) else answers)]
-
-    def token(self, prompt: str, answer: str) -> int:
-        """The token id of `answer` right after `prompt`; PairsError if it is not exactly one token there."""
-        # How an answer is cut depends on the word and the white space it follows, not on the whole prompt.
-        key = (prompt[max(prompt.rstrip().rfind(" "), 0) :], answer)
-        if key not in self._known:
-            self._known[key] = self._tokenise(prompt, answer)
-        return self._known[key]
-
-    def _tokenise(self, prompt: str, answer: str) -> int:
-        before, after = _encode(self.tokenizer, prompt), _encode(self.tokenizer, prompt + answer)
-        unknown = getattr(self.tokenizer, "unk_token_id", None)
-        if len(after) == len(before) + 1 and after[: len(before)] == before and after[-1] != unknown:
-            return after[-1]
-        cut = boundaries(self.tokenizer, after)
-        hint = "" if answer.startswith(" ") else f"; perhaps {' ' + answer!r}, with a leading space?"
-        raise PairsError(f"the answer {answer!r} is not one token after its prompt: {cut}{hint}")
-
-
-def boundaries(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The tokens as text with `|` between them, as error messages show them."""
-    return "|".join(tokenizer.decode([token]) for token in tokens)
-
-
 def _word(tokenizer: Any, token: int) -> str:
     return f"[{token}]" if tokenizer is None else str(tokenizer.decode([token]))
-
-
-def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[int]) -> None:
-    if not clean:
-        raise PairsError(f"pair {i}: the clean prompt is empty")
-    if len(clean) != len(corrupted):
-        raise PairsError(
-            f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted\n"
-            f"  clean:     {boundaries(tokenizer, clean)}\n  corrupted: {boundaries(tokenizer, corrupted)}\n"
-            "replace words by words of as many tokens"
-        )
-
-
-def _check_one_length(rows: list[list[int]]) -> None:
-    lengths = sorted({len(row) for row in rows})
-    if len(lengths) > 1:
-        raise PairsError(
-            f"prompts of {lengths[0]} to {lengths[-1]} tokens, asked at positions of their own: give them one length"
-        )
-
-
-def _check_known(tokenizer: Any, i: int, tokens: list[int]) -> None:
-    unknown, *others = (getattr(tokenizer, f"{kind}_token_id", None) for kind in ("unk", "bos", "eos", "pad"))
-    # GPT-2's unknown token is its end-of-text token too, which prompts may well contain.
-    if unknown is not None and unknown not in others and unknown in tokens:
-        raise PairsError(f"pair {i} holds words this tokenizer does not know: {boundaries(tokenizer, tokens)}")
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text)["input_ids"])
 
 
 def _filled(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, final
 from pydantic import Field, ValidationError, model_validator
 
 from edgewise.errors import FileError, InvalidValue
+from edgewise.prompts import Begin, Chat
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
 from edgewise.tasks import TASKS
@@ -39,6 +40,8 @@ class Setting(Strict, ABC):
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     corruption: str | None = None
+    bos: Begin = "auto"
+    chat_template: Chat = "none"
     dtype: str | None = None
     device: str | None = None
     kv: Literal["native", "ungrouped"] = "native"
@@ -102,6 +105,11 @@ class Setting(Strict, ABC):
     def to_json(self) -> str:
         """The recipe as a JSON document that `read` takes."""
         return dump({"schema": self.document, "version": VERSION, **self.model_dump()})
+
+    @property
+    def wording(self) -> dict[str, Any]:
+        """What stands before and around the prompts, as `Task.pairs` and `Pairs.from_prompts` take it."""
+        return {"bos": self.bos, "chat_template": self.chat_template}
 
     @property
     def prompts(self) -> str:

@@ -29,10 +29,11 @@ class Source(Generic[S]):
     def pairs(self, tokenizer: Any) -> Pairs:
         """The pairs for this tokenizer."""
         if self.rows is not None:
-            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples)
+            return to_pairs(self.rows, tokenizer, str(self.recipe.data), n=self.recipe.examples, **self.recipe.wording)
         n = self.recipe.examples or EXAMPLES
         chosen = task(str(self.recipe.task))
-        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, corruption=self.recipe.corruption)
+        how = {"corruption": self.recipe.corruption, **self.recipe.wording}
+        return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, **how)
 
     def held_out(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
         """`n` further pairs, none of whose clean prompts is among those of `apart_from`.
@@ -40,15 +41,16 @@ class Source(Generic[S]):
         A task draws them; of a file they are the rows after those taken, as many as there are and no more than `n`.
         """
         if self.rows is None:
-            chosen, seed = task(str(self.recipe.task)), self.recipe.seed
-            return chosen.pairs(tokenizer, n=n, seed=seed, corruption=self.recipe.corruption, apart_from=apart_from)
+            how = {"corruption": self.recipe.corruption, **self.recipe.wording}
+            chosen = task(str(self.recipe.task))
+            return chosen.pairs(tokenizer, n=n, seed=self.recipe.seed, apart_from=apart_from, **how)
         seen = {clean for clean, _ in apart_from.texts}
         rows = tuple(row for row in self.rows if row.clean not in seen)
         if not rows:
             raise InvalidValue(
                 f"{self.recipe.data}: no row is left to hold out; take fewer to find circuits on, with --examples"
             )
-        return to_pairs(rows, tokenizer, str(self.recipe.data), n=n)
+        return to_pairs(rows, tokenizer, str(self.recipe.data), n=n, **self.recipe.wording)
 
     def metric(self, pairs: Pairs) -> str:
         """The recipe's metric, or the task's; of data the logit difference, or without wrong answers the likelihood."""

@@ -24,6 +24,16 @@ Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 
 BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]
 Seed = Annotated[int | None, typer.Option(help="seed of everything random [default: 0]")]
 Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
+Bos = Annotated[
+    str | None,
+    typer.Option(help="a begin token before each prompt: yes, no, or auto, as the tokenizer has it [default: auto]"),
+]
+ChatTemplate = Annotated[
+    str | None,
+    typer.Option(
+        help="the tokenizer's own; assistant: each prompt begins the model's turn, user: it is the user's [default: none]"
+    ),
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64 [default: that of the model]")]
 Device = Annotated[
     str | None,

@@ -13,6 +13,8 @@ from edgewise.cli.options import (
     Adapter,
     AsJson,
     BatchSize,
+    Bos,
+    ChatTemplate,
     Corruption,
     Data,
     Device,
@@ -49,6 +51,8 @@ def discover(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -73,7 +77,7 @@ def discover(
     from edgewise.run import default_folder, run
 
     given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
-    given |= those_given(locals(), "dtype device kv adapter memory_limit curve stability")
+    given |= those_given(locals(), "bos chat_template dtype device kv adapter memory_limit curve stability")
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
@@ -102,6 +106,8 @@ def evaluate(
     batch_size: BatchSize = None,
     seed: Seed = None,
     corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -113,9 +119,8 @@ def evaluate(
     """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
     from edgewise.check import check
 
-    given = those_given(
-        locals(), "model task data ablation examples batch_size seed corruption dtype device kv adapter"
-    )
+    given = those_given(locals(), "model task data ablation examples batch_size seed corruption bos chat_template")
+    given |= those_given(locals(), "dtype device kv adapter")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
@@ -157,6 +162,8 @@ def compare(
     exact_sample: Annotated[
         int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
     ] = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
     dtype: Dtype = None,
     device: Device = None,
     kv: Kv = None,
@@ -177,7 +184,7 @@ def compare(
     from edgewise.comparison.run import default_folder, run_comparison
 
     given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
-    given |= those_given(locals(), "held_out exact_sample dtype device kv adapter")
+    given |= those_given(locals(), "held_out exact_sample bos chat_template dtype device kv adapter")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, UnknownName
 from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
+from edgewise.prompts import Begin, Chat, PromptReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -82,16 +83,20 @@ class Task:
         n: int,
         seed: int = 0,
         corruption: str | None = None,
+        bos: Begin = "auto",
+        chat_template: Chat = "none",
         apart_from: Pairs | None = None,
     ) -> Pairs:
         """`n` aligned pairs for this tokenizer; the same seed gives the same pairs, whatever else was drawn.
 
-        With `apart_from`, pairs that are held out from these: none of their clean prompts is among them.
-        Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
+        `bos` and `chat_template` say what stands before and around the prompts (prompts.py). With `apart_from`, pairs that
+        are held out from these: none of their clean prompts is among them. Raises TaskError if the tokenizer cannot ask this
+        task, UnknownName for a corruption, InvalidValue for n.
         """
-        prompts = self.prompts(tokenizer, n=n, seed=seed, corruption=corruption, apart_from=apart_from)
-        facts = {"task": self.name, "seed": seed, "corruption": self._corruption(corruption)}
-        return replace(collate(tokenizer, prompts), source=facts | ({"held_out": True} if apart_from else {}))
+        how: dict[str, Any] = {"corruption": corruption, "chat_template": chat_template, "apart_from": apart_from}
+        pairs = collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, **how), bos=bos, chat_template=chat_template)
+        origin = {"task": self.name, "seed": seed, "corruption": self._corruption(corruption)}
+        return replace(pairs, source={**origin, **pairs.source, **({"held_out": True} if apart_from else {})})
 
     def prompts(
         self,
@@ -100,32 +105,42 @@ class Task:
         n: int,
         seed: int = 0,
         corruption: str | None = None,
+        chat_template: Chat = "none",
         apart_from: Pairs | None = None,
     ) -> tuple[Prompt, ...]:
-        """The texts behind `pairs`; the first prompts of a longer draw are those of a shorter one."""
+        """The texts behind `pairs`, bare; the first prompts of a longer draw are those of a shorter one."""
         _check_request(self.name, tokenizer, n)
         name = self._corruption(corruption)
         lists = self.fit(self.lists, tokenizer)
+        reader = PromptReader(tokenizer, chat_template=chat_template)
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
         drawn = (p for p in self._draws(lists, name, stream, n * ATTEMPTS_PER_PROMPT) if p.clean not in seen)
-        found = tuple(islice((p for p in drawn if _aligned(tokenizer, p)), n))
+        found = tuple(islice((p for p in drawn if _aligned(reader, p)), n))
         if len(found) < n and seen:
             raise TaskError(
                 f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
                 "that circuits are found on; ask for fewer of either"
             )
         if len(found) < n:
-            raise TaskError(
-                f"task {self.name!r}: only {len(found)} of {n} prompts have a corrupted twin ({name!r}) of the same "
-                f"number of tokens with this tokenizer; ask for another corruption ({', '.join(self.corruptions)})"
-            )
+            raise self._too_few(len(found), n, name, chat_template)
         return found
 
     def _draws(self, lists: Lists, corruption: str, stream: str, attempts: int) -> Iterator[Prompt]:
         # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
         for attempt in range(attempts):
             yield self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+
+    def _too_few(self, found: int, n: int, corruption: str, chat_template: Chat) -> TaskError:
+        if chat_template == "user":
+            return TaskError(
+                f"task {self.name!r}: only {found} of {n} prompts have answers that are one token at the start of a reply; "
+                "give chat_template 'assistant', where they follow the prompt itself"
+            )
+        return TaskError(
+            f"task {self.name!r}: only {found} of {n} prompts have a corrupted twin ({corruption!r}) of the same "
+            f"number of tokens with this tokenizer; ask for another corruption ({', '.join(self.corruptions)})"
+        )
 
     def _corruption(self, name: str | None) -> str:
         if name is None:
@@ -135,7 +150,9 @@ class Task:
         return name
 
 
-def collate(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Pairs:
+def collate(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, bos: Begin = "auto", chat_template: Chat = "none"
+) -> Pairs:
     """The Pairs of these prompts."""
     return Pairs.from_prompts(
         tokenizer,
@@ -144,19 +161,15 @@ def collate(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Pa
         [list(p.correct) for p in prompts],
         [list(p.wrong) for p in prompts],
         positions=asked if (asked := [p.asked for p in prompts if p.asked is not None]) else None,
+        bos=bos,
+        chat_template=chat_template,
     )
 
 
 def single_tokens(tokenizer: PreTrainedTokenizerBase, context: str, words: Sequence[str]) -> tuple[str, ...]:
     """The words, as they continue the context, that add exactly one token and leave the context's tokens alone."""
-    before = _encode(tokenizer, context)
-    unknown = tokenizer.unk_token_id
-
-    def fits(word: str) -> bool:
-        after = _encode(tokenizer, context + word)
-        return len(after) == len(before) + 1 and after[:-1] == before and after[-1] != unknown
-
-    return tuple(word for word in words if fits(word))
+    reader = PromptReader(tokenizer)
+    return tuple(word for word in words if reader.fits(context, [word]))
 
 
 def at_least(count: int, words: tuple[str, ...], *, what: str) -> tuple[str, ...]:
@@ -174,12 +187,10 @@ def fit_words(tokenizer: PreTrainedTokenizerBase, context: str, words: Sequence[
     return tuple(word[1:] for word in single_tokens(tokenizer, context, [f" {word}" for word in words]))
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]
-
-
-def _aligned(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> bool:
-    return len(_encode(tokenizer, prompt.clean)) == len(_encode(tokenizer, prompt.corrupted))
+def _aligned(reader: PromptReader, prompt: Prompt) -> bool:
+    """Whether the twins have as many tokens; in a chat, also whether the answers are a token each, which no list ensures."""
+    same = len(reader.tokens(prompt.clean)) == len(reader.tokens(prompt.corrupted))
+    return same and (reader.chat_template == "none" or reader.fits(prompt.clean, [*prompt.correct, *prompt.wrong]))
 
 
 def _check_request(task: str, tokenizer: PreTrainedTokenizerBase | None, n: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewise.circuit import Circuit
 
-TOLD = "model dtype task data_file corruption examples seed method metric ablation".split()
+TOLD = "model dtype task data_file corruption bos chat_template examples seed method metric ablation".split()
 TOP = {"n": "", "nodes": " nodes", "neurons": " neurons"}
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
