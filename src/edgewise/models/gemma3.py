@@ -18,4 +18,6 @@ GEMMA3_TOWER = replace(
     final_norm="model.language_model.norm",
     logit_cap="",
     part="text tower",
+    # About images alone, whose tower and marks have no part in a run on text.
+    native=("mm_tokens_per_image", "image_token_index", "boi_token_index", "eoi_token_index"),
 )
