@@ -52,7 +52,7 @@ def _repeated(projection: nn.Module, kv_heads: int, times: int) -> nn.Linear:
         return nn.Parameter(whole, requires_grad=next(projection.parameters()).requires_grad)
 
     weight, bias = effective(projection)
-    linear = nn.utils.skip_init(
+    linear: Any = nn.utils.skip_init(
         nn.Linear, weight.shape[1], len(weight) * times, bias=bias is not None, device=weight.device
     )
     linear.weight = repeated(weight)
