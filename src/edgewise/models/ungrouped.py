@@ -65,7 +65,7 @@ def _linear(like: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A plain layer of that weight and bias, which asks for gradients where `like` does."""
     trained = next(like.parameters()).requires_grad
     out, width = weight.shape
-    linear = nn.utils.skip_init(nn.Linear, width, out, bias=bias is not None, device=weight.device)
+    linear: Any = nn.utils.skip_init(nn.Linear, width, out, bias=bias is not None, device=weight.device)
     linear.weight = nn.Parameter(weight.contiguous(), requires_grad=trained)
     linear.bias = None if bias is None else nn.Parameter(bias.contiguous(), requires_grad=trained)  # type: ignore[assignment]
     linear.train(like.training)
