@@ -39,7 +39,13 @@ def _tasks() -> Rows:
     from edgewise.tasks import TASKS
 
     return [
-        {"name": name, "model": task.model, "metric": task.metric, "corruptions": ", ".join(task.corruptions)}
+        {
+            "name": name,
+            "asks": task.summary,
+            "model": task.model,
+            "metric": task.metric,
+            "corruptions": ", ".join(task.corruptions),
+        }
         for name, task in TASKS.items()
     ]
 

@@ -28,7 +28,7 @@ class PromptReader:
         self.bos = _one_of("bos", bos, get_args(Begin))
         self.chat_template = _one_of("chat_template", chat_template, get_args(Chat))
         self._chat = FORMS[chat_template](tokenizer) if chat_template in FORMS else None
-        self._begin = getattr(tokenizer, "bos_token_id", None)
+        self._begin: Any = getattr(tokenizer, "bos_token_id", None)
         if bos == "yes" and self._begin is None:
             raise PairsError("this tokenizer has no begin token to put before prompts: give bos 'auto' or 'no'")
         self._before, self._after = ([], []) if self._chat else _additions(tokenizer)

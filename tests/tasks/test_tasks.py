@@ -68,6 +68,12 @@ def test_table_is_complete() -> None:
     assert [each.corruptions[0] for each in TASKS.values()] == defaults
 
 
+def test_every_task_says_in_a_line_what_it_asks() -> None:
+    summaries = [each.summary for each in TASKS.values()]
+    assert all(0 < len(summary) <= 70 and "\n" not in summary for summary in summaries)
+    assert len(set(summaries)) == len(TASKS)
+
+
 @pytest.mark.parametrize(("name", "corruption", "of"), EVERY)
 def test_pairs_are_aligned_differ_and_hold_single_tokens(
     name: str, corruption: str, tokenizer: PreTrainedTokenizerBase

@@ -58,6 +58,7 @@ def draw(rng: random.Random, lists: Lists, corruption: str) -> Prompt:
 
 SUBJECT_VERB_AGREEMENT = Task(
     name="subject-verb-agreement",
+    summary="I know that the author beside the windows → is, not are",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"nouns": NOUNS},

@@ -49,6 +49,7 @@ class Prompt:
 class Task:
     """A behaviour that can be asked of a model: a generator of Pairs and the name of the metric that measures it.
 
+    `summary` is an example of it, or says in a few words what is asked.
     `corruptions` are the names of the ways to make a corrupted twin; the first is the default, the published one.
     `lists` are the words by slot; `fit` returns the part of them that the tokenizer at hand can ask about;
     `draw` makes one prompt from a source of randomness, those lists and a corruption's name, and draws whatever the
@@ -63,6 +64,7 @@ class Task:
     fit: Callable[[Lists, PreTrainedTokenizerBase], Lists]
     draw: Callable[[random.Random, Lists, str], Prompt]
     model: str = "nano"
+    summary: str = ""
 
     @property
     def reference(self) -> Circuit | None:

@@ -52,6 +52,7 @@ def draw(rng: random.Random, lists: Lists, corruption: str) -> Prompt:
 
 CAPITALS = Task(
     name="capitals",
+    summary="The capital of France is the city of → Paris",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"countries": tuple(CAPITAL_OF), "capitals": tuple(CAPITAL_OF.values())},

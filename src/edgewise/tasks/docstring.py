@@ -60,6 +60,7 @@ def draw(rng: random.Random, lists: Lists, corruption: str) -> Prompt:
 
 DOCSTRING = Task(
     name="docstring",
+    summary="after the documented arguments of a function, :param → the next one",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"arguments": ARGUMENTS, "nouns": SUBJECTS},

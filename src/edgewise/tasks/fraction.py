@@ -42,6 +42,7 @@ def _letters(rng: random.Random, letters: tuple[str, ...], count: int) -> tuple[
 
 FRACTION = Task(
     name="fraction",
+    summary="the share of the tokens that are x",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"letters": LETTERS},

@@ -71,6 +71,7 @@ def _is_one(tokenizer: PreTrainedTokenizerBase, century: str) -> bool:
 
 GREATER_THAN = Task(
     name="greater-than",
+    summary="The war lasted from the year 1732 to the year 17 → 33 to 99",
     metric="prob_diff",
     corruptions=CORRUPTIONS,
     lists={"events": EVENTS, **dict.fromkeys(CENTURIES, YEARS)},

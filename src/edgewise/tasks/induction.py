@@ -51,6 +51,7 @@ def _text(template: str, listed: list[str], repeated: str) -> str:
 
 INDUCTION = Task(
     name="induction",
+    summary="in a list of random words, … A B … A → B",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"words": WORDS},

@@ -57,6 +57,7 @@ def _text(listed: list[str], repeated: str) -> str:
 
 INDUCTION_HIDDEN = Task(
     name="induction-hidden",
+    summary="induction on letters, in a compiled model",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"letters": LETTERS},

@@ -59,6 +59,7 @@ def _corrupted_names(corruption: str, io: str, s: str, fresh: list[str]) -> tupl
 
 IOI = Task(
     name="ioi",
+    summary="When Mary and John went to the park, John gave a book to → Mary",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"names": NAMES, "places": PLACES, "things": THINGS},

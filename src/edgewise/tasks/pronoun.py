@@ -49,6 +49,7 @@ def draw(rng: random.Random, lists: Lists, corruption: str) -> Prompt:
 
 GENDERED_PRONOUN = Task(
     name="gendered-pronoun",
+    summary="So Mary is a very good friend, isn't → she",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"women": WOMEN, "men": MEN, "people": PEOPLE},

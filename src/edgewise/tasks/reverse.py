@@ -48,6 +48,7 @@ def _letters(rng: random.Random, letters: tuple[str, ...], count: int) -> tuple[
 
 REVERSE = Task(
     name="reverse",
+    summary="the token at a position after the letters are reversed",
     metric="logit_diff",
     corruptions=CORRUPTIONS,
     lists={"letters": LETTERS},

@@ -61,8 +61,8 @@ NOUNS = tuple(
     """.split()
 )
 
-CAPITAL_OF = dict(
-    pair.split(":")
+CAPITAL_OF = {
+    pair.partition(":")[0]: pair.partition(":")[2]
     for pair in """
     France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Greece:Athens Austria:Vienna Ireland:Dublin
     Poland:Warsaw Hungary:Budapest Russia:Moscow England:London Scotland:Edinburgh Belgium:Brussels
@@ -71,7 +71,7 @@ CAPITAL_OF = dict(
     Lebanon:Beirut Afghanistan:Kabul Japan:Tokyo China:Beijing Thailand:Bangkok Vietnam:Hanoi Indonesia:Jakarta
     Philippines:Manila Cuba:Havana Peru:Lima Chile:Santiago Canada:Ottawa Australia:Canberra Switzerland:Bern
     """.split()
-)
+}
 
 WOMEN = tuple(
     "Alice Amy Anna Emily Emma Grace Jane Kate Laura Linda Lisa Lucy Maria Mary Rachel Ruth Sarah Susan".split()
