@@ -52,7 +52,7 @@ def declared(name: str, **changes: Any) -> ew.Family:
         ("handled", ("scale",), "a mapping from config attributes to tuples"),
         ("native", "scale", "a tuple of names"),
         ("inputs", ["embed"], "a tuple of names"),
-        ("parallel", None, "the name of a config attribute, or empty"),
+        ("parallel", None, "the name of a config attribute, or True or False"),
         ("exact", None, "a text"),
     ],
 )
@@ -241,3 +241,12 @@ def test_norms_that_no_kind_fits() -> None:
     assert "norm=NormKind.RMS does not give what 'input_layernorm' (LlamaRMSNorm) gives; nor does any other" in refused(
         model, declared("llama")
     )
+
+
+def test_what_attention_adds_is_seen_beside_huge_numbers() -> None:
+    """Trained models have tokens with a few numbers a thousand times the others'; attention adds little to them."""
+    model: Any = make_model(llama_config())
+    model.model.embed_tokens.weight[:, 0] += 30_000.0
+    assert not ew.load(model).graph.parallel
+    with pytest.raises(UnsupportedModel, match=r"parallel=True is wrong: in layer 0 the MLP reads what attention has"):
+        ew.load(model, family=declared("llama", parallel=True))

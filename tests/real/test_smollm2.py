@@ -17,7 +17,7 @@ from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
 from edgewise.viewer import Finding
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
 
 EDGES_PATCHED = 40
 

@@ -90,7 +90,7 @@ _KINDS: tuple[_Kind, ...] = (
     (("norm",), lambda value: isinstance(value, NormKind), f"one of {', '.join(map(str, NormKind))}"),
     (("exact",), lambda value: isinstance(value, str), "a text"),
     (("handled",), _are_values, "a mapping from config attributes to tuples of the values they may have"),
-    (("parallel",), lambda value: isinstance(value, (str, bool)), "the name of a config attribute, or empty"),
+    (("parallel",), lambda value: isinstance(value, (str, bool)), "the name of a config attribute, or True or False"),
 )
 
 
@@ -132,7 +132,7 @@ class _Fit:
         parallel = self.family.parallel
         if isinstance(parallel, str) and parallel and not hasattr(self.config, parallel):
             raise self.wrong("parallel", f"is no attribute of {type(self.config).__name__}")
-        self.parallel = bool(getattr(self.config, parallel) if isinstance(parallel, str) and parallel else parallel)
+        self.parallel = self.family.is_parallel(self.config)
         self.heads = int(self.config.num_attention_heads)
         self.kv_heads = int(getattr(self.config, "num_key_value_heads", None) or self.heads)
         if self.heads % self.kv_heads:

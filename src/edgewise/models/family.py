@@ -176,10 +176,15 @@ class Family:
             layers=int(config.num_hidden_layers),
             heads=heads,
             kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-            parallel=bool(getattr(config, self.parallel) if isinstance(self.parallel, str) else self.parallel),
+            parallel=self.is_parallel(config),
             mlps=bool(getattr(config, "mlps", True)),
             inputs=SEPARATE_INPUTS if self.input_modules(model) else ONE_INPUT,
         )
+
+    def is_parallel(self, config: Any) -> bool:
+        """Whether attention and MLP read the same stream."""
+        named = isinstance(self.parallel, str) and self.parallel
+        return bool(getattr(config, named) if named else self.parallel)
 
     def input_modules(self, model: Any) -> tuple[nn.Module, ...]:
         """The modules whose outputs are the input writers; none where all that enters layer 0 is one writer."""
