@@ -81,10 +81,10 @@ def test_a_circuit_keeps_what_it_says_on_prompts_it_was_not_found_on(
     circuit = scores.top(7_065).without_dangling()
     report = ew.evaluate(smollm2, circuit, held_out, metrics=["logit_diff", "accuracy"])
     kept = report["logit_diff"]
-    assert kept.faithfulness > 0.6
+    assert kept.faithfulness > 0.3
     assert kept.random_faithfulness is not None
-    assert kept.random_faithfulness < 0.2
-    assert report["accuracy"].circuit >= 0.8
+    assert kept.random_faithfulness < 0.1
+    assert report["accuracy"].circuit > 0.7
     ew.save(circuit, tmp_path / "circuit.json")
     opened: Any = ew.open(tmp_path / "circuit.json")
     assert opened == circuit
