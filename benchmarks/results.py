@@ -26,7 +26,8 @@ HEAD = """# Results
 Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one recipe of
 `benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuits are found on some prompts and **measured on others**,
 which no method has seen. Cells: KL to the whole model ↓ · faithfulness of the metric (1 is the whole model, 0 the corrupted
-run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling edges among them carry nothing.
+run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling edges among them carry nothing. Seconds are
+of single runs on one thread beside other work: their ratios say more than they do.
 """
 
 
@@ -134,7 +135,7 @@ def agreement_part(document: Document) -> list[str]:
     rows = [
         (f"`{one['name']}`", *(_number(one["agreement"][key]) for key in ("spearman", "spearman_absolute", "pearson")))
         for one in document["results"]
-        if one["agreement"]
+        if one["agreement"] and one["dial"] is None
     ]
     edges = len(document["sample"]["edges"])
     text = f"\nAgreement with the exact effects of {edges} edges drawn evenly (Spearman's ρ signed, of sizes; Pearson's r):\n"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import results
 from benchmarks.tables import figure_rows, markdown, mean_ranks, summary_rows
 
 from edgewise.comparison import CompareRecipe
@@ -71,3 +72,54 @@ def test_the_scorers_recipes_compare_the_same_methods_in_the_same_way():
     assert len(recipes) == 7
     assert len({json.dumps([entry.model_dump() for entry in recipe.methods]) for recipe in recipes.values()}) == 1
     assert {(recipe.examples, recipe.seed, recipe.batch_size) for recipe in recipes.values()} == {(64, 0, 16)}
+
+
+def kept():
+    """What `keep` leaves of a comparison of one scorer and one search at two sizes, with numbers that are easy to find again."""
+
+    def point(edges, kl):
+        metrics = {"logit_diff": 1.0, "kl": kl, "accuracy": 0.75}
+        return {
+            "edges": edges,
+            "live_edges": edges,
+            "metrics": metrics,
+            "faithfulness": {"logit_diff": -0.5, "kl": None},
+        }
+
+    found = {"options": {}, "metric": "logit_diff", "manner": "", "work": "", "agreement": None}
+    better = {**found, "name": "relp", "method": "relp", "dial": None, "seconds": 2.4}
+    agreeing = {"agreement": {"spearman": 0.5, "spearman_absolute": 0.25, "pearson": None}}
+    worse = {**better, "name": "eap", "curve": [point(10, 2.0), point(20, 1.0)], **agreeing}
+    better = {**better, "curve": [point(10, 3.0), point(20, 0.5)]}
+    search = {**found, "name": "acdc", "method": "acdc", "dial": "tau", "seconds": 9.0, "curve": [point(7, 1.25)]}
+    search |= {"work": "12 tested"}
+    return {
+        "model": {"model": "smollm2"},
+        "data": {"task": "ioi", "examples": 64, "judged_on": {"examples": 128}},
+        "metric": "logit_diff",
+        "ablation": "corrupted",
+        "versions": {"edgewise": "0.1.0", "torch": "2.13.0"},
+        "total_edges": 70651,
+        "sizes": [10, 20],
+        "ends": {"logit_diff": {"clean": 4.5, "corrupted": -0.25}},
+        "results": [worse, better, search],
+        "sample": {"edges": ["input->logits"], "effects": [1.0]},
+        "machine": "a processor, 2 cores",
+        "finished": "2026-11-28T01:00:00+00:00",
+        "recipe": {"seed": 0, "methods": [{"label": None, "method": "acdc", "examples": 16}]},
+    }
+
+
+def test_a_section_has_every_method_at_every_size_with_the_best_in_bold():
+    section = results.section(kept())
+    assert "| `eap` | **2.00** · −0.50 · 0.75 | 1.00 · −0.50 · 0.75 | 2 |" in section
+    assert "| `relp` | 3.00 · −0.50 · 0.75 | **0.50** · −0.50 · 0.75 | 2 |" in section
+    assert "| `acdc` | 7 | 1.25 · −0.50 · 0.75 | 16 | 12 tested |" in section
+    assert "| `eap` | 0.50 | 0.25 | – |" in section
+    assert "Found on 64 pairs (seed 0), measured on 128 held-out pairs; 70,651 edges" in section
+
+
+def test_the_page_of_results_is_what_the_kept_documents_make():
+    documents = [json.loads(path.read_text("utf-8")) for path in sorted(results.KEPT.glob("*.json"))]
+    assert len(documents) >= 4
+    assert results.PAGE.read_text("utf-8") == results.page(documents)
