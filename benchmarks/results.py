@@ -23,11 +23,12 @@ Document = dict[str, Any]
 SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "seconds", "agreement", "curve")
 HEAD = """# Results
 
-Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one recipe of
-`benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuits are found on some prompts and **measured on others**,
-which no method has seen. Cells: KL to the whole model ↓ · faithfulness of the metric (1 is the whole model, 0 the corrupted
-run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling edges among them carry nothing. Seconds are
-of single runs on one thread beside other work: their ratios say more than they do.
+Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one
+recipe of `benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuits are found on some prompts and
+**measured on others**, which no method has seen. Cells: KL to the whole model ↓ · faithfulness of the metric (1 is
+the whole model, 0 the corrupted run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling
+edges among them carry nothing. Seconds are of single runs on one thread beside other work: their ratios say more than
+they do.
 """
 
 
@@ -43,10 +44,8 @@ def main() -> None:
 def keep(folder: Path, path: Path) -> None:
     """What a finished comparison measured, as a document small enough for the repository."""
     whole, manifest = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("comparison", "manifest"))
-    kept = {
-        name: whole[name]
-        for name in ("model", "data", "metric", "ablation", "versions", "total_edges", "sizes", "ends")
-    }
+    named = ("model", "data", "metric", "ablation", "versions", "total_edges", "sizes", "ends")
+    kept = {name: whole[name] for name in named}
     kept |= {
         "results": [{name: one[name] for name in SHOWN} for one in whole["results"]],
         "sample": whole.get("sample"),

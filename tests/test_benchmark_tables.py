@@ -75,7 +75,7 @@ def test_the_scorers_recipes_compare_the_same_methods_in_the_same_way():
 
 
 def kept():
-    """What `keep` leaves of a comparison of one scorer and one search at two sizes, with numbers that are easy to find again."""
+    """What `keep` leaves of a comparison of two scorers and a search, with numbers that are easy to find again."""
 
     def point(edges, kl):
         metrics = {"logit_diff": 1.0, "kl": kl, "accuracy": 0.75}

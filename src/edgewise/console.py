@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgewise.errors import EdgewiseError
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, shown, silent
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
@@ -61,21 +60,10 @@ def stderr() -> Console:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Track]:
     """A Track that draws bars on stderr while the block runs; silent if `quiet` or if nobody is watching."""
-    console = stderr()
-    if quiet or not console.is_terminal:
+    if quiet:
         yield silent
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    details = TextColumn("[dim]{task.fields[detail]}[/]")
-    with Progress(*columns, TimeRemainingColumn(), details, console=console, transient=True) as bars:
-
-        def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
-            bar = bars.add_task(escape(label), total=total, detail="")
-            for step in steps:
-                yield step
-                bars.update(bar, advance=1, detail=escape(detail(step)) if detail is not None else "")
-            bars.update(bar, visible=False)
-
+    with shown() as track:
         yield track
 
 

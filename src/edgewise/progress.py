@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -27,3 +28,35 @@ def staged(track: Track, label: str, work: Callable[[], T]) -> T:
     """What `work` returns, told as one step."""
     results = [work() for _ in track((None,), 1, label)]
     return results[0]
+
+
+@contextmanager
+def shown() -> Iterator[Track]:
+    """A Track that draws bars on stderr while the block runs, in a terminal or a notebook; silent where nobody watches."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield silent
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    details = TextColumn("[dim]{task.fields[detail]}[/]")
+    with Progress(*columns, TimeRemainingColumn(), details, console=console, transient=True) as bars:
+
+        def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
+            bar = bars.add_task(escape(label), total=total, detail="")
+            for step in steps:
+                yield step
+                bars.update(bar, advance=1, detail=escape(detail(step)) if detail is not None else "")
+            bars.update(bar, visible=False)
+
+        yield track

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.models.subject import DTYPES
 from edgewise.programs import PROGRAMS, Program
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, shown
 
 
 def load(
@@ -32,7 +32,7 @@ def load(
     kv: KeyValues = "native",
     family: Family | None = None,
     adapter: str | Path | None = None,
-    track: Track = silent,
+    track: Track | None = None,
 ) -> Subject:
     """A model seen through its graph, checked to be reproduced exactly.
 
@@ -48,8 +48,8 @@ def load(
     would choose.
     `adapter`: "active" studies a loaded model with the adapters of peft that are switched on in it; a folder or hub id puts
     that adapter on the model of this name, unmerged.
-    `track` tells how far a long load has come: a GGUF file is dequantised to float32 and kept converted in the user's cache
-    (`edgewise cache`), so that only its first load is long.
+    `track` tells how far a long load has come, by default with bars in a terminal or a notebook: a GGUF file is dequantised
+    to float32 and kept converted in the user's cache (`edgewise cache`), so that only its first load is long.
 
     Raises UnknownName for a model that cannot be found, UnsupportedModel for one whose architecture or configuration is not
     handled, and FileError for a damaged file. Code from the hub is never run.
@@ -71,7 +71,8 @@ def load(
             built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
             return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
         wanted, chosen = _dtype(dtype), _device(device, name)
-        with located(name, revision, lambda kind: _family(kind, family), track) as place:
+        telling = shown() if track is None else nullcontext(track)
+        with telling as told, located(name, revision, lambda kind: _family(kind, family), told) as place:
             tokenizer = tokenizer or _tokenizer(place)
 
             def build(wanted: torch.dtype | None) -> Subject:
