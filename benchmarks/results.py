@@ -1,4 +1,4 @@
-"""`python -m benchmarks.results`: docs/results.md, made from the comparisons kept in benchmarks/results.
+"""`python -m benchmarks.results`: docs/results.md and the table of the README, made from what benchmarks/results keeps.
 
 `python -m benchmarks.results --keep FOLDER …` first takes finished folders of `edgewise compare` in: what they measured,
 with the machine, the date and the recipe. Nothing is computed here.
@@ -17,7 +17,11 @@ from typing import Any
 from benchmarks.tables import markdown
 
 ROOT = Path(__file__).parents[1]
-KEPT, PAGE = ROOT / "benchmarks/results", ROOT / "docs/results.md"
+KEPT, PAGE, README = ROOT / "benchmarks/results", ROOT / "docs/results.md", ROOT / "README.md"
+# What stands between these lines of the README is written by this command.
+BEGIN, END = "<!-- results: make results -->\n", "<!-- end of results -->\n"
+# The sizes of the README's table.
+SIZES = (300, 1300, 7050)
 Document = dict[str, Any]
 # Of a method's result, what the tables show.
 SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "seconds", "agreement", "curve")
@@ -38,7 +42,14 @@ def main() -> None:
     parser.add_argument("--keep", nargs="+", type=Path, default=[], metavar="FOLDER", help="finished comparisons")
     for folder in parser.parse_args().keep:
         keep(folder, KEPT / f"{folder.name}.json")
-    PAGE.write_text(page([json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("*.json"))]), "utf-8")
+    documents = kept()
+    PAGE.write_text(page(documents), "utf-8")
+    README.write_text(with_summary(README.read_text("utf-8"), documents), "utf-8")
+
+
+def kept() -> list[Document]:
+    """The comparisons in the repository."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("*.json"))]
 
 
 def keep(folder: Path, path: Path) -> None:
@@ -65,6 +76,26 @@ def machine() -> str:
 def page(documents: Sequence[Document]) -> str:
     """The whole page."""
     return "\n".join([HEAD, *(section(one) for one in documents)])
+
+
+def with_summary(text: str, documents: Sequence[Document]) -> str:
+    """The README with its table of all comparisons."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}{markdown(*summary(documents))}\n{END}{rest.partition(END)[2]}"
+
+
+def summary(documents: Sequence[Document]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row for each method: in every comparison the KL of its circuits, of a search with their numbers of edges."""
+    header = ("KL ↓", *(one["data"]["task"] for one in documents))
+    names = [one["name"] for one in documents[0]["results"]]
+    found = [{result["name"]: result for result in one["results"]} for one in documents]
+    return header, [(f"`{name}`", *(_kls(results[name]) for results in found)) for name in names]
+
+
+def _kls(result: Document) -> str:
+    points = result["curve"] if result["dial"] is not None else [p for p in result["curve"] if p["edges"] in SIZES]
+    shown = [f"{p['metrics']['kl']:.2f}" + (f" ({p['edges']:,})" if result["dial"] else "") for p in points]
+    return " · ".join(shown)
 
 
 def section(document: Document) -> str:

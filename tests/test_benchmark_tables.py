@@ -119,7 +119,16 @@ def test_a_section_has_every_method_at_every_size_with_the_best_in_bold():
     assert "Found on 64 pairs (seed 0), measured on 128 held-out pairs; 70,651 edges" in section
 
 
-def test_the_page_of_results_is_what_the_kept_documents_make():
-    documents = [json.loads(path.read_text("utf-8")) for path in sorted(results.KEPT.glob("*.json"))]
+def test_the_page_and_the_readme_say_what_the_kept_documents_say():
+    documents = results.kept()
     assert len(documents) >= 4
     assert results.PAGE.read_text("utf-8") == results.page(documents)
+    readme = results.README.read_text("utf-8")
+    assert results.with_summary(readme, documents) == readme
+
+
+def test_the_summary_has_scores_at_three_sizes_and_the_circuits_of_searches(monkeypatch):
+    monkeypatch.setattr(results, "SIZES", (10, 20))
+    header, rows = results.summary([kept()])
+    assert header == ("KL ↓", "ioi")
+    assert rows == [("`eap`", "2.00 · 1.00"), ("`relp`", "3.00 · 0.50"), ("`acdc`", "1.25 (7)")]

@@ -97,12 +97,12 @@ WRONG: dict[str, tuple[Any, ew.Family, str]] = {
     "a projection that is none": (
         CONFIGS["qwen3"](),
         declared("qwen3", projection_names=("q_norm", "k_proj", "v_proj")),
-        r"projection_names=.* names 'q_norm', a Qwen3RMSNorm, not a linear map",
+        r"projection_names=.* names 'q_norm', which is not a linear map: Qwen3RMSNorm",
     ),
     "an output that is none": (
         CONFIGS["qwen3"](),
         declared("qwen3", output="q_norm"),
-        "output='q_norm' is a Qwen3RMSNorm",
+        "output='q_norm' names a module that is not a linear map: Qwen3RMSNorm",
     ),
     "three for one": (
         gpt2_config(),

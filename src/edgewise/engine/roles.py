@@ -27,15 +27,18 @@ TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.02, torc
 @torch.no_grad()
 def check_roles(subject: Subject, tokens: Tensor) -> None:
     """Raise UnsupportedModel, with the field of the family, unless the modules it names are what it says. For any tokens."""
-    _check_arguments(subject, tokens)
-    seen = _Seen(subject)
-    with steady(subject.model), hooked(seen.hooks):
-        logits = subject.model(input_ids=tokens, use_cache=False).logits
-    finite(logits[:, -1], subject.name)
-    seen.check()
-    for name, norm in _norms(subject):
-        _check_norm(subject, name, norm)
-    _check_heads(subject, subject.embed(tokens[:1]).sum(dim=-2))
+    with steady(
+        subject.model
+    ):  # also where modules are called one by one: kernels of few bits would repack their weights
+        _check_arguments(subject, tokens)
+        seen = _Seen(subject)
+        with hooked(seen.hooks):
+            logits = subject.model(input_ids=tokens, use_cache=False).logits
+        finite(logits[:, -1], subject.name)
+        seen.check()
+        for name, norm in _norms(subject):
+            _check_norm(subject, name, norm)
+        _check_heads(subject, subject.embed(tokens[:1]).sum(dim=-2))
 
 
 def _wrong(subject: Subject, name: str, problem: str) -> UnsupportedModel:
@@ -60,8 +63,7 @@ def _check_arguments(subject: Subject, tokens: Tensor) -> None:
         )
     kept = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
     try:
-        with steady(model):
-            logits = model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
     except (TypeError, AttributeError) as error:
         raise UnsupportedModel(
             f"{type(model).__name__} must be called with input_ids, use_cache and logits_to_keep and give an object with "
@@ -213,8 +215,7 @@ def _check_heads(subject: Subject, stream: Tensor) -> None:
     for row, slot in enumerate(values, start=2):
         projected[row, :, slot] += loud
     context = subject.context(stream.shape[1])[0]
-    with steady(subject.model):
-        z = native_attention(subject, block, context, projected, range(graph.kv_heads)).unflatten(-1, (graph.heads, -1))
+    z = native_attention(subject, block, context, projected, range(graph.kv_heads)).unflatten(-1, (graph.heads, -1))
     change = (z - z[:1]).abs().amax(dim=-1) / z[:1].abs().max().clamp(min=1e-12)
     moved = change > TOLERANCE[subject.dtype]
     if bool(moved[1, 1:].any()):
@@ -238,8 +239,7 @@ def _check_fewer(subject: Subject, context: dict[str, Any], projected: Tensor, z
     slots = [*own, graph.heads, graph.heads + graph.kv_heads]
     kind = type(block.attention).__name__
     try:
-        with steady(subject.model):
-            few = native_attention(subject, block, context, projected[:, :, slots], [0]).unflatten(-1, (len(own), -1))
+        few = native_attention(subject, block, context, projected[:, :, slots], [0]).unflatten(-1, (len(own), -1))
         if _distance(few, z[:, :, : len(own)]) < TOLERANCE[subject.dtype]:
             return
         problem = "they give something else"

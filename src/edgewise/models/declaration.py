@@ -17,6 +17,7 @@ from edgewise.errors import InvalidValue, UnsupportedModel
 from edgewise.models.configs import text_config
 from edgewise.models.norms import NormKind
 from edgewise.models.projections import FusedHeads, Projections
+from edgewise.models.weights import unreadable
 
 if TYPE_CHECKING:
     from edgewise.models.family import Family
@@ -200,7 +201,7 @@ class _Fit:
             raise self.wrong("projections", f"has a k and a v for each of {heads} heads, the config {self.kv_heads}")
         out = _widths(output)
         if out is None:
-            raise self.wrong("output", f"is a {type(output).__name__}, not a linear map")
+            raise self.wrong("output", f"names a module that is not a linear map: {unreadable(output)}")
         if out[0] % heads or out[1] != width:
             raise self.wrong(
                 "output",
@@ -211,7 +212,7 @@ class _Fit:
         for name, module, count in zip(family.projection_names, modules, held, strict=True):
             found, expected = _widths(module), (width, count * (out[0] // heads))
             if found is None:
-                raise self.wrong("projection_names", f"names {name!r}, a {type(module).__name__}, not a linear map")
+                raise self.wrong("projection_names", f"names {name!r}, which is not a linear map: {unreadable(module)}")
             if found != expected:
                 raise self.wrong(
                     "projections",

@@ -22,5 +22,6 @@ OPT = Family(
     norm=NormKind.LAYER,
     counts=("num_heads",),
     handled={"do_layer_norm_before": (True,), "_remove_final_layer_norm": (False,)},
+    native=("layer_norm_elementwise_affine",),
     equal={"word_embed_proj_dim": "hidden_size"},
 )

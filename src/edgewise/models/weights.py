@@ -56,7 +56,12 @@ def read(module: nn.Module) -> Matrix:
     for kind in KINDS:
         if kind.claims(module):
             return kind.read(module)
-    raise UnsupportedModel(
+    raise UnsupportedModel(unreadable(module))
+
+
+def unreadable(module: nn.Module) -> str:
+    """What is said of a module that no kind claims."""
+    return (
         f"{type(module).__name__} ({library_of(type(module))}) is no linear layer whose matrix edgewise can read: known are "
         "plain ones, LoRA adapters of peft, weights in 8 or 4 bits of torchao and bitsandbytes, and GGUF blocks; "
         "load the model unquantised, or merge its adapters"
