@@ -27,8 +27,7 @@ def hidden(on: Subject, tokens: Tensor) -> dict[str, Tensor]:
     handles = [on.blocks[0].module.register_forward_pre_hook(_keep_input(seen, "input"), with_kwargs=True)]
     for layer, block in enumerate(on.blocks):
         handles.append(block.output.register_forward_pre_hook(_keep_input(seen, f"z{layer}"), with_kwargs=True))
-        if block.mlp_site is not None:
-            handles.append(block.mlp_site.register_forward_hook(_keep_output(seen, f"m{layer}", block.multiplied)))
+        handles += [hook.attach() for hook in block.mlp_written(_keep_written(seen, f"m{layer}", block.multiplied))]
     with torch.no_grad():
         on.model(input_ids=tokens[None])
     for handle in handles:
@@ -43,8 +42,8 @@ def _keep_input(seen: dict[str, Tensor], name: str) -> Any:
     return keep
 
 
-def _keep_output(seen: dict[str, Tensor], name: str, multiplied: Any) -> Any:
-    def keep(module: Any, args: Any, output: Tensor) -> None:
+def _keep_written(seen: dict[str, Tensor], name: str, multiplied: Any) -> Any:
+    def keep(output: Tensor) -> None:
         seen[name] = multiplied(output[0])
 
     return keep

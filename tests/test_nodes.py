@@ -31,8 +31,9 @@ def by_autograd(on: Subject) -> Tensor:
     for block in on.blocks:
         # Behind a norm after the sublayer, where the residual stream takes it.
         zeros += [torch.zeros(shape, requires_grad=True), torch.zeros(shape, requires_grad=True)]
-        add(block.output if block.attention_post is None else block.attention_post.module, zeros[-2])
-        handles += [hook.attach() for hook in block.mlp_written(lambda out, zero=zeros[-1]: out + zero)]
+        of_heads, of_mlp = (block.divided(zero) for zero in zeros[-2:])
+        add(block.output if block.attention_post is None else block.attention_post.module, of_heads)
+        handles += [hook.attach() for hook in block.mlp_written(lambda out, zero=of_mlp: out + zero)]
     start = torch.zeros(shape, requires_grad=True)
     first = on.blocks[0].module.register_forward_pre_hook(
         lambda _, args, kwargs: ((args[0] + start, *args[1:]), kwargs), with_kwargs=True

@@ -88,4 +88,5 @@ def without_gradient(bias: Tensor | None) -> Tensor | None:
 
 
 def _is_plain(weight: Tensor) -> bool:
-    return type(weight) in (nn.Parameter, Tensor)
+    """Whether a weight is a tensor of numbers, and none that is made of packed ones when it is used."""
+    return weight.is_floating_point() and not hasattr(weight, "__tensor_flatten__")
