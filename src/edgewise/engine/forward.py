@@ -193,11 +193,14 @@ class _Walk:
 
     def _written(self, block: Block, plan: LayerPlan) -> Callable[[], Tensor]:
         """What gives the output weights of the heads that run: [head, d_head, d_model]."""
-        dtype, heads, whole = self.board.rows.dtype, plan.heads, block.output_weight_later()
+        rows, whole = self.board.rows, block.output_weight_later()
+        some = len(plan.heads) < self.subject.graph.heads
+        # Made now: the backward pass asks again, and should have nothing to bring to the device.
+        heads = torch.tensor(plan.heads, device=rows.device) if some else None
 
         def weight() -> Tensor:
-            every = whole().to(dtype)
-            return every if len(heads) == len(every) else every[heads]
+            every = whole().to(rows.dtype)
+            return every if heads is None else every.index_select(0, heads)
 
         return weight
 
