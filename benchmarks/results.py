@@ -24,15 +24,14 @@ BEGIN, END = "<!-- results: make results -->\n", "<!-- end of results -->\n"
 SIZES = (300, 1300, 7050)
 Document = dict[str, Any]
 # Of a method's result, what the tables show.
-SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "seconds", "agreement", "curve")
+SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "agreement", "curve")
 HEAD = """# Results
 
 Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one
 recipe of `benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuits are found on some prompts and
 **measured on others**, which no method has seen. Cells: KL to the whole model ↓ · faithfulness of the metric (1 is
 the whole model, 0 the corrupted run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling
-edges among them carry nothing. Seconds are of single runs on one thread beside other work: their ratios say more than
-they do.
+edges among them carry nothing.
 """
 
 
@@ -118,15 +117,15 @@ def section(document: Document) -> str:
 
 
 def scored_table(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """A row for each method that scores edges: what its circuits of every size keep, and the seconds it took."""
+    """A row for each method that scores edges: what its circuits of every size keep."""
     sizes, scored = document["sizes"], [one for one in document["results"] if one["dial"] is None]
     points = {(one["name"], point["edges"]): point for one in scored for point in one["curve"]}
     best = {size: min(points[one["name"], size]["metrics"]["kl"] for one in scored) for size in sizes}
-    header = ("method", *(f"{size:,} edges" for size in sizes), "seconds")
+    header = ("method", *(f"{size:,} edges" for size in sizes))
     rows = []
     for one in scored:
         cells = [_cell(points[one["name"], size], document["metric"], best[size]) for size in sizes]
-        rows.append((f"`{one['name']}`", *cells, f"{one['seconds']:.0f}"))
+        rows.append((f"`{one['name']}`", *cells))
     return header, rows
 
 
