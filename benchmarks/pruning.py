@@ -32,8 +32,8 @@ from edgewise.models import FAMILIES, Subject
 from edgewise.progress import silent
 from edgewise.pruning.edge_pruning import PRESETS
 from edgewise.pruning.fit import Optimization, Problem
+from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.hap import KEEP
-from edgewise.pruning.layout import EdgeGates
 from edgewise.pruning.objective import Lagrangian
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request

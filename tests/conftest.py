@@ -13,9 +13,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
-from browsing import Opener, browser_path
-from families import SIBLINGS
 from hypothesis import HealthCheck, settings
+from support.browser import Opener, browser_path
+from support.families import SIBLINGS
 
 # Workers of pytest-xdist share the cores; tiny tensors gain nothing from threads.
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, POST_NORMED, distance, pairs, subject
+from support.families import FAMILIES, POST_NORMED, distance, pairs, subject
 from torch import Tensor
 
 import edgewise as ew

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import edgewise
-from families import (
+from support.command_line import edgewise
+from support.families import (
     CONFIGS,
     FAMILIES,
     corrupted_run,
@@ -22,7 +22,7 @@ from families import (
     random_mask,
     subject_of,
 )
-from families import subject as on_cpu
+from support.families import subject as on_cpu
 from torch import Tensor
 
 import edgewise as ew

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from families import EXAMPLES, make_subject, pairs, subject, toy_config
+from support.families import EXAMPLES, make_subject, pairs, subject, toy_config
 
 import edgewise as ew
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import bootstrap
-from edgewise.recipe import Recipe
+from edgewise.runs.recipe import Recipe
 
 
 def test_provenance_says_where_scores_come_from() -> None:

@@ -9,7 +9,7 @@ import networkx as nx
 import pytest
 import torch
 from hypothesis import given
-from strategies import circuit_triples, circuits, graphs
+from support.strategies import circuit_triples, circuits, graphs
 
 from edgewise.circuit import Circuit, live_writers
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from elsewhere import ELSEWHERE, Elsewhere, elsewhere, moved
-from families import CONFIGS, distance, make_model, pairs, random_circuit, subject, subject_of
+from support.families import CONFIGS, distance, make_model, pairs, random_circuit, subject, subject_of
+from support.other_device import ELSEWHERE, Elsewhere, elsewhere, moved
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
 from edgewise.attribution import METHODS
-from edgewise.engine.check import self_check
+from edgewise.engine.self_check import self_check
 from edgewise.models import Subject
 from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 

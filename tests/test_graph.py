@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 from hypothesis import given
-from strategies import graphs
+from support.strategies import graphs
 
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.graph import SEPARATE_INPUTS, Graph, layer_of, node_of

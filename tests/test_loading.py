@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_model, pairs, toy_config
+from support.families import CONFIGS, FAMILIES, HUGGING_FACE, VOCAB, gpt2_config, make_model, pairs, toy_config
 from torch import nn
 
 import edgewise as ew
 from edgewise import loading
-from edgewise.engine.check import self_check
+from edgewise.engine.self_check import self_check
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnknownName, UnsupportedModel
 from edgewise.models import FAMILIES as KNOWN
 from edgewise.programs import PROGRAMS
@@ -109,7 +109,7 @@ def test_a_float16_checkpoint_that_overflows_runs_in_float32_and_says_so(tmp_pat
 def test_a_float16_model_that_edgewise_walks_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Native logits that are finite do not make the walk's so."""
     nothing = lambda subject, tokens, *_: torch.full((len(tokens), VOCAB), torch.nan)  # noqa: E731
-    monkeypatch.setattr("edgewise.engine.check.masked_forward", nothing)
+    monkeypatch.setattr("edgewise.engine.self_check.masked_forward", nothing)
     with pytest.raises(UnsupportedModel, match=r"misses its own logits .* too narrow for it: load it in float32"):
         ew.load(make_model(gpt2_config(), dtype=torch.float16))
     with pytest.raises(UnsupportedModel, match=r"misses its own logits .* does not know"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, distance, pairs, subject
-from path_oracle import deltas, step_of
+from support.families import FAMILIES, distance, pairs, subject
+from support.path_oracle import deltas, step_of
 from torch import Tensor
 
 import edgewise as ew

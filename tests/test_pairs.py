@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.pairs import Pairs
-from edgewise.prompts import PromptReader, boundaries
+from edgewise.prompts.tokens import PromptReader, boundaries
 
 WORDS = "<unk> <end> When Mary John Anna and went to the shop , gave it Paul <pad>".split()
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
-from strategies import scores
+from support.strategies import scores
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, UnknownName

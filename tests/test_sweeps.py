@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import pairs as family_pairs
-from families import subject as family_subject
+from support.families import pairs as family_pairs
+from support.families import subject as family_subject
 
 import edgewise as ew
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.evaluation import measure_recovery
-from edgewise.store.eap_ig import eap_ig_json
+from edgewise.formats.eap_ig_json import eap_ig_json
 
 GRAPH = ew.Graph(layers=1, heads=1, kv_heads=1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, TOY, make_model
+from support.families import CONFIGS, FAMILIES, TOY, make_model
 from torch import Tensor, nn
 
 import edgewise as ew

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from edgewise.neurons import NeuronCircuit, NeuronScores
     from edgewise.nodes import NodeScores
     from edgewise.pairs import Pairs
+    from edgewise.runs.seeds import Stability, stability
     from edgewise.scores import Scores
-    from edgewise.seeds import Stability, stability
     from edgewise.store import open, save  # noqa: A004
     from edgewise.sweeps import Sweep
     from edgewise.tasks import task
@@ -47,7 +47,7 @@ _HOMES = {
     "open": "store",
     "save": "store",
     "show": "viewer",
-    "stability": "seeds",
+    "stability": "runs.seeds",
     "sweep": "api",
     "task": "tasks",
     "widget": "viewer",
@@ -67,7 +67,7 @@ _HOMES = {
     "Report": "evaluation",
     "Scores": "scores",
     "Separate": "models",
-    "Stability": "seeds",
+    "Stability": "runs.seeds",
     "Sweep": "sweeps",
 }
 
@@ -112,6 +112,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgewise' has no attribute {name!r}")
+    import edgewise.viewer.notebook  # noqa: F401  circuits, scores and reports show themselves in a notebook
+
     value = getattr(import_module(f"edgewise.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

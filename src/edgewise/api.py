@@ -12,7 +12,7 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
 from edgewise.attribution.exact import effects_of
 from edgewise.attribution.footprint import fitting_size, memory_size
-from edgewise.attribution.neurons import neuron_scores
+from edgewise.attribution.neuron_scores import neuron_scores
 from edgewise.attribution.paths import PathMethod
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue

@@ -134,7 +134,7 @@ class Circuit:
         path = "" if self.has_path else "; no path from input to logits"
         return f"{share}, {len(self.nodes)} of {len(self.graph.writers)} writers{path}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         return rich(self)
 
     def __repr__(self) -> str:

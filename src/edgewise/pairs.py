@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, PairsError
-from edgewise.prompts import Begin, Chat, PromptReader, check_one_length
+from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
 
 NO_ANSWER = -1
 

@@ -108,7 +108,7 @@ class Scores:
             "overlap": shared,
         }
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         return rich(self)
 
     def __repr__(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from counting import counting
-from families import FAMILIES, LINEAR, distance, make_subject, pairs, subject, toy_config
-from path_oracle import clean_of, deltas, reader_gradients, step_of
+from support.counted_runs import counting
+from support.families import FAMILIES, LINEAR, distance, make_subject, pairs, subject, toy_config
+from support.path_oracle import clean_of, deltas, reader_gradients, step_of
 from torch import Tensor
 
 import edgewise as ew

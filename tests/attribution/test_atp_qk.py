@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, distance, make_subject, pairs, subject, toy_config
-from path_oracle import clean_of, deltas, step_of
+from support.families import FAMILIES, distance, make_subject, pairs, subject, toy_config
+from support.path_oracle import clean_of, deltas, step_of
 from torch import Tensor
 
 import edgewise as ew

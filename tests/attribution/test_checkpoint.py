@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import VOCAB, make_subject, pairs, subject, toy_config
+from support.families import VOCAB, make_subject, pairs, subject, toy_config
 
 import edgewise as ew
 from edgewise.ablations import Mean

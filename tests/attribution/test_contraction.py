@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from collecting import Collected, collected
-from families import FAMILIES, distance, pairs, subject
+from support.all_gradients import Collected, collected
+from support.families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
 from edgewise.attribution.contraction import _groups

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from families import pairs, subject
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.attribution.contraction import contract
-from edgewise.attribution.neurons import contract_neurons
+from edgewise.attribution.neuron_scores import contract_neurons
 from edgewise.errors import NumericalError
 
 
@@ -56,7 +56,7 @@ def test_nodes_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError
         return contract_neurons(on, deltas, slopes)
 
-    monkeypatch.setattr("edgewise.attribution.neurons.contract_neurons", short)
+    monkeypatch.setattr("edgewise.attribution.neuron_scores.contract_neurons", short)
     with pytest.warns(RuntimeWarning, match="going on with 2"):
         scores = ew.attribute_nodes(subject("gpt2"), pairs())
     assert scores.provenance["fitting_batch_size"] == 2

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import distance, pairs, subject
+from support.families import distance, pairs, subject
 
 import edgewise as ew
 from edgewise.attribution import METHODS
 from edgewise.attribution.footprint import Footprint, Held, fitting_size, memory_size
 from edgewise.errors import InvalidValue
 from edgewise.models import FAMILIES, Subject
-from edgewise.recipe import Recipe
-from edgewise.run import prepare, run
+from edgewise.runs.recipe import Recipe
+from edgewise.runs.run import prepare, run
 
 LIMITED = [name for name, method in METHODS.items() if method().held(subject("gpt2")) is not None]
 STATUS = Path("/proc/self/status")

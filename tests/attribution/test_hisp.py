@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, multiplier, pairs, subject
+from support.families import FAMILIES, multiplier, pairs, subject
 from torch import Tensor
 
 import edgewise as ew

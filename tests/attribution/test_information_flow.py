@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, distance, pairs, subject
+from support.families import FAMILIES, distance, pairs, subject
 
 import edgewise as ew
 from edgewise.engine.record import record

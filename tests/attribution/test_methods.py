@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from counting import counting
-from families import CONFIGS, FAMILIES, corrupted_run, make_subject, pairs, subject, toy_config
+from support.counted_runs import counting
+from support.families import CONFIGS, FAMILIES, corrupted_run, make_subject, pairs, subject, toy_config
 from torch import Tensor
 
 import edgewise as ew

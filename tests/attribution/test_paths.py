@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from counting import counting
-from families import FAMILIES, distance, multiplier, pairs, subject, without_jumps
-from path_oracle import clean_of, scores_along, step_of
+from support.counted_runs import counting
+from support.families import FAMILIES, distance, multiplier, pairs, subject, without_jumps
+from support.path_oracle import clean_of, scores_along, step_of
 from torch import Tensor
 
 import edgewise as ew

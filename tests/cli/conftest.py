@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, edgewise, make_model
+from support.command_line import SMALL, edgewise, make_model
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, edgewise, make_model, refused
-from kept_weights import calm, with_lora
+from support.command_line import SMALL, edgewise, make_model, refused
+from support.kept_weights import calm, with_lora
 
 import edgewise as ew
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import edgewise, make_model, refused
+from support.command_line import edgewise, make_model, refused
 
 import edgewise as ew
-from edgewise.recipe import Recipe
+from edgewise.runs.recipe import Recipe
 
 
 def test_evaluate_repeats_the_report(a_run: Path) -> None:
@@ -76,7 +76,7 @@ def test_show_opens_the_page_only_when_somebody_is_there(
     assert opened == [(here / "a.html").as_uri()]
     assert result.stdout == "a.html\n"
     assert "open the file yourself" in result.stderr
-    monkeypatch.setattr("edgewise.console.is_watched", lambda: True)
+    monkeypatch.setattr("edgewise.cli.console.is_watched", lambda: True)
     assert edgewise("show", a_run, "-o", "a.svg").exit_code == 0
     assert edgewise("show", a_run, "-o", "a.html", "--no-open").exit_code == 0
     assert len(opened) == 1

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from command_line import edgewise, refused
+from support.command_line import edgewise, refused
 
 FEW = ["--examples", "4", "--methods", "eap,exact", "--edges", "10,20%", "--pictures", "none"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import SMALL, edgewise
+from support.command_line import SMALL, edgewise
 
 import edgewise as ew
 from edgewise.evaluation import Resampling, bootstrap

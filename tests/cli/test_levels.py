@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import SMALL, edgewise, refused
+from support.command_line import SMALL, edgewise, refused
 
 import edgewise as ew
-from edgewise.formats import find
+from edgewise.formats.conversion import find
 from edgewise.neurons import NeuronCircuit
 from edgewise.nodes import NodeScores
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import SMALL, edgewise, make_model, refused
+from support.command_line import SMALL, edgewise, make_model, refused
 
-from edgewise import run as run_module
+from edgewise.runs import run as run_module
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import ENTRY
+from support.command_line import ENTRY
 
 import edgewise as ew
 

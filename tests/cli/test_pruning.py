@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import edgewise, refused
+from support.command_line import edgewise, refused
 
 import edgewise as ew
 from edgewise.pruning.fit import Optimization

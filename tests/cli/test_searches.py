@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import ENTRY, edgewise, make_model, refused
+from support.command_line import ENTRY, edgewise, make_model, refused
 
 import edgewise as ew
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import SMALL, edgewise, refused
+from support.command_line import SMALL, edgewise, refused
 from typer.testing import Result
 
 import edgewise as ew
+from edgewise.formats.eap_ig_json import eap_ig_json, read_eap_ig
+from edgewise.formats.eap_ig_pt import eap_ig_pt
 from edgewise.graph import Graph
-from edgewise.store.eap_ig import eap_ig_json, read_eap_ig
-from edgewise.store.eap_ig_pt import eap_ig_pt
 
 
 @pytest.fixture(scope="module")

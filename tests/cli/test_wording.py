@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, edgewise, make_model
+from support.command_line import SMALL, edgewise, make_model
 from transformers import AutoTokenizer
 
 import edgewise as ew

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, final
 
 import pytest
 import torch
-from families import pairs, random_circuit, subject
 from scipy.stats import spearmanr
+from support.families import pairs, random_circuit, subject
 
 import edgewise as ew
 from edgewise.comparison import Entry

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from families import pairs, subject
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.ablations import ablation
 from edgewise.comparison import Entry
-from edgewise.comparison.finding import run_method
-from edgewise.comparison.heads import SHARE, Cooperation, Heads, heads, roles
+from edgewise.comparison.case_study import SHARE, Cooperation, Heads, heads, roles
+from edgewise.comparison.method_run import run_method
 from edgewise.comparison.reference import known_reference
 from edgewise.comparison.studies import head_tables
 from edgewise.evaluation import HeadRow, HeadStudy, study_heads

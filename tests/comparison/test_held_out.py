@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import make_model
-from families import pairs, subject
 from scipy.stats import pearsonr, spearmanr
+from support.command_line import make_model
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.comparison import CompareRecipe
-from edgewise.comparison.run import Finished, run_comparison
+from edgewise.comparison.job import Finished, run_comparison
 from edgewise.comparison.sample import drawn
 from edgewise.errors import InvalidValue, TaskError
-from edgewise.source import open_source
+from edgewise.runs.source import open_source
 
 METHODS: list[Any] = ["eap", {"method": "acdc", "values": [0.1], "examples": 2}]
 RECIPE: dict[str, Any] = {"examples": 4, "methods": METHODS, "reference": "none", "edges": [12], "pictures": []}

@@ -10,13 +10,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from command_line import edgewise, make_model, refused
+from support.command_line import edgewise, make_model, refused
 
 from edgewise.comparison import CompareRecipe
+from edgewise.comparison.job import run_comparison
 from edgewise.comparison.pages import index_page, show_comparison, tables_in
-from edgewise.comparison.run import run_comparison
 from edgewise.comparison.table import Table
-from edgewise.formats import find
+from edgewise.formats.conversion import find
 from edgewise.viewer import page
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'

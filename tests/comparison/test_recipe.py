@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgewise.comparison.compare import with_baseline
-from edgewise.comparison.recipe import CompareRecipe, Entry, sizes_on, with_options
+from edgewise.comparison.compare_recipe import CompareRecipe, Entry, sizes_on, with_options
 from edgewise.errors import FileError, InvalidValue
 from edgewise.graph import Graph
 

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import ENTRY, make_model
+from support.command_line import ENTRY, make_model
 
 import edgewise as ew
 from edgewise.comparison import CompareRecipe, compare
 from edgewise.comparison import compare as compare_package
-from edgewise.comparison import run as run_module
-from edgewise.comparison.run import Finished, default_folder, run_comparison
+from edgewise.comparison import job as run_module
+from edgewise.comparison.job import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
-from edgewise.formats import find
+from edgewise.formats.conversion import find
 
 contest = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}

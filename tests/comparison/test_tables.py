@@ -8,7 +8,7 @@ import pytest
 
 import edgewise as ew
 from edgewise.comparison import Comparison, Entry, Measured, Result
-from edgewise.comparison.finding import Outcome
+from edgewise.comparison.method_run import Outcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.tables import Table, interpolation_table, long_table, tables
 from edgewise.evaluation import MetricReport, measure_recovery

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, make_subject, pairs, subject
+from support.families import CONFIGS, FAMILIES, make_subject, pairs, subject
 
 import edgewise as ew
 from edgewise.methods import METHODS

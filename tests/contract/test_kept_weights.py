@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import corrupted_run, distance, pairs, random_mask
-from kept_weights import KINDS, kept_subject, near
-from one_at_a_time import OneAtATime, read_trace
+from support.families import corrupted_run, distance, pairs, random_mask
+from support.kept_weights import KINDS, kept_subject, near
+from support.one_at_a_time import OneAtATime, read_trace
 
 import edgewise as ew
 from edgewise.ablations import ablation

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import (
+from support.families import (
     EXAMPLES,
     FAMILIES,
     GROUPED_FAMILIES,

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, corrupted_run, make_model, make_subject, pairs, random_circuit, random_mask
+from support.families import (
+    CONFIGS,
+    FAMILIES,
+    corrupted_run,
+    make_model,
+    make_subject,
+    pairs,
+    random_circuit,
+    random_mask,
+)
 from torch import Tensor, nn
 
 import edgewise as ew

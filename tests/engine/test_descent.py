@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, LINEAR, POST_NORMED, distance, make_subject, pairs, subject
+from support.families import CONFIGS, FAMILIES, LINEAR, POST_NORMED, distance, make_subject, pairs, subject
 from torch import Tensor
 
 from edgewise.ablations import ablation as find_ablation

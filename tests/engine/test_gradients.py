@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from collecting import Collected, collected
-from families import FAMILIES, distance, pairs, subject
+from support.all_gradients import Collected, collected
+from support.families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
 from edgewise.engine.gradients import Taker, live_run

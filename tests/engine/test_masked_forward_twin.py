@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, corrupted_run, distance, pairs, random_circuit, random_mask, subject, without_jumps
-from masked_twin import slow
+from support.families import (
+    FAMILIES,
+    corrupted_run,
+    distance,
+    pairs,
+    random_circuit,
+    random_mask,
+    subject,
+    without_jumps,
+)
+from support.masked_twin import slow
 from torch import Tensor
 
 from edgewise.ablations import ablation

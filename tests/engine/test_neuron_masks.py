@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import (
+from support.families import (
     EXAMPLES,
     FAMILIES,
     LINEAR,
@@ -21,7 +21,7 @@ from families import (
     subject,
     without_jumps,
 )
-from masked_twin import SPANNING, output, post_scale, slow
+from support.masked_twin import SPANNING, output, post_scale, slow
 from torch import Tensor, nn
 
 import edgewise as ew

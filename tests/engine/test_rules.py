@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from collecting import collected
-from families import CONFIGS, FAMILIES, distance, make_subject, pairs, subject, toy_config
-from path_oracle import scores_along, step_of
+from support.all_gradients import collected
+from support.families import CONFIGS, FAMILIES, distance, make_subject, pairs, subject, toy_config
+from support.path_oracle import scores_along, step_of
 from torch import Tensor, nn
 
 import edgewise as ew

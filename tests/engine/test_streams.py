@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import pairs, subject
+from support.families import pairs, subject
 from torch import Tensor
 
 from edgewise.ablations import ablation

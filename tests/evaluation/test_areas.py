@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import pairs, random_circuit, subject
+from support.families import pairs, random_circuit, subject
 
 import edgewise as ew
 from edgewise.errors import EdgewiseError, GraphMismatch, InvalidValue, NumericalError, UnknownName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import pairs, subject
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.errors import InvalidValue, NothingScored

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from families import pairs, subject
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import graphs
+from support.families import pairs, subject
+from support.strategies import graphs
 
 import edgewise as ew
 from edgewise.evaluation import curve_sizes, faithfulness_curve

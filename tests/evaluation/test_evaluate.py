@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import EXAMPLES, FAMILIES, corrupted_run, distance, pairs, random_circuit, subject
+from support.families import EXAMPLES, FAMILIES, corrupted_run, distance, pairs, random_circuit, subject
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation

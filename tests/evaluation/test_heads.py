@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from families import pairs, subject
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.errors import GraphMismatch, UnknownName

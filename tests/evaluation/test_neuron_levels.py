@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
-from families import EXAMPLES, FAMILIES, corrupted_run, distance, pairs, subject
-from masked_twin import slow
+from support.families import EXAMPLES, FAMILIES, corrupted_run, distance, pairs, subject
+from support.masked_twin import slow
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
-from strategies import circuits
+from support.strategies import circuits
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName

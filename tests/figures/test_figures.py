@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import LINEAR, corrupted_run, make_subject, pairs, random_circuit, subject
 from scipy.stats import linregress
+from support.families import LINEAR, corrupted_run, make_subject, pairs, random_circuit, subject
 
 import edgewise as ew
 from edgewise.ablations import ablation

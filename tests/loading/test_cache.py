@@ -15,9 +15,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from command_line import edgewise, refused
-from families import CONFIGS, make_model
-from gguf_files import write_gguf
+from support.command_line import edgewise, refused
+from support.families import CONFIGS, make_model
+from support.gguf_files import write_gguf
 
 import edgewise as ew
 from edgewise.errors import FileError

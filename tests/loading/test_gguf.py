@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import edgewise, refused
-from families import CONFIGS, make_model, pairs
 from gguf import GGMLQuantizationType
-from gguf_files import write_gguf
 from safetensors.torch import load_file
+from support.command_line import edgewise, refused
+from support.families import CONFIGS, make_model, pairs
+from support.gguf_files import write_gguf
 
 import edgewise as ew
 from edgewise.errors import FileError, InvalidValue, UnsupportedModel

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from families import CONFIGS, make_model
 from gguf.constants import GGML_QUANT_SIZES
-from gguf_files import write_gguf
 from hypothesis import given
 from hypothesis import strategies as st
+from support.families import CONFIGS, make_model
+from support.gguf_files import write_gguf
 
 from edgewise.errors import FileError, UnsupportedModel
 from edgewise.loading.header import BLOCKS, Array, read_header

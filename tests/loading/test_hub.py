@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from families import gpt2_config, make_model
+from support.families import gpt2_config, make_model
 
 from edgewise.loading.smollm2 import INSTALL, REPOSITORY
 

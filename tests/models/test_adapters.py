@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import distance, gpt2_config, llama_config, make_model, pairs
-from kept_weights import KINDS, calm, with_lora
+from support.families import distance, gpt2_config, llama_config, make_model, pairs
+from support.kept_weights import KINDS, calm, with_lora
 
 import edgewise as ew
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel

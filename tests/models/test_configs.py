@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from families import CONFIGS, HUGGING_FACE, gemma2_config, make_model, mistral_config, neox_config
-from published import LEFT_BEHIND, PUBLISHED
+from support.families import CONFIGS, HUGGING_FACE, gemma2_config, make_model, mistral_config, neox_config
+from support.published_configs import LEFT_BEHIND, PUBLISHED
 
 import edgewise as ew
 from edgewise.errors import UnsupportedModel

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from families import CONFIGS, FAMILIES, gpt2_config, llama_config, make_model, neox_config, toy_config
+from support.families import CONFIGS, FAMILIES, gpt2_config, llama_config, make_model, neox_config, toy_config
 from torch import nn
 
 import edgewise as ew

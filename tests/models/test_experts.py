@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import corrupted_run, distance, make_model, mixtral_config, pairs, qwen3_moe_config, subject
+from support.families import corrupted_run, distance, make_model, mixtral_config, pairs, qwen3_moe_config, subject
 from torch import Tensor
 
 import edgewise as ew

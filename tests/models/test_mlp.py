@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, HUGGING_FACE, distance, make_model, pairs, subject, subject_of
+from support.families import CONFIGS, HUGGING_FACE, distance, make_model, pairs, subject, subject_of
 from torch import Tensor, nn
 
 import edgewise as ew

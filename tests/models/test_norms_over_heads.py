@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from families import corrupted_run, distance, make_model, make_subject, olmo2_config, olmo3_config, pairs, subject
+from support.families import (
+    corrupted_run,
+    distance,
+    make_model,
+    make_subject,
+    olmo2_config,
+    olmo3_config,
+    pairs,
+    subject,
+)
 from torch import Tensor
 
 import edgewise as ew

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, TOY, gpt2_config, llama_config, make_model, toy_config
+from support.families import CONFIGS, TOY, gpt2_config, llama_config, make_model, toy_config
 from torch import nn
 
 import edgewise as ew

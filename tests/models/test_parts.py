@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, FAMILIES, distance, make_model, multiplier, subject
+from support.families import CONFIGS, FAMILIES, distance, make_model, multiplier, subject
 from torch import Tensor, nn
 
 from edgewise.models.hooks import OnInput, OnKeywords, OnOutput, forced, hooked, input_of, steady

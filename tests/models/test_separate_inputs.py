@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import distance, make_model, make_subject, pairs, subject_of, toy_config
+from support.families import distance, make_model, make_subject, pairs, subject_of, toy_config
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import distance, gemma3_config, make_model, pairs
+from support.families import distance, gemma3_config, make_model, pairs
 from torch import nn
 
 import edgewise as ew

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import (
+from support.families import (
     CONFIGS,
     corrupted_run,
     distance,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import CONFIGS, GROUPED_FAMILIES, distance, make_model, pairs, subject_of, ungrouped
+from support.families import CONFIGS, GROUPED_FAMILIES, distance, make_model, pairs, subject_of, ungrouped
 
 import edgewise as ew
 from edgewise.errors import UnknownName

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import (
+from support.families import (
     corrupted_run,
     distance,
     gemma2_config,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import corrupted_run, distance, llama_config, make_model, pairs, qwen2_config
-from kept_weights import ADAPTED, KINDS, WIDE, calm, kept_subject, load_kind, near, with_lora
+from support.families import corrupted_run, distance, llama_config, make_model, pairs, qwen2_config
+from support.kept_weights import ADAPTED, KINDS, WIDE, calm, kept_subject, load_kind, near, with_lora
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from families import corrupted_run, pairs, subject
+from support.families import corrupted_run, pairs, subject
 
 import edgewise as ew
 import edgewise.pruning.fitted

@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from families import FAMILIES, corrupted_run, pairs, subject
 from safetensors.torch import load_file
+from support.families import FAMILIES, corrupted_run, pairs, subject
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
 from edgewise.errors import FileError, InvalidValue, NumericalError, PairsError
 from edgewise.metrics import Metric
 from edgewise.models import Subject
-from edgewise.pruning.curves import draw_curves
+from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import HardConcrete
 from edgewise.pruning.history import History, Record, read_history
-from edgewise.pruning.layout import EdgeGates
+from edgewise.pruning.history_plot import draw_curves
 from edgewise.pruning.objective import Draw, Lagrangian, Price
 from edgewise.pruning.training import Training
 

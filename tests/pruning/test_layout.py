@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, corrupted_run, pairs, subject
 from hypothesis import given
-from strategies import graphs
+from support.families import FAMILIES, corrupted_run, pairs, subject
+from support.strategies import graphs
 
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.graph import Graph
-from edgewise.pruning.layout import EdgeGates, NodeGates
+from edgewise.pruning.gate_layout import EdgeGates, NodeGates
 
 # input; a0.h0, a0.h1, m0 │ readers: q q k k v v m0 logits: 6 × 1 + 3 + 4 = 13 edges.
 SMALL = Graph(1, 2, 2)

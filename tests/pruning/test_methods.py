@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, pairs, subject
+from support.families import FAMILIES, pairs, subject
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS

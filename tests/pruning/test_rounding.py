@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import graphs
+from support.strategies import graphs
 
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue

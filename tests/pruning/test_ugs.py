@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from counting import counting
-from families import FAMILIES, corrupted_run, distance, make_subject, pairs, subject, toy_config
 from safetensors.torch import load_file
+from support.counted_runs import counting
+from support.families import FAMILIES, corrupted_run, distance, make_subject, pairs, subject, toy_config
 from torch import Tensor
 
 import edgewise as ew
@@ -26,9 +26,9 @@ from edgewise.metrics import metric as find_metric
 from edgewise.progress import silent
 from edgewise.pruning.feed import Feed, Ready
 from edgewise.pruning.fit import Optimization, Problem
+from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import Uniform
 from edgewise.pruning.history import read_history
-from edgewise.pruning.layout import EdgeGates
 from edgewise.pruning.objective import Draw, ExpectedEdges
 from edgewise.pruning.training import Training
 from edgewise.pruning.ugs import UGS

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from browsing import Opener
-from families import corrupted_run, distance
+from support.browser import Opener
+from support.families import corrupted_run, distance
 from torch import Tensor
 
 import edgewise as ew

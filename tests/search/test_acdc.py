@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, pairs, subject
-from one_at_a_time import OneAtATime, read_trace
+from support.families import FAMILIES, pairs, subject
+from support.one_at_a_time import OneAtATime, read_trace
 from torch import Tensor
 
 import edgewise as ew

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, pairs, subject
-from one_at_a_time import OneAtATime, read_trace
+from support.families import FAMILIES, pairs, subject
+from support.one_at_a_time import OneAtATime, read_trace
 
 import edgewise as ew
 from edgewise.errors import EdgewiseError, GraphMismatch

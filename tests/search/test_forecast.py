@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import LINEAR, make_subject, pairs, subject
+from support.families import LINEAR, make_subject, pairs, subject
 from torch import Tensor
 
 import edgewise as ew

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import circuits, scores
+from support.strategies import circuits, scores
 
 import edgewise as ew
 from edgewise.circuit import Circuit

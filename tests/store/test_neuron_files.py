@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import graphs
+from support.strategies import graphs
 
 import edgewise as ew
 from edgewise.errors import FileError

@@ -17,9 +17,6 @@ from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.pairs import NO_ANSWER
 from edgewise.programs import PROGRAMS
 from edgewise.tasks import TASKS, Prompt, Task, task
-from edgewise.tasks.agreement import AUXILIARIES
-from edgewise.tasks.agreement import SUBJECT_VERB_AGREEMENT as AGREEMENT
-from edgewise.tasks.agreement import TEMPLATES as AGREEMENT_TEMPLATES
 from edgewise.tasks.capitals import CAPITALS
 from edgewise.tasks.capitals import TEMPLATES as CAPITALS_TEMPLATES
 from edgewise.tasks.docstring import DOCSTRING
@@ -29,6 +26,9 @@ from edgewise.tasks.ioi import IOI
 from edgewise.tasks.ioi import TEMPLATES as IOI_TEMPLATES
 from edgewise.tasks.pronoun import GENDERED_PRONOUN as PRONOUN
 from edgewise.tasks.pronoun import TEMPLATES as PRONOUN_TEMPLATES
+from edgewise.tasks.subject_verb_agreement import AUXILIARIES
+from edgewise.tasks.subject_verb_agreement import SUBJECT_VERB_AGREEMENT as AGREEMENT
+from edgewise.tasks.subject_verb_agreement import TEMPLATES as AGREEMENT_TEMPLATES
 from edgewise.tasks.words import ARGUMENTS, CAPITAL_OF, EVENTS, MEN, NAMES, WOMEN
 
 # Tasks of compiled models are asked in their words; all others in language, which every tokenizer cuts in its own way.

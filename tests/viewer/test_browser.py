@@ -12,7 +12,18 @@ from typing import Any
 
 import networkx as nx
 import pytest
-from browsing import GPT2, GROUPED, HOSTILE, PROMPTS, SMALL, Opener, circuit_of, made_curve, made_scores, report_of
+from support.browser import (
+    GPT2,
+    GROUPED,
+    HOSTILE,
+    PROMPTS,
+    SMALL,
+    Opener,
+    circuit_of,
+    made_curve,
+    made_scores,
+    report_of,
+)
 
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 import networkx as nx
 import pytest
 import torch
-from browsing import GROUPED, HOSTILE, SMALL, Opener, circuit_of, made_scores
 from hypothesis import given
 from pydantic import BaseModel, ConfigDict, Field
-from strategies import circuits
+from support.browser import GROUPED, HOSTILE, SMALL, Opener, circuit_of, made_scores
+from support.strategies import circuits
 
 from edgewise.circuit import Circuit
-from edgewise.formats import format_named
+from edgewise.formats.conversion import format_named
 from edgewise.graph import node_of
 from edgewise.scores import Scores
 from edgewise.viewer import Finding, dot

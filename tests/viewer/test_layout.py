@@ -6,11 +6,11 @@ from itertools import combinations
 
 import pytest
 from hypothesis import given
-from strategies import circuits
+from support.strategies import circuits
 
 from edgewise.circuit import Circuit
 from edgewise.graph import SEPARATE_INPUTS, Graph
-from edgewise.viewer.curves import curve
+from edgewise.viewer.beziers import curve
 from edgewise.viewer.layout import Box, arrange
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsing import GPT2, SMALL, circuit_of, made_curve, made_scores
+from support.browser import GPT2, SMALL, circuit_of, made_curve, made_scores
 
 from edgewise.store.schema import dump
 from edgewise.viewer import Finding

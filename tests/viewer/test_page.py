@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from browsing import GPT2, HOSTILE, SMALL, circuit_of, made_curve, made_scores, report_of
 from hypothesis import given
 from pydantic import ValidationError
-from strategies import circuits, scores
+from support.browser import GPT2, HOSTILE, SMALL, circuit_of, made_curve, made_scores, report_of
+from support.strategies import circuits, scores
 
 import edgewise as ew
 from edgewise.circuit import Circuit

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsing import GPT2, GROUPED, HOSTILE, SMALL, made_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
-from strategies import circuits
+from support.browser import GPT2, GROUPED, HOSTILE, SMALL, made_scores
+from support.strategies import circuits
 
 import edgewise as ew
 from edgewise.circuit import Circuit
@@ -26,7 +26,7 @@ from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.viewer import png, svg
-from edgewise.viewer.curves import curve
+from edgewise.viewer.beziers import curve
 from edgewise.viewer.layout import Point, arrange
 from edgewise.viewer.scene import TOP, scene
 from edgewise.viewer.shapes import BAND, PAPER

@@ -22,7 +22,7 @@ from torch import Tensor
 from edgewise.attribution.base import GradientMethod, Step, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
 from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
-from edgewise.attribution.neurons import stream_gradients
+from edgewise.attribution.neuron_scores import stream_gradients
 from edgewise.attribution.paths import clean_run
 from edgewise.attribution.slopes import Slopes
 from edgewise.metrics import Metric

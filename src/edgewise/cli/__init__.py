@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import edgewise
-from edgewise.cli import files, runs
+from edgewise.cli import file_commands, run_commands
 
 app = typer.Typer(
     name="edgewise",
@@ -25,7 +25,15 @@ app = typer.Typer(
     # Markup would swallow what stands in brackets: the defaults.
     rich_markup_mode=None,
 )
-for command in (runs.discover, runs.evaluate, runs.compare, files.show, files.list_, files.convert, files.cache):
+for command in (
+    run_commands.discover,
+    run_commands.evaluate,
+    run_commands.compare,
+    file_commands.show,
+    file_commands.list_,
+    file_commands.convert,
+    file_commands.cache,
+):
     app.command(command.__name__.rstrip("_"))(command)
 
 

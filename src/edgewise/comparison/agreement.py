@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.comparison.finding import Outcome
+from edgewise.comparison.method_run import Outcome
 from edgewise.comparison.table import finite
 from edgewise.scores import Scores
 

@@ -10,10 +10,10 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.comparison.agreement import agreement
-from edgewise.comparison.areas import areas_of, auroc_of
-from edgewise.comparison.finding import Outcome, run_method
-from edgewise.comparison.heads import heads as study
-from edgewise.comparison.recipe import METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
+from edgewise.comparison.case_study import heads as study
+from edgewise.comparison.compare_recipe import METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
+from edgewise.comparison.method_run import Outcome, run_method
+from edgewise.comparison.mib_areas import areas_of, auroc_of
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.sample import Sample

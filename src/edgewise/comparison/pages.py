@@ -10,10 +10,10 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from edgewise.comparison.recipe import Entry
+from edgewise.comparison.compare_recipe import Entry
 from edgewise.comparison.table import Table
 from edgewise.errors import FileError, InvalidValue
-from edgewise.formats import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
+from edgewise.formats.conversion import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
 from edgewise.store.disk import read_bytes, write_bytes
 from edgewise.store.schema import encode, parse
 from edgewise.viewer import show

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgewise.circuit import Circuit
-from edgewise.comparison.recipe import threshold_of
+from edgewise.comparison.compare_recipe import threshold_of
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
-from edgewise.formats import find
+from edgewise.formats.conversion import find
 from edgewise.models.subject import Subject
 from edgewise.scores import Scores
 from edgewise.tasks import task

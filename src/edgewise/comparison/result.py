@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewise.circuit import Circuit
-from edgewise.comparison.finding import Outcome
-from edgewise.comparison.heads import Heads
+from edgewise.comparison.case_study import Heads
+from edgewise.comparison.method_run import Outcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
 from edgewise.errors import UnknownName

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.exact import effects_of
-from edgewise.comparison.finding import Outcome
+from edgewise.comparison.method_run import Outcome
 from edgewise.comparison.table import finite
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph

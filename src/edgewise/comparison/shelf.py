@@ -16,13 +16,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgewise.circuit import Circuit
-from edgewise.comparison.finding import Outcome
-from edgewise.comparison.recipe import CompareRecipe, Entry
+from edgewise.comparison.compare_recipe import CompareRecipe, Entry
+from edgewise.comparison.method_run import Outcome
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid, GridPoint
-from edgewise.formats import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
+from edgewise.formats.conversion import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.comparison.heads import Heads
+from edgewise.comparison.case_study import Heads
 from edgewise.comparison.table import ABSENT, Table, number
 from edgewise.evaluation import Grid
 

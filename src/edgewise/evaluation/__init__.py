@@ -2,7 +2,7 @@
 
 from edgewise.evaluation.areas import SizeCurve, size_curve
 from edgewise.evaluation.bootstrap import Bootstrap, Resampling, bootstrap
-from edgewise.evaluation.curve import curve_sizes, faithfulness_curve
+from edgewise.evaluation.by_size import curve_sizes, faithfulness_curve
 from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads

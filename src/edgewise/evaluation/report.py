@@ -100,7 +100,7 @@ class Report:
         path = "" if self.has_path else "; no path from input to logits"
         return f"{size}, {self.examples} examples, {self.ablation} ablation{path}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         return rich(self)
 
     def __str__(self) -> str:

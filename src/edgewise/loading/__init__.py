@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgewise.engine.check import checked, self_check
+from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.loading.places import EMBEDDED, KNOWN, Place, located, unknown
 from edgewise.models import FAMILIES, Family, KeyValues, Subject

@@ -24,7 +24,7 @@ from edgewise.graph import Graph
 from edgewise.pruning.base import Pruning
 from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.fit import Problem, fit
-from edgewise.pruning.layout import EdgeGates, Gated
+from edgewise.pruning.gate_layout import EdgeGates, Gated
 from edgewise.pruning.objective import Lagrangian
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.training import Training

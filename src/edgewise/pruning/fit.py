@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from edgewise.engine.board import Workspace
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
-from edgewise.pruning.curves import check_curves, draw_curves
 from edgewise.pruning.feed import Feed, Ready
 from edgewise.pruning.fitted import Fitted
+from edgewise.pruning.gate_layout import Layout
 from edgewise.pruning.history import History, Record, from_tensor
-from edgewise.pruning.layout import Layout
+from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
 from edgewise.pruning.training import Training
 from edgewise.request import Request

@@ -10,8 +10,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from edgewise.pruning.gate_layout import Layout
 from edgewise.pruning.gates import HardConcrete
-from edgewise.pruning.layout import Layout
 
 
 @dataclass(frozen=True)

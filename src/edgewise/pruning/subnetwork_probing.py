@@ -20,8 +20,8 @@ from typing import ClassVar, final
 from edgewise.errors import InvalidValue
 from edgewise.pruning.base import Pruning
 from edgewise.pruning.fit import Problem, fit
+from edgewise.pruning.gate_layout import NodeGates
 from edgewise.pruning.gates import HardConcrete
-from edgewise.pruning.layout import NodeGates
 from edgewise.pruning.objective import Price
 from edgewise.pruning.training import Training
 from edgewise.request import Request

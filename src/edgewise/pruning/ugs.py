@@ -32,8 +32,8 @@ from edgewise.graph import Graph
 from edgewise.metrics import metric
 from edgewise.pruning.base import Trained
 from edgewise.pruning.fit import Problem, fit
+from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import Uniform
-from edgewise.pruning.layout import EdgeGates
 from edgewise.pruning.objective import ExpectedEdges
 from edgewise.pruning.training import Training
 from edgewise.request import Request

@@ -22,7 +22,7 @@ from edgewise.neurons import NeuronCircuit
 from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes, write_bytes
-from edgewise.store.neurons import (
+from edgewise.store.nodes_and_neurons import (
     neuron_circuit,
     neuron_circuit_json,
     node_scores,

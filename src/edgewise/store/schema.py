@@ -156,7 +156,7 @@ def kind_of(value: Mapping[str, Any], name: str) -> str:
     """The document's schema, once its version is known to be readable; FileError otherwise."""
     kind, version = value.get("schema"), value.get("version")
     if {"cfg", "nodes", "edges"} <= value.keys():
-        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.store.read_eap_ig")
+        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.formats.read_eap_ig")
     if not isinstance(kind, str) or not kind.startswith("edgewise/"):
         raise FileError(f"{name} is JSON, but not a document of edgewise: it has no schema 'edgewise/…'")
     check_version(version, name)

@@ -1,7 +1,6 @@
 """The tasks, by name."""
 
 from edgewise.errors import UnknownName
-from edgewise.tasks.agreement import SUBJECT_VERB_AGREEMENT
 from edgewise.tasks.base import Prompt, Task
 from edgewise.tasks.capitals import CAPITALS
 from edgewise.tasks.docstring import DOCSTRING
@@ -12,6 +11,7 @@ from edgewise.tasks.induction_hidden import INDUCTION_HIDDEN
 from edgewise.tasks.ioi import IOI
 from edgewise.tasks.pronoun import GENDERED_PRONOUN
 from edgewise.tasks.reverse import REVERSE
+from edgewise.tasks.subject_verb_agreement import SUBJECT_VERB_AGREEMENT
 
 __all__ = ["TASKS", "Prompt", "Task", "task"]
 

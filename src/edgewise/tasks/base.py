@@ -13,7 +13,7 @@ from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, UnknownName
 from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
-from edgewise.prompts import Begin, Chat, PromptReader
+from edgewise.prompts.tokens import Begin, Chat, PromptReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

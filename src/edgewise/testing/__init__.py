@@ -6,7 +6,7 @@
 A tiny random model of the class is the one to give: laws are about its code, and every edge of it is tried.
 """
 
+from edgewise.testing.family_report import Finding, LawReport, check_family, family_report
 from edgewise.testing.laws import random_pairs
-from edgewise.testing.report import Finding, LawReport, check_family, family_report
 
 __all__ = ["Finding", "LawReport", "check_family", "family_report", "random_pairs"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from edgewise import display
 from edgewise.circuit import Circuit
 from edgewise.neurons import NeuronCircuit
 from edgewise.scores import Scores
@@ -18,6 +19,7 @@ MOST = 2_000
 CELL = "text-align: left; padding: 1px 12px 1px 0; vertical-align: top"
 
 
+@display.register
 def html(value: Any) -> str:
     """HTML without scripts of a circuit (of neurons: its edges), of scores (their strongest edges) or of a report."""
     if isinstance(value, NeuronCircuit):

@@ -6,8 +6,8 @@ import textwrap
 
 from edgewise.circuit import Circuit
 from edgewise.scores import Scores
+from edgewise.viewer.beziers import curve
 from edgewise.viewer.caption import clean, facts, title
-from edgewise.viewer.curves import curve
 from edgewise.viewer.layout import MANY, Box, Layout, Point, arrange
 from edgewise.viewer.legend import PANEL, legend
 from edgewise.viewer.shapes import BAND, FAINT, FILL, INK, QUIET, Dot, Label, Layer, Line, Mark, Panel, Scene

@@ -1,0 +1,239 @@
+"""What the command line prints: the report, the tables, the progress bars. Rich text to people, JSON to machines."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgewise.errors import EdgewiseError
+from edgewise.progress import Track, shown, silent
+
+if TYPE_CHECKING:
+    from edgewise.circuit import Circuit
+    from edgewise.comparison.job import Finished
+    from edgewise.evaluation import Report
+    from edgewise.neurons import NeuronCircuit
+    from edgewise.runs.folder import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """The command with its failures as one message on stderr: exit code 2 for a mistake, 130 for Ctrl-C."""
+
+    @functools.wraps(command)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except EdgewiseError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"interrupted; {str(interrupt) or 'nothing was written'}", err=True)
+            raise typer.Exit(130) from None
+
+    return guard
+
+
+def stdout() -> Console:
+    """The console for results."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """The console for progress and complaints."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Track]:
+    """A Track that draws bars on stderr while the block runs; silent if `quiet` or if nobody is watching."""
+    if quiet:
+        yield silent
+        return
+    with shown() as track:
+        yield track
+
+
+def print_run(run: Run) -> None:
+    """The report of a run: what was measured, how large the circuit is, where the files are."""
+    console = stdout()
+    known, report = run.circuit.provenance, run.report
+    prompts = known.get("task") or known.get("data_file")
+    console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
+    if run.sweep is not None:
+        print_table(f"sweep over {run.sweep.dial}", [_cells(row) for row in run.sweep_rows])
+    print_report(report)
+    if run.recipe.level == "nodes":
+        counts = known["nodes"]
+        console.print(
+            f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {run.recipe.ranking} score"
+        )
+    scored = run.recipe.level == "neurons" or run.scores is not None
+    print_size(run.found, run.selected if scored else None, run.recipe.ranking)
+    if "tested" in known:
+        console.print(f"tested    {known['tested']:,} removals, one after the other")
+    if run.stability is not None:
+        console.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
+    console.print(f"time      {run.seconds:.1f} s")
+    if run.folder is not None:
+        console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
+
+
+def print_comparison(found: Finished) -> None:
+    """The tables of a comparison, and where the files are."""
+    from edgewise.comparison.tables import tables
+
+    recipe, console = found.recipe, stdout()
+    examples = found.comparison.facts["data"]["examples"]
+    console.print(f"[bold]{escape(recipe.prompts)}[/] in [bold]{escape(recipe.model)}[/], {examples} pairs\n")
+    for one in tables(found.comparison):
+        table = Table(
+            title=one.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+        )
+        for number, column in enumerate(one.header):
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in one.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+        console.print(f"[dim]{escape(one.note)}[/]\n")
+    console.print(f"time      {found.seconds:.1f} s")
+    if found.folder is not None:
+        console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")
+
+
+def print_report(report: Report) -> None:
+    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("metric")
+    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
+        table.add_column(column, justify="right")
+    for name, value in report.metrics.items():
+        numbers = (value.clean, value.corrupted, value.circuit, value.random)
+        shares = (value.faithfulness, value.random_faithfulness)
+        table.add_row(name, *(_number(n) for n in numbers), *(_number(n, ".1%") for n in shares))
+    stdout().print(table)
+    stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
+
+
+def print_size(circuit: Circuit | NeuronCircuit, selected: int | None, ranking: str | None) -> None:
+    """How many edges or neurons out of how many, before and after dangling ones go; a missing path is announced."""
+    from edgewise.circuit import Circuit
+
+    console, of_edges = stdout(), isinstance(circuit, Circuit)
+    total = circuit.graph.n_edges if isinstance(circuit, Circuit) else circuit.n_neurons
+    before = f"{selected:,} selected by {ranking} score, " if selected is not None else ""
+    dropped = f" after {selected - len(circuit):,} dangling ones are dropped" if selected is not None else ""
+    name = "edges    " if of_edges else "neurons  "
+    console.print(f"{name} {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
+    if not circuit.has_path:
+        console.print("[yellow]No path leads from input to logits: this circuit is the corrupted run.[/]")
+
+
+def print_table(title: str, rows: list[dict[str, str]]) -> None:
+    """A table with one row for each mapping."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in rows[0] if rows else ():
+        # A name stays whole, to be copied; what is said about it gives way.
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    stdout().print(table)
+    stdout().print()
+
+
+def described(found: Run) -> dict[str, Any]:
+    """A run as plain values."""
+    folder = os.fspath(found.folder) if found.folder is not None else None
+    return {
+        "folder": folder,
+        "files": list(found.files),
+        "recipe": found.recipe.model_dump(),
+        "circuit": {**size(found.found), "selected": found.selected, "ranking": found.recipe.ranking},
+        "report": found.report.to_dict(),
+        "seconds": found.seconds,
+        **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
+        **({"stability": found.stability.to_dict()} if found.stability is not None else {}),
+    }
+
+
+def compared(found: Finished) -> dict[str, Any]:
+    """A comparison as plain values, and where its files are."""
+    folder = os.fspath(found.folder) if found.folder is not None else None
+    return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
+
+
+def size(found: Circuit | NeuronCircuit) -> dict[str, Any]:
+    """How large a circuit is, as plain values; one of neurons says how many of them it has, too."""
+    from edgewise.circuit import Circuit
+
+    circuit = found if isinstance(found, Circuit) else found.circuit
+    neurons = {} if isinstance(found, Circuit) else {"neurons": len(found), "total_neurons": found.n_neurons}
+    sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(found.nodes)}
+    return {**neurons, **sizes, "has_path": circuit.has_path}
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON document."""
+    from edgewise.store.schema import dump, encode
+
+    sys.stdout.buffer.write(encode(dump(value)))
+
+
+def print_cache(folder: Path, rows: list[dict[str, Any]], what: str) -> None:
+    """The entries of a cache, or those that were removed from it, and how large they are together."""
+    shown = ("name", "source", "created")
+    cells = [{"size": _megabytes(row["bytes"]), **{key: str(row.get(key, "–")) for key in shown}} for row in rows]
+    if cells:
+        print_table(os.fspath(folder), cells)
+    total = _megabytes(sum(row["bytes"] for row in rows))
+    stdout().print(
+        f"{what:9} {len(rows)} converted model{'' if len(rows) == 1 else 's'}, {total}, of {folder}", markup=False
+    )
+
+
+def print_path(path: Path, as_json: bool) -> None:
+    """Where a file was written."""
+    if as_json:
+        print_json({"file": os.fspath(path)})
+    else:
+        typer.echo(os.fspath(path))
+
+
+def is_watched() -> bool:
+    """Whether the output goes to a terminal that a person reads."""
+    return sys.stdout.isatty()
+
+
+def open_page(path: Path) -> None:
+    """Opens a page in the person's browser; says so if there is none."""
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        typer.echo("no browser could be opened; open the file yourself", err=True)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """The numbers of one line of a sweep, as text."""
+    numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+    return {key: f"{value:,}" if isinstance(value, int) else _number(value) for key, value in numbers.items()}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    return "–" if value is None or value != value else f"{value:{form}}"

@@ -1,0 +1,133 @@
+"""The commands that work on files, and the list of what there is: show, list, convert, cache."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewise.cli import console
+from edgewise.cli.options import AsJson, Kv, Source
+from edgewise.errors import FileError, InvalidValue
+
+
+@console.guarded
+def show(
+    file: Source,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg, .png or .dot file")] = None,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
+    open_: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture.
+
+    Of a comparison, a page for each method and one with the tables that leads to them.
+    """
+    from edgewise.comparison.pages import show_file
+
+    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
+    console.print_path(path, as_json)
+    wanted = open_ if open_ is not None else console.is_watched() and not as_json
+    if wanted and path.suffix.lower() == ".html":
+        console.open_page(path)
+
+
+@console.guarded
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="models, methods, tasks, metrics, ablations or formats")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists what edgewise knows by name."""
+    from edgewise.cli.catalogue import KINDS, catalogue
+
+    tables = {name: catalogue(name) for name in ([kind] if kind is not None else KINDS)}
+    if as_json:
+        console.print_json(tables)
+        return
+    for name, rows in tables.items():
+        console.print_table(name, rows)
+
+
+@console.guarded
+def convert(
+    file: Annotated[
+        Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON or .pt", show_default=False)
+    ],
+    to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
+    model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
+    kv: Kv = None,
+    sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
+    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
+    exact: Annotated[
+        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
+    force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
+    from edgewise.formats.conversion import FolderFormat, beside, format_named, import_finding, write_folder
+    from edgewise.store.disk import write_bytes
+
+    target = format_named(to)
+    if compare is not None and to not in ("csv", "html"):
+        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
+    path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
+    read = import_finding(file, sign=sign, **_model_facts(model, kv))
+    finding = beside(read, scores=scores, exact=exact, compare=compare)
+    if isinstance(target, FolderFormat):
+        folder = out if out is not None else file.parent / target.folder(finding)
+        console.print_path(write_folder(finding, target, folder), as_json)
+    elif path is None:
+        sys.stdout.buffer.write(target.to_bytes(finding))
+    else:
+        console.print_path(write_bytes(path, target.to_bytes(finding)), as_json)
+
+
+@console.guarded
+def cache(
+    name: Annotated[str | None, typer.Argument(help="of these only: a file's name, or the start of its sha256")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="remove them, and say which they were")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Shows the models that were converted and kept in the cache folder, or removes them."""
+    from edgewise.loading import cache as kept
+
+    rows = kept.clear(name) if clear else [entry.described() for entry in kept.entries(name)]
+    if as_json:
+        console.print_json({"folder": str(kept.cache_folder()), "removed" if clear else "entries": rows})
+    else:
+        console.print_cache(kept.cache_folder(), rows, "removed" if clear else "in all")
+
+
+def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path | None:
+    """Where to write, None for the terminal; FileError for a file that exists, unless it may go."""
+    stem = source / "circuit" if source.is_dir() else source.with_suffix("")
+    path = out if out is not None else stem.with_name(stem.name + suffix)
+    if str(path) == "-":
+        return None
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+    return path
+
+
+def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
+    """The graph of the model, and whether it has k and v readers for every head; nothing without a model."""
+    if model is None:
+        if kv is not None:
+            raise InvalidValue("--kv says which readers the graph of a model has; name the model with --model")
+        return {}
+    import edgewise as ew
+
+    with console.progress(quiet=False) as track:
+        subject = ew.load(model, kv=kv or "native", track=track)  # type: ignore[arg-type]
+    return {"graph": subject.graph, "facts": {"kv": subject.kv} if subject.kv != "native" else {}}

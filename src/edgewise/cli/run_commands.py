@@ -1,0 +1,199 @@
+"""The commands that run a model: discover, evaluate, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgewise.cli import console
+from edgewise.cli.options import (
+    Ablation,
+    Adapter,
+    AsJson,
+    BatchSize,
+    Bos,
+    ChatTemplate,
+    Corruption,
+    Data,
+    Device,
+    Dtype,
+    Examples,
+    Kv,
+    MemoryLimit,
+    Model,
+    Quiet,
+    Seed,
+    Source,
+    Task,
+    key_values,
+    listed,
+    numbers,
+    sizes,
+    those_given,
+)
+
+
+@console.guarded
+def discover(
+    model: Model = None,
+    task: Task = None,
+    data: Data = None,
+    method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap-ig]")] = None,
+    metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
+    ablation: Ablation = None,
+    edges: Annotated[int | None, typer.Option(help="how many edges to select [default: a tenth of all]")] = None,
+    nodes: Annotated[int | None, typer.Option(help="instead, how many heads and MLPs, with all edges between")] = None,
+    neurons: Annotated[int | None, typer.Option(help="instead, how many coordinates of what nodes write")] = None,
+    ranking: Annotated[str | None, typer.Option(help="absolute or signed [default: absolute]")] = None,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    kv: Kv = None,
+    adapter: Adapter = None,
+    memory_limit: MemoryLimit = None,
+    curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
+    stability: Annotated[
+        int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
+    tau: Annotated[
+        str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run of this command")] = False,
+    out: Annotated[Path | None, typer.Option(help="new folder for the results [default: runs/…]")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Finds a circuit, checks it, and writes a run folder with circuit, scores, report and picture."""
+    from edgewise.runs.recipe import Recipe
+    from edgewise.runs.run import default_folder, run
+
+    given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
+    given |= those_given(locals(), "bos chat_template dtype device kv adapter memory_limit curve stability")
+    if size := those_given(locals(), "edges nodes neurons"):
+        given |= {"edges": None, "nodes": None, "neurons": None, **size}
+    start = Recipe.read(recipe) if recipe is not None else Recipe()
+    more = {**key_values(option or []), **({"tau": numbers("--tau", tau)} if tau is not None else {})}
+    if more:
+        given["options"] = {**start.options, **more}
+    chosen = start.with_changes(**given)
+    begin = "resume" if resume else "new"
+    with console.progress(quiet=quiet or as_json) as track:
+        found = run(chosen, out if out is not None else default_folder(chosen, start=begin), track=track, start=begin)
+    if as_json:
+        console.print_json(console.described(found))
+    elif not quiet:
+        console.print_run(found)
+
+
+@console.guarded
+def evaluate(
+    file: Source,
+    model: Model = None,
+    task: Task = None,
+    data: Data = None,
+    metric: Annotated[list[str] | None, typer.Option(help="what to report; repeat it [default: the circuit's]")] = None,
+    ablation: Ablation = None,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    corruption: Corruption = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    kv: Kv = None,
+    adapter: Adapter = None,
+    allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
+    from edgewise.runs.from_file import check
+
+    given = those_given(locals(), "model task data ablation examples batch_size seed corruption bos chat_template")
+    given |= those_given(locals(), "dtype device kv adapter")
+    weights = "any" if allow_other_weights else "same"
+    with console.progress(quiet=quiet or as_json) as track:
+        circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
+    if as_json:
+        console.print_json({"circuit": console.size(circuit), "report": report.to_dict()})
+    elif not quiet:
+        console.print_report(report)
+        console.print_size(circuit, None, None)
+
+
+@console.guarded
+def compare(
+    model: Model = None,
+    task: Task = None,
+    data: Data = None,
+    methods: Annotated[
+        str | None, typer.Option(help="names separated by commas [default: eap-ig,eap,acdc,exact]")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="task, exact:1%, exact:0.05, none or a circuit's file [default: task's, or exact:1%]"),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="what scores and circuits are measured by [default: the task's]")
+    ] = None,
+    ablation: Ablation = None,
+    edges: Annotated[str | None, typer.Option(help="sizes of circuits [default: 1%,2%,5%,10%,20%,50%]")] = None,
+    heads: Annotated[
+        str | None, typer.Option(help="also study which heads the circuits of this size keep, as in 10%")
+    ] = None,
+    examples: Examples = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    corruption: Corruption = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(help="measure circuits on so many pairs that no method has seen [default: the same pairs]"),
+    ] = None,
+    exact_sample: Annotated[
+        int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
+    ] = None,
+    bos: Bos = None,
+    chat_template: ChatTemplate = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    kv: Kv = None,
+    adapter: Adapter = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
+    ] = None,
+    pictures: Annotated[str | None, typer.Option(help="svg, png, both, or none [default: svg,png]")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the results; goes on if unfinished [default: runs/…]")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
+    from edgewise.comparison.compare_recipe import CompareRecipe, with_options
+    from edgewise.comparison.job import default_folder, run_comparison
+
+    given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
+    given |= those_given(locals(), "held_out exact_sample bos chat_template dtype device kv adapter")
+    read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
+    read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
+    given |= those_given(read, "edges methods heads pictures")
+    chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
+    if option:
+        chosen = chosen.with_changes(methods=with_options(chosen.methods, key_values(option)))
+    with console.progress(quiet=quiet or as_json) as track:
+        found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
+    if as_json:
+        console.print_json(console.compared(found))
+    elif not quiet:
+        console.print_comparison(found)

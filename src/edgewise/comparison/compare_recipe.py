@@ -1,0 +1,199 @@
+"""CompareRecipe: everything a comparison depends on, as one frozen and strict value that goes to a file and comes back."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal, Self, final
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from edgewise.errors import InvalidValue
+from edgewise.graph import Graph
+from edgewise.runs.recipe import Setting
+from edgewise.search import EAPThenACDC
+from edgewise.store.schema import Strict, first_problem
+
+COMPARE_RECIPE = "edgewise/compare-recipe"
+SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
+
+# Number of edges, or a share of all of them as text: "5%".
+Size = int | str
+SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
+METHODS = ("eap-ig", "eap", "acdc", "exact")
+PICTURES = ("svg", "png")
+
+
+@final
+class Entry(Strict):
+    """One method of a comparison: its name, its options, and under which label its results stand.
+
+    `metric` is what it works with, by default that of the comparison, or of a search its own. A search that can be told how
+    many edges to keep runs once for each size; `values` makes it turn its dial through these values instead, and
+    gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
+    value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
+    whose every step runs the model can do with fewer.
+    """
+
+    method: str
+    label: str | None = Field(default=None, min_length=1, max_length=60)
+    options: dict[str, Any] = Field(default_factory=dict)
+    metric: str | None = None
+    values: list[float] | None = Field(default=None, min_length=1)
+    ranking: Literal["absolute", "signed"] = "absolute"
+    examples: int | None = Field(default=None, ge=1)
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and pictures."""
+        return self.label or self.method
+
+    @property
+    def folder(self) -> str:
+        """The name as one of a folder."""
+        return "".join(c if c.isalnum() or c in "._+-" else "-" for c in self.name).lstrip(".")
+
+    @property
+    def absolute(self) -> bool:
+        """Whether scores are ranked by absolute value."""
+        return self.ranking == "absolute"
+
+    @classmethod
+    def of(cls, /, **fields: Any) -> Self:
+        """The entry with these fields; InvalidValue, in one sentence, if they make none."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise InvalidValue(
+                f"the method {fields.get('method')!r} is not usable: {first_problem(error, cls)}"
+            ) from None
+
+
+@final
+class Thresholds(Strict):
+    """A grid for `eap+acdc`: each `threshold` of attribution with each `tau` of ACDC."""
+
+    threshold: list[float] = Field(min_length=1)
+    tau: list[float] = Field(min_length=1)
+
+
+def _named(value: Any) -> Any:
+    """A method by its name alone is an entry without options."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+@final
+class CompareRecipe(Setting):
+    """A comparison: which methods, on which model and prompts, against which reference, at which sizes.
+
+    `methods` are entries, or names of methods. `reference` is `task` (the circuit known for the task), `exact:1%` or
+    `exact:0.05` (the edges whose measured effect exceeds that share of clean − corrupted, or that many units of the
+    metric), `none`, or a file with a circuit; left open it is the task's where that fits the model, else `exact:1%` on
+    small models. `edges` are the sizes at which circuits are measured; `heads` is one at which to study which heads they
+    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds. `held_out` is on how
+    many pairs that no method has seen circuits are measured; left open, they are measured on those they were found on.
+    `exact_sample` is how many edges, drawn evenly, are patched alone, for the agreement with exact effects where patching
+    every edge takes too long. `areas` are those of the MIB benchmark, or none. `pictures` are file formats; none draws
+    nothing.
+    """
+
+    document: ClassVar[str] = COMPARE_RECIPE
+
+    methods: list[Annotated[Entry, BeforeValidator(_named)]] = Field(
+        default_factory=lambda: [Entry(method=name) for name in METHODS], min_length=1
+    )
+    reference: str | None = None
+    edges: list[Size] = Field(default_factory=lambda: list(SIZES), min_length=1)
+    heads: Size | None = None
+    grid: Thresholds | None = None
+    held_out: int | None = Field(default=None, ge=1)
+    exact_sample: int | None = Field(default=None, ge=2)
+    areas: Literal["mib", "none"] = "mib"
+    pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(PICTURES))
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        check_names(self.methods)
+        for size in self.edges:
+            check_size(size)
+        if self.heads is not None:
+            check_size(self.heads)
+        if self.grid is not None:
+            if self.reference == "none":
+                raise InvalidValue("a grid of thresholds is held against a reference; name one, or leave the grid out")
+            for threshold, tau in product(self.grid.threshold, self.grid.tau):
+                EAPThenACDC(threshold=threshold, tau=tau)
+        return self
+
+
+def check_names(entries: Iterable[Entry]) -> None:
+    """ValueError if two entries have the same name, in tables or on disk."""
+    seen: dict[str, str] = {}
+    for entry in entries:
+        if entry.folder.lower() in seen:
+            raise InvalidValue(f"two methods are called {entry.name!r}; give one of them a label of its own")
+        seen[entry.folder.lower()] = entry.name
+
+
+def check_size(size: Size) -> None:
+    """InvalidValue for a size that is neither a number of edges nor a share of them."""
+    if isinstance(size, int) and size >= 0:
+        return
+    match = SHARE.fullmatch(size) if isinstance(size, str) else None
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise InvalidValue(f"a size is a number of edges or a share of them like '5%', not {size!r}")
+
+
+def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
+    """Numbers of edges, ascending, each once; a share is rounded, to one edge at least."""
+    counts = set()
+    for size in sizes:
+        check_size(size)
+        match = SHARE.fullmatch(size) if isinstance(size, str) else None
+        count = max(1, round(float(match[1]) / 100 * graph.n_edges)) if match else int(size)
+        if count > graph.n_edges:
+            raise InvalidValue(f"asked for {count:,} edges, and there are {graph.n_edges:,}: {graph}")
+        counts.add(count)
+    return tuple(sorted(counts))
+
+
+def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries as plain values, changed by options that are written `method.key`.
+
+    `metric`, `values`, `ranking`, `examples` and `label` are fields of the entry, every other key an option of the method.
+    """
+    changed = [entry.model_dump() for entry in entries]
+    for name, value in options.items():
+        place, dot, key = name.rpartition(".")
+        mine = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
+        if not dot or not mine:
+            raise InvalidValue(
+                f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
+            )
+        if key in ("metric", "values", "ranking", "examples", "label"):
+            mine[0][key] = value
+        else:
+            mine[0]["options"] = {**mine[0]["options"], key: value}
+    return changed
+
+
+def threshold_of(text: str) -> tuple[float, bool]:
+    """The threshold after `exact:`, and whether it is a share of clean − corrupted.
+
+    >>> threshold_of("exact:1%"), threshold_of("exact:0.05")
+    ((0.01, True), (0.05, False))
+    """
+    value = text.partition(":")[2]
+    match = SHARE.fullmatch(value)
+    try:
+        number = float(match[1]) / 100 if match else float(value)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise InvalidValue(
+            f"the reference {text!r} needs a threshold above 0: exact:0.05 in units of the metric, "
+            "or exact:1% of the difference between clean and corrupted"
+        )
+    return number, match is not None

@@ -1,0 +1,169 @@
+"""From a recipe of a comparison to its folder: load, compare, write. A run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgewise.ablations import ablation
+from edgewise.comparison.compare import Contest, with_baseline
+from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.insights import Insights, drawn, insights
+from edgewise.comparison.plots import plots
+from edgewise.comparison.reference import check_wanted, settle
+from edgewise.comparison.result import Comparison
+from edgewise.comparison.shelf import PARTIAL_FOLDER, Shelf, check_folder, open_shelf
+from edgewise.comparison.tables import interpolation_table, long_table, tables
+from edgewise.errors import FileError
+from edgewise.figures import need_matplotlib
+from edgewise.formats.conversion import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
+from edgewise.loading import load
+from edgewise.metrics import metric
+from edgewise.progress import Track, silent
+from edgewise.provenance import versions
+from edgewise.request import Request
+from edgewise.runs.folder import file_hash
+from edgewise.runs.partial import free_folder
+from edgewise.runs.recipe import MANIFEST
+from edgewise.runs.source import Source, open_source
+from edgewise.store.disk import write_bytes
+from edgewise.store.files import save
+from edgewise.store.schema import VERSION, dump, encode
+
+MANIFEST_FILE, COMPARISON_FILE = "manifest.json", "comparison.json"
+FIGURES_FILE = "figures.json"
+FIGURES = "edgewise/figures"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A comparison, and where its files are."""
+
+    recipe: CompareRecipe
+    comparison: Comparison
+    seconds: float
+    folder: Path | None = None
+    files: tuple[str, ...] = ()
+
+
+def run_comparison(
+    recipe: CompareRecipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent
+) -> Finished:
+    """Makes the comparison of a recipe in the folder `out`; without `out` nothing is written.
+
+    Every name in the recipe, its files and the folder are checked before anything is computed. What is finished is kept at
+    once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
+    """
+    started, folder = time.perf_counter(), Path(out) if out is not None else None
+    source = _prepare(recipe, folder)
+    contest = _contest(source, folder, track)
+    try:
+        comparison = contest.comparison()
+        files = write(recipe, comparison, insights(comparison, contest.request), folder) if folder is not None else ()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_where_it_stands(folder)) from None
+    return Finished(recipe, comparison, time.perf_counter() - started, folder, files)
+
+
+def _where_it_stands(folder: Path | None) -> str:
+    if folder is None:
+        return ""
+    return f"what is finished is kept in {folder}, and the same command goes on from there"
+
+
+def default_folder(recipe: CompareRecipe) -> Path:
+    """`runs/compare-<task>-<model>`: with a number appended if that is another comparison's."""
+    return free_folder(("compare", recipe.prompts, recipe.model), free=lambda folder: _usable(folder, recipe))
+
+
+def _usable(folder: Path, recipe: CompareRecipe) -> bool:
+    try:
+        check_folder(folder, recipe)
+    except FileError:
+        return False
+    return True
+
+
+def _prepare(recipe: CompareRecipe, out: Path | None) -> Source[CompareRecipe]:
+    """All that can be refused before a model is loaded."""
+    source = open_source(recipe)
+    with_baseline(recipe.methods, recipe.seed)
+    check_wanted(recipe.reference, recipe.task)
+    if recipe.pictures and out is not None:
+        need_matplotlib()
+    if out is not None:
+        check_folder(out, recipe)
+    return source
+
+
+def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> Contest:
+    recipe = source.recipe
+    subject = load(
+        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
+    )
+    sizes = sizes_on(subject.graph, recipe.edges)
+    reference = settle(recipe.reference, subject, recipe.task)
+    pairs = source.pairs(subject.tokenizer)
+    request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
+    shelf = Shelf() if out is None else open_shelf(out, recipe, request.key)
+    heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
+    judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None
+    return Contest(
+        request,
+        with_baseline(recipe.methods, recipe.seed),
+        reference,
+        sizes,
+        shelf,
+        heads,
+        recipe.grid,
+        judged,
+        recipe.exact_sample,
+        with_areas=recipe.areas == "mib",
+    )
+
+
+def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:
+    """The documents, tables and pictures of a comparison, and last the manifest with the hash of every file."""
+    write_bytes(folder / COMPARISON_FILE, encode(dump(comparison.to_dict())))
+    write_bytes(folder / TABLE_FILE, encode(markdown(recipe, comparison, found)))
+    write_bytes(folder / FIGURES_FILE, encode(dump({"schema": FIGURES, "version": VERSION, **found.to_dict()})))
+    if comparison.reference is not None:
+        save(comparison.reference.circuit, folder / REFERENCE_FILE)
+    for name, data in {**plots(comparison, recipe.pictures), **drawn(found, recipe.pictures)}.items():
+        write_bytes(folder / name, data)
+    if (folder / PARTIAL_FOLDER).is_dir() and not any((folder / PARTIAL_FOLDER).iterdir()):
+        (folder / PARTIAL_FOLDER).rmdir()
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = tuple(name for name in names if name != MANIFEST_FILE)
+    write_bytes(folder / MANIFEST_FILE, encode(dump(_manifest(recipe, comparison, folder, files))))
+    return (*(name for name in files if not name.startswith(METHODS_FOLDER)), MANIFEST_FILE)
+
+
+def markdown(recipe: CompareRecipe, comparison: Comparison, found: Insights) -> str:
+    """`table.md`: all tables, and how to make them again."""
+    facts = comparison.facts
+    head = (
+        f"# {recipe.prompts} in {recipe.model}\n\n"
+        f"{facts['data']['examples']} pairs, seed {recipe.seed}, {facts['ablation']} ablation. "
+        f"Circuits are measured on {comparison.judged_on}. Again: `edgewise compare --recipe recipe.json`.\n"
+    )
+    curves = [interpolation_table(found.interpolations)] if found.interpolations else []
+    return "\n".join([head, *(table.markdown() for table in (*tables(comparison), *curves, long_table(comparison)))])
+
+
+def _manifest(recipe: CompareRecipe, comparison: Comparison, folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "schema": MANIFEST,
+        "version": VERSION,
+        "recipe": recipe.model_dump(),
+        "repeat": "edgewise compare --recipe manifest.json",
+        "versions": versions(),
+        "model": comparison.facts["model"],
+        "data": comparison.facts["data"],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {name: file_hash(folder / name) for name in files},
+    }

@@ -1,0 +1,5 @@
+"""Prompt pairs from outside: files of the user's own, data sets of the hub, rows of benchmarks."""
+
+from edgewise.data.pair_files import Row, read_rows, to_pairs
+
+__all__ = ["Row", "read_rows", "to_pairs"]

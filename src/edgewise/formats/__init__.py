@@ -1,0 +1,23 @@
+"""Files of other tools, both ways, and what `edgewise convert` makes of them."""
+
+from edgewise.formats.conversion import FOLDERS, FORMATS, FolderFormat, Format, find, format_named, import_finding
+from edgewise.formats.eap_ig_json import eap_ig_json, read_eap_ig
+from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig_nodes
+from edgewise.formats.eap_ig_pt import eap_ig_pt, read_eap_ig_pt
+
+__all__ = [
+    "FOLDERS",
+    "FORMATS",
+    "FolderFormat",
+    "Format",
+    "eap_ig_json",
+    "eap_ig_nodes_json",
+    "eap_ig_nodes_pt",
+    "eap_ig_pt",
+    "find",
+    "format_named",
+    "import_finding",
+    "read_eap_ig",
+    "read_eap_ig_nodes",
+    "read_eap_ig_pt",
+]

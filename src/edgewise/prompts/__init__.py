@@ -1,0 +1,1 @@
+"""Prompts: the tokens that a text becomes, and the chat template around it."""

@@ -1,0 +1,143 @@
+"""What a run found, and the folder it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgewise.circuit import Circuit
+from edgewise.curve import Curve
+from edgewise.evaluation import Bootstrap, Report
+from edgewise.formats.conversion import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
+from edgewise.neurons import NeuronCircuit
+from edgewise.nodes import NodeScores
+from edgewise.provenance import versions
+from edgewise.runs.recipe import MANIFEST, Recipe
+from edgewise.scores import Scores
+from edgewise.store.disk import write_bytes
+from edgewise.store.files import save
+from edgewise.store.schema import VERSION, dump, encode, plain
+from edgewise.sweeps import Sweep
+from edgewise.viewer import Finding, show
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
+
+    `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
+    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it. If it asks for nodes or
+    neurons, `node_scores` stands in the place of `scores`; `neurons` is the circuit of neurons whose edges `circuit` has.
+    """
+
+    recipe: Recipe
+    model: dict[str, Any]
+    data: str
+    scores: Scores | None
+    circuit: Circuit
+    report: Report
+    seconds: float
+    curve: Curve | None = None
+    folder: Path | None = None
+    files: tuple[str, ...] = ()
+    sweep: Sweep | None = None
+    sweep_reports: tuple[Report, ...] = ()
+    stability: Bootstrap | None = None
+    node_scores: NodeScores | None = None
+    neurons: NeuronCircuit | None = None
+
+    @property
+    def found(self) -> Circuit | NeuronCircuit:
+        """The circuit, of neurons if these were asked for."""
+        return self.circuit if self.neurons is None else self.neurons
+
+    @property
+    def selected(self) -> int:
+        """The number of edges, nodes or neurons before those on no path were dropped."""
+        return int(self.found.provenance[self.recipe.level]["selected"])
+
+    @property
+    def sweep_rows(self) -> list[dict[str, Any]]:
+        """One mapping for each value of a sweep: how many edges it keeps, what it took, what they keep."""
+        if self.sweep is None:
+            return []
+        name = self.circuit.provenance["faithfulness"]["metric"]
+        return [
+            {
+                self.sweep.dial: value,
+                "edges": len(circuit),
+                **{key: circuit.provenance[key] for key in ("tested", "final") if key in circuit.provenance},
+                "metrics": {metric: one.circuit for metric, one in report.metrics.items()},
+                "faithfulness": report[name].faithfulness,
+                "circuit": f"circuit-{self.sweep.dial}-{value!r}.json",
+            }
+            for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
+        ]
+
+    @property
+    def finding(self) -> Finding:
+        """What there is to show of it."""
+        curves = () if self.curve is None else (self.curve,)
+        shown = replace(Finding.of(self.found), scores=self.scores, node_scores=self.node_scores)
+        return with_reference(replace(shown, curves=curves, report=_report(self)))
+
+
+def write(found: Run, folder: Path) -> tuple[str, ...]:
+    """Everything a run leaves, the manifest with the hash of every other file last."""
+    save(found.found, folder / CIRCUIT_FILE)
+    scores = found.scores if found.node_scores is None else found.node_scores
+    if scores is not None:
+        save(scores, folder / SCORES_FILE)
+    write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
+    if found.curve is not None:
+        write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
+    write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
+    if found.sweep is not None:
+        _write_sweep(found, found.sweep, folder)
+    for suffix in (".svg", ".dot", ".html"):
+        show(found.finding, folder / f"circuit{suffix}")
+    names = sorted(path.name for path in folder.iterdir())
+    write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
+    return (*names, "manifest.json")
+
+
+def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
+    rows = found.sweep_rows
+    for row, circuit in zip(rows, sweep.circuits, strict=True):
+        save(circuit, folder / row["circuit"])
+    head = {"schema": "edgewise/sweep", "version": VERSION, "dial": sweep.dial}
+    write_bytes(folder / SWEEP_FILE, encode(dump({**head, "values": rows})))
+
+
+def _report(found: Run) -> dict[str, Any]:
+    known = found.circuit.provenance
+    counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
+    again = {} if found.stability is None else {"stability": found.stability.to_dict()}
+    report = plain({**found.report.to_dict(), **again})
+    chosen = {"level": found.recipe.level, "selected": found.selected, "ranking": found.recipe.ranking}
+    return {**chosen, **counts, **report}
+
+
+def _manifest(found: Run, folder: Path) -> dict[str, Any]:
+    return {
+        "schema": MANIFEST,
+        "version": VERSION,
+        "recipe": found.recipe.model_dump(),
+        "repeat": "edgewise discover --recipe manifest.json",
+        "versions": versions(),
+        "model": found.model,
+        "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(found.seconds, 3),
+        "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
+    }
+
+
+def file_hash(path: Path) -> str:
+    """The hash of a file as a manifest has it."""
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,90 @@
+"""Evaluating a circuit from a file, on the model and the prompts it came from or on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from edgewise.circuit import Circuit
+from edgewise.errors import FileError, GraphMismatch, InvalidValue
+from edgewise.evaluation import Report, evaluate
+from edgewise.formats.conversion import find
+from edgewise.loading import load
+from edgewise.metrics import metric
+from edgewise.models import Subject
+from edgewise.neurons import NeuronCircuit
+from edgewise.progress import Track, silent
+from edgewise.runs.recipe import Recipe
+from edgewise.runs.run import prepare, reported_metrics
+
+
+def check(
+    file: str | Path,
+    changes: Mapping[str, Any],
+    *,
+    metrics: Sequence[str] | None = None,
+    weights: Literal["same", "any"] = "same",
+    track: Track = silent,
+) -> tuple[Circuit | NeuronCircuit, Report]:
+    """The circuit, of edges or of neurons, in a file or run folder, and its Report.
+
+    What `changes` (fields of a Recipe) leave open comes from the circuit's provenance. GraphMismatch if the model has
+    another graph, or, unless `weights="any"`, other weights than the circuit was found in.
+    """
+    circuit = find(file).selected
+    if circuit is None:
+        raise FileError(f"{file} holds scores; evaluate takes a circuit: a run folder or a circuit's .json")
+    recipe = _recipe(circuit, changes, file)
+    names = [metric(name).name for name in metrics or ()]
+    source = prepare(recipe)
+    subject = load(
+        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
+    )
+    _check_graph(circuit, subject)
+    if weights == "same":
+        _check_weights(circuit, subject.identity)
+    pairs = source.pairs(subject.tokenizer)
+    names = names or reported_metrics(source.metric(pairs))
+    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
+    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **how)
+
+
+def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
+    """The recipe behind a circuit as fields, or as much of one as its provenance tells."""
+    known = circuit.provenance
+    if isinstance(known.get("recipe"), Mapping):
+        return dict(known["recipe"])
+    names = "model task corruption examples seed metric ablation dtype kv adapter batch_size bos chat_template"
+    return {name: known[name] for name in names.split() if known.get(name) is not None}
+
+
+def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
+    known = known_fields(circuit)
+    said = known.keys() | changes.keys()
+    if "model" not in said:
+        raise InvalidValue(f"{file} does not say which model it is of; give --model")
+    if not said & {"task", "data"}:
+        raise InvalidValue(f"{file} does not say which prompts it was found on; give --task or --data")
+    if "model" in changes and changes["model"] != known.get("model"):
+        known.pop("dtype", None)
+        known.pop("adapter", None)
+    return Recipe.of(**known).with_changes(**changes)
+
+
+def _check_graph(circuit: Circuit | NeuronCircuit, subject: Subject) -> None:
+    if circuit.graph != subject.graph:
+        raise GraphMismatch(
+            f"the circuit belongs to another graph ({circuit.graph}) than {subject.name} ({subject.graph}); "
+            "name its model with --model"
+        )
+
+
+def _check_weights(circuit: Circuit | NeuronCircuit, identity: Mapping[str, Any]) -> None:
+    then = circuit.provenance
+    for key in ("revision", "weights"):
+        if key in then and key in identity and then[key] != identity[key]:
+            raise GraphMismatch(
+                f"the circuit was found in other weights ({key} {then[key]}) than these ({identity[key]}); "
+                "to evaluate it all the same, give --allow-other-weights"
+            )

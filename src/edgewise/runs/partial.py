@@ -1,0 +1,166 @@
+"""Partial runs: the state of a long run, kept beside its folder until it is whole, so that it can go on after a kill.
+
+`<folder>.partial` holds the recipe and the files a method keeps on the way (its options `trace` and `checkpoint`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from edgewise.errors import FileError, InvalidValue
+from edgewise.methods import option_names
+from edgewise.runs.recipe import Recipe
+from edgewise.request import LOCAL
+from edgewise.store.disk import reason, write_bytes
+from edgewise.store.schema import encode
+
+Start = Literal["new", "resume"]
+RECIPE = "recipe.json"
+# The names of a method's own files; what a trace or a history tells is part of the result.
+NAMES = {"trace": "trace.jsonl", "checkpoint": "checkpoint", "history": "history.jsonl"}
+RESULTS = ("trace*.jsonl", "history*.jsonl", "curves*.svg")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run that can go on."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The state of a run on its way: `options` of the method that name its files, in `folder`; none without a folder.
+
+    `made`: the folders above it that had to be made.
+    """
+
+    folder: Path | None
+    options: Mapping[str, str]
+    made: tuple[Path, ...] = ()
+
+    @property
+    def results(self) -> list[Path]:
+        """Files that belong into the run folder."""
+        if self.folder is None:
+            return []
+        return sorted(path for pattern in RESULTS for path in self.folder.glob(pattern))
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was kept so far."""
+        if self.folder is None or not self.folder.is_dir():
+            return True
+        return {path.name for path in self.folder.iterdir() if path.stat().st_size} <= {RECIPE}
+
+
+def partial_folder(out: str | os.PathLike[str]) -> Path:
+    """Where the state of a run into `out` is kept."""
+    path = Path(os.path.abspath(out))
+    return path.with_name(path.name + ".partial")
+
+
+def default_folder(recipe: Recipe, root: Path = Path("runs"), *, start: Start = "new") -> Path:
+    """`runs/<task>-<model>-<method>`, with a number appended if it exists: or the one with this recipe's unfinished run."""
+
+    def free(folder: Path) -> bool:
+        partial = partial_folder(folder)
+        return is_of(partial, recipe) or not (os.path.lexists(folder) or partial.is_dir())
+
+    folder = free_folder((recipe.prompts, recipe.model, recipe.method), free=free, root=root)
+    if start == "resume" and keeps_state(recipe) and not is_of(partial_folder(folder), recipe):
+        raise FileError(f"there is no interrupted run of this recipe in {root}: leave --resume out")
+    return folder
+
+
+def free_folder(parts: Iterable[str], *, free: Callable[[Path], bool], root: Path = Path("runs")) -> Path:
+    """A folder named after the parts (of a path the last), the first that is free when numbers from 2 on are appended."""
+    last = (part.rstrip("/").rpartition("/")[2] for part in parts)
+    name = "-".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in last)
+    folder, number = root / name, 2
+    while not free(folder):
+        folder, number = root / f"{name}-{number}", number + 1
+    return folder
+
+
+def keeps_state(recipe: Recipe) -> bool:
+    """Whether the recipe's method keeps files on the way, and is not told where."""
+    return any(name in LOCAL for name in option_names(recipe.method)) and not recipe.options.keys() & set(LOCAL)
+
+
+@contextmanager
+def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Iterator[Partial]:
+    """Keeps the state of a run into `out` while inside; it is gone when the run is whole or nothing was kept.
+
+    FileError if there is the state of an interrupted run and it is not to be resumed, or none that is, or that of another
+    recipe; InvalidValue to resume a method that keeps none.
+    """
+    if not keeps_state(recipe):
+        if start == "resume":
+            raise InvalidValue(f"{recipe.method} keeps no state that --resume could go on from: leave it out")
+        yield Partial(None, {})
+        return
+    kept = _opened(recipe, out, start=start)
+    try:
+        yield kept
+    except KeyboardInterrupt:
+        if kept.empty:
+            _remove(kept)
+            raise
+        raise Interrupted(f"what was done is in {kept.folder}; the same command with --resume goes on") from None
+    except BaseException:
+        if kept.empty:
+            _remove(kept)
+        raise
+    _remove(kept)
+
+
+def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Partial:
+    folder = partial_folder(out)
+    names = option_names(recipe.method)
+    # A picture of the history needs matplotlib; a run does not.
+    drawn = {"curves": "curves.svg"} if find_spec("matplotlib") is not None else {}
+    files = {name: str(folder / file) for name, file in {**NAMES, **drawn}.items() if name in names}
+    kept = Partial(folder, files, tuple(parent for parent in folder.parents if not parent.exists()))
+    if start == "resume" and not folder.is_dir():
+        raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")
+    if start == "new" and not kept.empty:
+        raise FileError(
+            f"{folder} holds the state of an interrupted run: go on with --resume, name another folder, or remove it"
+        )
+    if not kept.empty and not is_of(folder, recipe):
+        raise FileError(f"{folder} holds the state of another run: its {RECIPE} differs from what is asked for now")
+    if start == "resume":
+        _clear_leftovers(Path(os.path.abspath(out)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+    write_bytes(folder / RECIPE, encode(recipe.to_json()))
+    return kept
+
+
+def is_of(folder: Path, recipe: Recipe) -> bool:
+    """Whether a partial folder is that of a recipe."""
+    if not (folder / RECIPE).is_file():
+        return False
+    # How much memory may be taken changes nothing about the result.
+    return Recipe.read(folder / RECIPE).with_changes(memory_limit=None) == recipe.with_changes(memory_limit=None)
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Removes the temporary folders of runs into `out` that were killed."""
+    for leftover in out.parent.glob(f".{out.name[:100]}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove(kept: Partial) -> None:
+    if kept.folder is not None:
+        shutil.rmtree(kept.folder, ignore_errors=True)
+    for parent in kept.made:
+        with suppress(OSError):  # somebody put something into it meanwhile
+            parent.rmdir()

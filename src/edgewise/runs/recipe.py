@@ -1,0 +1,161 @@
+"""Recipe: everything a run depends on, as one frozen and strict value that goes to a file and comes back."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, final
+
+from pydantic import Field, ValidationError, model_validator
+
+from edgewise.errors import FileError, InvalidValue
+from edgewise.prompts.tokens import Begin, Chat
+from edgewise.store.disk import read_bytes
+from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
+from edgewise.tasks import TASKS
+
+RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
+TASK, MODEL = "ioi", "nano"
+
+
+class Setting(Strict, ABC):
+    """What every kind of run depends on: a model, prompts, and how the model is measured on them.
+
+    Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
+    both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
+    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. `adapter`: the folder or hub
+    id of a LoRA adapter that is put on the model. Build one from outside values with `of`, from a file with `read`.
+    """
+
+    document: ClassVar[str]
+
+    model: str = MODEL
+    task: str | None = None
+    data: str | None = None
+    metric: str | None = None
+    ablation: str = "corrupted"
+    examples: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    corruption: str | None = None
+    bos: Begin = "auto"
+    chat_template: Chat = "none"
+    dtype: str | None = None
+    device: str | None = None
+    kv: Literal["native", "ungrouped"] = "native"
+    adapter: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if value.get("task") is None and value.get("data") is None:
+            value = {**value, "task": TASK}
+        return {"model": _model_of(value.get("task")), **value}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.task is not None and self.data is not None:
+            raise ValueError("give a task or a file of data, not both")
+        if self.data is not None and self.corruption is not None:
+            raise ValueError("a file of data holds its own corrupted prompts; corruption is for tasks")
+        return self
+
+    @classmethod
+    def of(cls, /, **fields: Any) -> Self:
+        """The recipe with these fields; InvalidValue, in one sentence, if they make none."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise InvalidValue(f"the recipe is not usable: {first_problem(error, cls)}") from None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
+        name = os.fspath(path)
+        value = parse(read_bytes(path), name)
+        kind = value.pop("schema", cls.document)
+        check_version(value.pop("version", VERSION), name)
+        if kind == MANIFEST:
+            value = value.get("recipe")
+        if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
+            raise FileError(f"{name} holds {kind!r}, not a recipe")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise FileError(f"{name}: {first_problem(error, cls)}") from None
+
+    def with_changes(self, /, **changes: Any) -> Self:
+        """The recipe with some fields changed; a new task takes the place of data, and the other way round.
+
+        A model that is the task's own gives way to that of a new task.
+        """
+        fields = self.model_dump()
+        if {"task", "data"} & changes.keys() and self.model == _model_of(self.task):
+            del fields["model"]
+        if "task" in changes:
+            fields["data"] = None
+        if "data" in changes:
+            fields["task"] = fields["corruption"] = None
+        return self.of(**{**fields, **changes})
+
+    def to_json(self) -> str:
+        """The recipe as a JSON document that `read` takes."""
+        return dump({"schema": self.document, "version": VERSION, **self.model_dump()})
+
+    @property
+    def wording(self) -> dict[str, Any]:
+        """What stands before and around the prompts, as `Task.pairs` and `Pairs.from_prompts` take it."""
+        return {"bos": self.bos, "chat_template": self.chat_template}
+
+    @property
+    def prompts(self) -> str:
+        """The task's name, or that of the file of data without folder and suffix."""
+        return self.task if self.task is not None else Path(self.data or "").stem
+
+
+@final
+class Recipe(Setting):
+    """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
+
+    `nodes` or `neurons` instead of `edges` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
+    is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
+    `options` are those of the method. `memory_limit` bounds the memory of scoring, and changes nothing about the result.
+    """
+
+    document: ClassVar[str] = RECIPE
+
+    method: str = "eap-ig"
+    edges: int | None = Field(default=None, ge=0)
+    nodes: int | None = Field(default=None, ge=0)
+    neurons: int | None = Field(default=None, ge=0)
+    ranking: Literal["absolute", "signed"] = "absolute"
+    curve: int = Field(default=6, ge=0)
+    stability: int = Field(default=0, ge=0)
+    memory_limit: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if sum(size is not None for size in (self.edges, self.nodes, self.neurons)) > 1:
+            raise ValueError("give the number of edges, of nodes or of neurons, not two of them")
+        return self
+
+    @property
+    def level(self) -> Literal["edges", "nodes", "neurons"]:
+        """What is selected."""
+        return "neurons" if self.neurons is not None else "nodes" if self.nodes is not None else "edges"
+
+    @property
+    def size(self) -> int | None:
+        """How many of them, or None for a tenth of all edges."""
+        return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
+
+
+def _model_of(task: Any) -> str:
+    """The model a task is about; the embedded one for data, and for a name that is no task's, refused later."""
+    return TASKS[task].model if task in TASKS else MODEL
