@@ -11,11 +11,11 @@ import torch
 import edgewise as ew
 from benchmarks.attribution import Row
 from benchmarks.setting import BATCH, SETTINGS, gpt2_small, interleaved, plain_forward, random_pairs, ratio
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.writer_buffer import Workspace
 
 EDGES = 1000
 MASKS = 16

@@ -20,10 +20,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import edgewise as ew
 from benchmarks.attribution import Row
 from benchmarks.setting import DEVICE, plain_forward, random_pairs, ratio, seconds_of
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.graph import layer_of
 from edgewise.metrics import Answers, metric
 from edgewise.models import Subject

@@ -27,8 +27,8 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
-from edgewise.attribution import METHODS
-from edgewise.attribution.footprint import Footprint
+from edgewise.attribution import ATTRIBUTIONS
+from edgewise.attribution.memory import MemoryEstimate
 from edgewise.engine.forward import masked_forward
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
@@ -67,7 +67,7 @@ def test_masked_runs_and_their_gradients_are_those_of_the_cpu(family: str) -> No
 
 
 @every_family
-@pytest.mark.parametrize("method", [*METHODS, "ugs"])
+@pytest.mark.parametrize("method", [*ATTRIBUTIONS, "ugs"])
 def test_scores_are_those_of_the_cpu_and_lie_there(family: str, method: str) -> None:
     found, expected = (
         ew.attribute(on, pairs(), method=method, **cheap(method)) for on in (there(family), on_cpu(family))
@@ -180,9 +180,9 @@ def as_near(found: Tensor, other: Tensor, truth: Tensor) -> bool:
 def test_the_peak_is_within_the_estimate_and_the_limit(family: str, method: str) -> None:
     on, of = larger(family)
     ew.attribute(on, of[:2], method=method)  # libraries allocate on first use
-    held = METHODS[method]().held(on)
+    held = ATTRIBUTIONS[method]().memory_need(on)
     assert held is not None
-    estimate = Footprint.of(on, of, held)
+    estimate = MemoryEstimate.of(on, of, held)
     base = torch.cuda.memory_allocated()
     for size in (8, 32):
         taken = peak(on, of[:size], method=method, batch_size=size) - base
@@ -200,12 +200,12 @@ def test_the_peak_is_within_the_estimate_and_the_limit(family: str, method: str)
 def test_a_batch_that_does_not_fit_is_halved_and_said_so() -> None:
     on, of = larger("llama")
     whole = ew.attribute(on, of, batch_size=4)
-    held = METHODS["eap-ig"]().held(on)
+    held = ATTRIBUTIONS["eap-ig"]().memory_need(on)
     assert held is not None
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     try:
-        torch.cuda.set_per_process_memory_fraction(Footprint.of(on, of, held).peak(16) / total)
+        torch.cuda.set_per_process_memory_fraction(MemoryEstimate.of(on, of, held).peak(16) / total)
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             again = ew.attribute(on, of, batch_size=64)

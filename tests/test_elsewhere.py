@@ -18,7 +18,7 @@ from support.other_device import ELSEWHERE, Elsewhere, elsewhere, moved
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
-from edgewise.attribution import METHODS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.self_check import self_check
 from edgewise.models import Subject
 from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
@@ -82,7 +82,7 @@ def test_a_model_passes_its_self_check(family: str) -> None:
 @pytest.mark.parametrize(
     ("family", "method"),
     [(family, "eap") for family in ("toy-separate-inputs", "qwen3", "gemma2", "neox-parallel")]
-    + [("gpt2" if name == "exact" else "llama", name) for name in METHODS],
+    + [("gpt2" if name == "exact" else "llama", name) for name in ATTRIBUTIONS],
 )
 def test_scores_are_those_of_the_cpu_and_lie_there(family: str, method: str) -> None:
     found, expected = (ew.attribute(on, pairs(), method=method).values for on in (far(family), subject(family)))

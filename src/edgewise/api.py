@@ -11,7 +11,7 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import Method
 from edgewise.attribution.exact import effects_of
-from edgewise.attribution.footprint import fitting_size, memory_size
+from edgewise.attribution.memory import fitting_size, memory_size
 from edgewise.attribution.neuron_scores import neuron_scores
 from edgewise.attribution.paths import PathMethod
 from edgewise.circuit import Circuit
@@ -58,7 +58,7 @@ def attribute(
     if isinstance(chosen, Search):
         raise InvalidValue(f"{chosen.name} finds a circuit and scores no edges: use discover")
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    chosen, started = chosen.settled(request), time.perf_counter()
+    chosen, started = chosen.resolved(request), time.perf_counter()
     values = chosen.scores(_within(memory_limit, request, chosen))
     return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
 
@@ -103,7 +103,7 @@ def attribute_nodes(
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
     chosen = node_method(find_method(method, options))
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    chosen, started = chosen.settled(request), time.perf_counter()
+    chosen, started = chosen.resolved(request), time.perf_counter()
     neurons = neuron_scores(chosen, _within(memory_limit, request, chosen))
     facts = provenance(request, chosen, time.perf_counter() - started)
     return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
@@ -186,7 +186,7 @@ def _within(limit: str | int | None, request: Request, chosen: Method) -> Reques
     """The request with batches that are estimated to stay within the limit; said in its notes where they are smaller."""
     if limit is None:
         return request
-    held = chosen.held(request.subject)
+    held = chosen.memory_need(request.subject)
     if held is None:
         raise unlimited(chosen.name)
     size = fitting_size(request.subject, request.pairs, held, request.batch_size, memory_size(limit))

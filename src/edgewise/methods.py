@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from edgewise.attribution import METHODS as ATTRIBUTIONS
-from edgewise.attribution import Method
+from edgewise.attribution import ATTRIBUTIONS, Method
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.search import SEARCHES, Search

@@ -9,7 +9,7 @@ from support.families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
 from edgewise.attribution.contraction import _groups
-from edgewise.attribution.slopes import Slopes
+from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.gradients import live_run
 from edgewise.models import Subject
 
@@ -36,7 +36,7 @@ def by_autograd(on: Subject, gradients: Collected, layer: int) -> Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
     on, of = subject(family), pairs()
-    gradients, slopes = collected(on, of, objective), Slopes(on)
+    gradients, slopes = collected(on, of, objective), ReaderGradients(on)
     tokens = of.clean.numel()
     with live_run(on, of.clean, of.positions, objective) as run:
         run.last_gradients(slopes.taker())

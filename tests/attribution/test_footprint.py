@@ -14,14 +14,14 @@ import torch
 from support.families import distance, pairs, subject
 
 import edgewise as ew
-from edgewise.attribution import METHODS
-from edgewise.attribution.footprint import Footprint, Held, fitting_size, memory_size
+from edgewise.attribution import ATTRIBUTIONS
+from edgewise.attribution.memory import MemoryEstimate, MemoryNeed, fitting_size, memory_size
 from edgewise.errors import InvalidValue
 from edgewise.models import FAMILIES, Subject
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.run import prepare, run
 
-LIMITED = [name for name, method in METHODS.items() if method().held(subject("gpt2")) is not None]
+LIMITED = [name for name, method in ATTRIBUTIONS.items() if method().memory_need(subject("gpt2")) is not None]
 STATUS = Path("/proc/self/status")
 
 
@@ -53,9 +53,9 @@ def measure(family: str, attention: str, method: str) -> tuple[int, int]:
     on = Subject(_shape(family, attention), None, FAMILIES[family], family)
     ew.attribute(on, _pairs(1, 4), method=method)  # whatever is loaded at the first call
     of = _pairs(16, 64)
-    held = METHODS[method]().held(on)
+    held = ATTRIBUTIONS[method]().memory_need(on)
     assert held is not None
-    estimate = Footprint.of(on, of, held)
+    estimate = MemoryEstimate.of(on, of, held)
     gc.collect()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
@@ -87,7 +87,7 @@ def _pairs(examples: int, tokens: int) -> ew.Pairs:
 
 def test_it_grows_with_the_batch_and_with_what_is_held() -> None:
     on, of = subject("llama"), pairs()
-    little, much = (Footprint.of(on, of, held) for held in (Held(), Held(writes=3, slopes=6)))
+    little, much = (MemoryEstimate.of(on, of, held) for held in (MemoryNeed(), MemoryNeed(writes=3, slopes=6)))
     assert little.each < much.each
     assert little.peak(3) - little.peak(2) == little.each
     assert little.base >= sum(parameter.nbytes for parameter in on.model.parameters())
@@ -99,13 +99,13 @@ def test_it_grows_with_the_batch_and_with_what_is_held() -> None:
 @pytest.fixture
 def nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the process took no memory but for batches."""
-    monkeypatch.setattr("edgewise.attribution.footprint._taken", lambda subject: 0)
+    monkeypatch.setattr("edgewise.attribution.memory._taken", lambda subject: 0)
 
 
 def limit_for(method: str, examples: int) -> int:
-    held = METHODS[method]().held(subject("gpt2"))
+    held = ATTRIBUTIONS[method]().memory_need(subject("gpt2"))
     assert held is not None
-    return Footprint.of(subject("gpt2"), pairs(), held).peak(examples)
+    return MemoryEstimate.of(subject("gpt2"), pairs(), held).peak(examples)
 
 
 @pytest.mark.parametrize("method", LIMITED)
@@ -122,8 +122,8 @@ def test_scores_are_those_without_a_limit(method: str) -> None:
 
 @pytest.mark.usefixtures("nothing_taken")
 def test_batches_are_halved_until_they_fit() -> None:
-    on, of, held = subject("gpt2"), pairs(), Held()
-    each = Footprint.of(on, of, held)
+    on, of, held = subject("gpt2"), pairs(), MemoryNeed()
+    each = MemoryEstimate.of(on, of, held)
     sizes = [fitting_size(on, of, held, 8, each.peak(examples)) for examples in (5, 4, 2, 1)]
     assert sizes == [8, 2, 2, 1]  # 5 pairs are one batch of 8; else 5, 2 or 1 at a time
     nodes = ew.attribute_nodes(on, of, method="eap", memory_limit=each.peak(1))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
-from edgewise.attribution import METHODS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.attribution.eap import EAP
 from edgewise.engine.forward import masked_forward
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, PairsError, UnknownName
@@ -176,7 +176,7 @@ def test_identical_prompts_are_refused() -> None:
     assert not ew.attribute(subject("toy-attention-only"), same, method="exact").values.abs().max() > 1e-5
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "random"])
+@pytest.mark.parametrize("method", [name for name in ATTRIBUTIONS if name != "random"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_weights_that_are_no_numbers_are_refused(method: str, value: float) -> None:
     on = make_subject(toy_config())
@@ -203,7 +203,7 @@ def test_metrics_that_need_wrong_answers_say_so() -> None:
 @pytest.mark.parametrize("method", ["eap", "relp", "gim", "hisp"])
 def test_two_forwards_and_one_backward_for_each_batch(method: str, family: str) -> None:
     on = subject(family)
-    assert METHODS[method].cost == "2 forward + 1 backward"
+    assert ATTRIBUTIONS[method].cost == "2 forward + 1 backward"
     with counting(on) as counts:
         ew.attribute(on, pairs(), method=method, batch_size=2)
     assert counts == {"forward": 6, "backward": 3, "last layer": 6}

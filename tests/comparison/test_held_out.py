@@ -13,7 +13,7 @@ from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.comparison import CompareRecipe
-from edgewise.comparison.job import Finished, run_comparison
+from edgewise.comparison.from_recipe import Finished, run_comparison
 from edgewise.comparison.sample import drawn
 from edgewise.errors import InvalidValue, TaskError
 from edgewise.runs.source import open_source

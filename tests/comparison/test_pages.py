@@ -13,7 +13,7 @@ import pytest
 from support.command_line import edgewise, make_model, refused
 
 from edgewise.comparison import CompareRecipe
-from edgewise.comparison.job import run_comparison
+from edgewise.comparison.from_recipe import run_comparison
 from edgewise.comparison.pages import index_page, show_comparison, tables_in
 from edgewise.comparison.table import Table
 from edgewise.formats.conversion import find

@@ -24,7 +24,7 @@ import edgewise as ew
 from edgewise.comparison import CompareRecipe, compare
 from edgewise.comparison import compare as compare_package
 from edgewise.comparison import job as run_module
-from edgewise.comparison.job import Finished, default_folder, run_comparison
+from edgewise.comparison.from_recipe import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
 from edgewise.formats.conversion import find

@@ -35,7 +35,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
-from edgewise.attribution import METHODS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import METRICS, Answers, logit_diff
@@ -45,7 +45,7 @@ from edgewise.pairs import Pairs
 NEAR = 1e-5
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_ablation = pytest.mark.parametrize("how", ABLATIONS)
-USING_DATA = [name for name in METHODS if name != "random"]
+USING_DATA = [name for name in ATTRIBUTIONS if name != "random"]
 # Methods whose scores are a drop of the metric, predicted or measured. hisp scores are importances, those of information
 # flow shares, those of atp-graddrop mean absolute effects; eap-ig-activations cuts the ways through what it holds; mask-ig
 # shares the joint effect of all edges out among them, gim that of factors.
@@ -53,14 +53,14 @@ OTHERS = ("atp-graddrop", "hisp", "information-flow-routes", "eap-ig-activations
 DROPS = [name for name in USING_DATA if name not in OTHERS]
 # Methods that are linear in the gradient, so that a shared key or value scores what its heads would together.
 NOT_LINEAR = ("hisp", "information-flow-routes", "atp-qk", "atp-graddrop", "exact", "random")
-ADDING = [name for name in METHODS if name not in NOT_LINEAR]
+ADDING = [name for name in ATTRIBUTIONS if name not in NOT_LINEAR]
 
 
 def scored(on: Subject, of: Pairs, method: str, **how: Any) -> Tensor:
     """Scores by a method, with few steps where it takes any: what holds for one or two holds for five."""
     options = (
         {"steps": 1 if method == "eap-ig-activations" else 2}
-        if "steps" in {field.name for field in fields(METHODS[method])}
+        if "steps" in {field.name for field in fields(ATTRIBUTIONS[method])}
         else {}
     )  # type: ignore[arg-type]
     return ew.attribute(on, of, method=method, **how, **options).values

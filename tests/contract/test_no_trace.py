@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
-from edgewise.attribution import METHODS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.forward import masked_forward
 from edgewise.metrics import Answers, Metric, logit_diff
 from edgewise.models import Subject
@@ -91,7 +91,7 @@ def lived_in(family: str) -> Subject:
 
 CALLS: dict[str, Callable[[Subject], Any]] = {
     "load": lambda on: ew.load(on.model),
-    **{name: lambda on, name=name: ew.attribute(on, pairs()[:2], method=name, batch_size=1) for name in METHODS},
+    **{name: lambda on, name=name: ew.attribute(on, pairs()[:2], method=name, batch_size=1) for name in ATTRIBUTIONS},
     **{f"eap-{how}": lambda on, how=how: ew.attribute(on, pairs(), method="eap", ablation=how) for how in ABLATIONS},
     "discover": lambda on: ew.discover(on, pairs(), edges=20),
     "acdc": lambda on: ew.discover(on, pairs(), method="acdc", tau=0.05),
@@ -125,7 +125,7 @@ def test_8_no_call_leaves_a_trace(family: str) -> None:
             call(on)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
 def test_8_grad_mode_stays_and_does_not_matter(method: str) -> None:
     on = lived_in("gpt2")
     expected = ew.attribute(on, pairs()[:2], method=method).values
@@ -134,7 +134,7 @@ def test_8_grad_mode_stays_and_does_not_matter(method: str) -> None:
             assert torch.equal(ew.attribute(on, pairs()[:2], method=method).values, expected)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
 def test_8_dropout_is_off_while_we_look(method: str) -> None:
     training, plain = lived_in("gpt2"), make_subject(CONFIGS["gpt2"]())
     ours, theirs = (ew.attribute(on, pairs()[:2], method=method).values for on in (training, plain))

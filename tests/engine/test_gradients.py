@@ -12,7 +12,7 @@ from support.all_gradients import Collected, collected
 from support.families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
-from edgewise.engine.gradients import Taker, live_run
+from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.engine.record import record, record_writes
 from edgewise.models.hooks import OnInput
 
@@ -66,7 +66,7 @@ def test_a_layer_behind_which_an_edit_stands_is_left_out() -> None:
     assert sorted(found.at_mlp) == [0, 1, 2]
 
 
-class Watching(Taker):
+class Watching(GradientSink):
     """Counts how many of the layers handed over before are still alive."""
 
     def __init__(self) -> None:

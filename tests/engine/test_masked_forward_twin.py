@@ -22,8 +22,8 @@ from torch import Tensor
 
 from edgewise.ablations import ablation
 from edgewise.circuit import Circuit
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, NumericalError
 from edgewise.models import Subject
 
@@ -218,11 +218,11 @@ def test_a_mask_of_another_graph_is_refused() -> None:
 
 def test_a_run_with_a_gradient_is_freed_when_it_is_over() -> None:
     """The board and the graph that made it must not hold each other: no collector sees through autograd's nodes."""
-    from edgewise.engine.board import Board
+    from edgewise.engine.writer_buffer import WriterBuffer
 
-    def boards() -> list[Board]:
+    def boards() -> list[WriterBuffer]:
         gc.collect()
-        return [thing for thing in gc.get_objects() if type(thing) is Board]
+        return [thing for thing in gc.get_objects() if type(thing) is WriterBuffer]
 
     on, of = subject("gpt2"), pairs()
     replacement, mask = corrupted_run(on, of), random_mask(on, 0, torch.float32).requires_grad_()

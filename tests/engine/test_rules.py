@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import edgewise as ew
 from edgewise.engine.backward import Seen, with_backward
-from edgewise.engine.gradients import Taker, live_run
+from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.engine.record import keep, record
-from edgewise.engine.rules import CHANGES, PLAIN, Rule
+from edgewise.engine.rules import CHANGES, PLAIN, BackwardRule
 from edgewise.errors import UnknownName, UnsupportedModel
 from edgewise.models import Subject
 from edgewise.models.hooks import OnInput
@@ -143,7 +143,7 @@ def test_attention_shares_its_gradient(family: str) -> None:
     """The scores of queries and keys are a quarter, those of values a half of what they would be otherwise."""
     on, of = subject(family), pairs()
     objective: Callable[[Tensor], Tensor] = lambda logits: (logits[:, 3] - logits[:, 5]).sum()  # noqa: E731
-    plain, shared = (collected(on, of, objective, rule) for rule in (Rule(), Rule.of(["attention"])))
+    plain, shared = (collected(on, of, objective, rule) for rule in (BackwardRule(), BackwardRule.of(["attention"])))
     heads, kv = on.graph.heads, on.graph.kv_heads
     share = torch.tensor([0.25] * (heads + kv) + [0.5] * kv)[:, None]
     # In the last layer nothing comes behind the attention's gradient but the MLP, which no rule changes.
@@ -170,8 +170,8 @@ def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None
     plain = record(on, of.clean, of.positions)
     streams, objective = [], lambda logits: logits.sum()
     watching = [OnInput(on.final_norm.module, keep(streams))]
-    with live_run(on, of.clean, of.positions, objective, rule=Rule.of([rule]), watching=watching) as run:
-        run.last_gradients(Taker())
+    with live_run(on, of.clean, of.positions, objective, rule=BackwardRule.of([rule]), watching=watching) as run:
+        run.last_gradients(GradientSink())
     assert torch.equal(run.logits, plain.logits)
     assert torch.equal(streams[0], plain.final_in)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
-from edgewise.engine.gradients import Taker, live_run
-from edgewise.engine.rules import Rule
+from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.rules import BackwardRule
 from edgewise.errors import UnsupportedModel
 from edgewise.models import Subject
 
@@ -92,10 +92,10 @@ def test_the_half_rule_halves_both_products(family: str) -> None:
     def keep(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
         args[0].register_hook(seen.append)
 
-    for rule in (Rule(), Rule.of(["products"])):
+    for rule in (BackwardRule(), BackwardRule.of(["products"])):
         handle = block.register_forward_pre_hook(keep)
         with live_run(on, of.clean, of.positions, lambda logits: logits[:, 3].sum(), rule=rule) as run:
-            run.last_gradients(Taker())
+            run.last_gradients(GradientSink())
         handle.remove()
     plain, halved = seen
     assert distance(halved, plain / 4) > 1e-4  # the router's part is a half, not a quarter

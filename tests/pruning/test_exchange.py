@@ -12,18 +12,18 @@ import torch
 from support.families import corrupted_run, pairs, subject
 
 import edgewise as ew
-import edgewise.pruning.fitted
+import edgewise.pruning.trained_gates
 from edgewise.ablations import Corrupted
 from edgewise.circuit import Circuit
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.metrics import metric
 from edgewise.progress import silent
 from edgewise.pruning import exchange
+from edgewise.pruning.batch_cache import BatchCache
 from edgewise.pruning.exchange import exchanges
-from edgewise.pruning.feed import Feed
-from edgewise.pruning.fitted import SAMPLE, Fitted
 from edgewise.pruning.rounding import best_edges
+from edgewise.pruning.trained_gates import SAMPLE, TrainedGates
 from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint
 
@@ -32,10 +32,10 @@ QUICK: dict[str, Any] = {"steps": 6, "batch": 2, "edges": 30}
 
 
 @cache
-def fitted(family: str = "gpt2", dtype: torch.dtype = torch.float32, batch: int = 2) -> Fitted:
+def fitted(family: str = "gpt2", dtype: torch.dtype = torch.float32, batch: int = 2) -> TrainedGates:
     on = subject(family, dtype)
     request = Request(on, pairs(), metric("kl"), Corrupted(), batch, silent)
-    return Fitted(torch.empty(0), on.graph.edge_mask, Feed(request), Checkpoint(None, {}), Workspace())
+    return TrainedGates(torch.empty(0), on.graph.edge_mask, BatchCache(request), Checkpoint(None, {}), Workspace())
 
 
 def some_circuit(family: str, n: int, seed: int = 0) -> torch.Tensor:
@@ -95,10 +95,12 @@ def test_nothing_to_exchange() -> None:
     assert all(torch.equal(mask, graph.edge_mask) for mask in everything)
 
 
-def many(n: int, batch: int) -> Fitted:
+def many(n: int, batch: int) -> TrainedGates:
     of = pairs()[[k % len(pairs()) for k in range(n)]]
     request = Request(subject("gpt2"), of, metric("kl"), Corrupted(), batch, silent)
-    return Fitted(torch.empty(0), subject("gpt2").graph.edge_mask, Feed(request), Checkpoint(None, {}), Workspace())
+    return TrainedGates(
+        torch.empty(0), subject("gpt2").graph.edge_mask, BatchCache(request), Checkpoint(None, {}), Workspace()
+    )
 
 
 def test_many_batches_are_sampled() -> None:
@@ -109,13 +111,13 @@ def test_many_batches_are_sampled() -> None:
 
 def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     judge, graph, seen = fitted(batch=5), subject("gpt2").graph, list[bytes]()
-    slope = Fitted.slope
+    slope = TrainedGates.slope
 
-    def counted(self: Fitted, mask: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    def counted(self: TrainedGates, mask: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
         seen.append(mask.numpy().tobytes() + bytes(torch.equal(mask, among)))
         return slope(self, mask, among)
 
-    monkeypatch.setattr(Fitted, "slope", counted)
+    monkeypatch.setattr(TrainedGates, "slope", counted)
     assert len(list(exchanges(judge, graph, some_circuit("gpt2", 12), 50))) < 50
     assert len(seen) == len(set(seen))
 
@@ -124,7 +126,7 @@ def test_what_runs_together_changes_no_loss(monkeypatch: pytest.MonkeyPatch) -> 
     masks = torch.stack([some_circuit("gpt2", 30, seed) for seed in range(3)])
     together = many(7, 2)
     assert len(together.sample) == 1
-    monkeypatch.setattr(edgewise.pruning.fitted, "TOGETHER", 0)
+    monkeypatch.setattr(edgewise.pruning.trained_gates, "TOGETHER", 0)
     apart = many(7, 2)
     assert len(apart.sample) == 4
     losses = apart.losses(masks)

@@ -16,11 +16,11 @@ from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
 from edgewise.pruning.edge_pruning import EdgePruning
 from edgewise.pruning.fit import Optimization, Problem, fit
-from edgewise.pruning.fitted import Fitted
 from edgewise.pruning.hap import HAP
 from edgewise.pruning.history import read_history
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.subnetwork_probing import SubnetworkProbing
+from edgewise.pruning.trained_gates import TrainedGates
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
 
@@ -73,7 +73,7 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the scores under HAP's default preset; all alike where nothing was scored, and as published."""
     on, starts = subject("gpt2"), list[torch.Tensor]()
 
-    def seen(problem: Problem, *rest: Any) -> Fitted:
+    def seen(problem: Problem, *rest: Any) -> TrainedGates:
         starts.append(Optimization(problem, rest[0]).logits.detach().clone())
         return fit(problem, *rest)
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import EdgewiseError, FileError, InvalidValue, NothingScored, NumericalError, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import METRICS, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.progress import silent
-from edgewise.pruning.feed import Feed, Ready
+from edgewise.pruning.batch_cache import BatchCache, CleanBatch
 from edgewise.pruning.fit import Optimization, Problem
 from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import Uniform
@@ -179,7 +179,7 @@ def test_a_step_is_one_run_for_each_example(family: str, how: str) -> None:
     training = Training(steps=1, rate=0.1, start=-0.5, spread=1.0, gates=Uniform())
     run = Optimization(Problem(layout, ExpectedEdges(layout, 2e-3, 1e-3), training, seed=4), request)
     logits = run.logits.detach().clone()
-    ready, twin = Feed(request)[0], torch.Generator()
+    ready, twin = BatchCache(request)[0], torch.Generator()
     twin.set_state(_after_the_order(run))
     p = logits.sigmoid()
     masks = layout.mask(Uniform().draw(logits, twin, 5)).double()
@@ -205,7 +205,7 @@ def _after_the_order(run: Optimization) -> Tensor:
     return twin.get_state()
 
 
-def _slope(ready: Ready, mask: Tensor, example: int) -> Tensor:
+def _slope(ready: CleanBatch, mask: Tensor, example: int) -> Tensor:
     """Of one example's loss in its mask: all examples are run under it, one is looked at."""
     mask = mask.clone().requires_grad_()
     step, batch = ready.step, ready.step.batch
@@ -238,7 +238,7 @@ def test_it_costs_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         logits.register_hook(lambda gradient: walks.update(backward=walks["backward"] + 1))  # type: ignore[operator]
         return logits
 
-    monkeypatch.setattr("edgewise.pruning.feed.masked_forward", counted)
+    monkeypatch.setattr("edgewise.pruning.batch_cache.masked_forward", counted)
     for width in range(1, 8):
         on.context(width)  # what the blocks are called with is found out once
     with counting(on) as counts:

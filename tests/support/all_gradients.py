@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from edgewise.engine.gradients import Taker, live_run
-from edgewise.engine.rules import PLAIN, Rule
+from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 
 
 @dataclass
-class Collected(Taker):
+class Collected(GradientSink):
     """What each hand-over brought, by layer, and the order of the hand-overs."""
 
     streams: dict[tuple[str, int], Tensor] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Collected(Taker):
         self.at_final.append(gradient)
 
 
-def collected(on: Subject, of: Pairs, objective: Callable[[Tensor], Tensor], rule: Rule = PLAIN) -> Collected:
+def collected(on: Subject, of: Pairs, objective: Callable[[Tensor], Tensor], rule: BackwardRule = PLAIN) -> Collected:
     """The gradients of the clean run."""
     taker = Collected()
     with live_run(on, of.clean, of.positions, objective, rule=rule) as run:

@@ -27,7 +27,7 @@ from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.viewer import png, svg
 from edgewise.viewer.beziers import curve
-from edgewise.viewer.layout import Point, arrange
+from edgewise.viewer.layout import Position, arrange
 from edgewise.viewer.scene import TOP, scene
 from edgewise.viewer.shapes import BAND, PAPER
 from edgewise.viewer.style import HELPS, HURTS, UNSCORED, Stroke, strokes
@@ -49,20 +49,20 @@ def scored(edge: str, score: float) -> Scores:
     return Scores(GRAPH, values)
 
 
-def along(circuit: Circuit, line: Stroke) -> list[Point]:
+def along(circuit: Circuit, line: Stroke) -> list[Position]:
     """Places on an edge's curve, in pixels of the PNG."""
     a, b, c, d = curve(arrange(circuit), line.writer, line.reader)
 
-    def at(t: float) -> Point:
+    def at(t: float) -> Position:
         weights = ((1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t * t, t**3)
         x = sum(weight * point.x for weight, point in zip(weights, (a, b, c, d), strict=True))
         y = sum(weight * point.y for weight, point in zip(weights, (a, b, c, d), strict=True))
-        return Point(2 * x, 2 * (y + TOP))
+        return Position(2 * x, 2 * (y + TOP))
 
     return [at(0.1 + 0.8 * i / 200) for i in range(201)]
 
 
-def colours(data: bytes, places: list[Point]) -> np.ndarray:
+def colours(data: bytes, places: list[Position]) -> np.ndarray:
     pixels = image(data)
     return np.stack([pixels[int(place.y), int(place.x)] for place in places])
 

@@ -19,7 +19,7 @@ from edgewise.attribution.relp import RelP
 
 GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
 OTHERS = (AtPGradDrop, HISP, InformationFlow, Exact, Random)
-METHODS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
+ATTRIBUTIONS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
 
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["ATTRIBUTIONS", "Method"]

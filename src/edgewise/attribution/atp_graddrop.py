@@ -26,11 +26,11 @@ from torch import Tensor
 from edgewise.attribution.base import Method, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.contraction import contract_each
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.footprint import Held
-from edgewise.attribution.slopes import Slopes
+from edgewise.attribution.memory import MemoryNeed
+from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.gradients import live_run
 from edgewise.engine.record import Recorder
-from edgewise.engine.rules import DroppedLayer, Rule
+from edgewise.engine.rules import BackwardRule, DroppedLayer
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 from edgewise.request import Request, Step
@@ -51,9 +51,9 @@ class AtPGradDrop(Method):
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
     additive: ClassVar[bool] = False
 
-    def held(self, subject: Subject) -> Held:
+    def memory_need(self, subject: Subject) -> MemoryNeed:
         """The run stays while it is gone back through: beside it lie its writes, the replaced ones, their difference."""
-        return Held(writes=3, slopes=1)
+        return MemoryNeed(writes=3, slopes=1)
 
     def scores(self, request: Request) -> Tensor:
         needs_slope_at_clean(self.name, request.metric)
@@ -76,11 +76,11 @@ def _sums(step: Step) -> Tensor:
 
     shape = (2, *subject.graph.edge_mask.shape)
     sums = torch.zeros(shape, dtype=subject.work_dtype, device=subject.device)
-    how = {"rule": Rule((dropped,)), "watching": recorder.hooks}
+    how = {"rule": BackwardRule((dropped,)), "watching": recorder.hooks}
     with live_run(subject, batch.clean, batch.positions, objective, **how) as run:
         deltas = recorder.writes.minus(step.replaced_writes(), subject.work_dtype)
         for dropped.layer in _drops(subject.graph):
-            slopes = Slopes(subject)
+            slopes = ReaderGradients(subject)
             run.gradients(slopes.taker())
             for scores in contract_each(subject, deltas, slopes, len(batch)):
                 sums[0] += scores

@@ -24,7 +24,7 @@ from edgewise.attribution.contraction import contract
 from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
 from edgewise.attribution.neuron_scores import stream_gradients
 from edgewise.attribution.paths import clean_run
-from edgewise.attribution.slopes import Slopes
+from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.metrics import Metric
 from edgewise.models.hooks import steady
 
@@ -44,7 +44,7 @@ class AtPQK(GradientMethod):
 
     def batch_scores(self, step: Step) -> Tensor:
         subject, graph = step.subject, step.subject.graph
-        slopes = Slopes(subject)
+        slopes = ReaderGradients(subject)
         clean, _ = clean_run(step, slopes.taker())
         scores = contract(subject, clean.minus(step.replacement.writes, subject.work_dtype), slopes)
         with torch.no_grad(), steady(subject.model):

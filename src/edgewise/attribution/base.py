@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.footprint import Held
+from edgewise.attribution.memory import MemoryNeed
 from edgewise.errors import NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
@@ -28,11 +28,11 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     additive: ClassVar[bool] = True
 
-    def settled(self, request: Request) -> Self:
+    def resolved(self, request: Request) -> Self:
         """The method with every option decided that it leaves open until it knows the request; mostly itself."""
         return self
 
-    def held(self, subject: Subject) -> Held | None:
+    def memory_need(self, subject: Subject) -> MemoryNeed | None:
         """What a batch of it holds at its peak, for an estimate of its memory; None if it has none."""
         return None
 
@@ -56,7 +56,7 @@ class GradientMethod(Method):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        parts = fitting_parts(request, self.settled(request).batch_scores)
+        parts = fitting_parts(request, self.resolved(request).batch_scores)
         for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
             total += part.double().cpu()
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)

@@ -16,7 +16,7 @@ from typing import ClassVar, final
 
 from edgewise.attribution.base import needs_slope
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtInput, Point
+from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 
@@ -34,5 +34,5 @@ class CleanCorrupted(PathMethod):
     def check(self, metric: Metric) -> None:
         needs_slope(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         return [AtInput(share=1, weight=0.5), AtInput(share=0, weight=0.5)]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from edgewise.attribution.slopes import Slopes
-from edgewise.engine.board import Workspace
+from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.engine.writes import Writes, expand, token_chunks
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
@@ -21,7 +21,7 @@ from edgewise.models.subject import Subject
 LAYERS_AT_ONCE = 2
 
 
-def contract(subject: Subject, deltas: Writes, slopes: Slopes) -> Tensor:
+def contract(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
     """Scores [writer, reader], summed over the examples of the batch, in the subject's work dtype.
 
     `deltas`: clean minus replacement, [example, position, ..]; `slopes`: the gradients of the runs at whose points they
@@ -31,7 +31,7 @@ def contract(subject: Subject, deltas: Writes, slopes: Slopes) -> Tensor:
     return _contract_rows(subject, flat, slopes, slice(0, len(flat.inputs)))
 
 
-def contract_each(subject: Subject, deltas: Writes, slopes: Slopes, examples: int) -> Iterator[Tensor]:
+def contract_each(subject: Subject, deltas: Writes, slopes: ReaderGradients, examples: int) -> Iterator[Tensor]:
     """The same for one example after the other."""
     flat = deltas.flat()
     tokens = len(flat.inputs) // examples
@@ -39,7 +39,7 @@ def contract_each(subject: Subject, deltas: Writes, slopes: Slopes, examples: in
         yield _contract_rows(subject, flat, slopes, slice(first, first + tokens))
 
 
-def _contract_rows(subject: Subject, flat: Writes, slopes: Slopes, tokens: slice) -> Tensor:
+def _contract_rows(subject: Subject, flat: Writes, slopes: ReaderGradients, tokens: slice) -> Tensor:
     """Scores [writer, reader] of some consecutive tokens of flat writes."""
     assert slopes.final is not None
     graph, d = subject.graph, subject.d_model

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 
 from edgewise.attribution.base import needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtInput, Point
+from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 
@@ -30,5 +30,5 @@ class EAP(PathMethod):
     def check(self, metric: Metric) -> None:
         needs_slope_at_clean(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         return [AtInput(share=1, weight=1)]

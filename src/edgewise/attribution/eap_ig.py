@@ -2,7 +2,7 @@
 
     score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over points of ∂metric/∂(input of r)
 
-Point k of m is the run whose layer 0 gets replaced + k/m · (clean − replaced), k = 0 … m−1. It differs from EAP where the
+PathPoint k of m is the run whose layer 0 gets replaced + k/m · (clean − replaced), k = 0 … m−1. It differs from EAP where the
 metric bends between the two prompts: a saturated softmax, whose gradient at the clean run is nearly nothing, is also seen
 from its steep side. Unlike EAP it can use a metric such as KL, which is flat at the clean run.
 
@@ -23,7 +23,7 @@ from typing import ClassVar, Self, final
 from edgewise.ablations import Zero
 from edgewise.attribution.base import needs_slope, needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtInput, Point, shares
+from edgewise.attribution.points import AtInput, PathPoint, shares
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 from edgewise.request import Request
@@ -48,7 +48,7 @@ class EAPIG(PathMethod):
     def __post_init__(self) -> None:
         self._shares()
 
-    def settled(self, request: Request) -> Self:
+    def resolved(self, request: Request) -> Self:
         if self.points is not None:
             return self
         return replace(self, points="middle" if isinstance(request.ablation, Zero) else "left")
@@ -58,7 +58,7 @@ class EAPIG(PathMethod):
             needs_slope_at_clean(f"{self.name} with its one point there", metric)
         needs_slope(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         return [AtInput(share, 1 / self.steps) for share in reversed(self._shares())]
 
     def _shares(self) -> Sequence[float]:

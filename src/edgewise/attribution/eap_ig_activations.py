@@ -17,7 +17,7 @@ from typing import ClassVar, final
 
 from edgewise.attribution.base import needs_slope, needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtHeads, AtInput, AtMLP, Point, shares
+from edgewise.attribution.points import AtHeads, AtInput, AtMLP, PathPoint, shares
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 
@@ -41,10 +41,10 @@ class EAPIGActivations(PathMethod):
             needs_slope_at_clean(self.name, metric)
         needs_slope(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         graph, places = subject.graph, shares(self.steps, "right")
         weight = 1 / (self.steps * (1 + graph.layers * (1 + graph.mlps)))
-        points: list[Point] = [AtInput(share, weight) for share in reversed(places)]
+        points: list[PathPoint] = [AtInput(share, weight) for share in reversed(places)]
         for layer in range(graph.layers):
             points += [AtHeads(share, weight, layer) for share in places]
             points += [AtMLP(share, weight, layer) for share in places if graph.mlps]

@@ -17,8 +17,8 @@ from typing import ClassVar, final
 
 from edgewise.attribution.base import needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtInput, Point
-from edgewise.engine.rules import FrozenNorms, HalvedAttention, HalvedProducts, Rule, SoftSoftmax
+from edgewise.attribution.points import AtInput, PathPoint
+from edgewise.engine.rules import BackwardRule, FrozenNorms, HalvedAttention, HalvedProducts, SoftSoftmax
 from edgewise.errors import InvalidValue
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
@@ -40,11 +40,11 @@ class GIM(PathMethod):
             raise InvalidValue(f"a softmax temperature of {self.temperature!r}: it must be above 0")
 
     @property
-    def rule(self) -> Rule:
-        return Rule((FrozenNorms(), HalvedProducts(), HalvedAttention(), SoftSoftmax(self.temperature)))
+    def rule(self) -> BackwardRule:
+        return BackwardRule((FrozenNorms(), HalvedProducts(), HalvedAttention(), SoftSoftmax(self.temperature)))
 
     def check(self, metric: Metric) -> None:
         needs_slope_at_clean(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         return [AtInput(share=1, weight=1)]

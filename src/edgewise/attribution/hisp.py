@@ -22,8 +22,8 @@ from torch import Tensor
 
 from edgewise.attribution.base import Method, Request, Step, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.footprint import Held
-from edgewise.engine.gradients import Taker, live_run
+from edgewise.attribution.memory import MemoryNeed
+from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.engine.native import project
 from edgewise.engine.record import Recorder
 from edgewise.engine.replacement import Replacement
@@ -52,9 +52,9 @@ class HISP(Method):
     paper: ClassVar[str] = "https://arxiv.org/abs/1905.10650"
     additive: ClassVar[bool] = False
 
-    def held(self, subject: Subject) -> Held:
+    def memory_need(self, subject: Subject) -> MemoryNeed:
         """The writes of the clean run, and the whole replaced one."""
-        return Held(writes=3)
+        return MemoryNeed(writes=3)
 
     def scores(self, request: Request) -> Tensor:
         return edge_values(request.subject.graph, self.importances(request))
@@ -98,7 +98,7 @@ def _effects(step: Step) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class _Effects(Taker):
+class _Effects(GradientSink):
     """Multiplies the gradients at the nodes with what changes there, into `effects` [example, layer, reader of the layer]."""
 
     subject: Subject

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import Method
-from edgewise.engine.board import Workspace
 from edgewise.engine.record import record
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.engine.writes import expand, token_chunks
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs

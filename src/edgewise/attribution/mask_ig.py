@@ -19,8 +19,8 @@ from torch import Tensor
 
 from edgewise.attribution.base import GradientMethod, Step, needs_slope
 from edgewise.attribution.points import check_steps
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.metrics import Metric
 
 

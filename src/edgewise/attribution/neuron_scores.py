@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.slopes import Slopes
+from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.writes import Writes, token_chunks
 from edgewise.models.subject import Subject
 from edgewise.request import Request
@@ -25,15 +25,15 @@ from edgewise.request import Request
 def neuron_scores(method: PathMethod, request: Request) -> Tensor:
     """Mean scores over the examples, float64 [writer, d_model]; positive = the neuron helps. Cost: that of `method`."""
     method.check(request.metric)
-    settled = method.settled(request)
-    parts = fitting_parts(request, lambda step: settled.along(step, contract_neurons))
+    resolved = method.resolved(request)
+    parts = fitting_parts(request, lambda step: resolved.along(step, contract_neurons))
     total = torch.zeros(len(request.subject.graph.writers), request.subject.d_model, dtype=torch.float64)
     for part in request.track(parts, request.batches, f"scoring neurons ({method.name})"):
         total += part.double().cpu()
     return total / len(request.pairs)
 
 
-def contract_neurons(subject: Subject, deltas: Writes, slopes: Slopes) -> Tensor:
+def contract_neurons(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
     """Scores [writer, d_model], summed over the examples of the batch."""
     graph, flat = subject.graph, deltas.flat()
     scores = flat.inputs.new_zeros(len(graph.writers), subject.d_model)
@@ -50,7 +50,7 @@ def contract_neurons(subject: Subject, deltas: Writes, slopes: Slopes) -> Tensor
     return scores
 
 
-def stream_gradients(subject: Subject, slopes: Slopes, rows: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
+def stream_gradients(subject: Subject, slopes: ReaderGradients, rows: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(layer, gradient at what its heads write, at what its MLP writes), [token, d_model], from the last layer to the first.
 
     Summed up from the gradients at the readers' inputs, from the output back. Layer -1 is what enters the first block.

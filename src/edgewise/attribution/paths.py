@@ -15,12 +15,12 @@ from torch import Tensor
 
 from edgewise.attribution.base import GradientMethod
 from edgewise.attribution.contraction import contract
-from edgewise.attribution.footprint import Held
-from edgewise.attribution.points import AtInput, Point
-from edgewise.attribution.slopes import Slopes
-from edgewise.engine.gradients import Taker, live_run
+from edgewise.attribution.memory import MemoryNeed
+from edgewise.attribution.points import AtInput, PathPoint
+from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.engine.record import Recorder, record_writes
-from edgewise.engine.rules import PLAIN, Rule
+from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
@@ -28,26 +28,26 @@ from edgewise.request import Step
 
 # Runs whose gradients wait for one contraction: the more, the fewer products, and the more memory.
 RUNS_AT_ONCE = 6
-Contraction = Callable[[Subject, Writes, Slopes], Tensor]
+Contraction = Callable[[Subject, Writes, ReaderGradients], Tensor]
 
 
 class PathMethod(GradientMethod):
     """A method that takes gradients along a path; subclasses say which."""
 
     @abstractmethod
-    def path(self, subject: Subject) -> Sequence[Point]:
+    def path(self, subject: Subject) -> Sequence[PathPoint]:
         """The points. If the clean run is one of them it comes first, and no other run has to be made for its values."""
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> BackwardRule:
         """How gradients pass the model; the derivative, unless a method says otherwise."""
         return PLAIN
 
     @final
-    def held(self, subject: Subject) -> Held:
+    def memory_need(self, subject: Subject) -> MemoryNeed:
         """One run: the writes of the clean prompts. Several: those of the replaced ones too, and gradients that wait."""
         runs = min(len(self.path(subject)), RUNS_AT_ONCE)
-        return Held(writes=1) if runs == 1 else Held(writes=2, slopes=runs)
+        return MemoryNeed(writes=1) if runs == 1 else MemoryNeed(writes=2, slopes=runs)
 
     @final
     def batch_scores(self, step: Step) -> Tensor:
@@ -57,7 +57,7 @@ class PathMethod(GradientMethod):
     def along(self, step: Step, contraction: Contraction) -> Tensor:
         """What `contraction` makes of the gradients along the path in one batch, summed over its examples."""
         points, rule = list(self.path(step.subject)), self.rule
-        slopes = Slopes(step.subject, rule)
+        slopes = ReaderGradients(step.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
             clean, logits = clean_run(step, slopes.taker(points.pop(0).weight), rule)
         else:
@@ -68,7 +68,10 @@ class PathMethod(GradientMethod):
             _run(step, logits, slopes.taker(point.weight), edits, rule)
             if slopes.runs == RUNS_AT_ONCE:
                 deltas = clean.minus(replaced, step.subject.work_dtype)
-                total, slopes = _plus(total, contraction(step.subject, deltas, slopes)), Slopes(step.subject, rule)
+                total, slopes = (
+                    _plus(total, contraction(step.subject, deltas, slopes)),
+                    ReaderGradients(step.subject, rule),
+                )
         if slopes.runs:
             deltas = clean.minus(replaced, step.subject.work_dtype)
             total = _plus(total, contraction(step.subject, deltas, slopes))
@@ -76,7 +79,7 @@ class PathMethod(GradientMethod):
         return total
 
 
-def clean_run(step: Step, taker: Taker, rule: Rule = PLAIN) -> tuple[Writes, Tensor]:
+def clean_run(step: Step, taker: GradientSink, rule: BackwardRule = PLAIN) -> tuple[Writes, Tensor]:
     """The run of the clean prompts, its gradients given to `taker`: what its writers write, and its logits."""
     subject, batch, recorder = step.subject, step.batch, Recorder(step.subject)
 
@@ -88,7 +91,7 @@ def clean_run(step: Step, taker: Taker, rule: Rule = PLAIN) -> tuple[Writes, Ten
     return recorder.writes, run.logits
 
 
-def _run(step: Step, clean_logits: Tensor, taker: Taker, edits: Sequence[Hook], rule: Rule) -> None:
+def _run(step: Step, clean_logits: Tensor, taker: GradientSink, edits: Sequence[Hook], rule: BackwardRule) -> None:
     """A run of the clean prompts as edited, its gradients given to `taker`."""
 
     def objective(logits: Tensor) -> Tensor:

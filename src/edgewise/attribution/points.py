@@ -16,7 +16,7 @@ from edgewise.models.subject import Subject
 
 
 @dataclass(frozen=True)
-class Point(ABC):
+class PathPoint(ABC):
     """A run of the clean prompts with something held at clean + (1 − share) · (replaced − clean); `weight` on the path."""
 
     share: float
@@ -32,7 +32,7 @@ class Point(ABC):
 
 
 @final
-class AtInput(Point):
+class AtInput(PathPoint):
     """What enters layer 0 is held; everything after it follows."""
 
     def edits(self, subject: Subject, replaced: Writes, clean: Writes) -> list[Hook]:
@@ -44,7 +44,7 @@ class AtInput(Point):
 
 @final
 @dataclass(frozen=True)
-class AtHeads(Point):
+class AtHeads(PathPoint):
     """The outputs of all heads of `layer` are held, everything before them is clean, everything after follows."""
 
     layer: int
@@ -56,7 +56,7 @@ class AtHeads(Point):
 
 @final
 @dataclass(frozen=True)
-class AtMLP(Point):
+class AtMLP(PathPoint):
     """What the MLP of `layer` writes is held, everything before it is clean, everything after follows."""
 
     layer: int

@@ -20,8 +20,8 @@ from typing import ClassVar, final
 
 from edgewise.attribution.base import needs_slope_at_clean
 from edgewise.attribution.paths import PathMethod
-from edgewise.attribution.points import AtInput, Point
-from edgewise.engine.rules import Rule
+from edgewise.attribution.points import AtInput, PathPoint
+from edgewise.engine.rules import BackwardRule
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 
@@ -42,11 +42,11 @@ class RelP(PathMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2508.21258"
 
     def __post_init__(self) -> None:
-        Rule.of(self._names)
+        BackwardRule.of(self._names)
 
     @property
-    def rule(self) -> Rule:
-        return Rule.of(self._names)
+    def rule(self) -> BackwardRule:
+        return BackwardRule.of(self._names)
 
     @property
     def _names(self) -> list[str]:
@@ -56,5 +56,5 @@ class RelP(PathMethod):
     def check(self, metric: Metric) -> None:
         needs_slope_at_clean(self.name, metric)
 
-    def path(self, subject: Subject) -> list[Point]:
+    def path(self, subject: Subject) -> list[PathPoint]:
         return [AtInput(share=1, weight=1)]

@@ -20,7 +20,7 @@ from edgewise.progress import Track, shown, silent
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
-    from edgewise.comparison.job import Finished
+    from edgewise.comparison.from_recipe import Finished
     from edgewise.evaluation import Report
     from edgewise.neurons import NeuronCircuit
     from edgewise.runs.folder import Run

@@ -181,7 +181,7 @@ def compare(
 ) -> None:
     """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import CompareRecipe, with_options
-    from edgewise.comparison.job import default_folder, run_comparison
+    from edgewise.comparison.from_recipe import default_folder, run_comparison
 
     given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
     given |= those_given(locals(), "held_out exact_sample bos chat_template dtype device kv adapter")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edgewise.comparison.method_run import Outcome
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.table import finite
 from edgewise.scores import Scores
 
 
-def agreement(outcome: Outcome, exact: Scores) -> dict[str, float | None]:
+def agreement(outcome: MethodOutcome, exact: Scores) -> dict[str, float | None]:
     """Rank correlations with exact effects, signed and by size, and the share of the `top` edges by size in common.
 
     The scores of a search say when an edge goes, not whether it helps: they have no signed correlation.

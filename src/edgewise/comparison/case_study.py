@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgewise.comparison.method_run import Outcome
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import known_reference
 from edgewise.evaluation import HeadRow, HeadStudy, study_heads
 from edgewise.models.subject import Subject
@@ -77,7 +77,7 @@ class Heads:
         }
 
 
-def heads(outcomes: Sequence[Outcome], size: int, request: Request, *, replaced: float) -> Heads:
+def heads(outcomes: Sequence[MethodOutcome], size: int, request: Request, *, replaced: float) -> Heads:
     """The study of what these methods found; `replaced` is the KL of the model with every edge replaced."""
     circuits = {one.entry.name: one.nearest(size) for one in outcomes if one.entry.method != "random"}
     source = request.pairs.source.get("task")

@@ -11,13 +11,13 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.comparison.agreement import agreement
 from edgewise.comparison.case_study import heads as study
-from edgewise.comparison.compare_recipe import METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
-from edgewise.comparison.method_run import Outcome, run_method
+from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
+from edgewise.comparison.comparison_store import ComparisonStore
+from edgewise.comparison.method_run import MethodOutcome, run_method
 from edgewise.comparison.mib_areas import areas_of, auroc_of
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.sample import Sample
-from edgewise.comparison.shelf import Shelf
 from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
 from edgewise.evaluation.universe import denominators
@@ -40,7 +40,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     subject: Subject,
     pairs: Pairs,
     *,
-    methods: Sequence[str | Entry | dict[str, Any]] = METHODS,
+    methods: Sequence[str | Entry | dict[str, Any]] = DEFAULT_METHODS,
     reference: str | Circuit | None = None,
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
@@ -65,7 +65,9 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     source = pairs.source.get("task")
     wanted = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
-    return Contest(request, baseline, wanted, sizes, Shelf(), judged=held_out, exact_sample=exact_sample).comparison()
+    return ComparisonJob(
+        request, baseline, wanted, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
+    ).comparison()
 
 
 def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
@@ -83,7 +85,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
 
 
 @dataclass(frozen=True)
-class Contest:
+class ComparisonJob:
     """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`).
 
     `heads` is the size of the circuits whose heads are studied; None studies none. `grid` are thresholds of `eap+acdc`,
@@ -96,7 +98,7 @@ class Contest:
     entries: tuple[Entry, ...]
     reference: Reference | str
     sizes: tuple[int, ...]
-    shelf: Shelf
+    shelf: ComparisonStore
     heads: int | None = None
     grid: Thresholds | None = None
     judged: Pairs | None = None
@@ -152,7 +154,7 @@ class Contest:
             )
         return dict(report.metrics)
 
-    def _outcomes(self) -> Iterator[Outcome]:
+    def _outcomes(self) -> Iterator[MethodOutcome]:
         """Every method's, from the shelf where it is there already; exact effects first if the reference needs them."""
         todo: list[Entry] = list(self.entries)
         if isinstance(self.reference, str) and self.reference != "none":
@@ -161,10 +163,10 @@ class Contest:
         for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
             yield self.shelf.outcome(entry, self._find)
 
-    def _place(self, outcome: Outcome) -> int:
+    def _place(self, outcome: MethodOutcome) -> int:
         return self.entries.index(outcome.entry)
 
-    def _find(self, entry: Entry) -> Outcome:
+    def _find(self, entry: Entry) -> MethodOutcome:
         return run_method(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
 
     def _is_exact(self, entry: Entry) -> bool:
@@ -176,7 +178,7 @@ class Contest:
         return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
 
     def _result(
-        self, outcome: Outcome, reference: Circuit | None, exact: Scores | None, sample: Sample | None
+        self, outcome: MethodOutcome, reference: Circuit | None, exact: Scores | None, sample: Sample | None
     ) -> Result:
         entry = outcome.entry
         found = outcome.circuits or outcome.scores
@@ -192,10 +194,10 @@ class Contest:
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
         return Result(entry.name, outcome, recovery, mine, curve, areas)
 
-    def _areas(self, outcome: Outcome) -> Mapping[str, float | None]:
+    def _areas(self, outcome: MethodOutcome) -> Mapping[str, float | None]:
         return areas_of(outcome.scores, self._judging)
 
-    def _curve(self, outcome: Outcome) -> tuple[Measured, ...]:
+    def _curve(self, outcome: MethodOutcome) -> tuple[Measured, ...]:
         """What the circuits of a method keep, from few edges to many."""
         circuits = outcome.measurable(self.sizes)
         request = self._judging

@@ -22,7 +22,7 @@ SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 # Number of edges, or a share of all of them as text: "5%".
 Size = int | str
 SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
-METHODS = ("eap-ig", "eap", "acdc", "exact")
+DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
 PICTURES = ("svg", "png")
 
 
@@ -102,7 +102,7 @@ class CompareRecipe(Setting):
     document: ClassVar[str] = COMPARE_RECIPE
 
     methods: list[Annotated[Entry, BeforeValidator(_named)]] = Field(
-        default_factory=lambda: [Entry(method=name) for name in METHODS], min_length=1
+        default_factory=lambda: [Entry(method=name) for name in DEFAULT_METHODS], min_length=1
     )
     reference: str | None = None
     edges: list[Size] = Field(default_factory=lambda: list(SIZES), min_length=1)

@@ -26,7 +26,7 @@ NEEDED_TO_GO_ON = ("trace", "checkpoint")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MethodOutcome:
     """What a method found, and the seconds that took.
 
     `circuits`, from few edges to many, are those of a search, one for each of `values` of its `dial`; a method that scores
@@ -79,7 +79,7 @@ class Outcome:
         return sorted({circuit.edges: circuit for circuit in circuits}.values(), key=len)
 
 
-def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> Outcome:
+def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> MethodOutcome:
     """Runs one method of a comparison. `partial` is a folder in which a method that can keeps how far it has come."""
     chosen = method(entry.method, entry.options)
     if entry.examples is not None:
@@ -89,7 +89,7 @@ def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial:
     if not isinstance(chosen, Search):
         metric = find_metric(entry.metric) if entry.metric is not None else request.metric
         scores = attribute(request.subject, request.pairs, method=_keeping(chosen, partial), metric=metric, **how)
-        return Outcome(entry, scores, time.perf_counter() - started)
+        return MethodOutcome(entry, scores, time.perf_counter() - started)
     sized = [size for size in sizes if _takes(chosen, size)] if entry.values is None else []
     how = {**how, "metric": entry.metric}
     if sized:
@@ -97,7 +97,7 @@ def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial:
     else:
         found = sweep(request.subject, request.pairs, method=_keeping(chosen, partial), values=entry.values, **how)
     seconds = time.perf_counter() - started
-    return Outcome(entry, found.scores, seconds, found.circuits, found.dial, found.values)
+    return MethodOutcome(entry, found.scores, seconds, found.circuits, found.dial, found.values)
 
 
 def _sized(chosen: Search, request: Request, sizes: list[int], partial: Path | None, how: dict[str, Any]) -> Sweep:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.evaluation import Recovery
-from edgewise.evaluation.recovery import Point
+from edgewise.evaluation.recovery import RecoveryPoint
 from edgewise.figures import Line, Panel, draw_panels, panels_size, pictures
 
 
@@ -57,7 +57,7 @@ def _precision(comparison: Comparison, level: str) -> Panel:
     return Panel(title, "precision", tuple(lines), true / total, f"recall{_of(comparison, level)}", "precision")
 
 
-def _steps(recovery: Recovery) -> list[Point]:
+def _steps(recovery: Recovery) -> list[RecoveryPoint]:
     """The points at which recall grows, where average precision takes its heights."""
     points = sorted(recovery.points, key=lambda point: (point.tpr, point.fpr))
     return [point for before, point in pairwise(points) if point.tpr > before.tpr]

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import Heads
-from edgewise.comparison.method_run import Outcome
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
 from edgewise.errors import UnknownName
@@ -48,7 +48,7 @@ class Result:
     """
 
     name: str
-    outcome: Outcome
+    outcome: MethodOutcome
     recovery: Mapping[str, Recovery]
     agreement: Mapping[str, float | None] | None
     curve: tuple[Measured, ...]

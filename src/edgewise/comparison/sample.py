@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.exact import effects_of
-from edgewise.comparison.method_run import Outcome
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.table import finite
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
@@ -30,7 +30,7 @@ class Sample:
         edges = drawn(request.subject.graph, size, seed)
         return cls(edges, tuple(effects_of(request, edges).tolist()))
 
-    def agreement(self, outcome: Outcome) -> dict[str, float | None]:
+    def agreement(self, outcome: MethodOutcome) -> dict[str, float | None]:
         """Correlations of a method's scores with these effects: of ranks signed and by size, and of the numbers.
 
         The scores of a search say when an edge goes, not whether it helps: only their sizes are compared, and only by rank.
@@ -43,7 +43,7 @@ class Sample:
             "pearson": finite(pearson(scores, effects)) if signed else None,
         }
 
-    def _scores(self, outcome: Outcome) -> Tensor:
+    def _scores(self, outcome: MethodOutcome) -> Tensor:
         places = [outcome.scores.graph.edge_index(edge) for edge in self.edges]
         writers, readers = (torch.tensor(side) for side in zip(*places, strict=True))
         return outcome.scores.values[writers, readers].double()

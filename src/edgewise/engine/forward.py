@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from edgewise.circuit import writers_on_path
-from edgewise.engine.board import Board, Order, Transform, Unchanged, Workspace
 from edgewise.engine.mask import Mask
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.writer_buffer import ReadPlan, Transform, Unchanged, Workspace, WriterBuffer
 from edgewise.models.family import Block
 from edgewise.models.hooks import OnInput, forced, hooked, steady
 from edgewise.models.norms import Norm
@@ -86,7 +86,7 @@ class _Walk:
         self.live = self._live() if coupled or not self.replacement.is_run else None
         like = start.to(self.subject.work_dtype)
         shape = (len(self.masks), len(self.plan.computed), start.shape[0] * start.shape[1], start.shape[3])
-        self.board = Board.empty(workspace, shape, like)
+        self.board = WriterBuffer.empty(workspace, shape, like)
         delta = like - self.replacement.writes.inputs.to(like.dtype)
         written = delta.flatten(0, 1).transpose(0, 1).expand(len(self.masks), -1, -1, -1)
         self.board.put(0, self._neurons_of(written, 0, range(written.shape[1])))
@@ -224,7 +224,7 @@ class _Walk:
         *,
         since: int = 0,
         handed_on: int = 0,
-    ) -> Order:
+    ) -> ReadPlan:
         """What readers read that can read what the first of them can: the computed writers from `since` on.
 
         Where all that something is made of read the same, as in circuits of nodes and of neurons, one input serves all.
@@ -235,7 +235,7 @@ class _Walk:
         made = len(readers) - handed_on
         if made > 1 and not self.mask.differentiable and alike(mask[..., :made]):
             mask = torch.cat([mask[..., :1], mask[..., made:]], dim=-1)
-        return Order(mask, base, tokens, transform, rows.start, handed_on)
+        return ReadPlan(mask, base, tokens, transform, rows.start, handed_on)
 
     def _base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
         """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens."""

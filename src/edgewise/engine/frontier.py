@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from edgewise.engine.board import Workspace
 from edgewise.engine.descent import Descent
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.versions import Versions
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from edgewise.engine.rules import PLAIN, Rule
+from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.models.family import Block
 from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, on_gradient, steady
 from edgewise.models.projections import Projections
 from edgewise.models.subject import Subject
 
 
-class Taker:
+class GradientSink:
     """What is given the gradients of a run, [example, position, ..]; what it does not want it need not define.
 
     None of the tensors may be changed in place. A layer whose readers have no gradient, since an edit of the run has put
@@ -50,16 +50,16 @@ class LiveRun:
     _value: Tensor
     _sites: _Sites
 
-    def gradients(self, taker: Taker) -> None:
+    def gradients(self, taker: GradientSink) -> None:
         """One backward pass, after which there can be another."""
         self._back(taker, retain_graph=True)
 
-    def last_gradients(self, taker: Taker) -> None:
+    def last_gradients(self, taker: GradientSink) -> None:
         """The last backward pass, which frees what the run has kept as it goes."""
         self._sites.way.last = True
         self._back(taker, retain_graph=False)
 
-    def _back(self, taker: Taker, *, retain_graph: bool) -> None:
+    def _back(self, taker: GradientSink, *, retain_graph: bool) -> None:
         self._sites.way.taker = taker
         torch.autograd.grad(self._value, self._sites.start, retain_graph=retain_graph, materialize_grads=True)
         for head in self._sites.heads:
@@ -75,7 +75,7 @@ def live_run(
     objective: Callable[[Tensor], Tensor],
     *,
     edits: Sequence[Hook] = (),
-    rule: Rule = PLAIN,
+    rule: BackwardRule = PLAIN,
     watching: Sequence[Hook] = (),
 ) -> Iterator[LiveRun]:
     """A native forward run of `tokens` [example, position]; inside, gradients of `objective(logits)`, a scalar, can be taken.
@@ -93,7 +93,7 @@ def live_run(
 # -- what is seen in the forward pass, and handed over in the backward pass -------------------------------------------
 
 
-NOBODY = Taker()
+NOBODY = GradientSink()
 
 
 @dataclass
@@ -103,7 +103,7 @@ class _Way:
     Hooks of the graph hold this. It must not hold the graph, or neither would ever be freed.
     """
 
-    taker: Taker = NOBODY
+    taker: GradientSink = NOBODY
     last: bool = False
 
 

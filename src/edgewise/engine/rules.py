@@ -44,7 +44,7 @@ class Change(ABC):
         """How many modules it acts on; UnsupportedModel for one it does not know."""
 
     @abstractmethod
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         """Add to `changes` what is needed; `seen` is to count what passes."""
 
 
@@ -58,7 +58,7 @@ class FrozenNorms(Change):
     def sites(self, subject: Subject) -> int:
         return len(norms(subject))
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         changes.early += [OnCall(norm.module, _frozen(norm, seen)) for norm in norms(subject)]
 
 
@@ -72,7 +72,7 @@ class StraightActivations(Change):
     def sites(self, subject: Subject) -> int:
         return len(activations(subject))
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         changes.early += [OnCall(module, _chord(seen)) for module in activations(subject)]
 
 
@@ -86,7 +86,7 @@ class HalvedProducts(Change):
     def sites(self, subject: Subject) -> int:
         return len(products(subject))
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         changes.early += [OnInput(module, _scaled(torch.tensor(share), seen)) for module, share in products(subject)]
 
 
@@ -100,7 +100,7 @@ class HalvedAttention(Change):
     def sites(self, subject: Subject) -> int:
         return sum(len(block.projections.modules) for block in subject.blocks)
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         for block in subject.blocks:
             projections = block.projections
             for module, shares in zip(projections.modules, _shares(projections, projections.d_head), strict=True):
@@ -118,7 +118,7 @@ class SoftSoftmax(Change):
     def sites(self, subject: Subject) -> int:
         return subject.graph.layers
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         changes.mode = SoftmaxAtTemperature(self.temperature, seen)
 
 
@@ -133,7 +133,7 @@ class DroppedLayer(Change):
     def sites(self, subject: Subject) -> int:
         return subject.graph.layers * (1 + subject.graph.mlps)
 
-    def lay(self, subject: Subject, changes: Changes, seen: Seen) -> None:
+    def install(self, subject: Subject, changes: Changes, seen: Seen) -> None:
         for layer, block in enumerate(subject.blocks):
             modules = [block.output] if block.mlp_site is None else [block.output, block.mlp_site]
             changes.late += [OnOutput(module, self._gate(layer, seen)) for module in modules]
@@ -153,13 +153,13 @@ class DroppedLayer(Change):
 
 @final
 @dataclass(frozen=True)
-class Rule:
+class BackwardRule:
     """A set of changes; without any it is the derivative."""
 
     changes: tuple[Change, ...] = ()
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Rule:
+    def of(cls, names: Sequence[str]) -> BackwardRule:
         """The rule with the changes of these names; UnknownName for another."""
         for name in names:
             if name not in CHANGES:
@@ -177,7 +177,7 @@ class Rule:
         changes, counts = Changes(), {change.name: Seen() for change in self.changes}
         sites = {change.name: change.sites(subject) for change in self.changes}
         for change in self.changes:
-            change.lay(subject, changes, counts[change.name])
+            change.install(subject, changes, counts[change.name])
         yield changes
         for name, seen in counts.items():
             if seen.forward != sites[name] or (sites[name] and not seen.backward):
@@ -187,7 +187,7 @@ class Rule:
                 )
 
 
-PLAIN = Rule()
+PLAIN = BackwardRule()
 CHANGES: dict[str, Change] = {
     change.name: change
     for change in (FrozenNorms(), StraightActivations(), HalvedProducts(), HalvedAttention(), SoftSoftmax())

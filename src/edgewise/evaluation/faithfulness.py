@@ -13,10 +13,10 @@ from torch import Tensor
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation.report import MetricReport, NeuronCount, Report
 from edgewise.graph import Graph

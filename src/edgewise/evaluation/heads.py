@@ -16,8 +16,8 @@ from torch import Tensor
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, UnknownName
 from edgewise.graph import HEAD
 from edgewise.metrics import Answers, Metric

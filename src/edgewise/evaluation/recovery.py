@@ -25,7 +25,7 @@ from edgewise.scores import Scores
 ENDS = ((0.0, 0.0), (1.0, 1.0))
 
 
-class Point(NamedTuple):
+class RecoveryPoint(NamedTuple):
     """One threshold: what is found there, against the reference.
 
     `fpr`, `tpr` and `precision` lie in [0, 1] (precision 1 where nothing is found); `size` counts what is found;
@@ -54,7 +54,7 @@ class Recovery:
     """
 
     level: str
-    points: tuple[Point, ...]
+    points: tuple[RecoveryPoint, ...]
     auc_pessimistic: float
     auc_trapezoid: float
     average_precision: float
@@ -71,7 +71,7 @@ class Recovery:
         return self.denominators[self.level][1]
 
     @property
-    def best(self) -> Point:
+    def best(self) -> RecoveryPoint:
         """The point with the largest Youden's J; the smallest of them on a tie."""
         return max(self.points, key=lambda point: (point.youden, -point.size))
 
@@ -154,7 +154,7 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def average_precision(points: Iterable[Point]) -> float:
+def average_precision(points: Iterable[RecoveryPoint]) -> float:
     """Area under the precision-recall steps: Σ (Rᵢ − Rᵢ₋₁) Pᵢ in order of recall R, as scikit-learn defines it."""
     ordered = sorted(points, key=lambda point: (point.tpr, point.fpr))
     return math.fsum((point.tpr - before.tpr) * point.precision for before, point in pairwise(ordered))
@@ -197,7 +197,7 @@ def _ranking(scores: Scores, absolute: bool) -> Tensor:
     return values.masked_fill(~scores.graph.edge_mask, -torch.inf)
 
 
-def _score_points(values: Tensor, truth: Tensor) -> list[Point]:
+def _score_points(values: Tensor, truth: Tensor) -> list[RecoveryPoint]:
     """A point for every distinct value, largest first: what is at least that large."""
     ordered, order = values.sort(descending=True, stable=True)
     thresholds, counts = ordered.unique_consecutive(return_counts=True)
@@ -205,13 +205,15 @@ def _score_points(values: Tensor, truth: Tensor) -> list[Point]:
     hits = truth[order].cumsum(0)[sizes - 1]
     false, true = _sides(truth)
     rows = zip(sizes.tolist(), hits.tolist(), thresholds.tolist(), strict=True)
-    return [Point((size - hit) / false, hit / true, hit / size, size, threshold) for size, hit, threshold in rows]
+    return [
+        RecoveryPoint((size - hit) / false, hit / true, hit / size, size, threshold) for size, hit, threshold in rows
+    ]
 
 
-def _point(present: Tensor, truth: Tensor) -> Point:
+def _point(present: Tensor, truth: Tensor) -> RecoveryPoint:
     size, hits = int(present.sum()), int((present & truth).sum())
     false, true = _sides(truth)
-    return Point((size - hits) / false, hits / true, hits / size if size else 1.0, size)
+    return RecoveryPoint((size - hits) / false, hits / true, hits / size if size else 1.0, size)
 
 
 def _sides(truth: Tensor) -> tuple[int, int]:
@@ -220,13 +222,13 @@ def _sides(truth: Tensor) -> tuple[int, int]:
     return truth.numel() - true, true
 
 
-def _in_order(points: list[Point], ends: list[Point]) -> tuple[Point, ...]:
+def _in_order(points: list[RecoveryPoint], ends: list[RecoveryPoint]) -> tuple[RecoveryPoint, ...]:
     """Each point once, the ends among them, in order of false and then true positive rate."""
     unique = {point[:4]: point for point in [*ends, *points]}
     return tuple(unique[key] for key in sorted(unique))
 
 
-def _recovery(level: str, points: tuple[Point, ...], denominators: Mapping[str, tuple[int, int]]) -> Recovery:
+def _recovery(level: str, points: tuple[RecoveryPoint, ...], denominators: Mapping[str, tuple[int, int]]) -> Recovery:
     rates = [point[:2] for point in points]
     return Recovery(
         level=level,

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import COLOURS, FAINT, axes_grid
 from edgewise.request import Request, Step

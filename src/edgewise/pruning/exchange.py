@@ -20,7 +20,7 @@ from torch import Tensor
 
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph
-from edgewise.pruning.fitted import Fitted
+from edgewise.pruning.trained_gates import TrainedGates
 
 # A loss and the circuit that has it.
 Judged = tuple[float, Tensor]
@@ -35,12 +35,12 @@ PART = 100
 GAIN = 1e-3
 
 
-def exchanges(fitted: Fitted, graph: Graph, mask: Tensor, swings: int) -> Iterator[Tensor]:
+def exchanges(fitted: TrainedGates, graph: Graph, mask: Tensor, swings: int) -> Iterator[Tensor]:
     """The best circuit so far, bool [writer, reader], after each of at most `swings` swings that begin at `mask`.
 
     All have as many edges, of the layout's candidates, and a path from an input writer to logits.
     """
-    lowest, depth, search = fitted.losses(mask[None])[0], 1, Swings(fitted, graph)
+    lowest, depth, search = fitted.losses(mask[None])[0], 1, OscillatingSearch(fitted, graph)
     for _ in range(swings):
         loss, other = search.swing(mask, depth)
         better = loss < lowest - GAIN * abs(lowest)
@@ -53,10 +53,10 @@ def exchanges(fitted: Fitted, graph: Graph, mask: Tensor, swings: int) -> Iterat
 
 
 @final
-class Swings:
-    """Swings on a graph. A circuit that was changed once is not looked at again: `known` says what became of it."""
+class OscillatingSearch:
+    """OscillatingSearch on a graph. A circuit changed once is not looked at again: `known` says what became of it."""
 
-    def __init__(self, fitted: Fitted, graph: Graph) -> None:
+    def __init__(self, fitted: TrainedGates, graph: Graph) -> None:
         self.fitted, self.graph = fitted, graph
         self.known: dict[tuple[bytes, int], Judged] = {}
 

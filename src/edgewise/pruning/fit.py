@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgewise.engine.board import Workspace
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
-from edgewise.pruning.feed import Feed, Ready
-from edgewise.pruning.fitted import Fitted
+from edgewise.pruning.batch_cache import BatchCache, CleanBatch
 from edgewise.pruning.gate_layout import Layout
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
+from edgewise.pruning.trained_gates import TrainedGates
 from edgewise.pruning.training import Training
 from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint, Tensors
@@ -60,7 +60,7 @@ class Files:
     curves: str | None = None
 
 
-def fit(problem: Problem, request: Request, files: Files) -> Fitted:
+def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
     """Trains the gates. NumericalError with the step if numbers run away; the last good state is then kept."""
     if not request.metric.differentiable:
         raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
@@ -80,14 +80,14 @@ def fit(problem: Problem, request: Request, files: Files) -> Fitted:
     if files.curves:
         draw_curves(history.records, files.curves)
     checkpoint.save()
-    return Fitted(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
+    return TrainedGates(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
 
 
 class Optimization:
     """One optimisation under way; between two steps it can be saved and restored."""
 
     def __init__(self, problem: Problem, request: Request) -> None:
-        self.problem, self.feed = problem, Feed(request)
+        self.problem, self.feed = problem, BatchCache(request)
         self.generator = torch.Generator().manual_seed(problem.seed)
         training, device = problem.training, request.subject.device
         start = torch.randn(problem.layout.gates, generator=self.generator) * training.spread + training.start
@@ -154,7 +154,7 @@ class Optimization:
         best = ranking.flatten().topk(min(room, ranking.numel())).indices
         return mask * torch.zeros(ranking.numel()).index_fill(0, best, 1.0).view_as(ranking).to(mask)
 
-    def _next_batch(self) -> Ready:
+    def _next_batch(self) -> CleanBatch:
         place = self.step % len(self.feed)
         if place == 0:
             self.order = torch.randperm(len(self.feed), generator=self.generator)

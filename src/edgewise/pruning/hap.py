@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from edgewise.attribution import METHODS as ATTRIBUTIONS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
@@ -78,7 +78,7 @@ class HAP(EdgeMethod):
             found = self.prune(request, graph.edge_mask)
             return Found(found.mask, {**found.counts, "candidates": proposed})
         attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
-        scores = ATTRIBUTIONS[attribution]().settled(scored).scores(scored).abs()
+        scores = ATTRIBUTIONS[attribution]().resolved(scored).scores(scored).abs()
         found = self.prune(request, best_edges(graph, scores, proposed), scores)
         return Found(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
 

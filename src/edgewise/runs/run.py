@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edgewise.api import attribute, attribute_nodes, discover, node_method, select, select_level, sweep, unlimited
-from edgewise.attribution.footprint import memory_size
+from edgewise.attribution.memory import memory_size
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.errors import InvalidValue

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from edgewise.attribution import METHODS
+from edgewise.attribution import ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import metric
 from edgewise.request import Request
@@ -61,8 +61,8 @@ class EAPThenACDC(SharingSearch):
             )
         if self.threshold is not None and (not _is_number(self.threshold) or not self.threshold >= 0):
             raise InvalidValue(f"threshold is {self.threshold!r}: give the smallest absolute score of a candidate")
-        if self.attribution not in METHODS:
-            raise UnknownName.of("attribution", self.attribution, METHODS)
+        if self.attribution not in ATTRIBUTIONS:
+            raise UnknownName.of("attribution", self.attribution, ATTRIBUTIONS)
         if self.attribution_metric is not None:
             metric(self.attribution_metric)
 
@@ -88,7 +88,7 @@ class EAPThenACDC(SharingSearch):
         name = str(request.pairs.source.get("task"))
         usual = task(name).metric if name in TASKS else "logit_diff"
         wanted = replace(request, metric=metric(self.attribution_metric or usual))
-        return Scores(request.subject.graph, METHODS[self.attribution]().scores(wanted))
+        return Scores(request.subject.graph, ATTRIBUTIONS[self.attribution]().scores(wanted))
 
     def refine(self, ground: Ground, scores: Scores) -> Found:
         """ACDC on the candidates that these scores name."""

@@ -21,7 +21,7 @@ from edgewise.store.schema import GraphDocument, Strict, parse, validate
 REFERENCES = ("ioi", "greater-than", "docstring")
 
 
-class Rule(Strict):
+class EdgeRule(Strict):
     """Edges from the groups `writers` to the groups `readers`, into the inputs `by` of heads.
 
     The input writers and `logits` are groups of their own.
@@ -47,7 +47,7 @@ class ReferenceDocument(Strict):
     edges: int
     counted_edges: int
     groups: dict[str, list[str]]
-    rules: list[Rule]
+    rules: list[EdgeRule]
 
 
 def reference(name: str) -> Circuit:
@@ -82,7 +82,7 @@ def circuit_of(document: ReferenceDocument) -> Circuit:
     return Circuit.from_edges(graph, edges, provenance)
 
 
-def _edges(graph: Graph, rule: Rule, groups: Mapping[str, list[str]]) -> Iterator[str]:
+def _edges(graph: Graph, rule: EdgeRule, groups: Mapping[str, list[str]]) -> Iterator[str]:
     """Every edge of the graph that the rule names, reader by reader."""
     groups = {**groups, **{end: [end] for end in (*graph.inputs, "logits")}}
     writers = [_known(node, graph.writer_index, "writer") for node in _nodes(rule.writers, groups)]

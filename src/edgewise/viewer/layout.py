@@ -23,7 +23,7 @@ PORT_OFFSETS = {"q": -14.0, "k": 0.0, "v": 14.0}
 
 
 @dataclass(frozen=True)
-class Point:
+class Position:
     """A place in the picture."""
 
     x: float
@@ -66,7 +66,7 @@ class Layout:
     column: float
     row: float
     boxes: dict[str, Box]
-    ports: dict[str, Point]
+    ports: dict[str, Position]
     bars: tuple[Box, ...] = field(default=())
     bands: tuple[Box, ...] = field(default=())
 
@@ -160,20 +160,20 @@ def _nodes(grid: Grid, kept: frozenset[str]) -> Iterator[Box]:
             yield Box(f"m{layer}", grid.mlp_x, grid.y(place) - MLP_RISE * grid.row, *BOX, f"m{layer}" in kept)
 
 
-def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Point]]:
+def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Position]]:
     group = graph.heads // graph.kv_heads
     for place, layer in enumerate(grid.layers):
         y = grid.y(place) + BOX[1] / 2 + 3
         for column, head in enumerate(grid.heads):
             x = grid.x(column)
-            yield f"a{layer}.h{head}<q>", Point(x + (PORT_OFFSETS["q"] if group == 1 else 0.0), y)
+            yield f"a{layer}.h{head}<q>", Position(x + (PORT_OFFSETS["q"] if group == 1 else 0.0), y)
             if head % group == 0:
                 middle, below = x + grid.column * (group - 1) / 2, y if group == 1 else y + 15
-                yield f"a{layer}.h{head // group}<k>", Point(middle + PORT_OFFSETS["k"] - (group > 1) * 9, below)
-                yield f"a{layer}.h{head // group}<v>", Point(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
+                yield f"a{layer}.h{head // group}<k>", Position(middle + PORT_OFFSETS["k"] - (group > 1) * 9, below)
+                yield f"a{layer}.h{head // group}<v>", Position(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
         if grid.graph.mlps:
-            yield f"m{layer}", Point(grid.mlp_x, grid.y(place) - MLP_RISE * grid.row + BOX[1] / 2)
-    yield "logits", Point((MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
+            yield f"m{layer}", Position(grid.mlp_x, grid.y(place) - MLP_RISE * grid.row + BOX[1] / 2)
+    yield "logits", Position((MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
 
 
 def _shared(grid: Grid, circuit: Circuit) -> Iterator[Box]:

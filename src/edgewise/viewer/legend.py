@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edgewise.circuit import Circuit
-from edgewise.viewer.layout import Point
+from edgewise.viewer.layout import Position
 from edgewise.viewer.shapes import INK, QUIET, Label, Line, Mark, Shape
 from edgewise.viewer.style import HELPS, HURTS, LINES, UNSCORED, Stroke
 
@@ -48,11 +48,11 @@ def _sign(shapes: list[Shape], y: float, lines: list[Stroke]) -> float:
 def _kinds(shapes: list[Shape], y: float, circuit: Circuit) -> float:
     y = _head(shapes, y, "The edge goes into")
     for kind, name in KINDS:
-        shapes.append(Mark(kind, Point(LINE_END, y - 4)))
+        shapes.append(Mark(kind, Position(LINE_END, y - 4)))
         y = _sample(shapes, y, name, Look(INK, kind))
     y = _sample(shapes, y, "an MLP or the logits", Look(INK, arrow=True))
     if circuit.graph.kv_heads != circuit.graph.heads:
-        shapes.append(Label(Point(X, y), "heads over a bar share its k and v", size=11, fill=QUIET))
+        shapes.append(Label(Position(X, y), "heads over a bar share its k and v", size=11, fill=QUIET))
         y += ROW
     return y
 
@@ -69,18 +69,18 @@ def _widths(shapes: list[Shape], y: float, lines: list[Stroke]) -> None:
         y = _sample(shapes, y, text, Look(INK, width=sample.width, opacity=sample.opacity))
     if len(lines) > LINES:
         note = f"all but the strongest {LINES} are a haze"
-        shapes.append(Label(Point(X, y), note, size=11, fill=QUIET))
+        shapes.append(Label(Position(X, y), note, size=11, fill=QUIET))
 
 
 def _head(shapes: list[Shape], y: float, text: str) -> float:
     """The name of a part of the legend at height `y`; returns the height of what follows."""
-    shapes.append(Label(Point(X, y), text, weight="600"))
+    shapes.append(Label(Position(X, y), text, weight="600"))
     return y + ROW
 
 
 def _sample(shapes: list[Shape], y: float, text: str, look: Look) -> float:
     """One line of the legend at height `y`; returns the height of the next."""
-    ends = (Point(X, y - 4), Point(LINE_END - 3, y - 4))
+    ends = (Position(X, y - 4), Position(LINE_END - 3, y - 4))
     shapes.append(Line(ends, look.colour, look.width, look.opacity, kind=look.kind, arrow=look.arrow))
-    shapes.append(Label(Point(LINE_END + 12, y), text))
+    shapes.append(Label(Position(LINE_END + 12, y), text))
     return y + ROW

@@ -21,7 +21,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
-from edgewise.viewer.layout import Box, Point
+from edgewise.viewer.layout import Box, Position
 from edgewise.viewer.shapes import (
     ARROW,
     INK,
@@ -73,7 +73,7 @@ class Pen:
 
     renderer: RendererAgg
     factor: float
-    origin: Point = ORIGIN
+    origin: Position = ORIGIN
 
     def draw(self, shape: Shape | Layer) -> None:
         """Draws a shape on top of what is there."""
@@ -100,7 +100,7 @@ class Pen:
         self.renderer.draw_path(pen, path, self._to_pixels, to_rgba(colour, opacity))
 
     def _layer(self, layer: Layer) -> None:
-        moved = replace(self, origin=Point(self.origin.x + layer.at.x, self.origin.y + layer.at.y))
+        moved = replace(self, origin=Position(self.origin.x + layer.at.x, self.origin.y + layer.at.y))
         for shape in layer.shapes:
             moved.draw(shape)
 
@@ -147,11 +147,11 @@ class Pen:
 # -- shapes as paths --------------------------------------------------------------------------------------------------
 
 
-def _circle(at: Point, radius: float) -> Path:
+def _circle(at: Position, radius: float) -> Path:
     return Path.circle((at.x, at.y), radius)
 
 
-def _polygon(corners: Corners, at: Point, angle: float = 0.0) -> Path:
+def _polygon(corners: Corners, at: Position, angle: float = 0.0) -> Path:
     """Corners around a point, turned."""
     across, down = cos(angle), sin(angle)
     turned = [(at.x + x * across - y * down, at.y + x * down + y * across) for x, y in corners]

@@ -8,7 +8,7 @@ from edgewise.circuit import Circuit
 from edgewise.scores import Scores
 from edgewise.viewer.beziers import curve
 from edgewise.viewer.caption import clean, facts, title
-from edgewise.viewer.layout import MANY, Box, Layout, Point, arrange
+from edgewise.viewer.layout import MANY, Box, Layout, Position, arrange
 from edgewise.viewer.legend import PANEL, legend
 from edgewise.viewer.shapes import BAND, FAINT, FILL, INK, QUIET, Dot, Label, Layer, Line, Mark, Panel, Scene
 from edgewise.viewer.style import Stroke, strokes
@@ -25,7 +25,7 @@ def scene(circuit: Circuit, scores: Scores | None = None) -> Scene:
     width = layout.width + PANEL
     caption = _caption_lines(circuit, width)
     height = TOP + max(layout.height, SHORTEST) + 26 + LINE * len(caption) + 14
-    empty = Point(layout.width / 2, layout.height / 2)
+    empty = Position(layout.width / 2, layout.height / 2)
     drawing = (
         _bands(layout),
         Layer(tuple(_edge(layout, line) for line in lines)),
@@ -40,8 +40,8 @@ def scene(circuit: Circuit, scores: Scores | None = None) -> Scene:
         clean(circuit.describe(), 300),
         layers=(
             _heading(circuit, width),
-            Layer(drawing, Point(0, TOP)),
-            Layer(legend(circuit, lines), Point(layout.width, TOP)),
+            Layer(drawing, Position(0, TOP)),
+            Layer(legend(circuit, lines), Position(layout.width, TOP)),
             _caption(caption, height),
         ),
     )
@@ -50,7 +50,7 @@ def scene(circuit: Circuit, scores: Scores | None = None) -> Scene:
 def _heading(circuit: Circuit, width: float) -> Layer:
     name = clean(title(circuit), int((width - 2 * SIDE) / (17 * BOLD)))
     size = clean(circuit.describe(), int((width - 2 * SIDE) / (12 * LETTER)))
-    return Layer((Label(Point(SIDE, 32), name, size=17, weight="600"), Label(Point(SIDE, 51), size, fill=QUIET)))
+    return Layer((Label(Position(SIDE, 32), name, size=17, weight="600"), Label(Position(SIDE, 51), size, fill=QUIET)))
 
 
 def _bands(layout: Layout) -> Layer:
@@ -58,7 +58,7 @@ def _bands(layout: Layout) -> Layer:
     for index, band in enumerate(layout.bands):
         if index % 2 == 0:
             shapes.append(Panel(band, BAND, radius=6))
-        shapes.append(Label(Point(band.x - band.width / 2 + 10, band.y + 4), f"L{band.name}", size=11, fill=QUIET))
+        shapes.append(Label(Position(band.x - band.width / 2 + 10, band.y + 4), f"L{band.name}", size=11, fill=QUIET))
     return Layer(tuple(shapes))
 
 
@@ -82,7 +82,7 @@ def _nodes(layout: Layout, circuit: Circuit) -> Layer:
         if box.kept or box.name in (*circuit.graph.inputs, "logits"):
             shapes.append(_node(box))
         elif len(circuit.graph.writers) <= MANY:
-            shapes.append(Dot(Point(box.x, box.y), FAINT, radius=2.2))
+            shapes.append(Dot(Position(box.x, box.y), FAINT, radius=2.2))
     return Layer(tuple(shapes))
 
 
@@ -90,7 +90,7 @@ def _node(box: Box) -> Layer:
     head = box.name.startswith("a")
     outline, ink = (INK, INK) if box.kept else (FAINT, QUIET)
     panel = Panel(box, FILL["head"] if head else FILL["other"], radius=5 if head else 10, stroke=outline)
-    label = Label(Point(box.x, box.y + 4), box.name, size=11, anchor="middle", fill=ink, weight="500")
+    label = Label(Position(box.x, box.y + 4), box.name, size=11, anchor="middle", fill=ink, weight="500")
     return Layer((panel, label), name=box.name)
 
 
@@ -107,4 +107,4 @@ def _caption_lines(circuit: Circuit, width: float) -> list[str]:
 
 def _caption(lines: list[str], height: float) -> Layer:
     last = height - 14 - LINE * (len(lines) - 1)
-    return Layer(tuple(Label(Point(SIDE, last + LINE * i), one, size=11, fill=QUIET) for i, one in enumerate(lines)))
+    return Layer(tuple(Label(Position(SIDE, last + LINE * i), one, size=11, fill=QUIET) for i, one in enumerate(lines)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgewise.viewer.layout import Box, Point
+from edgewise.viewer.layout import Box, Position
 
 INK, QUIET, FAINT, PAPER, BAND = "#1d2733", "#66727f", "#cbd0cc", "#fcfcfa", "#f2f3ef"
 FILL = {"head": "#ffffff", "other": "#e6ecf3"}
@@ -17,14 +17,14 @@ MARKS: dict[str, Corners] = {
 MARK_RADIUS, MARK_OUTLINE = 3.7, 1.1
 ARROW: Corners = ((-5.5, -3.0), (1.0, 0.0), (-5.5, 3.0))
 
-ORIGIN = Point(0.0, 0.0)
+ORIGIN = Position(0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Label:
     """One line of text; `at` is the left end, or for `middle` the middle, of its base line."""
 
-    at: Point
+    at: Position
     text: str
     size: float = 12.0
     fill: str = INK
@@ -46,7 +46,7 @@ class Panel:
 class Dot:
     """A small filled circle."""
 
-    at: Point
+    at: Position
     fill: str
     radius: float
 
@@ -56,7 +56,7 @@ class Mark:
     """The end mark of q (triangle), k (diamond) or v (circle)."""
 
     kind: str
-    at: Point
+    at: Position
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Line:
     Of an edge `name` is its name, `told` what a reader sees who points at it.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[Position, ...]
     colour: str
     width: float
     opacity: float = 1.0
@@ -85,7 +85,7 @@ class Layer:
     """Shapes that belong together, moved to `at`; of a node `name` is its name."""
 
     shapes: tuple[Shape | Layer, ...]
-    at: Point = ORIGIN
+    at: Position = ORIGIN
     name: str = ""
 
 

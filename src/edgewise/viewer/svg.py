@@ -7,7 +7,7 @@ from typing import assert_never
 
 from edgewise.circuit import Circuit
 from edgewise.scores import Scores
-from edgewise.viewer.layout import Point
+from edgewise.viewer.layout import Position
 from edgewise.viewer.scene import scene
 from edgewise.viewer.shapes import (
     ARROW,
@@ -50,10 +50,10 @@ def number(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def path(points: tuple[Point, ...]) -> str:
+def path(points: tuple[Position, ...]) -> str:
     """A line or a curve as the `d` of an SVG path.
 
-    >>> path((Point(0, 9), Point(0, 6), Point(4, 3.25), Point(4, 0)))
+    >>> path((Position(0, 9), Position(0, 6), Position(4, 3.25), Position(4, 0)))
     'M0 9C0 6 4 3.2 4 0'
     """
     first, *others = (f"{number(p.x)} {number(p.y)}" for p in points)
@@ -100,7 +100,7 @@ def _write(shape: Shape | Layer, parent: ET.Element) -> None:
 
 def _layer(layer: Layer, parent: ET.Element) -> None:
     group = ET.SubElement(parent, "g")
-    if layer.at != Point(0, 0):
+    if layer.at != Position(0, 0):
         group.set("transform", f"translate({number(layer.at.x)} {number(layer.at.y)})")
     if layer.name:
         group.set("data-node", layer.name)

@@ -17,35 +17,35 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.engine.gradients import Taker
-from edgewise.engine.rules import PLAIN, Rule
+from edgewise.engine.gradients import GradientSink
+from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.models.family import Block
 from edgewise.models.norms import NormKind
 from edgewise.models.subject import Subject
 
 
 @dataclass(frozen=True)
-class Turn:
+class NormTerm:
     """One run's part along the normalised input: `normed` [token, d_model] times `along` [token, reader]."""
 
     normed: Tensor
     along: Tensor
 
 
-class Slopes:
+class ReaderGradients:
     """Gradients of the runs added so far, by layer."""
 
-    def __init__(self, subject: Subject, rule: Rule = PLAIN) -> None:
+    def __init__(self, subject: Subject, rule: BackwardRule = PLAIN) -> None:
         layers = range(subject.graph.layers)
         self.subject, self.rule = subject, rule
         self.runs = 0
         self.heads: list[Tensor | None] = [None for _ in layers]
         self.mlp: list[Tensor | None] = [None for _ in layers]
         self.final: Tensor | None = None
-        self.turns: list[list[Turn]] = [[] for _ in layers]
+        self.turns: list[list[NormTerm]] = [[] for _ in layers]
         self.constants = [_constant(subject, block) for block in subject.blocks]
 
-    def taker(self, weight: float = 1.0) -> Taker:
+    def taker(self, weight: float = 1.0) -> GradientSink:
         """Counts one more run in, with its weight on the path: what that run's gradients have to be given to."""
         self.runs += 1
         return _Adding(self, weight)
@@ -81,10 +81,10 @@ class Slopes:
 
 @final
 @dataclass(frozen=True)
-class _Adding(Taker):
+class _Adding(GradientSink):
     """Adds the gradients of one run to `slopes`."""
 
-    slopes: Slopes
+    slopes: ReaderGradients
     weight: float
 
     def heads(self, layer: int, stream: Tensor, projected: Tensor, gradient: Tensor) -> None:
@@ -95,7 +95,7 @@ class _Adding(Taker):
         if norm.kind is not NormKind.NONE and not slopes.rule.freezes_norms:
             # The product of the gradient with W x̂ γ, which is the projection's output less a constant.
             along = (gradient * (self._by_token(projected) - slopes.constants[layer])).sum(dim=-1) / x.shape[-1]
-            slopes.turns[layer].append(Turn(normed, along))
+            slopes.turns[layer].append(NormTerm(normed, along))
         slopes.heads[layer] = _plus(slopes.heads[layer], gradient)
 
     def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:

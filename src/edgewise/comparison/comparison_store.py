@@ -1,4 +1,4 @@
-"""Shelf: where a comparison keeps what is finished, method by method, so that a killed one goes on from there.
+"""ComparisonStore: where a comparison keeps what is finished, method by method, so that a killed one goes on from there.
 
 Every method has a folder that appears whole or not at all (scores, circuits, seconds), and in it, once they are measured,
 the values of its circuits. What a comparison of another recipe, model or data left is refused.
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import CompareRecipe, Entry
-from edgewise.comparison.method_run import Outcome
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
 from edgewise.errors import FileError, InvalidValue
@@ -99,13 +99,13 @@ class SampleDocument(Strict):
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ComparisonStore:
     """Finished parts of one comparison in `folder`; without a folder nothing is kept. `key` is what they are of."""
 
     folder: Path | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
 
-    def outcome(self, entry: Entry, find: Callable[[Entry], Outcome]) -> Outcome:
+    def outcome(self, entry: Entry, find: Callable[[Entry], MethodOutcome]) -> MethodOutcome:
         """What the method found: read, if it is there, else found now and kept."""
         if self.folder is None:
             return find(entry)
@@ -119,7 +119,9 @@ class Shelf:
             shutil.rmtree(partial, ignore_errors=True)
         return outcome
 
-    def curve(self, outcome: Outcome, measure: Callable[[Outcome], tuple[Measured, ...]]) -> tuple[Measured, ...]:
+    def curve(
+        self, outcome: MethodOutcome, measure: Callable[[MethodOutcome], tuple[Measured, ...]]
+    ) -> tuple[Measured, ...]:
         """The measured circuits of a method: read, if they are there, else measured now and kept."""
         if self.folder is None:
             return measure(outcome)
@@ -132,7 +134,7 @@ class Shelf:
         return curve
 
     def areas(
-        self, outcome: Outcome, measure: Callable[[Outcome], Mapping[str, float | None]]
+        self, outcome: MethodOutcome, measure: Callable[[MethodOutcome], Mapping[str, float | None]]
     ) -> Mapping[str, float | None]:
         """The areas of a method: read, if they are there, else measured now and kept."""
         if self.folder is None:
@@ -178,7 +180,7 @@ class Shelf:
 
     # -- one method -------------------------------------------------------------------------------------------------
 
-    def _write(self, outcome: Outcome, place: Path) -> None:
+    def _write(self, outcome: MethodOutcome, place: Path) -> None:
         save(outcome.scores, place / SCORES_FILE)
         names = [f"circuit-{number:02d}.json" for number in range(len(outcome.circuits))]
         for name, circuit in zip(names, outcome.circuits, strict=True):
@@ -193,7 +195,7 @@ class Shelf:
         )
         write_bytes(place / FOUND_FILE, encode(dump(document)))
 
-    def _read(self, entry: Entry, place: Path) -> Outcome:
+    def _read(self, entry: Entry, place: Path) -> MethodOutcome:
         name = str(place / FOUND_FILE)
         found = validate(PartDocument, parse(read_bytes(name), name), name)
         if _entry(found.entry) != entry or found.key != plain(self.key):
@@ -204,7 +206,7 @@ class Shelf:
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
-        return Outcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
+        return MethodOutcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
 
 
 def _entry(fields: dict[str, Any]) -> Entry | None:
@@ -229,7 +231,7 @@ def check_folder(folder: Path, recipe: CompareRecipe) -> None:
         )
 
 
-def open_shelf(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> Shelf:
+def open_shelf(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> ComparisonStore:
     """The shelf in a folder, made if it is not there, without what a killed process left half done."""
     check_folder(folder, recipe)
     try:
@@ -241,4 +243,4 @@ def open_shelf(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> S
         raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():
         write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
-    return Shelf(folder, key)
+    return ComparisonStore(folder, key)

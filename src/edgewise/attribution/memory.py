@@ -1,4 +1,4 @@
-"""Footprint: how much memory a batch takes to score, estimated before anything is scored; batches that keep to a limit.
+"""MemoryEstimate: how much memory a batch takes to score, estimated before anything is scored; batches that keep to a limit.
 
     peak(examples) ≈ base + fixed + examples · each
 
@@ -35,7 +35,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryNeed:
     """What a method holds of a batch at its peak, beside one run with its graph.
 
     `writes`: sets of writes. `slopes`: runs whose gradients lie there, summed but for their part along the stream.
@@ -46,7 +46,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class MemoryEstimate:
     """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch."""
 
     base: int
@@ -54,7 +54,7 @@ class Footprint:
     each: int
 
     @classmethod
-    def of(cls, subject: Subject, pairs: Pairs, held: Held) -> Footprint:
+    def of(cls, subject: Subject, pairs: Pairs, held: MemoryNeed) -> MemoryEstimate:
         """The estimate for these pairs."""
         tokens, graph, d = subject.ready(pairs).clean.shape[1], subject.graph, subject.d_model
         projections, d_head = subject.blocks[0].projections, subject.blocks[0].projections.d_head
@@ -73,9 +73,9 @@ class Footprint:
         return self.base + self.fixed + examples * self.each
 
 
-def fitting_size(subject: Subject, pairs: Pairs, held: Held, batch_size: int, limit: int) -> int:
+def fitting_size(subject: Subject, pairs: Pairs, held: MemoryNeed, batch_size: int, limit: int) -> int:
     """`batch_size`, halved until the estimated peak is within `limit` bytes; InvalidValue if that of one example is not."""
-    footprint, size = Footprint.of(subject, pairs, held), min(batch_size, len(pairs))
+    footprint, size = MemoryEstimate.of(subject, pairs, held), min(batch_size, len(pairs))
     while size > 1 and footprint.peak(size) > limit:
         size //= 2
     if footprint.peak(size) > limit:

@@ -12,9 +12,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
-from edgewise.pruning.feed import Feed, Ready
+from edgewise.engine.writer_buffer import Workspace
+from edgewise.pruning.batch_cache import BatchCache, CleanBatch
 from edgewise.store.checkpoint import Checkpoint
 
 # So many batches tell which of two circuits is better.
@@ -24,7 +24,7 @@ TOGETHER = 16 << 20
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedGates:
     """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.
 
     The `checkpoint` stays until `done`, so that what is interrupted between the two goes on from here.
@@ -32,12 +32,12 @@ class Fitted:
 
     logits: Tensor
     candidates: Tensor
-    feed: Feed
+    feed: BatchCache
     checkpoint: Checkpoint
     workspace: Workspace
 
     @cached_property
-    def sample(self) -> Feed:
+    def sample(self) -> BatchCache:
         """The pairs that circuits are compared on: those of all batches, or of SAMPLE spread over many."""
         count, size = min(SAMPLE, len(self.feed)), self.feed.request.batch_size
         rows = torch.arange(len(self.feed.request.pairs)).split(size)
@@ -84,7 +84,7 @@ class Fitted:
         row = request.pairs.clean.shape[1] * subject.d_model * torch.finfo(subject.work_dtype).bits // 8
         return size * max(1, TOGETHER // (len(subject.graph.writers) * row * size))
 
-    def _run(self, ready: Ready, mask: Tensor, among: Tensor) -> Tensor:
+    def _run(self, ready: CleanBatch, mask: Tensor, among: Tensor) -> Tensor:
         step, space = ready.step, self.workspace
         batch = step.batch
         return masked_forward(

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgewise.engine.board import Workspace
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import PairsError
 from edgewise.request import Request, Step
 
@@ -20,7 +20,7 @@ BYTES_HELD = 2 << 30
 
 
 @dataclass(frozen=True)
-class Ready:
+class CleanBatch:
     """A batch with its replacement, and the clean model's logits [example, vocab] on it."""
 
     step: Step
@@ -43,7 +43,7 @@ class Ready:
         return -self.step.objective(logits, self.clean).mean()
 
 
-class Feed:
+class BatchCache:
     """The batches of a request by number; `rows` are its pairs."""
 
     def __init__(self, request: Request) -> None:
@@ -53,27 +53,27 @@ class Feed:
         self.rows = torch.arange(len(request.pairs))
         self.batches = list(request.pairs.batches(request.batch_size))
         self.make = request.maker()
-        self.held: dict[int, Ready] = {}
+        self.held: dict[int, CleanBatch] = {}
         self.room = BYTES_HELD
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Ready]:
+    def __iter__(self) -> Iterator[CleanBatch]:
         return (self[number] for number in range(len(self)))
 
-    def regrouped(self, rows: Tensor, size: int) -> Feed:
+    def regrouped(self, rows: Tensor, size: int) -> BatchCache:
         """A feed of only these pairs of the request, so many in a batch, closed edges carrying what they carry here."""
         other = copy(self)
         other.rows, other.batches, other.held = rows, list(self.request.pairs[rows].batches(size)), {}
         return other
 
-    def __getitem__(self, number: int) -> Ready:
+    def __getitem__(self, number: int) -> CleanBatch:
         if number in self.held:
             return self.held[number]
         with torch.no_grad():
             step = self.make(self.batches[number])
-            ready = Ready(step, self.request.subject.logits(step.batch.clean, step.batch.positions))
+            ready = CleanBatch(step, self.request.subject.logits(step.batch.clean, step.batch.positions))
         size = sum(tensor.untyped_storage().nbytes() for tensor in _tensors(ready))
         if size <= self.room:
             self.held[number], self.room = ready, self.room - size

@@ -68,7 +68,7 @@ class Workspace:
 
 
 @dataclass
-class Board:
+class WriterBuffer:
     """Rows [mask, row, token, d_model] of the writers put so far, and the ticket of the last put."""
 
     rows: Tensor
@@ -77,7 +77,7 @@ class Board:
     gradient: Tensor | None = None
 
     @classmethod
-    def empty(cls, workspace: Workspace, shape: tuple[int, ...], like: Tensor) -> Board:
+    def empty(cls, workspace: Workspace, shape: tuple[int, ...], like: Tensor) -> WriterBuffer:
         """A board of that shape with no rows put."""
         return cls(workspace.take("rows", shape, like), like.new_zeros(()), workspace)
 
@@ -89,7 +89,7 @@ class Board:
         """
         self.ticket = _Put.apply(delta, self.ticket, self, first, weight)  # type: ignore[no-untyped-call]
 
-    def read(self, order: Order) -> tuple[Tensor, Tensor]:
+    def read(self, order: ReadPlan) -> tuple[Tensor, Tensor]:
         """What the readers of `order` make of the board, and what it hands on: both [mask, reader, token, ·]."""
         return _Read.apply(order.mask, self.ticket, self, order)  # type: ignore[no-untyped-call]
 
@@ -105,7 +105,7 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Order:
+class ReadPlan:
     """What to read: `mask` [mask, row, reader] over rows from `first` on, `base` [token, d_model] under it, at which tokens.
 
     `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token. Of
@@ -169,7 +169,7 @@ class Order:
 
 class _Put(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: Board, first: int, weight: Any) -> Tensor:
+    def forward(ctx: Any, delta: Tensor, ticket: Tensor, board: WriterBuffer, first: int, weight: Any) -> Tensor:
         ctx.board, ctx.rows, ctx.weight = board, slice(first, first + delta.shape[1]), weight
         ctx.delta = delta if ctx.needs_input_grad[4] else None
         target = board.rows[:, ctx.rows]
@@ -194,7 +194,7 @@ def _given(weight: Tensor | Callable[[], Tensor]) -> Tensor:
 
 class _Read(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: Board, order: Order) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, mask: Tensor, ticket: Tensor, board: WriterBuffer, order: ReadPlan) -> tuple[Tensor, Tensor]:
         ctx.board, ctx.order = board, order
         made, handed_on = [], []
         for piece in _pieces(order):
@@ -218,7 +218,7 @@ class _Read(torch.autograd.Function):
         return for_mask, torch.zeros_like(board.ticket), None, None
 
 
-def _pieces(order: Order) -> list[Piece]:
+def _pieces(order: ReadPlan) -> list[Piece]:
     """Cut the work so that a piece stays in cache: several masks at a time if they are small, else tokens of one."""
     masks, (rows, readers) = len(order.mask), order.mask.shape[-2:]
     per_token = (rows + 2 * readers) * order.base.shape[-1] * order.base.itemsize
@@ -230,7 +230,7 @@ def _pieces(order: Order) -> list[Piece]:
     return [(chunk, tokens[0]) for chunk in token_chunks(masks, per_token * order.count)]
 
 
-def _whole_examples(order: Order, per_token: int) -> Iterator[slice]:
+def _whole_examples(order: ReadPlan, per_token: int) -> Iterator[slice]:
     each = order.of_each or 1
     for chunk in token_chunks(order.mask.shape[1], per_token * each):
         yield slice(chunk.start * each, chunk.stop * each)
@@ -247,14 +247,14 @@ def _join(pieces: list[Tensor], masks: int) -> Tensor:
     return torch.cat(pieces)
 
 
-def _rows(buffer: Tensor, order: Order, piece: Piece) -> Tensor:
+def _rows(buffer: Tensor, order: ReadPlan, piece: Piece) -> Tensor:
     """The rows that a piece reads, [mask|example, row, token·d_model]: a view where all tokens are read."""
     masks, tokens = piece
     where = tokens if order.tokens is None else order.tokens[tokens]
     return order.split(buffer[masks, order.rows, where]).flatten(2)
 
 
-def _mix(board: Board, order: Order, piece: Piece) -> Tensor:
+def _mix(board: WriterBuffer, order: ReadPlan, piece: Piece) -> Tensor:
     """Σ_w mask[w, r] · row_w + base for a piece, [mask, reader, token, d_model], or [example, reader, its token, d_model].
 
     The next mix is made in the same memory.
@@ -276,7 +276,7 @@ def _mix(board: Board, order: Order, piece: Piece) -> Tensor:
     return mixed
 
 
-def _accumulate(gathered: Tensor, order: Order, piece: Piece, at_mixed: Tensor) -> None:
+def _accumulate(gathered: Tensor, order: ReadPlan, piece: Piece, at_mixed: Tensor) -> None:
     """Add Σ_r mask[w, r] · gradient_r to the gradients of the rows a piece has read: in place, where they lie together."""
     if order.tokens is None:
         _rows(gathered, order, piece).baddbmm_(order.masks(piece), at_mixed)

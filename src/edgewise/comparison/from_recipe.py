@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.ablations import ablation
-from edgewise.comparison.compare import Contest, with_baseline
+from edgewise.comparison.compare import ComparisonJob, with_baseline
 from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_shelf
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.result import Comparison
-from edgewise.comparison.shelf import PARTIAL_FOLDER, Shelf, check_folder, open_shelf
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
@@ -100,7 +100,7 @@ def _prepare(recipe: CompareRecipe, out: Path | None) -> Source[CompareRecipe]:
     return source
 
 
-def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> Contest:
+def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> ComparisonJob:
     recipe = source.recipe
     subject = load(
         recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
@@ -109,10 +109,10 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
     reference = settle(recipe.reference, subject, recipe.task)
     pairs = source.pairs(subject.tokenizer)
     request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
-    shelf = Shelf() if out is None else open_shelf(out, recipe, request.key)
+    shelf = ComparisonStore() if out is None else open_shelf(out, recipe, request.key)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
     judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None
-    return Contest(
+    return ComparisonJob(
         request,
         with_baseline(recipe.methods, recipe.seed),
         reference,
