@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.circuit import node_circuit
+from edgewise.circuit import edges_between
 from edgewise.errors import EdgewiseError, GraphMismatch, InvalidValue, NumericalError, UnknownName
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit, NeuronScores
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
 
 GRAPH = Graph(layers=1, heads=2, kv_heads=1)
 # Writers: input, a0.h0, a0.h1, m0; readers: two q, one k, one v, m0, logits. 4 + 3 + 4 = 11 edges.
@@ -127,9 +126,9 @@ def test_node_scores_hand_out_their_neurons() -> None:
 def test_nodes_above_a_threshold() -> None:
     """Sums: a0.h0 1, a0.h1 3.25, m0 −3.875; input always stays."""
     nodes = NodeScores(GRAPH, VALUES.sum(dim=1), VALUES)
-    assert nodes.above(3.0) == node_circuit(GRAPH, torch.tensor([True, False, True, True]))
+    assert nodes.above(3.0) == ew.Circuit(GRAPH, edges_between(GRAPH, torch.tensor([True, False, True, True])))
     signed = nodes.above(3.0, absolute=False)
-    assert signed == node_circuit(GRAPH, torch.tensor([True, False, True, False]))
+    assert signed == ew.Circuit(GRAPH, edges_between(GRAPH, torch.tensor([True, False, True, False])))
     assert signed.provenance["selection"] == {"select": "above", "threshold": 3.0, "absolute": False}
     assert len(nodes) == 3
 

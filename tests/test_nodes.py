@@ -9,12 +9,12 @@ from support.path_oracle import deltas, step_of
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.circuit import node_circuit
+from edgewise.circuit import edges_between
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NodeScores
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -92,7 +92,7 @@ def test_a_circuit_of_nodes_has_all_edges_between_them() -> None:
 
 def test_all_nodes_are_the_whole_graph_and_none_the_edge_from_input_to_logits() -> None:
     everything = torch.ones(len(GRAPH.writers), dtype=torch.bool)
-    assert node_circuit(GRAPH, everything) == ew.Circuit.full(GRAPH)
+    assert ew.Circuit(GRAPH, edges_between(GRAPH, everything)) == ew.Circuit.full(GRAPH)
     assert NodeScores(GRAPH, torch.zeros(4)).top(0).edges == ("input->logits",)
 
 

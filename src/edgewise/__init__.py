@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from edgewise.graph import Graph
     from edgewise.loading import load
     from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
-    from edgewise.neurons import NeuronCircuit, NeuronScores
-    from edgewise.nodes import NodeScores
+    from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
     from edgewise.pairs import Pairs
     from edgewise.runs.seeds import Stability, stability
     from edgewise.scores import Scores
@@ -59,9 +58,9 @@ _HOMES = {
     "FusedBlocks": "models",
     "FusedHeads": "models",
     "Graph": "graph",
-    "NeuronCircuit": "neurons",
-    "NeuronScores": "neurons",
-    "NodeScores": "nodes",
+    "NeuronCircuit": "old_names",
+    "NeuronScores": "old_names",
+    "NodeScores": "old_names",
     "NormKind": "models",
     "Pairs": "pairs",
     "Report": "evaluation",

@@ -1,36 +1,27 @@
-"""The verbs attribute, select, discover, sweep; `evaluate`, `load`, `task`, `save`, `open`, `show` live with their nouns."""
+"""The verbs attribute, discover, sweep; `evaluate`, `load`, `task`, `save`, `open`, `show` live with their nouns."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.attribution import Method
 from edgewise.attribution.exact import effects_of
-from edgewise.attribution.memory import fitting_size, memory_size
-from edgewise.attribution.neuron_scores import neuron_scores
-from edgewise.attribution.paths import PathMethod
 from edgewise.circuit import Circuit
+from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
 from edgewise.methods import method as find_method
+from edgewise.methods import run_method
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
-from edgewise.provenance import provenance
-from edgewise.request import Request
+from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
-from edgewise.search import Found, Search, SharingSearch, dialled
 from edgewise.sweeps import Sweep
-
-DEFAULT_SHARE = 0.1
 
 
 def attribute(
@@ -52,15 +43,8 @@ def attribute(
     `memory_limit` ("2GB", or bytes): batches are made so small that all that is taken, the model included, is estimated to
     stay within it (attribution/footprint.py); InvalidValue, with the least that would do, if it is too small.
     """
-    if batch_size < 1:
-        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    chosen = find_method(method, options)
-    if isinstance(chosen, Search):
-        raise InvalidValue(f"{chosen.name} finds a circuit and scores no edges: use discover")
-    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    chosen, started = chosen.resolved(request), time.perf_counter()
-    values = chosen.scores(_within(memory_limit, request, chosen))
-    return Scores(subject.graph, values, provenance(request, chosen, time.perf_counter() - started))
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(on.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
 def effects(
@@ -94,40 +78,26 @@ def attribute_nodes(
     memory_limit: str | int | None = None,
     track: Track = silent,
     **options: Any,
-) -> NodeScores:
+) -> Scores:
     """A score for every writer (`input`, heads, MLPs) and each coordinate it writes: the drop when it is replaced everywhere.
 
     For the methods that are a path of gradients (eap, eap-ig, relp, …), at their own cost; arguments as of `attribute`.
     """
-    if batch_size < 1:
-        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    chosen = node_method(find_method(method, options))
-    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    chosen, started = chosen.resolved(request), time.perf_counter()
-    neurons = neuron_scores(chosen, _within(memory_limit, request, chosen))
-    facts = provenance(request, chosen, time.perf_counter() - started)
-    return NodeScores(subject.graph, neurons.sum(dim=1).float(), neurons.float(), facts)
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(on.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
-def node_method(chosen: Method | Search) -> PathMethod:
-    """The method, if it can score nodes and neurons; InvalidValue otherwise."""
-    if not isinstance(chosen, PathMethod):
-        raise InvalidValue(
-            f"{chosen.name} scores no nodes: take a method made of gradients at native runs, such as eap-ig"
-        )
-    return chosen
-
-
-def discover(
+def discover(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Method | Search = "eap-ig",
+    method: str | Method = "eap-ig",
     metric: str | Metric | None = None,
     ablation: str | Ablation = "corrupted",
     edges: int | None = None,
     absolute: bool = True,
     batch_size: int = 8,
+    memory_limit: str | int | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Circuit:
@@ -136,26 +106,19 @@ def discover(
     A search decides itself what it keeps: as much as its dial says (`acdc`), or exactly `edges` (`edge-pruning`, `hap`;
     default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
     `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
-    from input to logits. `options` are the method's own, the other arguments, `memory_limit` among them, those of
-    `attribute`. The provenance counts the edges before and after dangling ones are dropped.
+    from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts the
+    edges before and after dangling ones are dropped.
     """
-    limit = options.pop("memory_limit", None)
-    chosen = find_method(method, options)
-    if not isinstance(chosen, Search):
-        how = {"metric": metric or "logit_diff", "ablation": ablation, "batch_size": batch_size, "track": track}
-        scores = attribute(subject, pairs, method=chosen, memory_limit=limit, **how)
-        return select(scores, edges, absolute=absolute)
-    if limit is not None:
-        raise unlimited(chosen.name)
-    request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
-    return _searched(chosen.for_edges(edges), request)
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = on.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
+    return found.circuit(edges, absolute=absolute)
 
 
 def sweep(
     subject: Subject,
     pairs: Pairs,
     *,
-    method: str | Search = "acdc",
+    method: str | Method = "acdc",
     values: Sequence[float] | None = None,
     metric: str | Metric | None = None,
     ablation: str | Ablation = "corrupted",
@@ -169,73 +132,34 @@ def sweep(
     does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:
     each circuit is the one that `discover` finds, and its provenance counts what was `tested` and what of it `computed`.
     """
-    chosen = find_method(method, options)
-    if not isinstance(chosen, Search):
-        raise InvalidValue(f"{chosen.name} scores every edge at once: there is nothing to sweep; use attribute")
-    request = Request(subject, pairs, find_metric(metric or chosen.metric), find_ablation(ablation), batch_size, track)
-    wanted = sorted(set(chosen.dial_values if values is None else values), reverse=True)
-    searches = [dialled(chosen, value) for value in wanted]
-    if not isinstance(chosen, SharingSearch):
-        return Sweep(chosen.dial, tuple(wanted), tuple(_searched(one, request) for one in searches))
-    found = chosen.sweep(wanted, request)
-    circuits = [_circuit(one, request, each, 0.0) for one, each in zip(searches, found, strict=True)]
-    return Sweep(chosen.dial, tuple(wanted), tuple(circuits))
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = on.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
+    assert found.sweep is not None
+    return found.sweep
 
 
-def _within(limit: str | int | None, request: Request, chosen: Method) -> Request:
-    """The request with batches that are estimated to stay within the limit; said in its notes where they are smaller."""
-    if limit is None:
-        return request
-    held = chosen.memory_need(request.subject)
-    if held is None:
-        raise unlimited(chosen.name)
-    size = fitting_size(request.subject, request.pairs, held, request.batch_size, memory_size(limit))
-    if size < request.batch_size:
-        request.notes["fitting_batch_size"] = size
-    return replace(request, batch_size=size)
+@dataclass(frozen=True)
+class _On:
+    """What the verbs are told of a request, by names or values."""
+
+    subject: Subject
+    pairs: Pairs
+    metric: str | Metric | None
+    ablation: str | Ablation
+    batch_size: int
+    track: Track
+
+    def found(self, method: str | Method, options: dict[str, Any], wanted: Wanted) -> Found:
+        """What the method finds, by the metric that was named, else its own, else the logit difference."""
+        if self.batch_size < 1:
+            raise InvalidValue(f"batch size {self.batch_size}: it must be at least 1")
+        chosen = find_method(method, options)
+        metric = find_metric(self.metric or chosen.metric or "logit_diff")
+        ablation = find_ablation(self.ablation)
+        request = Request(self.subject, self.pairs, metric, ablation, self.batch_size, self.track, wanted)
+        return run_method(chosen, request)
 
 
-def unlimited(name: str) -> InvalidValue:
-    """The refusal of a memory limit for a method that gives no estimate."""
-    return InvalidValue(
-        f"what {name} takes is not estimated, so it cannot keep to a memory limit: give a smaller batch size instead, or "
-        "take a method made of gradients at native runs, such as eap-ig"
-    )
-
-
-def _searched(chosen: Search, request: Request) -> Circuit:
-    started = time.perf_counter()
-    found = chosen.search(request)
-    return _circuit(chosen, request, replace(found, seconds=None), time.perf_counter() - started)
-
-
-def _circuit(chosen: Search, request: Request, found: Found, seconds: float) -> Circuit:
-    facts, graph = provenance(request, chosen, found.seconds or seconds), request.subject.graph
-    # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
-    counts = {"selected": int(found.mask.sum()), "kept": int(found.mask.sum()), "total": graph.n_edges}
-    return Circuit(graph, found.mask, {**facts, **found.counts, "edges": counts})
-
-
-def select(scores: Scores, edges: int | None, *, absolute: bool = True) -> Circuit:
-    """The `edges` best-scored edges (default a tenth of all) without dangling ones; the provenance counts both."""
-    wanted = max(1, round(DEFAULT_SHARE * scores.graph.n_edges)) if edges is None else edges
-    selected = scores.top(wanted, absolute=absolute)
-    circuit = selected.without_dangling()
-    counts = {"selected": len(selected), "kept": len(circuit), "total": scores.graph.n_edges}
-    return circuit.with_provenance(edges=counts)
-
-
-def select_level(
-    scores: NodeScores, level: Literal["nodes", "neurons"], size: int, *, absolute: bool = True
-) -> Circuit | NeuronCircuit:
-    """The circuit of the best-scored heads and MLPs, or of the best-scored neurons without those of writers on no path.
-
-    The provenance counts them.
-    """
-    if level == "nodes":
-        circuit = scores.top(size, absolute=absolute)
-        edges = {"selected": len(circuit), "kept": len(circuit), "total": scores.graph.n_edges}
-        return circuit.with_provenance(edges=edges, nodes={"selected": size, "kept": size, "total": len(scores)})
-    neurons = scores.neuron_scores
-    kept = neurons.top(size, absolute=absolute).without_dangling()
-    return kept.with_provenance(neurons={"selected": size, "kept": len(kept), "total": len(neurons)})
+def _scores(found: Found) -> Scores:
+    assert found.scores is not None
+    return found.scores

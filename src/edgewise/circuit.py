@@ -1,28 +1,39 @@
-"""Circuit: a set of edges of a Graph, with its provenance."""
+"""Circuit: a set of edges of a Graph, or of neurons with the edges between their writers, with its provenance.
+
+A neuron is one of the d_model coordinates of what a writer puts out, as in the EAP-IG library and MIB, not a hidden unit of
+an MLP. A circuit of neurons gives every reader clean values at the kept coordinates of the writers it reads, and what the
+ablation puts in their place at all others. Writers without a kept neuron are not in it, and have no edges.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
 from edgewise.display import rich
-from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
+from edgewise.reachability import live_writers, useful_readers
 
 
+@final
 class Circuit:
-    """A set of edges of a Graph: immutable, comparable, with set algebra.
+    """A set of edges of a Graph, or of its neurons: immutable, comparable, with set algebra.
 
-    `mask` is bool [writer, reader]. `provenance` is a read-only mapping that says where the circuit comes from.
-    `a | b`, `a & b`, `a - b`, `a ^ b`, `a <= b`, `edge in a`, `len(a)` are those of sets and need equal graphs.
+    `level` is "edges" or "neurons"; `kept`, bool, says which of them the circuit has. `mask` is bool [writer, reader]: its
+    edges, which of neurons are all those between writers with a kept one. `neurons` is bool [writer, d_model], None at the
+    level of edges. `provenance` is a read-only mapping that says where the circuit comes from. `a | b`, `a & b`, `a - b`,
+    `a ^ b`, `a <= b`, `len(a)` are those of sets of what the level says; they need equal levels and graphs.
     """
 
-    def __init__(self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None, *, neurons: Tensor | None = None
+    ) -> None:
         if mask.shape != graph.edge_mask.shape:
             raise GraphMismatch(f"mask of shape {tuple(mask.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
         mask = mask.detach().bool().cpu().clone()
@@ -30,6 +41,7 @@ class Circuit:
             raise InvalidValue("the mask keeps pairs that are no edges of the graph")
         self.graph = graph
         self.mask = mask
+        self.neurons = None if neurons is None else neurons.detach().bool().cpu().clone()
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
 
     @classmethod
@@ -41,9 +53,53 @@ class Circuit:
         return cls(graph, mask, provenance)
 
     @classmethod
-    def full(cls, graph: Graph) -> Circuit:
-        """The circuit that keeps every edge."""
-        return cls(graph, graph.edge_mask)
+    def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
+        """The circuit with these neurons, bool [writer, d_model], and all edges between their writers."""
+        check_neurons(graph, neurons)
+        return cls(graph, edges_between(graph, neurons.bool().any(dim=1).cpu()), provenance, neurons=neurons)
+
+    @classmethod
+    def from_indices(
+        cls,
+        graph: Graph,
+        d_model: int,
+        neurons: Mapping[str, Iterable[int]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Circuit:
+        """The circuit with these coordinates of the named writers; UnknownName for a writer the graph does not have."""
+        kept = torch.zeros(len(graph.writers), d_model, dtype=torch.bool)
+        for writer, coordinates in neurons.items():
+            if writer not in graph.writer_index:
+                raise UnknownName.of("writer", writer, graph.writers)
+            listed = list(coordinates)
+            if wrong := [place for place in listed if not 0 <= place < d_model]:
+                raise InvalidValue(f"{writer} has no neuron {wrong[0]}: it writes {d_model:,}, counted from 0")
+            kept[graph.writer_index[writer], listed] = True
+        return cls.of_neurons(graph, kept, provenance)
+
+    @classmethod
+    def full(cls, graph: Graph, d_model: int | None = None) -> Circuit:
+        """The circuit that keeps every edge, or with `d_model` every neuron."""
+        if d_model is None:
+            return cls(graph, graph.edge_mask)
+        return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool))
+
+    # -- what it has ------------------------------------------------------------------------------------------------
+
+    @property
+    def level(self) -> Literal["edges", "neurons"]:
+        """What it is a set of."""
+        return "edges" if self.neurons is None else "neurons"
+
+    @property
+    def kept(self) -> Tensor:
+        """bool: the edges [writer, reader], or the neurons [writer, d_model], that it keeps."""
+        return self.mask if self.neurons is None else self.neurons
+
+    @property
+    def total(self) -> int:
+        """How many edges, or neurons, there are, kept or not."""
+        return self.graph.n_edges if self.neurons is None else self.neurons.numel()
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
@@ -52,20 +108,64 @@ class Circuit:
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the writers with a kept edge out of them or into one of their readers, in index order."""
-        touched = self.mask.any(dim=1) | self._writers_with_input()
-        return tuple(name for name, on in zip(self.graph.writers, touched.tolist(), strict=True) if on)
+        """Names of the writers with a kept neuron, or with a kept edge out of them or into one of their readers, in order."""
+        has_input = (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
+        touched = self.mask.any(dim=1) | has_input if self.neurons is None else self.neurons.any(dim=1)
+        return tuple(name for name, is_in in zip(self.graph.writers, touched.tolist(), strict=True) if is_in)
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """Its edges alone, as a circuit of edges; the provenance of one of neurons says how many neurons it has."""
+        if self.neurons is None:
+            return self
+        counts = {"kept": len(self), "total": self.total}
+        known = self.provenance.get("neurons")
+        facts = {**self.provenance, "neurons": {**(known if isinstance(known, Mapping) else {}), **counts}}
+        return Circuit(self.graph, self.mask, facts)
+
+    @property
+    def d_model(self) -> int:
+        """How many neurons each writer has; InvalidValue for a circuit of edges."""
+        return self._the_neurons().shape[1]
+
+    @property
+    def n_neurons(self) -> int:
+        """How many neurons the graph has, kept or not; InvalidValue for a circuit of edges."""
+        return self._the_neurons().numel()
+
+    @property
+    def indices(self) -> dict[str, list[int]]:
+        """The kept coordinates of each writer that has any; InvalidValue for a circuit of edges."""
+        neurons = self._the_neurons()
+        return {name: neurons[self.graph.writer_index[name]].nonzero().flatten().tolist() for name in self.nodes}
+
+    @property
+    def weighted_edges(self) -> float:
+        """Edges, of a circuit of neurons those on a path from input to logits, counted as the share of its writer's neurons.
+
+        The size that MIB gives circuits of edges, nodes and neurons in common.
+        """
+        if self.neurons is None:
+            return float(len(self))
+        shares = self.neurons.double().mean(dim=1)
+        return float(shares @ self.circuit.without_dangling().mask.double().sum(dim=1))
+
+    def _the_neurons(self) -> Tensor:
+        if self.neurons is None:
+            raise InvalidValue("this is a circuit of edges: it has no neurons")
+        return self.neurons
 
     # -- dangling edges ---------------------------------------------------------------------------------------------
 
     def without_dangling(self) -> Circuit:
-        """The circuit without edges that lie on no path from an input writer to `logits`.
+        """The circuit without edges, or neurons of writers, that lie on no path from an input writer to `logits`.
 
         A head counts as one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what
         the circuit computes: a node that no input writer reaches outputs its replacement (law 7).
         """
-        mask = self.mask & self.live_writers[:, None]
-        return Circuit(self.graph, mask & useful_readers(self.graph, mask)[None, :], self.provenance)
+        live = self.mask & self.live_writers[:, None]
+        on_path = live & useful_readers(self.graph, live)[None, :]
+        return self._with(on_path if self.neurons is None else self.neurons & on_path.any(dim=1)[:, None])
 
     @cached_property
     def live_writers(self) -> Tensor:
@@ -77,22 +177,19 @@ class Circuit:
         """Whether a path leads from an input writer to `logits`."""
         return bool((self.mask[:, -1] & self.live_writers).any())
 
-    def _writers_with_input(self) -> Tensor:
-        return (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
-
     # -- set algebra ------------------------------------------------------------------------------------------------
 
     def __or__(self, other: Circuit) -> Circuit:
-        return Circuit(self.graph, self.mask | self._same_graph(other).mask)
+        return self._with(self.kept | self._like(other).kept, {})
 
     def __and__(self, other: Circuit) -> Circuit:
-        return Circuit(self.graph, self.mask & self._same_graph(other).mask)
+        return self._with(self.kept & self._like(other).kept, {})
 
     def __sub__(self, other: Circuit) -> Circuit:
-        return Circuit(self.graph, self.mask & ~self._same_graph(other).mask)
+        return self._with(self.kept & ~self._like(other).kept, {})
 
     def __xor__(self, other: Circuit) -> Circuit:
-        return Circuit(self.graph, self.mask ^ self._same_graph(other).mask)
+        return self._with(self.kept ^ self._like(other).kept, {})
 
     def __le__(self, other: Circuit) -> bool:
         return not len(self - other)
@@ -100,84 +197,72 @@ class Circuit:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Circuit):
             return NotImplemented
-        return self.graph == other.graph and torch.equal(self.mask, other.mask)
+        return (self.graph, self.level) == (other.graph, other.level) and torch.equal(self.kept, other.kept)
 
     def __hash__(self) -> int:
-        return hash((self.graph, self.edges))
+        return hash((self.graph, self.level, self.kept.numpy().tobytes()))
 
     def __contains__(self, edge: str) -> bool:
         return bool(self.mask[self.graph.edge_index(edge)])
 
     def __len__(self) -> int:
-        return int(self.mask.sum())
+        return int(self.kept.sum())
 
     def jaccard(self, other: Circuit) -> float:
-        """Shared edges over all edges of the two circuits; 1.0 when both are empty."""
+        """Shared edges (or neurons) over all those of the two circuits; 1.0 when both are empty."""
         union = len(self | other)
         return len(self & other) / union if union else 1.0
 
-    def _same_graph(self, other: Circuit) -> Circuit:
-        if self.graph != other.graph:
-            raise GraphMismatch(f"circuits of different graphs: {self.graph} and {other.graph}")
-        return other
-
     def with_provenance(self, **entries: Any) -> Circuit:
         """The same circuit with entries added to its provenance."""
-        return Circuit(self.graph, self.mask, {**self.provenance, **entries})
+        return Circuit(self.graph, self.mask, {**self.provenance, **entries}, neurons=self.neurons)
+
+    def _like(self, other: Circuit) -> Circuit:
+        if self.graph != other.graph or self.kept.shape != other.kept.shape:
+            raise GraphMismatch(f"circuits of different graphs: {self._space} and {other._space}")
+        if self.level != other.level:
+            raise GraphMismatch(f"a circuit of {self.level} and one of {other.level}: take the `circuit` of the latter")
+        return other
+
+    def _with(self, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
+        """One of the same level that keeps these."""
+        make = Circuit if self.neurons is None else Circuit.of_neurons
+        return make(self.graph, kept, self.provenance if provenance is None else provenance)
+
+    @property
+    def _space(self) -> str:
+        return str(self.graph) if self.neurons is None else f"{self.graph} with {self.d_model} neurons a writer"
 
     # -- text -------------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """One line: how many edges out of how many, how many nodes, and whether the circuit is connected."""
-        total = self.graph.n_edges
-        share = f"{len(self):,} of {total:,} edges ({len(self) / total:.2%})"
-        path = "" if self.has_path else "; no path from input to logits"
-        return f"{share}, {len(self.nodes)} of {len(self.graph.writers)} writers{path}"
+        """One line: how many out of how many, how many nodes, and whether the circuit is connected."""
+        share = f"{len(self):,} of {self.total:,} {self.level} ({len(self) / self.total:.2%}), "
+        nodes = f"{'' if self.neurons is None else 'of '}{len(self.nodes)} of {len(self.graph.writers)} writers"
+        return share + nodes + ("" if self.has_path else "; no path from input to logits")
 
     def _repr_html_(self) -> str | None:
         return rich(self)
 
     def __repr__(self) -> str:
-        return f"<Circuit: {self.describe()}>"
+        return f"<{'Circuit' if self.neurons is None else 'NeuronCircuit'}: {self.describe()}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.graph, self.mask, dict(self.provenance), self.neurons)
 
 
-def node_circuit(graph: Graph, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
-    """The circuit of all edges between kept writers, bool [writer]: no edge from or into any other node."""
+def _restored(graph: Graph, mask: Tensor, provenance: dict[str, Any], neurons: Tensor | None) -> Circuit:
+    return Circuit(graph, mask, provenance, neurons=neurons)
+
+
+def edges_between(graph: Graph, kept: Tensor) -> Tensor:
+    """bool [writer, reader]: all edges between kept writers, bool [writer]: none from or into any other node."""
     readers = (graph.serves & kept[None, :]).any(dim=1)
     readers[-1] = True
-    return Circuit(graph, graph.edge_mask & kept[:, None] & readers[None, :], provenance)
+    return graph.edge_mask & kept[:, None] & readers[None, :]
 
 
-def live_writers(graph: Graph, mask: Tensor) -> Tensor:
-    """bool [writer]: those that an input writer reaches over edges of `mask` [writer, reader] that are not zero."""
-    kept, live = mask != 0, torch.zeros(len(graph.writers), dtype=torch.bool)
-    live[: len(graph.inputs)] = True
-    serves = graph.serves
-    for layer in range(graph.layers):
-        attention, heads = graph.attention_readers(layer), graph.head_writers(layer)
-        fed = (kept[:, attention] & live[:, None]).any(dim=0)
-        live[heads] = (serves[attention, heads] & fed[:, None]).any(dim=0)
-        if graph.mlps:
-            live[graph.mlp_writer(layer)] = bool((kept[:, graph.mlp_reader(layer)] & live).any())
-    return live
-
-
-def useful_readers(graph: Graph, mask: Tensor) -> Tensor:
-    """bool [reader]: those whose node reaches `logits` over edges of `mask` [writer, reader] that are not zero."""
-    kept, useful = mask != 0, torch.zeros(len(graph.readers), dtype=torch.bool)
-    useful[-1] = True
-    for layer in reversed(range(graph.layers)):
-        if graph.mlps:
-            useful[graph.mlp_reader(layer)] = bool((kept[graph.mlp_writer(layer)] & useful).any())
-        attention, heads = graph.attention_readers(layer), graph.head_writers(layer)
-        read = (kept[heads] & useful).any(dim=1)
-        useful[attention] = (graph.serves[attention, heads] & read).any(dim=1)
-    return useful
-
-
-def writers_on_path(graph: Graph, mask: Tensor) -> Tensor:
-    """bool [writer]: those on a path from an input writer to `logits` over edges that are not zero, and all input writers."""
-    live = live_writers(graph, mask)
-    on_path = live & ((mask != 0) & useful_readers(graph, mask)).any(dim=1)
-    on_path[: len(graph.inputs)] = True
-    return on_path
+def check_neurons(graph: Graph, values: Tensor) -> None:
+    """GraphMismatch for anything but one row of neurons for each writer."""
+    if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
+        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")

@@ -1,4 +1,4 @@
-"""All methods by name, whether they score edges or search for a circuit."""
+"""All methods by name, and the one road to what they find."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from edgewise.attribution import ATTRIBUTIONS, Method
+from edgewise.attribution import ATTRIBUTIONS
+from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS, SCORINGS
-from edgewise.search import SEARCHES, Search
+from edgewise.request import Request
+from edgewise.search import SEARCHES
 
-METHODS: dict[str, type[Method] | type[Search]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS}
+METHODS: dict[str, type[Method]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS}
 
 
-def method(name: str | Method | Search, options: dict[str, Any]) -> Method | Search:
+def run_method(method: Method, request: Request) -> Found:
+    """What a method finds of what `request.wanted` asks for; InvalidValue, before anything is computed, if it cannot."""
+    method.refuse(request.wanted)
+    return method.run(request)
+
+
+def method(name: str | Method, options: Mapping[str, Any]) -> Method:
     """The method of that name with its options, or the method itself. Unknown options are refused by name."""
-    if isinstance(name, (Method, Search)):
+    if isinstance(name, Method):
         if options:
             raise InvalidValue(f"options {sorted(options)} beside a method that is already made")
         return name
@@ -30,7 +38,19 @@ def method(name: str | Method | Search, options: dict[str, Any]) -> Method | Sea
     return chosen(**options)
 
 
-def method_class(name: str) -> type[Method] | type[Search]:
+def swept_method(name: str, options: Mapping[str, Any]) -> tuple[Method, tuple[float, ...] | None]:
+    """The method of that name, and the values of its size option where the options hold a list of them; each is checked."""
+    dial = method_class(name).dial
+    values = options.get(dial) if dial is not None else None
+    if dial is None or not isinstance(values, list | tuple):
+        return method(name, options), None
+    if not values:
+        raise InvalidValue(f"a sweep of {method_class(name).name} needs at least one value of {dial}")
+    variants = [method(name, {**options, dial: value}) for value in values]
+    return variants[0], tuple(values)
+
+
+def method_class(name: str) -> type[Method]:
     """The class of the method of that name; UnknownName, with the nearest known one, if there is none."""
     key = str(name).replace("_", "-")
     if key not in METHODS:
@@ -41,16 +61,3 @@ def method_class(name: str) -> type[Method] | type[Search]:
 def option_names(name: str) -> list[str]:
     """The names of a method's options."""
     return [field.name for field in fields(method_class(name))]  # type: ignore[arg-type]
-
-
-def sweep_values(name: str, options: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """The values of a search's dial, where the options hold a list of them instead of one; each is checked."""
-    chosen = method_class(name)
-    values = options.get(chosen.dial) if issubclass(chosen, Search) else None
-    if not isinstance(values, list | tuple) or not issubclass(chosen, Search):
-        return None
-    if not values:
-        raise InvalidValue(f"a sweep of {chosen.name} needs at least one value of {chosen.dial}")
-    for value in values:
-        method(name, {**options, chosen.dial: value})
-    return tuple(values)

@@ -9,12 +9,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgewise.attribution import Method
 from edgewise.request import LOCAL, Request
-from edgewise.search import Search
 
 
-def provenance(request: Request, method: Method | Search, seconds: float) -> dict[str, Any]:
+def provenance(request: Request, method: Any, seconds: float) -> dict[str, Any]:
     """Model, data, method, options, metric, ablation, versions and time of a run, as plain values."""
     return {
         **request.subject.identity,
@@ -23,7 +21,7 @@ def provenance(request: Request, method: Method | Search, seconds: float) -> dic
         "examples": len(request.pairs),
         "prompts": request.pairs.examples(request.subject.tokenizer),
         "method": method.name,
-        "options": {name: value for name, value in asdict(method).items() if name not in LOCAL},  # type: ignore[call-overload]
+        "options": {name: value for name, value in asdict(method).items() if name not in LOCAL},
         "metric": request.metric.name,
         **request.ablation.key,
         "batch_size": request.batch_size,

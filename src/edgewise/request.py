@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
+from edgewise.scores import LevelName
 
 # Options that name files of the machine at hand and change nothing about the result.
 LOCAL = ("checkpoint", "trace", "history", "curves")
@@ -45,8 +46,25 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a method is asked for.
+
+    `goal`: "scores" of every edge, node or neuron; a "circuit", of `edges` edges where a number is given; a "sweep", circuits
+    at `values` of the method's size option (None: its own); "sizes", circuits of about each of `sizes` edges, in whatever
+    way the method comes to them: by `values` if these are given. `memory_limit`: "2GB", or bytes.
+    """
+
+    goal: Literal["scores", "circuit", "sweep", "sizes"] = "circuit"
+    level: LevelName = "edges"
+    edges: int | None = None
+    values: tuple[float, ...] | None = None
+    sizes: tuple[int, ...] = ()
+    memory_limit: str | int | None = None
+
+
+@dataclass(frozen=True)
 class Request:
-    """What a method is asked to work on.
+    """What a method is asked to work on, and what for.
 
     `notes` is where it writes down what it did otherwise than asked: it goes into the provenance of the result.
     """
@@ -57,6 +75,7 @@ class Request:
     ablation: Ablation
     batch_size: int
     track: Track
+    wanted: Wanted = field(default_factory=Wanted)
     notes: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property

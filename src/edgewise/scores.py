@@ -1,73 +1,117 @@
-"""Scores: one number for each edge of a Graph, with its provenance."""
+"""Scores: one number for each edge, node or neuron of a Graph, with its provenance."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, check_neurons, edges_between
 from edgewise.display import rich
-from edgewise.errors import GraphMismatch, InvalidValue, NumericalError
+from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, UnknownName
 from edgewise.graph import Graph
 
+LevelName = Literal["edges", "nodes", "neurons"]
 
+
+@final
 class Scores:
-    """One float for each edge: positive means that the edge helps.
+    """One float for each edge, node or neuron: positive means that it helps.
 
-    The score of an edge is the predicted (or, for `exact`, measured) *drop* of the metric (higher is better) when that
-    edge alone is replaced: mean over examples, summed over positions and model dimensions. `values` is float32
-    [writer, reader], zero where the pair is no edge.
+    The score is the predicted (or, for `exact`, measured) *drop* of the metric (higher is better) when that alone is
+    replaced: an edge, the output of a node for all its readers, one coordinate of it. Mean over examples, summed over
+    positions and model dimensions. `level` says of what the scores are; `values` is float32, [writer, reader] of edges (zero
+    where the pair is no edge), [writer] of nodes, [writer, d_model] of neurons. `parts`: of nodes, the scores of neurons
+    whose sums these are, where they are known.
     """
 
-    def __init__(self, graph: Graph, values: Tensor, provenance: Mapping[str, Any] | None = None) -> None:
-        if values.shape != graph.edge_mask.shape:
-            raise GraphMismatch(f"values of shape {tuple(values.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
-        values = values.detach().to("cpu", torch.float32).masked_fill(~graph.edge_mask, 0.0)
-        if bool(values.isnan().any()):
-            w, r = (int(i) for i in values.isnan().nonzero()[0])
-            raise NumericalError(f"the score of {graph.edge_name(w, r)} is NaN")
+    def __init__(
+        self,
+        graph: Graph,
+        values: Tensor,
+        provenance: Mapping[str, Any] | None = None,
+        *,
+        level: LevelName = "edges",
+        parts: Scores | None = None,
+    ) -> None:
         self.graph = graph
-        self.values = values
+        self.level: LevelName = level
+        self._of = LEVELS[level]
+        self.values = self._of.checked(graph, values)
+        self.parts = parts
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
 
-    def __getitem__(self, edge: str) -> float:
-        return float(self.values[self.graph.edge_index(edge)])
+    def __getitem__(self, name: str) -> Any:
+        """The score of an edge or a node by its name, a float; of neurons those of one writer, float32 [d_model]."""
+        value = self.values[self._of.place(self.graph, name)]
+        return value if value.ndim else float(value)
 
     def __len__(self) -> int:
-        return self.graph.n_edges
+        """How many can be selected: edges, heads and MLPs, or neurons."""
+        return int(self._of.selectable(self.graph, self.values).sum())
 
-    def items(self) -> list[tuple[str, float]]:
-        """(edge, score) of every edge, reader by reader in index order."""
-        return [(edge, self[edge]) for edge in self.graph.edges]
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, score) of every edge, reader by reader in index order; of nodes and neurons writer by writer."""
+        names = self.graph.edges if self.level == "edges" else self.graph.writers
+        return [(name, self[name]) for name in names]
+
+    # -- other levels -----------------------------------------------------------------------------------------------
+
+    @property
+    def of_nodes(self) -> Scores:
+        """The sum of each writer's scores: its own score, by the chain rule, for methods made of gradients."""
+        if self.level == "nodes":
+            return self
+        sums = self.values.double().sum(dim=1).float()
+        if self.level == "neurons":
+            return Scores(self.graph, sums, self.provenance, level="nodes", parts=self)
+        return Scores(
+            self.graph, sums, {**self.provenance, "nodes": "sums over the edges of each writer"}, level="nodes"
+        )
+
+    @property
+    def neuron_scores(self) -> Scores:
+        """The scores of the neurons, to select from; InvalidValue if there are none."""
+        if self.level == "neurons":
+            return self
+        if self.parts is None:
+            raise InvalidValue(f"these {self.level[:-1]} scores have no neurons: score them with attribute_nodes")
+        return self.parts
+
+    def at(self, level: LevelName) -> Scores:
+        """The scores at a coarser or finer level, where these are known; InvalidValue where they are not."""
+        if level == "edges" and self.level != "edges":
+            raise InvalidValue(f"scores of {self.level} say nothing of single edges")
+        return {"edges": lambda: self, "nodes": lambda: self.of_nodes, "neurons": lambda: self.neuron_scores}[level]()
+
+    @property
+    def neurons(self) -> Tensor | None:
+        """The scores of the neurons, float32 [writer, d_model], if they are known."""
+        return self.values if self.level == "neurons" else self.parts.values if self.parts is not None else None
 
     # -- selection --------------------------------------------------------------------------------------------------
 
     def top(self, n: int, *, absolute: bool = True) -> Circuit:
-        """The n edges with the largest score, by absolute value unless `absolute=False`; ties in index order.
+        """The circuit of the n with the largest score, by absolute value unless `absolute=False`; ties in index order.
 
-        Exactly n edges: call `without_dangling()` to drop those on no path. `top(0)` is the empty circuit.
+        Exactly n: call `without_dangling()` to drop those on no path. Of nodes, all edges between them and those from the
+        input writers and to `logits`; input writers stay, and do not count. Of neurons, those of input writers count like
+        all others, as in MIB. `top(0)` keeps nothing else.
         """
-        if not 0 <= n <= self.graph.n_edges:
-            raise InvalidValue(f"asked for {n:,} edges, the graph has {self.graph.n_edges:,}; give 0 to that many")
-        ranking = self._ranking(absolute).masked_fill(~self.graph.edge_mask, -torch.inf)
-        order = ranking.flatten().sort(descending=True, stable=True).indices
-        # A real edge may score -inf too, so fill the edges first and let non-edges follow.
-        order = order[self.graph.edge_mask.flatten()[order]]
-        mask = torch.zeros(self.graph.edge_mask.numel(), dtype=torch.bool)
-        mask[order[:n]] = True
-        return self._circuit(mask.view_as(self.graph.edge_mask), {"select": "top", "n": n, "absolute": absolute})
+        kept = self._best(n, absolute)
+        return self._circuit(kept, {**self._of.selection(n), "absolute": absolute})
 
     def above(self, threshold: float, *, absolute: bool = True) -> Circuit:
-        """The edges whose score, by absolute value unless `absolute=False`, is at least `threshold`."""
+        """The circuit of those whose score, by absolute value unless `absolute=False`, is at least `threshold`."""
         if threshold != threshold:
             raise InvalidValue("the threshold is nan: nothing can be compared with it")
-        mask = (self._ranking(absolute) >= threshold) & self.graph.edge_mask
-        return self._circuit(mask, {"select": "above", "threshold": threshold, "absolute": absolute})
+        kept = (self._ranking(absolute) >= threshold) & self._of.selectable(self.graph, self.values)
+        return self._circuit(kept, {"select": "above", "threshold": threshold, "absolute": absolute})
 
     def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
         """At most n edges, best first from the output: only edges into what already reaches `logits` are candidates.
@@ -75,45 +119,162 @@ class Scores:
         A writer that is reached brings in the edges into all readers it is computed from. What is left out is an edge,
         however large its score, whose writer leads nowhere in the circuit. Ranked by absolute value unless `absolute=False`.
         """
-        if not 0 <= n <= self.graph.n_edges:
-            raise InvalidValue(f"asked for {n:,} edges, the graph has {self.graph.n_edges:,}; give 0 to that many")
+        if self.level != "edges":
+            raise InvalidValue(f"{self.level} are not selected greedily, only edges are: take signed or absolute")
+        self._check_count(n)
         mask = torch.zeros_like(self.graph.edge_mask)
         for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
             mask[writer, reader] = True
         return self._circuit(mask, {"select": "greedy", "n": n, "absolute": absolute})
 
+    def _check_count(self, n: int) -> None:
+        count = len(self)
+        if not 0 <= n <= count:
+            has = f"{count:,} heads and MLPs" if self.level == "nodes" else f"{count:,}"
+            raise InvalidValue(f"asked for {n:,} {self.level}, the graph has {has}; give 0 to that many")
+
+    def _best(self, n: int, absolute: bool) -> Tensor:
+        """bool, like the values: the n best."""
+        self._check_count(n)
+        selectable = self._of.selectable(self.graph, self.values).flatten()
+        order = self._ranking(absolute).flatten().masked_fill(~selectable, -torch.inf)
+        order = order.sort(descending=True, stable=True).indices
+        # A real score may be -inf too, so those that can be selected come first.
+        kept = torch.zeros_like(selectable)
+        kept[order[selectable[order]][:n]] = True
+        return kept.view_as(self.values)
+
     def _ranking(self, absolute: bool) -> Tensor:
         return self.values.abs() if absolute else self.values
 
-    def _circuit(self, mask: Tensor, selection: dict[str, Any]) -> Circuit:
-        return Circuit(self.graph, mask, {**self.provenance, "selection": selection})
+    def _circuit(self, kept: Tensor, selection: dict[str, Any]) -> Circuit:
+        return self._of.circuit(self.graph, kept, {**self.provenance, "selection": selection})
+
+    def with_provenance(self, **entries: Any) -> Scores:
+        """The same scores with entries added to their provenance."""
+        parts = None if self.parts is None else self.parts.with_provenance(**entries)
+        return Scores(self.graph, self.values, {**self.provenance, **entries}, level=self.level, parts=parts)
 
     # -- comparison -------------------------------------------------------------------------------------------------
 
     def agreement(self, other: Scores, *, top: int | None = None) -> dict[str, float]:
-        """How far two sets of scores agree: `pearson`, `spearman` of the values, `overlap` of the top edges.
+        """How far two sets of scores agree: `pearson`, `spearman` of the values, `overlap` of the top ones.
 
-        `overlap` is the share of the `top` edges by absolute value (default: a tenth of all) that both have.
+        `overlap` is the share of the `top` by absolute value (default: a tenth of all) that both have.
         """
-        if self.graph != other.graph:
-            raise GraphMismatch(f"scores on different graphs: {self.graph} and {other.graph}")
-        n = max(1, self.graph.n_edges // 10) if top is None else top
+        if self.graph != other.graph or self.level != other.level:
+            raise GraphMismatch(f"scores on different graphs: {self._space} and {other._space}")
+        n = max(1, len(self) // 10) if top is None else top
         if n < 1:
             raise InvalidValue(f"top={n}: the overlap needs at least one edge")
-        mine, theirs = self.values[self.graph.edge_mask], other.values[self.graph.edge_mask]
-        shared = len(self.top(n) & other.top(n)) / n
+        selectable = self._of.selectable(self.graph, self.values)
+        mine, theirs = self.values[selectable], other.values[selectable]
         return {
             "pearson": pearson(mine, theirs),
             "spearman": pearson(ranks(mine), ranks(theirs)),
-            "overlap": shared,
+            "overlap": int((self._best(n, True) & other._best(n, True)).sum()) / n,
         }
 
+    @property
+    def _space(self) -> str:
+        return f"{self.graph}" if self.level == "edges" else f"{self.level} of {self.graph}"
+
     def _repr_html_(self) -> str | None:
-        return rich(self)
+        return rich(self) if self.level == "edges" else None
 
     def __repr__(self) -> str:
         method = self.provenance.get("method", "scores")
-        return f"<Scores: {method} on {self.graph}>"
+        if self.level == "edges":
+            return f"<Scores: {method} on {self.graph}>"
+        kind = {"nodes": "NodeScores", "neurons": "NeuronScores"}[self.level]
+        return f"<{kind}: {method}, {len(self):,} {self.level} on {self.graph}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.graph, self.values, dict(self.provenance), self.level, self.parts)
+
+
+def _restored(
+    graph: Graph, values: Tensor, provenance: dict[str, Any], level: LevelName, parts: Scores | None
+) -> Scores:
+    return Scores(graph, values, provenance, level=level, parts=parts)
+
+
+# -- levels -----------------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class ScoreLevel:
+    """What differs between scores of edges, of nodes and of neurons.
+
+    `checked` gives the values as they are kept, or refuses them; `place` where a name's score is; `selectable`, bool like the
+    values, which can be selected; `circuit` that of the kept ones; `selection` what its provenance says of their number.
+    """
+
+    checked: Callable[[Graph, Tensor], Tensor]
+    place: Callable[[Graph, str], Any]
+    selectable: Callable[[Graph, Tensor], Tensor]
+    circuit: Callable[[Graph, Tensor, dict[str, Any]], Circuit]
+    selection: Callable[[int], dict[str, Any]]
+
+
+def _checked_edges(graph: Graph, values: Tensor) -> Tensor:
+    if values.shape != graph.edge_mask.shape:
+        raise GraphMismatch(f"values of shape {tuple(values.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
+    values = _plain(values).masked_fill(~graph.edge_mask, 0.0)
+    if bool(values.isnan().any()):
+        w, r = (int(i) for i in values.isnan().nonzero()[0])
+        raise NumericalError(f"the score of {graph.edge_name(w, r)} is NaN")
+    return values
+
+
+def _checked_nodes(graph: Graph, values: Tensor) -> Tensor:
+    if values.shape != (len(graph.writers),):
+        raise GraphMismatch(f"values of shape {tuple(values.shape)} for {len(graph.writers)} writers")
+    return _plain(values)
+
+
+def _checked_neurons(graph: Graph, values: Tensor) -> Tensor:
+    check_neurons(graph, values)
+    values = _plain(values)
+    if bool(values.isnan().any()):
+        writer, place = (int(i) for i in values.isnan().nonzero()[0])
+        raise NumericalError(f"the score of neuron {place} of {graph.writers[writer]} is NaN")
+    return values
+
+
+def _plain(values: Tensor) -> Tensor:
+    return values.detach().to("cpu", torch.float32)
+
+
+def _writer(graph: Graph, name: str) -> int:
+    if name not in graph.writer_index:
+        raise UnknownName.of("writer", name, graph.writers)
+    return graph.writer_index[name]
+
+
+def _computed(graph: Graph, values: Tensor) -> Tensor:
+    """Heads and MLPs: the writers that are computed from what they read."""
+    return graph.serves.any(dim=0)
+
+
+def _circuit_of_nodes(graph: Graph, kept: Tensor, provenance: dict[str, Any]) -> Circuit:
+    return Circuit(graph, edges_between(graph, kept | ~graph.serves.any(dim=0)), provenance)
+
+
+LEVELS: dict[LevelName, ScoreLevel] = {
+    "edges": ScoreLevel(
+        _checked_edges, Graph.edge_index, lambda graph, _: graph.edge_mask, Circuit, lambda n: {"select": "top", "n": n}
+    ),
+    "nodes": ScoreLevel(_checked_nodes, _writer, _computed, _circuit_of_nodes, lambda n: {"nodes": n}),
+    "neurons": ScoreLevel(
+        _checked_neurons,
+        _writer,
+        lambda _, values: torch.ones_like(values, dtype=torch.bool),
+        Circuit.of_neurons,
+        lambda n: {"select": "top", "neurons": n},
+    ),
+}
 
 
 def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, int]]:

@@ -56,7 +56,7 @@ def test_nodes_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError
         return contract_neurons(on, deltas, slopes)
 
-    monkeypatch.setattr("edgewise.attribution.neuron_scores.contract_neurons", short)
+    monkeypatch.setattr("edgewise.attribution.paths.contract_neurons", short)
     with pytest.warns(RuntimeWarning, match="going on with 2"):
         scores = ew.attribute_nodes(subject("gpt2"), pairs())
     assert scores.provenance["fitting_batch_size"] == 2

@@ -18,7 +18,7 @@ from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.mask_ig import MaskIG
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, UnknownName
 from edgewise.models.hooks import Hook, OnInput
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NodeScores
 from edgewise.request import Step
 
 NEAR = 1e-4

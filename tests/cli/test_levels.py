@@ -11,8 +11,7 @@ from support.command_line import SMALL, edgewise, refused
 
 import edgewise as ew
 from edgewise.formats.conversion import find
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NeuronCircuit, NodeScores
 
 FEW = SMALL[:-2]
 # Of the small model: 2 layers of 4 heads and an MLP, and input, with 16 coordinates each.

@@ -153,7 +153,7 @@ def test_the_folder_is_refused_before_anything_is_computed(here: Path, monkeypat
     refused(edgewise("discover", "--out", "file/run"), message="cannot be made")
 
 
-@pytest.mark.parametrize("step", ["load", "attribute", "evaluate", "write"])
+@pytest.mark.parametrize("step", ["load", "run_method", "evaluate", "write"])
 def test_an_interrupt_leaves_nothing(here: Path, model: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -18,7 +18,8 @@ from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, Unknown
 from edgewise.evaluation import auroc, benchmark, measure_recovery, size_curve
 from edgewise.methods import METHODS as METHODS_BY_NAME
 from edgewise.metrics import METRICS, Metric
-from edgewise.search import Found, Search
+from edgewise.search import Search
+from edgewise.search.base import Kept
 
 TAUS = [0.3, 0.03, 0.003]
 METHODS: list[Any] = ["eap", {"method": "acdc", "values": TAUS}, "exact"]
@@ -257,9 +258,9 @@ class Sized(Search):
             raise InvalidValue("too few")
         return replace(self, edges=self.edges if edges is None else edges)
 
-    def search(self, request: Any) -> Found:
+    def search(self, request: Any) -> Kept:
         graph = request.subject.graph
-        return Found(ew.Circuit.from_edges(graph, graph.edges[: self.edges]).mask, {"tested": 7})
+        return Kept(ew.Circuit.from_edges(graph, graph.edges[: self.edges]).mask, {"tested": 7})
 
 
 def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:

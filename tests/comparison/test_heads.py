@@ -13,7 +13,7 @@ import edgewise as ew
 from edgewise.ablations import ablation
 from edgewise.comparison import Entry
 from edgewise.comparison.case_study import SHARE, Cooperation, Heads, heads, roles
-from edgewise.comparison.method_run import run_method
+from edgewise.comparison.method_run import run_entry
 from edgewise.comparison.reference import known_reference
 from edgewise.comparison.studies import head_tables
 from edgewise.evaluation import HeadRow, HeadStudy, study_heads
@@ -35,7 +35,7 @@ def request_() -> Request:
 
 
 def test_it_is_a_study_of_each_circuit_but_the_random_one(request_: Request) -> None:
-    outcomes = [run_method(entry, request_, (SIZE,)) for entry in ENTRIES]
+    outcomes = [run_entry(entry, request_, (SIZE,)) for entry in ENTRIES]
     found = heads(outcomes, SIZE, request_, replaced=2.0)
     circuits = {one.entry.name: one.nearest(SIZE) for one in outcomes[:2]}
     assert found.edges == {name: len(circuit) for name, circuit in circuits.items()}

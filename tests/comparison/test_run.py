@@ -23,7 +23,7 @@ from support.command_line import ENTRY, make_model
 import edgewise as ew
 from edgewise.comparison import CompareRecipe, compare
 from edgewise.comparison import compare as compare_package
-from edgewise.comparison import job as run_module
+from edgewise.comparison import from_recipe as run_module
 from edgewise.comparison.from_recipe import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
@@ -64,15 +64,15 @@ def document(folder: Path) -> Any:
 def spied(monkeypatch: pytest.MonkeyPatch, stop_at: str | None = None) -> list[str]:
     """The names of the methods that are run from now on; `stop_at` is interrupted instead."""
     ran: list[str] = []
-    genuine = contest.run_method
+    genuine = contest.run_entry
 
-    def run_method(entry: Any, *more: Any, **options: Any) -> Any:
+    def run_entry(entry: Any, *more: Any, **options: Any) -> Any:
         ran.append(entry.name)
         if entry.name == stop_at:
             raise KeyboardInterrupt
         return genuine(entry, *more, **options)
 
-    monkeypatch.setattr(contest, "run_method", run_method)
+    monkeypatch.setattr(contest, "run_entry", run_entry)
     return ran
 
 

@@ -11,6 +11,7 @@ from edgewise.comparison import Comparison, Entry, Measured, Result
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.tables import Table, interpolation_table, long_table, tables
+from edgewise.contract import Found
 from edgewise.evaluation import MetricReport, measure_recovery
 from edgewise.figures import Interpolation
 from edgewise.store.files import from_edge_values
@@ -40,11 +41,11 @@ def comparison() -> Comparison:
     results = []
     for outcome, curve in (
         (
-            MethodOutcome(Entry(method="eap"), found, 0.125),
+            MethodOutcome(Entry(method="eap"), Found(found), 0.125),
             (measured(1, 1.0, 1.5), measured(2, 1.5, 1.25), measured(3, 4.0, 0.0)),
         ),
         (
-            MethodOutcome(Entry(method="acdc"), search.scores, 2.5, circuits, "tau", search.values),
+            MethodOutcome(Entry(method="acdc"), Found(search.scores, circuits, "tau", search.values), 2.5),
             (measured(1, -1.0, 2.0), measured(3, 3.0, 0.25)),
         ),
     ):

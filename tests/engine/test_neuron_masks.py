@@ -31,7 +31,7 @@ from edgewise.engine.mask import Mask
 from edgewise.errors import GraphMismatch
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
-from edgewise.neurons import NeuronCircuit
+from edgewise.old_names import NeuronCircuit
 
 NEAR = 1e-5
 every_family = pytest.mark.parametrize("family", FAMILIES)

@@ -17,7 +17,7 @@ from edgewise.evaluation import benchmark, evaluate_each, size_curve
 from edgewise.evaluation.areas import MIB_SHARES
 from edgewise.evaluation.faithfulness import random_neurons
 from edgewise.metrics import Answers, logit_diff
-from edgewise.neurons import NeuronCircuit
+from edgewise.old_names import NeuronCircuit
 
 SHARES = (0.05, 0.3, 1.0)
 every_family = pytest.mark.parametrize("family", FAMILIES)

@@ -16,8 +16,7 @@ from edgewise.formats import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig, re
 from edgewise.formats.conversion import import_finding
 from edgewise.formats.mib_submission import mib_files
 from edgewise.graph import SEPARATE_INPUTS, Graph
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NeuronCircuit, NodeScores
 
 WRITE = {".json": eap_ig_nodes_json, ".pt": eap_ig_nodes_pt}
 WIDTH = 6

@@ -16,8 +16,7 @@ from support.strategies import graphs
 import edgewise as ew
 from edgewise.errors import FileError
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit, NeuronScores
-from edgewise.nodes import NodeScores
+from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
 
 GRAPH = Graph(1, 2, 1)
 

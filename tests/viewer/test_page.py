@@ -20,7 +20,7 @@ from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import MetricReport, Report
 from edgewise.graph import Graph
-from edgewise.methods import sweep_values
+from edgewise.methods import swept_method
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer import Finding, page
@@ -191,7 +191,7 @@ def test_without_anywidget_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_search_is_told_how_to_rank_its_edges(name: str) -> None:
     dial, values = SWEEPS[name]
-    assert sweep_values(name, {dial: values}) == values
+    assert swept_method(name, {dial: values})[1] == values
     bare = Circuit(SMALL, CIRCUIT.mask, {"method": name})
     (sentence,) = [one for one in document(Finding(bare)).missing if f"sweep over its {dial}" in one]
     assert f"--method {name} --option '{dial}=[" in sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgewise.attribution.atp_graddrop import AtPGradDrop
 from edgewise.attribution.atp_qk import AtPQK
-from edgewise.attribution.base import Method
+from edgewise.attribution.base import ScoringMethod
 from edgewise.attribution.clean_corrupted import CleanCorrupted
 from edgewise.attribution.eap import EAP
 from edgewise.attribution.eap_ig import EAPIG
@@ -19,7 +19,7 @@ from edgewise.attribution.relp import RelP
 
 GRADIENTS = (EAP, EAPIG, EAPIGActivations, CleanCorrupted, MaskIG, RelP, GIM, AtPQK)
 OTHERS = (AtPGradDrop, HISP, InformationFlow, Exact, Random)
-ATTRIBUTIONS: dict[str, type[Method]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
+ATTRIBUTIONS: dict[str, type[ScoringMethod]] = {method.name: method for method in (*GRADIENTS, *OTHERS)}
 
 
-__all__ = ["ATTRIBUTIONS", "Method"]
+__all__ = ["ATTRIBUTIONS", "ScoringMethod"]

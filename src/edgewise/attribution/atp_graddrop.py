@@ -23,7 +23,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Method, needs_slope_at_clean, refuse_zeros
+from edgewise.attribution.base import ScoringMethod, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.contraction import contract_each
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.memory import MemoryNeed
@@ -38,7 +38,7 @@ from edgewise.request import Request, Step
 
 @final
 @dataclass(frozen=True)
-class AtPGradDrop(Method):
+class AtPGradDrop(ScoringMethod):
     """The mean absolute score of EAP over backward passes that each leave one layer out.
 
     A mean of absolute values has no sign. The score is given that of the sum of the I_ℓ over layers and examples: positive

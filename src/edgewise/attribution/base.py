@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import time
+from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.memory import MemoryNeed
-from edgewise.errors import NothingScored, NumericalError
+from edgewise.attribution.memory import MemoryNeed, fitting_size, memory_size, unlimited
+from edgewise.contract import Found, Method
+from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
-from edgewise.request import Request, Step
+from edgewise.provenance import provenance
+from edgewise.request import Request, Step, Wanted
+from edgewise.scores import Scores
 
 
-class Method(ABC):
-    """An attribution method. `cost` says what it takes per batch, `paper` where it comes from.
+class ScoringMethod(Method):
+    """A method that gives every edge a score."""
 
-    `additive`: its scores are means over the examples, those of one example being scores of their own.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    cost: ClassVar[str]
-    paper: ClassVar[str] = ""
     additive: ClassVar[bool] = True
+
+    def refuse(self, wanted: Wanted) -> None:
+        if wanted.goal == "sweep":
+            raise InvalidValue(f"{self.name} scores every edge at once: there is nothing to sweep; use attribute")
+        if wanted.level != "edges":
+            raise scores_no_nodes(self.name)
+        if wanted.memory_limit is not None:
+            memory_size(wanted.memory_limit)
+
+    def run(self, request: Request) -> Found:
+        chosen, started = self.resolved(request), time.perf_counter()
+        values = chosen.scores(chosen.within_memory(request))
+        facts = provenance(request, chosen, time.perf_counter() - started)
+        return Found(Scores(request.subject.graph, values, facts))
+
+    @final
+    def within_memory(self, request: Request) -> Request:
+        """The request with batches that are estimated to stay within the limit; said in its notes where they are smaller."""
+        limit, need = request.wanted.memory_limit, self.memory_need(request.subject)
+        if limit is None:
+            return request
+        if need is None:
+            raise unlimited(self.name)
+        size = fitting_size(request.subject, request.pairs, need, request.batch_size, memory_size(limit))
+        if size < request.batch_size:
+            request.notes["fitting_batch_size"] = size
+        return replace(request, batch_size=size)
 
     def resolved(self, request: Request) -> Self:
         """The method with every option decided that it leaves open until it knows the request; mostly itself."""
@@ -41,7 +66,7 @@ class Method(ABC):
         """Mean score of each edge over the examples, [writer, reader]; positive = the edge helps."""
 
 
-class GradientMethod(Method):
+class GradientMethod(ScoringMethod):
     """A method that scores a batch from gradients; subclasses say where those are taken."""
 
     @abstractmethod
@@ -61,6 +86,11 @@ class GradientMethod(Method):
             total += part.double().cpu()
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
+
+
+def scores_no_nodes(name: str) -> InvalidValue:
+    """The refusal of nodes and neurons by a method that scores none."""
+    return InvalidValue(f"{name} scores no nodes: take a method made of gradients at native runs, such as eap-ig")
 
 
 def needs_slope_at_clean(name: str, metric: Metric) -> None:

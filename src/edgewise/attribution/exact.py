@@ -18,7 +18,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Method, Request, Step
+from edgewise.attribution.base import Request, ScoringMethod, Step
 from edgewise.engine.forward import native_attention
 from edgewise.engine.native import Continuation, mlp, project
 from edgewise.engine.record import Recording, record
@@ -33,7 +33,7 @@ TOKENS_AT_ONCE = 4096
 
 @final
 @dataclass(frozen=True)
-class Exact(Method):
+class Exact(ScoringMethod):
     """Patch every edge alone. With `checkpoint`, a file, an interrupted run goes on where it was."""
 
     checkpoint: str | None = None

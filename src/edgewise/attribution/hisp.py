@@ -20,7 +20,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Method, Request, Step, needs_slope_at_clean, refuse_zeros
+from edgewise.attribution.base import Request, ScoringMethod, Step, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.memory import MemoryNeed
 from edgewise.engine.gradients import GradientSink, live_run
@@ -38,7 +38,7 @@ LARGEST = 1.0
 
 @final
 @dataclass(frozen=True)
-class HISP(Method):
+class HISP(ScoringMethod):
     """Importance of each head's q, k, v and each MLP; an edge has that of the lesser of its two ends.
 
     So the edges at or above a threshold are those that touch no q, k, v or MLP below it. A head writes as long as one of

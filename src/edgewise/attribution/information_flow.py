@@ -17,7 +17,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Method
+from edgewise.attribution.base import ScoringMethod
 from edgewise.engine.record import record
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.engine.writes import expand, token_chunks
@@ -28,7 +28,7 @@ from edgewise.request import Request
 
 @final
 @dataclass(frozen=True)
-class InformationFlow(Method):
+class InformationFlow(ScoringMethod):
     """The share of each writer in what a reader gets, in [0, 1]; the shares of a reader's edges sum to 1."""
 
     name: ClassVar[str] = "information-flow-routes"

@@ -139,3 +139,11 @@ def _taken(subject: Subject) -> int:
     status = Path("/proc/self/status")
     resident = int(status.read_text().partition("VmRSS:")[2].split()[0]) * 1024 if status.exists() else 0
     return max(model, resident) if subject.device.type == "cpu" else model
+
+
+def unlimited(name: str) -> InvalidValue:
+    """The refusal of a memory limit by a method that gives no estimate."""
+    return InvalidValue(
+        f"what {name} takes is not estimated, so it cannot keep to a memory limit: give a smaller batch size instead, or "
+        "take a method made of gradients at native runs, such as eap-ig"
+    )

@@ -14,23 +14,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.paths import PathMethod
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.writes import Writes, token_chunks
 from edgewise.models.subject import Subject
-from edgewise.request import Request
-
-
-def neuron_scores(method: PathMethod, request: Request) -> Tensor:
-    """Mean scores over the examples, float64 [writer, d_model]; positive = the neuron helps. Cost: that of `method`."""
-    method.check(request.metric)
-    resolved = method.resolved(request)
-    parts = fitting_parts(request, lambda step: resolved.along(step, contract_neurons))
-    total = torch.zeros(len(request.subject.graph.writers), request.subject.d_model, dtype=torch.float64)
-    for part in request.track(parts, request.batches, f"scoring neurons ({method.name})"):
-        total += part.double().cpu()
-    return total / len(request.pairs)
 
 
 def contract_neurons(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:

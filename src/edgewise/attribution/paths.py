@@ -7,24 +7,32 @@ with gradient_r the gradient of the metric at the input of reader r.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import final
 
+import torch
 from torch import Tensor
 
 from edgewise.attribution.base import GradientMethod
 from edgewise.attribution.contraction import contract
+from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.memory import MemoryNeed
+from edgewise.attribution.neuron_scores import contract_neurons
 from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.contract import Found
 from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.engine.record import Recorder, record_writes
 from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
-from edgewise.request import Step
+from edgewise.provenance import provenance
+from edgewise.request import Request, Step, Wanted
+from edgewise.scores import Scores
 
 # Runs whose gradients wait for one contraction: the more, the fewer products, and the more memory.
 RUNS_AT_ONCE = 6
@@ -48,6 +56,29 @@ class PathMethod(GradientMethod):
         """One run: the writes of the clean prompts. Several: those of the replaced ones too, and gradients that wait."""
         runs = min(len(self.path(subject)), RUNS_AT_ONCE)
         return MemoryNeed(writes=1) if runs == 1 else MemoryNeed(writes=2, slopes=runs)
+
+    def refuse(self, wanted: Wanted) -> None:
+        super().refuse(replace(wanted, level="edges"))
+
+    def run(self, request: Request) -> Found:
+        if request.wanted.level == "edges":
+            return super().run(request)
+        chosen, started = self.resolved(request), time.perf_counter()
+        neurons = chosen.neuron_scores(chosen.within_memory(request))
+        facts, graph = provenance(request, chosen, time.perf_counter() - started), request.subject.graph
+        parts = Scores(graph, neurons, facts, level="neurons")
+        return Found(Scores(graph, neurons.sum(dim=1), facts, level="nodes", parts=parts))
+
+    @final
+    def neuron_scores(self, request: Request) -> Tensor:
+        """Mean scores over the examples, float64 [writer, d_model]; positive = the neuron helps. Cost: that of edges."""
+        self.check(request.metric)
+        resolved, subject = self.resolved(request), request.subject
+        parts = fitting_parts(request, lambda step: resolved.along(step, contract_neurons))
+        total = torch.zeros(len(subject.graph.writers), subject.d_model, dtype=torch.float64)
+        for part in request.track(parts, request.batches, f"scoring neurons ({self.name})"):
+            total += part.double().cpu()
+        return total / len(request.pairs)
 
     @final
     def batch_scores(self, step: Step) -> Tensor:

@@ -8,12 +8,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Method, Request
+from edgewise.attribution.base import Request, ScoringMethod
 
 
 @final
 @dataclass(frozen=True)
-class Random(Method):
+class Random(ScoringMethod):
     """Independent normal scores from `seed`; nothing about the model or the data enters."""
 
     seed: int = 0

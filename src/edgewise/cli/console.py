@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.comparison.from_recipe import Finished
     from edgewise.evaluation import Report
-    from edgewise.neurons import NeuronCircuit
     from edgewise.runs.folder import Run
 
 P = ParamSpec("P")
@@ -81,8 +80,8 @@ def print_run(run: Run) -> None:
         console.print(
             f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {run.recipe.ranking} score"
         )
-    scored = run.recipe.level == "neurons" or run.scores is not None
-    print_size(run.found, run.selected if scored else None, run.recipe.ranking)
+    scored = run.recipe.level != "nodes" and run.scores is not None
+    print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
     if "tested" in known:
         console.print(f"tested    {known['tested']:,} removals, one after the other")
     if run.stability is not None:
@@ -128,15 +127,12 @@ def print_report(report: Report) -> None:
     stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
 
 
-def print_size(circuit: Circuit | NeuronCircuit, selected: int | None, ranking: str | None) -> None:
+def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
     """How many edges or neurons out of how many, before and after dangling ones go; a missing path is announced."""
-    from edgewise.circuit import Circuit
-
-    console, of_edges = stdout(), isinstance(circuit, Circuit)
-    total = circuit.graph.n_edges if isinstance(circuit, Circuit) else circuit.n_neurons
+    console, total = stdout(), circuit.total
     before = f"{selected:,} selected by {ranking} score, " if selected is not None else ""
     dropped = f" after {selected - len(circuit):,} dangling ones are dropped" if selected is not None else ""
-    name = "edges    " if of_edges else "neurons  "
+    name = "edges    " if circuit.level == "edges" else "neurons  "
     console.print(f"{name} {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
     if not circuit.has_path:
         console.print("[yellow]No path leads from input to logits: this circuit is the corrupted run.[/]")
@@ -161,7 +157,7 @@ def described(found: Run) -> dict[str, Any]:
         "folder": folder,
         "files": list(found.files),
         "recipe": found.recipe.model_dump(),
-        "circuit": {**size(found.found), "selected": found.selected, "ranking": found.recipe.ranking},
+        "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
         "report": found.report.to_dict(),
         "seconds": found.seconds,
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
@@ -175,12 +171,10 @@ def compared(found: Finished) -> dict[str, Any]:
     return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
 
 
-def size(found: Circuit | NeuronCircuit) -> dict[str, Any]:
+def size(found: Circuit) -> dict[str, Any]:
     """How large a circuit is, as plain values; one of neurons says how many of them it has, too."""
-    from edgewise.circuit import Circuit
-
-    circuit = found if isinstance(found, Circuit) else found.circuit
-    neurons = {} if isinstance(found, Circuit) else {"neurons": len(found), "total_neurons": found.n_neurons}
+    circuit = found.circuit
+    neurons = {} if found.level == "edges" else {"neurons": len(found), "total_neurons": found.total}
     sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(found.nodes)}
     return {**neurons, **sizes, "has_path": circuit.has_path}
 

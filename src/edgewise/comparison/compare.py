@@ -13,7 +13,7 @@ from edgewise.comparison.agreement import agreement
 from edgewise.comparison.case_study import heads as study
 from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
 from edgewise.comparison.comparison_store import ComparisonStore
-from edgewise.comparison.method_run import MethodOutcome, run_method
+from edgewise.comparison.method_run import MethodOutcome, run_entry
 from edgewise.comparison.mib_areas import areas_of, auroc_of
 from edgewise.comparison.reference import Reference, measured, settle
 from edgewise.comparison.result import Comparison, Measured, Result
@@ -30,7 +30,6 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.request import Request
 from edgewise.scores import Scores
-from edgewise.search import Search
 
 LEVELS = ("edges", "nodes")
 EXACT = Entry(method="exact", label="exact effects")
@@ -77,7 +76,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     check_names([*entries, *baseline, EXACT])
     for entry in entries:
         chosen = find_method(entry.method, entry.options)
-        if entry.values is not None and not isinstance(chosen, Search):
+        if entry.values is not None and chosen.dial is None:
             raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
         if entry.metric is not None:
             find_metric(entry.metric)
@@ -167,7 +166,7 @@ class ComparisonJob:
         return self.entries.index(outcome.entry)
 
     def _find(self, entry: Entry) -> MethodOutcome:
-        return run_method(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
+        return run_entry(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
 
     def _is_exact(self, entry: Entry) -> bool:
         return entry.method == "exact" and entry.metric in (None, self.request.metric.name)

@@ -20,6 +20,7 @@ from edgewise.comparison.compare_recipe import CompareRecipe, Entry
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
+from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid, GridPoint
 from edgewise.formats.conversion import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
@@ -206,7 +207,7 @@ class ComparisonStore:
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
-        return MethodOutcome(entry, scores, found.seconds, kept, found.dial, tuple(found.values))
+        return MethodOutcome(entry, Found(scores, kept, found.dial, tuple(found.values)), found.seconds)
 
 
 def _entry(fields: dict[str, Any]) -> Entry | None:

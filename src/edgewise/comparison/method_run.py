@@ -8,16 +8,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgewise.api import attribute, discover, sweep
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import Entry
-from edgewise.errors import InvalidValue
-from edgewise.methods import METHODS, method
+from edgewise.contract import Found
+from edgewise.methods import METHODS, method, run_method
 from edgewise.metrics import metric as find_metric
-from edgewise.request import Request
+from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
-from edgewise.search import Search
-from edgewise.sweeps import Sweep
 
 # The counts that searches leave in the provenance of their circuits.
 COUNTED = ("tested", "steps")
@@ -27,18 +24,32 @@ NEEDED_TO_GO_ON = ("trace", "checkpoint")
 
 @dataclass(frozen=True)
 class MethodOutcome:
-    """What a method found, and the seconds that took.
-
-    `circuits`, from few edges to many, are those of a search, one for each of `values` of its `dial`; a method that scores
-    edges has none, and any number of its best edges makes a circuit.
-    """
+    """What a method of a comparison found, and the seconds that took."""
 
     entry: Entry
-    scores: Scores
+    found: Found
     seconds: float
-    circuits: tuple[Circuit, ...] = ()
-    dial: str | None = None
-    values: tuple[float, ...] = ()
+
+    @property
+    def scores(self) -> Scores:
+        """Its score of every edge; of a search the value of its dial at which an edge goes."""
+        assert self.found.scores is not None
+        return self.found.scores
+
+    @property
+    def circuits(self) -> tuple[Circuit, ...]:
+        """Those of a search, from few edges to many; of a method that scores any number of its best edges makes one."""
+        return self.found.circuits
+
+    @property
+    def dial(self) -> str | None:
+        """The size option its circuits lie along, if they do."""
+        return self.found.size_option
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The value of the size option for each of its circuits."""
+        return self.found.values
 
     @property
     def manner(self) -> str:
@@ -79,45 +90,21 @@ class MethodOutcome:
         return sorted({circuit.edges: circuit for circuit in circuits}.values(), key=len)
 
 
-def run_method(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> MethodOutcome:
+def run_entry(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> MethodOutcome:
     """Runs one method of a comparison. `partial` is a folder in which a method that can keeps how far it has come."""
     chosen = method(entry.method, entry.options)
-    if entry.examples is not None:
-        request = replace(request, pairs=request.pairs[: entry.examples])
-    how = {"ablation": request.ablation, "batch_size": request.batch_size, "track": request.track}
+    request = replace(
+        request,
+        pairs=request.pairs if entry.examples is None else request.pairs[: entry.examples],
+        metric=find_metric(entry.metric or chosen.metric or request.metric),
+        wanted=Wanted("sizes", sizes=tuple(sizes), values=None if entry.values is None else tuple(entry.values)),
+    )
     started = time.perf_counter()
-    if not isinstance(chosen, Search):
-        metric = find_metric(entry.metric) if entry.metric is not None else request.metric
-        scores = attribute(request.subject, request.pairs, method=_keeping(chosen, partial), metric=metric, **how)
-        return MethodOutcome(entry, scores, time.perf_counter() - started)
-    sized = [size for size in sizes if _takes(chosen, size)] if entry.values is None else []
-    how = {**how, "metric": entry.metric}
-    if sized:
-        found = _sized(chosen, request, sorted(sized), partial, how)
-    else:
-        found = sweep(request.subject, request.pairs, method=_keeping(chosen, partial), values=entry.values, **how)
-    seconds = time.perf_counter() - started
-    return MethodOutcome(entry, found.scores, seconds, found.circuits, found.dial, found.values)
+    found = run_method(_keeping(chosen, partial), request)
+    return MethodOutcome(entry, found, time.perf_counter() - started)
 
 
-def _sized(chosen: Search, request: Request, sizes: list[int], partial: Path | None, how: dict[str, Any]) -> Sweep:
-    """One run for each size, of a search that can be told one."""
-    total = request.subject.graph.n_edges
-    runs = [(size, _keeping(chosen, partial, f"-{size}")) for size in sizes]
-    circuits = [discover(request.subject, request.pairs, method=one, edges=size, **how) for size, one in runs]
-    return Sweep("sparsity", tuple(1 - size / total for size in sizes), tuple(circuits))
-
-
-def _takes(chosen: Search, size: int) -> bool:
-    """Whether a search can be told to keep so many edges."""
-    try:
-        chosen.for_edges(size)
-    except InvalidValue:
-        return False
-    return True
-
-
-def _keeping(chosen: Any, folder: Path | None, suffix: str = "") -> Any:
+def _keeping(chosen: Any, folder: Path | None) -> Any:
     """The method with the files that it needs to go on after an interruption in `folder`, if it keeps any."""
     if folder is None:
         return chosen
@@ -125,4 +112,4 @@ def _keeping(chosen: Any, folder: Path | None, suffix: str = "") -> Any:
     own = [name for name in NEEDED_TO_GO_ON if name in known and getattr(chosen, name) is None]
     if own:
         folder.mkdir(parents=True, exist_ok=True)
-    return replace(chosen, **{name: str(folder / f"{name}{suffix}") for name in own})
+    return replace(chosen, **{name: str(folder / name) for name in own})

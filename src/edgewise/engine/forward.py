@@ -18,7 +18,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.circuit import writers_on_path
 from edgewise.engine.mask import Mask
 from edgewise.engine.plan import LayerPlan, Plan, make_plan
 from edgewise.engine.record import post_scale
@@ -28,6 +27,7 @@ from edgewise.models.family import Block
 from edgewise.models.hooks import OnInput, forced, hooked, steady
 from edgewise.models.norms import Norm
 from edgewise.models.subject import Subject, finite
+from edgewise.reachability import writers_on_path
 
 
 def masked_forward(

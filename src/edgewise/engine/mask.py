@@ -10,7 +10,6 @@ from torch import Tensor
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch
 from edgewise.models.subject import Subject
-from edgewise.neurons import NeuronCircuit
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Mask:
     neurons: Tensor | None = None
 
     @classmethod
-    def of(cls, circuit: Circuit | NeuronCircuit) -> Mask:
+    def of(cls, circuit: Circuit) -> Mask:
         """The mask under which the model computes what a circuit does."""
-        return cls(circuit.mask) if isinstance(circuit, Circuit) else cls(circuit.circuit.mask, circuit.neurons)
+        return cls(circuit.mask, circuit.neurons)
 
     @property
     def several(self) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgewise.circuit import writers_on_path
 from edgewise.graph import Graph
+from edgewise.reachability import writers_on_path
 
 
 @dataclass(frozen=True)

@@ -31,23 +31,19 @@ from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
-from edgewise.neurons import NeuronCircuit, NeuronScores
-from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
 from edgewise.scores import Scores
 
 MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-Scored = Scores | NodeScores | NeuronScores
-Selected = Circuit | NeuronCircuit
-# Scores of any kind to a circuit of that kind.
-Selection = Callable[[Any, int], Any]
+# Scores of any level to a circuit of that level.
+Selection = Callable[[Scores, int], Circuit]
 SELECTIONS: dict[str, Selection] = {
     "signed": lambda scores, n: scores.top(n, absolute=False),
     "absolute": lambda scores, n: scores.top(n, absolute=True),
-    "greedy-signed": lambda scores, n: _of_edges(scores).greedy(n, absolute=False),
-    "greedy-absolute": lambda scores, n: _of_edges(scores).greedy(n, absolute=True),
+    "greedy-signed": lambda scores, n: scores.greedy(n, absolute=False),
+    "greedy-absolute": lambda scores, n: scores.greedy(n, absolute=True),
 }
 
 
@@ -113,7 +109,7 @@ class SizeCurve:
 
 def size_curve(
     subject: Subject,
-    scores: Scored,
+    scores: Scores,
     pairs: Pairs,
     *,
     selection: str = "absolute",
@@ -125,7 +121,7 @@ def size_curve(
 ) -> SizeCurve:
     """The faithfulness of the circuits that hold each of `shares` of all edges, nodes or neurons, taken by `selection`.
 
-    Scores give circuits of edges, NodeScores of heads and MLPs (input writers always stay and do not count), NeuronScores of
+    Scores of nodes give circuits of heads and MLPs (input writers always stay and do not count), those of neurons circuits of
     neurons (those of input writers count too, as in MIB). `selection` is "signed" or "absolute"; of edges, also either with
     "greedy-" in front: best first from the output. Means over the pairs. Raises GraphMismatch for scores of another graph.
     """
@@ -136,17 +132,17 @@ def size_curve(
     if selection not in SELECTIONS:
         raise UnknownName.of("selection", selection, SELECTIONS)
     chosen = find_metric(metric)
-    level, count = LEVELS[type(scores)]
-    picked: list[Selected] = [SELECTIONS[selection](scores, int(share * len(scores))) for share in shares]
+    count = COUNTS[scores.level]
+    picked = [SELECTIONS[selection](scores, int(share * len(scores))) for share in shares]
     circuits = [circuit.without_dangling() for circuit in picked]
     request = Request(subject, pairs, chosen, find_ablation(ablation), batch_size, track)
     means = example_values(request, [Mask.of(circuit) for circuit in circuits]).mean(dim=1).tolist()
     clean, corrupted, found = means[0], means[1], means[2:]
     sizes = tuple(
-        Size(share, count(before), count(after), _share(value, clean, corrupted), _weighted(after))
+        Size(share, count(before), count(after), _share(value, clean, corrupted), after.weighted_edges)
         for share, before, after, value in zip(shares, picked, circuits, found, strict=True)
     )
-    return SizeCurve(selection, chosen.name, clean, corrupted, sizes, level, len(scores))
+    return SizeCurve(selection, chosen.name, clean, corrupted, sizes, scores.level, len(scores))
 
 
 def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
@@ -177,29 +173,13 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     return request.metric.sign * torch.cat(values, dim=1)
 
 
-def _of_edges(scores: Scored) -> Scores:
-    if not isinstance(scores, Scores):
-        raise InvalidValue(
-            f"{LEVELS[type(scores)][0]} are not selected greedily, only edges are: take signed or absolute"
-        )
-    return scores
-
-
 def _nodes(circuit: Circuit) -> int:
     """How many heads and MLPs write to something: a head that only shares the key and value of a kept one does not."""
     return int(circuit.mask.any(dim=1)[len(circuit.graph.inputs) :].sum())
 
 
-def _weighted(circuit: Selected) -> float:
-    return float(len(circuit)) if isinstance(circuit, Circuit) else circuit.weighted_edges
-
-
-# Kind of scores → what they are of, and how many of that a circuit has.
-LEVELS: dict[type, tuple[str, Callable[[Any], int]]] = {
-    Scores: ("edges", len),
-    NodeScores: ("nodes", _nodes),
-    NeuronScores: ("neurons", len),
-}
+# Level → how many of what has a score a circuit has.
+COUNTS: dict[str, Callable[[Circuit], int]] = {"edges": len, "nodes": _nodes, "neurons": len}
 
 
 def _share(value: float, clean: float, corrupted: float) -> float:

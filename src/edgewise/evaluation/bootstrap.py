@@ -15,9 +15,10 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.attribution import Method
+from edgewise.attribution import ScoringMethod
 from edgewise.attribution.base import refuse_zeros
 from edgewise.circuit import Circuit
+from edgewise.contract import Method
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.evaluation.areas import example_values
 from edgewise.methods import method as find_method
@@ -27,7 +28,6 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
-from edgewise.search import Search
 
 # A selection is called settled from this mean Jaccard index of two samples on, as proposed there.
 SETTLED = 0.8
@@ -156,9 +156,9 @@ def bootstrap(
     )
 
 
-def resampled_method(chosen: Method | Search) -> Method:
+def resampled_method(chosen: Method) -> ScoringMethod:
     """The method, if its scores are means over the examples; InvalidValue otherwise."""
-    if isinstance(chosen, Method) and chosen.additive:
+    if isinstance(chosen, ScoringMethod) and chosen.additive:
         return chosen
     raise InvalidValue(
         f"{chosen.name} gives no scores that are means over the examples, so the examples cannot be drawn again: "
@@ -166,7 +166,7 @@ def resampled_method(chosen: Method | Search) -> Method:
     )
 
 
-def _of_one(method: Method, request: Request) -> Tensor:
+def _of_one(method: ScoringMethod, request: Request) -> Tensor:
     """The scores [writer, reader] of a single example; one to which no edge matters counts as zeros."""
     try:
         return method.scores(request)

@@ -24,7 +24,6 @@ from edgewise.metrics import Answers, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
-from edgewise.neurons import NeuronCircuit
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 
@@ -32,7 +31,7 @@ from edgewise.progress import Track, silent
 @torch.no_grad()
 def evaluate(
     subject: Subject,
-    circuit: Circuit | NeuronCircuit,
+    circuit: Circuit,
     pairs: Pairs,
     *,
     metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
@@ -43,7 +42,7 @@ def evaluate(
 ) -> Report:
     """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
 
-    Edges outside the circuit carry what `ablation` puts in their place; of a NeuronCircuit, the coordinates outside it do.
+    Edges outside the circuit carry what `ablation` puts in their place; of neurons, the coordinates outside do.
     `random` is the seed of the random circuit of as many edges, or as many neurons, that it is compared with, or None for
     no comparison. Means over the pairs. Raises GraphMismatch for a circuit of another graph.
     """
@@ -61,7 +60,7 @@ def evaluate(
 @torch.no_grad()
 def evaluate_each(
     subject: Subject,
-    circuits: Sequence[Circuit | NeuronCircuit],
+    circuits: Sequence[Circuit],
     pairs: Pairs,
     *,
     metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
@@ -111,20 +110,18 @@ def _measured(
     return runner
 
 
-def _check_graph(subject: Subject, circuit: Circuit | NeuronCircuit) -> None:
+def _check_graph(subject: Subject, circuit: Circuit) -> None:
     if circuit.graph != subject.graph:
         raise GraphMismatch(f"the circuit is of another model: {circuit.graph}; {subject.name} has {subject.graph}")
-    if isinstance(circuit, NeuronCircuit) and circuit.d_model != subject.d_model:
+    if circuit.level == "neurons" and circuit.d_model != subject.d_model:
         raise GraphMismatch(
             f"the circuit is of another model: its writers have {circuit.d_model} neurons, those of {subject.name} "
             f"{subject.d_model}"
         )
 
 
-def _report(
-    found: Circuit | NeuronCircuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float
-) -> Report:
-    circuit = found if isinstance(found, Circuit) else found.circuit
+def _report(found: Circuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float) -> Report:
+    circuit = found.circuit
     return Report(
         metrics=metrics,
         edges=len(circuit),
@@ -135,19 +132,21 @@ def _report(
         examples=examples,
         ablation=ablation,
         seconds=seconds,
-        neurons=None if isinstance(found, Circuit) else _count(found),
+        neurons=_count(found) if found.level == "neurons" else None,
     )
 
 
-def _count(found: NeuronCircuit) -> NeuronCount:
+def _count(found: Circuit) -> NeuronCount:
     return NeuronCount(len(found), len(found.without_dangling()), found.n_neurons, found.weighted_edges)
 
 
-def _by_chance(circuit: Circuit | NeuronCircuit, seed: int) -> Mask:
+def _by_chance(circuit: Circuit, seed: int) -> Mask:
     """The mask of a random circuit of the same kind and size."""
-    if isinstance(circuit, Circuit):
+    if circuit.level == "edges":
         return Mask(random_mask(circuit.graph, len(circuit), seed))
-    return Mask.of(NeuronCircuit(circuit.graph, random_neurons(circuit.graph, circuit.d_model, len(circuit), seed)))
+    return Mask.of(
+        Circuit.of_neurons(circuit.graph, random_neurons(circuit.graph, circuit.d_model, len(circuit), seed))
+    )
 
 
 def random_mask(graph: Graph, edges: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
-from edgewise.evaluation.areas import MIB_SHARES, SELECTIONS, Scored, SizeCurve, size_curve, trapezoid
+from edgewise.evaluation.areas import MIB_SHARES, SELECTIONS, SizeCurve, size_curve, trapezoid
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.scores import Scores
@@ -57,7 +57,7 @@ class Benchmark:
 
 def benchmark(
     subject: Subject,
-    scores: Scored,
+    scores: Scores,
     pairs: Pairs,
     *,
     shares: Sequence[float] = MIB_SHARES,
@@ -70,9 +70,9 @@ def benchmark(
     to it: metric, ablation, batch_size, track.
     """
     generator = torch.Generator().manual_seed(seed)
-    random = type(scores)(scores.graph, torch.randn(scores.values.shape, generator=generator))
+    random = Scores(scores.graph, torch.randn(scores.values.shape, generator=generator), level=scores.level)
 
-    def curve(of: Scored, selection: str) -> SizeCurve:
+    def curve(of: Scores, selection: str) -> SizeCurve:
         return size_curve(subject, of, pairs, selection=selection, shares=shares, **how)
 
     return Benchmark(

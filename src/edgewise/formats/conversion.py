@@ -16,12 +16,9 @@ from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt, re
 from edgewise.formats.eap_ig_pt import eap_ig_pt, read_eap_ig_pt
 from edgewise.formats.mib_submission import mib_files, mib_folder
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, write_bytes
-from edgewise.store.files import circuit_json, node_scores_safetensors, read, scores_json, scores_safetensors
-from edgewise.store.nodes_and_neurons import neuron_circuit_json, node_scores_json
+from edgewise.store.files import read, to_bytes
 from edgewise.store.schema import dump, encode, parse, validate
 from edgewise.tasks.references import REFERENCES, reference, reference_groups
 from edgewise.viewer.contents import curve_columns
@@ -128,17 +125,17 @@ def _run(folder: Path) -> Finding:
         raise FileError(f"{folder} is no run folder: there is no {CIRCUIT_FILE} in it")
     circuit = read(folder / CIRCUIT_FILE)
     scores = read(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
-    if not isinstance(circuit, Circuit | NeuronCircuit):
+    if not isinstance(circuit, Circuit):
         raise FileError(f"{folder / CIRCUIT_FILE} holds scores, not a circuit")
     if scores is not None and scores.graph != circuit.graph:
         raise FileError(
             f"{folder}: its scores are of another graph ({scores.graph}) than its circuit ({circuit.graph})"
         )
     exact = read(folder / EXACT_FILE) if (folder / EXACT_FILE).is_file() else None
+    beside = {} if not isinstance(scores, Scores) else {"scores" if scores.level == "edges" else "node_scores": scores}
     finding = replace(
         Finding.of(circuit),
-        scores=scores if isinstance(scores, Scores) else None,
-        node_scores=scores if isinstance(scores, NodeScores) else None,
+        **beside,
         exact=exact if isinstance(exact, Scores) else None,
         curves=tuple(_curves(folder / CURVE_FILE)),
         report=_report(folder / REPORT_FILE),
@@ -149,7 +146,7 @@ def _run(folder: Path) -> Finding:
 def _compared(folder: Path) -> Finding:
     """One method of a comparison: its scores and best tenth of edges, beside exact effects, chance and the reference."""
     scores, known = read(folder / SCORES_FILE), folder.parent.parent / REFERENCE_FILE
-    if not isinstance(scores, Scores):
+    if not isinstance(scores, Scores) or scores.level != "edges":
         raise FileError(f"{folder / SCORES_FILE} holds a circuit, not scores")
     exact = folder.parent / "exact" / SCORES_FILE
     effects = read(exact) if exact.is_file() else None
@@ -213,19 +210,18 @@ def _report(path: Path) -> dict[str, Any]:
 
 
 def _json(finding: Finding) -> bytes:
-    if finding.neurons is not None:
-        return encode(neuron_circuit_json(finding.neurons))
-    if finding.circuit is not None:
-        return encode(circuit_json(finding.circuit))
-    if finding.scores is None and finding.node_scores is not None:
-        return encode(node_scores_json(finding.node_scores))
-    return encode(scores_json(_scores(finding)))
+    if finding.selected is not None:
+        return to_bytes(finding.selected, ".json")
+    return to_bytes(_any_scores(finding), ".json")
 
 
 def _safetensors(finding: Finding) -> bytes:
-    if finding.scores is None and finding.node_scores is not None:
-        return node_scores_safetensors(finding.node_scores)
-    return scores_safetensors(_scores(finding))
+    return to_bytes(_any_scores(finding), ".safetensors")
+
+
+def _any_scores(finding: Finding) -> Scores:
+    """Those of edges, else those of nodes."""
+    return finding.node_scores if finding.scores is None and finding.node_scores is not None else _scores(finding)
 
 
 def _scores(finding: Finding) -> Scores:

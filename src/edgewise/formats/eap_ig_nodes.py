@@ -22,8 +22,7 @@ from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValu
 from edgewise.formats.eap_ig_json import eap_ig_document, read_eap_ig
 from edgewise.formats.eap_ig_pt import load_pt, read_eap_ig_pt, tensors_of, to_bytes
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
+from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import dump, encode, first_problem, parse
 
@@ -41,7 +40,7 @@ class NodeEntry(BaseModel):
 
 def read_eap_ig_nodes(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
-) -> tuple[NodeScores | None, NeuronCircuit | None]:
+) -> tuple[Scores | None, Circuit | None]:
     """The scores of nodes and neurons, and the circuit of neurons, in an EAP-IG file, `.pt` or JSON; None for what it lacks.
 
     Arguments and errors are those of `read_eap_ig`. FileError, too, if the file keeps other edges than all those between the
@@ -53,7 +52,7 @@ def read_eap_ig_nodes(
     kept, facts = _scores(found, "neurons_in_graph", edges, name), edges.provenance
     try:
         scores = _node_scores(found, edges, sign, name)
-        circuit = None if kept is None or not bool(kept.any()) else NeuronCircuit(edges.graph, kept > 0, facts)
+        circuit = None if kept is None or not bool(kept.any()) else Circuit.of_neurons(edges.graph, kept > 0, facts)
     except EdgewiseError as error:
         raise FileError(f"{name}: {error}") from None
     if circuit is not None and circuit.circuit.without_dangling() != edges.without_dangling():
@@ -62,7 +61,7 @@ def read_eap_ig_nodes(
 
 
 def eap_ig_nodes_json(
-    scores: NodeScores | None, circuit: NeuronCircuit | Circuit | None, *, sign: int = 1, d_model: int | None = None
+    scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
     """Scores of nodes and neurons, a circuit, or both, as the bytes of EAP-IG JSON.
 
@@ -73,7 +72,7 @@ def eap_ig_nodes_json(
 
 
 def eap_ig_nodes_pt(
-    scores: NodeScores | None, circuit: NeuronCircuit | Circuit | None, *, sign: int = 1, d_model: int | None = None
+    scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
     """The same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes."""
     document = _document(scores, circuit, sign, d_model)
@@ -95,15 +94,13 @@ KEYS = {
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _document(
-    scores: NodeScores | None, circuit: NeuronCircuit | Circuit | None, sign: int, d_model: int | None
-) -> dict[str, Any]:
+def _document(scores: Scores | None, circuit: Circuit | None, sign: int, d_model: int | None) -> dict[str, Any]:
     if scores is None and circuit is None:
         raise InvalidValue("give scores of nodes, a circuit, or both")
     if scores is not None and circuit is not None and scores.graph != circuit.graph:
         raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
-    neurons = circuit if isinstance(circuit, NeuronCircuit) else None
-    edges = circuit.circuit if isinstance(circuit, NeuronCircuit) else circuit
+    neurons = circuit if circuit is not None and circuit.level == "neurons" else None
+    edges = circuit.circuit if circuit is not None else None
     if edges is None:
         assert scores is not None
         edges = Circuit(scores.graph, torch.zeros_like(scores.graph.edge_mask), scores.provenance)
@@ -111,29 +108,29 @@ def _document(
     document = eap_ig_document(None, edges, sign=sign, d_model=d_model or width)
     for entry in document["edges"].values():
         entry["score"] = 0.0
-    kept = [] if neurons is None else [("in_graph", neurons.neurons.any(dim=1))]
+    kept = [] if neurons is None else [("in_graph", neurons.kept.any(dim=1))]
     for name, table in [*kept, *_tables(scores, neurons, sign)]:
         for writer, value in zip(edges.graph.writers, table.tolist(), strict=True):
             document["nodes"][writer][name] = value
     return document
 
 
-def _width(scores: NodeScores | None, neurons: NeuronCircuit | None) -> int | None:
-    tables = [scores.neurons if scores is not None else None, neurons.neurons if neurons is not None else None]
+def _width(scores: Scores | None, neurons: Circuit | None) -> int | None:
+    tables = [scores.neurons if scores is not None else None, neurons.kept if neurons is not None else None]
     widths = {table.shape[1] for table in tables if table is not None}
     if len(widths) > 1:
         raise GraphMismatch(f"scores and circuit of different widths: {' and '.join(map(str, sorted(widths)))} neurons")
     return widths.pop() if widths else None
 
 
-def _tables(scores: NodeScores | None, neurons: NeuronCircuit | None, sign: int) -> list[tuple[str, Tensor]]:
+def _tables(scores: Scores | None, neurons: Circuit | None, sign: int) -> list[tuple[str, Tensor]]:
     """(key in their node, value of each writer). Their reader wants neurons and their scores together, or neither."""
     values = scores.neurons if scores is not None else None
     if values is None and neurons is not None:
-        values = neurons.neurons.float()
+        values = neurons.kept.float()
     found = [] if scores is None else [("score", sign * scores.values)]
     if values is not None:
-        kept = torch.zeros(values.shape, dtype=torch.bool) if neurons is None else neurons.neurons
+        kept = torch.zeros(values.shape, dtype=torch.bool) if neurons is None else neurons.kept
         found += [("neurons", kept), ("neurons_scores", sign * values)]
     if not all(bool(table.isfinite().all()) for _, table in found):
         raise InvalidValue(
@@ -178,12 +175,13 @@ def _scores(found: Mapping[str, Any], key: str, edges: Circuit, name: str) -> Te
     return None if bool(missing.all()) else table
 
 
-def _node_scores(found: Mapping[str, Any], edges: Circuit, sign: int, name: str) -> NodeScores | None:
+def _node_scores(found: Mapping[str, Any], edges: Circuit, sign: int, name: str) -> Scores | None:
     """Scores of nodes; where there are only those of neurons, a node scores their sum."""
     nodes, neurons = (_scores(found, key, edges, name) for key in ("nodes_scores", "neurons_scores"))
     if nodes is None and neurons is None:
         return None
     values = neurons.double().sum(dim=1) if nodes is None and neurons is not None else nodes
     assert values is not None
-    table = None if neurons is None else sign * neurons.float()
-    return NodeScores(edges.graph, sign * values.float(), table, edges.provenance)
+    known = edges.provenance
+    parts = None if neurons is None else Scores(edges.graph, sign * neurons.float(), known, level="neurons")
+    return Scores(edges.graph, sign * values.float(), known, level="nodes", parts=parts)

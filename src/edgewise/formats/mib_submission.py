@@ -13,7 +13,6 @@ from typing import Any
 from edgewise.errors import InvalidValue
 from edgewise.formats.eap_ig_json import eap_ig_json
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json
-from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.schema import encode
 
@@ -28,14 +27,14 @@ MODELS = {
 }
 
 
-def mib_files(scores: Scores | NodeScores | None) -> dict[str, bytes]:
+def mib_files(scores: Scores | None) -> dict[str, bytes]:
     """File name → bytes of one folder of a submission; InvalidValue without scores, for one circuit is not enough.
 
     Scores of edges, or of nodes and, if they are known, their neurons.
     """
     if scores is None:
         raise InvalidValue("the benchmark takes scores, or a circuit for each of its sizes; there is only one circuit")
-    if isinstance(scores, NodeScores):
+    if scores.level != "edges":
         return {IMPORTANCES: eap_ig_nodes_json(scores, None)}
     return {IMPORTANCES: encode(eap_ig_json(scores, None))}
 

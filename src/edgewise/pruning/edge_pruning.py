@@ -29,7 +29,7 @@ from edgewise.pruning.objective import Lagrangian
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.training import Training
 from edgewise.request import Request
-from edgewise.search.base import Found
+from edgewise.search.base import Kept
 
 SPARSITY = 0.9
 
@@ -104,7 +104,7 @@ class EdgeMethod(Pruning):
         return wanted
 
     @final
-    def prune(self, request: Request, candidates: Tensor, scores: Tensor | None = None) -> Found:
+    def prune(self, request: Request, candidates: Tensor, scores: Tensor | None = None) -> Kept:
         """Train the gates of `candidates`, bool [writer, reader]; everything else stays replaced.
 
         Where edges have `scores` [writer, reader], those that score higher start further open.
@@ -122,7 +122,7 @@ class EdgeMethod(Pruning):
         mask = [ranked, *request.track(better, training.exchanges, "exchanging edges")][-1]
         counts = {"steps": training.steps, "exchanged": int((ranked & ~mask).sum()), "final": fitted.loss(mask)}
         fitted.done()
-        return Found(mask, counts)
+        return Kept(mask, counts)
 
     @final
     def for_edges(self, edges: int | None) -> Self:
@@ -139,7 +139,7 @@ class EdgePruning(EdgeMethod):
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
 
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         request = self.batched(request)
         self.wanted(request.subject.graph)
         return self.prune(request, request.subject.graph.edge_mask)

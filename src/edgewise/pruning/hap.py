@@ -21,7 +21,7 @@ from edgewise.pairs import NO_ANSWER
 from edgewise.pruning.edge_pruning import EdgeMethod
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request
-from edgewise.search.base import Found
+from edgewise.search.base import Kept
 
 # The smallest share proposed by default. On nano, ioi, the best circuits found by edge pruning with all edges lie within the
 # 47 best (10 %) by eap-ig, 49 by mask-ig, 66 by relp, 222 (46 %) by eap.
@@ -63,7 +63,7 @@ class HAP(EdgeMethod):
                 f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps: raise keep"
             )
 
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         request = self.batched(request)
         graph = request.subject.graph
         wanted = self.wanted(graph)
@@ -76,11 +76,11 @@ class HAP(EdgeMethod):
             )
         if proposed == graph.n_edges:
             found = self.prune(request, graph.edge_mask)
-            return Found(found.mask, {**found.counts, "candidates": proposed})
+            return Kept(found.mask, {**found.counts, "candidates": proposed})
         attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
         scores = ATTRIBUTIONS[attribution]().resolved(scored).scores(scored).abs()
         found = self.prune(request, best_edges(graph, scores, proposed), scores)
-        return Found(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
+        return Kept(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

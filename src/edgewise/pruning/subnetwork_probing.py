@@ -25,7 +25,7 @@ from edgewise.pruning.gates import HardConcrete
 from edgewise.pruning.objective import Price
 from edgewise.pruning.training import Training
 from edgewise.request import Request
-from edgewise.search.base import Found, refuse_edges
+from edgewise.search.base import Kept, refuse_edges
 
 GATES = HardConcrete(edge=1e-4)
 ALL = 1 << 30  # pairs in a batch
@@ -59,12 +59,12 @@ class SubnetworkProbing(Pruning):
         refuse_edges(self.name, edges)
         return self
 
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         request = self.batched(request)
         layout = NodeGates(request.subject.graph)
         price = Price(self.regularization, layout.weights, GATES)
         fitted = fit(Problem(layout, price, self.training, self.seed), request, self.files(request))
         mask = layout.edges(fitted.logits >= 0)
-        found = Found(mask, {"steps": self.training.steps, "final": fitted.loss(mask)})
+        found = Kept(mask, {"steps": self.training.steps, "final": fitted.loss(mask)})
         fitted.done()
         return found

@@ -26,7 +26,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution import Method
+from edgewise.attribution.base import ScoringMethod
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.graph import Graph
 from edgewise.metrics import metric
@@ -44,7 +44,7 @@ HIGHEST_HEAD_PRICE = 2e-4
 
 @final
 @dataclass(frozen=True)
-class UGS(Trained, Method):
+class UGS(Trained, ScoringMethod):
     """Train a keep-probability for every edge; scores lie between 0 and 1, and have no sign.
 
     `regularization`: λ, the price of an edge; the larger, the fewer are kept. `loss`: the metric that training holds to,

@@ -12,8 +12,6 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
 from edgewise.formats.conversion import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
 from edgewise.provenance import versions
 from edgewise.runs.recipe import MANIFEST, Recipe
 from edgewise.scores import Scores
@@ -30,9 +28,9 @@ SWEEP_FILE = "sweep.json"
 class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.
 
-    `scores` is None for a search, which decides edge by edge and scores none, unless it was swept: `sweep` has a circuit for
-    each value, `sweep_reports` what each keeps. `stability` is there if the recipe asks for it. If it asks for nodes or
-    neurons, `node_scores` stands in the place of `scores`; `neurons` is the circuit of neurons whose edges `circuit` has.
+    `circuit` and `scores` are of the level that the recipe asks for. `scores` is None for a search, which decides edge by
+    edge and scores none, unless it was swept: `sweep` has a circuit for each value, `sweep_reports` what each keeps.
+    `stability` is there if the recipe asks for it.
     """
 
     recipe: Recipe
@@ -48,18 +46,11 @@ class Run:
     sweep: Sweep | None = None
     sweep_reports: tuple[Report, ...] = ()
     stability: Bootstrap | None = None
-    node_scores: NodeScores | None = None
-    neurons: NeuronCircuit | None = None
-
-    @property
-    def found(self) -> Circuit | NeuronCircuit:
-        """The circuit, of neurons if these were asked for."""
-        return self.circuit if self.neurons is None else self.neurons
 
     @property
     def selected(self) -> int:
         """The number of edges, nodes or neurons before those on no path were dropped."""
-        return int(self.found.provenance[self.recipe.level]["selected"])
+        return int(self.circuit.provenance[self.recipe.level]["selected"])
 
     @property
     def sweep_rows(self) -> list[dict[str, Any]]:
@@ -83,16 +74,16 @@ class Run:
     def finding(self) -> Finding:
         """What there is to show of it."""
         curves = () if self.curve is None else (self.curve,)
-        shown = replace(Finding.of(self.found), scores=self.scores, node_scores=self.node_scores)
+        scores = {} if self.scores is None else {"scores" if self.scores.level == "edges" else "node_scores": self.scores}
+        shown = replace(Finding.of(self.circuit), **scores)
         return with_reference(replace(shown, curves=curves, report=_report(self)))
 
 
 def write(found: Run, folder: Path) -> tuple[str, ...]:
     """Everything a run leaves, the manifest with the hash of every other file last."""
-    save(found.found, folder / CIRCUIT_FILE)
-    scores = found.scores if found.node_scores is None else found.node_scores
-    if scores is not None:
-        save(scores, folder / SCORES_FILE)
+    save(found.circuit, folder / CIRCUIT_FILE)
+    if found.scores is not None:
+        save(found.scores, folder / SCORES_FILE)
     write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
     if found.curve is not None:
         write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))

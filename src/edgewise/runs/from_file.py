@@ -13,7 +13,6 @@ from edgewise.formats.conversion import find
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.models import Subject
-from edgewise.neurons import NeuronCircuit
 from edgewise.progress import Track, silent
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.run import prepare, reported_metrics
@@ -26,7 +25,7 @@ def check(
     metrics: Sequence[str] | None = None,
     weights: Literal["same", "any"] = "same",
     track: Track = silent,
-) -> tuple[Circuit | NeuronCircuit, Report]:
+) -> tuple[Circuit, Report]:
     """The circuit, of edges or of neurons, in a file or run folder, and its Report.
 
     What `changes` (fields of a Recipe) leave open comes from the circuit's provenance. GraphMismatch if the model has
@@ -37,7 +36,7 @@ def check(
         raise FileError(f"{file} holds scores; evaluate takes a circuit: a run folder or a circuit's .json")
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
-    source = prepare(recipe)
+    source = prepare(recipe).source
     subject = load(
         recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
     )
@@ -50,7 +49,7 @@ def check(
     return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **how)
 
 
-def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
+def known_fields(circuit: Circuit) -> dict[str, Any]:
     """The recipe behind a circuit as fields, or as much of one as its provenance tells."""
     known = circuit.provenance
     if isinstance(known.get("recipe"), Mapping):
@@ -59,7 +58,7 @@ def known_fields(circuit: Circuit | NeuronCircuit) -> dict[str, Any]:
     return {name: known[name] for name in names.split() if known.get(name) is not None}
 
 
-def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
+def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
     known = known_fields(circuit)
     said = known.keys() | changes.keys()
     if "model" not in said:
@@ -72,7 +71,7 @@ def _recipe(circuit: Circuit | NeuronCircuit, changes: Mapping[str, Any], file: 
     return Recipe.of(**known).with_changes(**changes)
 
 
-def _check_graph(circuit: Circuit | NeuronCircuit, subject: Subject) -> None:
+def _check_graph(circuit: Circuit, subject: Subject) -> None:
     if circuit.graph != subject.graph:
         raise GraphMismatch(
             f"the circuit belongs to another graph ({circuit.graph}) than {subject.name} ({subject.graph}); "
@@ -80,7 +79,7 @@ def _check_graph(circuit: Circuit | NeuronCircuit, subject: Subject) -> None:
         )
 
 
-def _check_weights(circuit: Circuit | NeuronCircuit, identity: Mapping[str, Any]) -> None:
+def _check_weights(circuit: Circuit, identity: Mapping[str, Any]) -> None:
     then = circuit.provenance
     for key in ("revision", "weights"):
         if key in then and key in identity and then[key] != identity[key]:

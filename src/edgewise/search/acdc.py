@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 from edgewise.request import Request
-from edgewise.search.base import Found, SharingSearch, dialled, refuse_edges
+from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
 from edgewise.search.hunt import Ground, Rule
 from edgewise.search.trace import Trace
 
@@ -54,14 +54,14 @@ class ACDC(SharingSearch):
         refuse_edges(self.name, edges)
         return self
 
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         return self._hunt(Ground(request))
 
-    def sweep(self, values: Sequence[float], request: Request) -> list[Found]:
+    def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         ground = Ground(request)
         return [one._hunt(ground) for value in values if isinstance(one := dialled(self, value), ACDC)]
 
-    def _hunt(self, ground: Ground) -> Found:
+    def _hunt(self, ground: Ground) -> Kept:
         trace = Trace.open(Path(self.trace) if self.trace else None, self._key(ground.request))
         return ground.hunt(self.criterion, ground.front.graph.edge_mask, trace, f"{self.name}, tau {self.tau:g}")
 

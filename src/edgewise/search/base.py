@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
+from edgewise.attribution.base import scores_no_nodes
+from edgewise.attribution.memory import unlimited
+from edgewise.circuit import Circuit
+from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
-from edgewise.request import LOCAL, Request
+from edgewise.provenance import provenance
+from edgewise.request import LOCAL, Request, Wanted
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found: `mask` bool [writer, reader], and counts for the provenance.
+class Kept:
+    """What a search keeps: `mask` bool [writer, reader], and counts for the provenance.
 
     `seconds`: how long it took, where the search knows better than whoever called it.
     """
@@ -26,47 +32,101 @@ class Found:
     seconds: float | None = None
 
 
-class Search(ABC):
-    """A method that decides itself which edges a circuit keeps, instead of scoring all of them.
+class Search(Method):
+    """A method that decides itself which edges a circuit keeps, instead of scoring all of them."""
 
-    `dial` names the option that says how much is kept, the larger the fewer; `dial_values` is what a sweep over it tries
-    when it is not told.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    cost: ClassVar[str]
-    paper: ClassVar[str] = ""
     metric: ClassVar[str]
     dial: ClassVar[str]
-    dial_values: ClassVar[tuple[float, ...]]
 
     @abstractmethod
-    def for_edges(self, edges: int | None) -> Search:
+    def for_edges(self, edges: int | None) -> Self:
         """The same search set to keep so many edges (None: as it is); InvalidValue if it decides that itself."""
 
     @abstractmethod
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         """The edges that are kept. `request.batch_size` does not apply: a search judges all pairs together."""
+
+    def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
+        """The circuit of each of some variants of this search, which differ in how much they keep."""
+        return [_searched(one, request) for one in variants]
+
+    def refuse(self, wanted: Wanted) -> None:
+        if wanted.level != "edges":
+            raise (
+                InvalidValue(f"a sweep of {self.name} selects edges, no {wanted.level}")
+                if wanted.goal == "sweep"
+                else scores_no_nodes(self.name)
+            )
+        if wanted.goal == "scores":
+            raise InvalidValue(f"{self.name} finds a circuit and scores no edges: use discover")
+        if wanted.memory_limit is not None:
+            raise unlimited(self.name)
+        if wanted.goal == "circuit":
+            self.for_edges(wanted.edges)
+
+    def run(self, request: Request) -> Found:
+        wanted = request.wanted
+        if wanted.goal == "circuit":
+            return Found(None, (_searched(self.for_edges(wanted.edges), request),))
+        told = [size for size in sorted(wanted.sizes) if self._takes(size)] if wanted.values is None else []
+        if told:
+            return self._at_sizes(told, request)
+        values = sorted(set(self.dial_values if wanted.values is None else wanted.values), reverse=True)
+        return Found.along(self.dial, values, self.searches([dialled(self, value) for value in values], request))
+
+    def _at_sizes(self, sizes: Sequence[int], request: Request) -> Found:
+        """One run for each number of edges."""
+        total = request.subject.graph.n_edges
+        runs = [_renamed(self.for_edges(size), f"-{size}") for size in sizes]
+        return Found.along("sparsity", [1 - size / total for size in sizes], self.searches(runs, request))
+
+    def _takes(self, edges: int) -> bool:
+        """Whether it can be told to keep so many edges."""
+        try:
+            self.for_edges(edges)
+        except InvalidValue:
+            return False
+        return True
 
 
 class SharingSearch(Search):
     """A search whose runs at several values of its dial share work."""
 
     @abstractmethod
-    def sweep(self, values: Sequence[float], request: Request) -> list[Found]:
+    def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         """What `search` finds at each value, in the order given."""
 
+    def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
+        found = self.sweep([getattr(one, one.dial) for one in variants], request)
+        return [_circuit(one, request, kept, kept.seconds or 0.0) for one, kept in zip(variants, found, strict=True)]
 
-def dialled(search: Search, value: float) -> Search:
+
+def _searched(search: Search, request: Request) -> Circuit:
+    started = time.perf_counter()
+    kept = search.search(request)
+    return _circuit(search, request, kept, time.perf_counter() - started)
+
+
+def _circuit(search: Search, request: Request, kept: Kept, seconds: float) -> Circuit:
+    facts, graph = provenance(request, search, seconds), request.subject.graph
+    # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
+    counts = {"selected": int(kept.mask.sum()), "kept": int(kept.mask.sum()), "total": graph.n_edges}
+    return Circuit(graph, kept.mask, {**facts, **kept.counts, "edges": counts})
+
+
+S = TypeVar("S", bound=Search)
+
+
+def dialled(search: S, value: float) -> S:
     """The search with its dial at a value, and with that value in the names of files that it keeps."""
-    files = {name: getattr(search, name) for name in LOCAL if getattr(search, name, None)}
-    names = {name: str(_with_value(Path(path), value)) for name, path in files.items()}
-    return replace(search, **{search.dial: value, **names})  # type: ignore[type-var]
+    return replace(_renamed(search, f"-{value!r}"), **{search.dial: value})  # type: ignore[type-var]
 
 
-def _with_value(path: Path, value: float) -> Path:
-    return path.with_name(f"{path.stem}-{value!r}{path.suffix}")
+def _renamed(search: S, suffix: str) -> S:
+    """The search with a suffix to the names of the files that it keeps."""
+    paths = {name: Path(getattr(search, name)) for name in LOCAL if getattr(search, name, None)}
+    names = {name: str(path.with_name(f"{path.stem}{suffix}{path.suffix}")) for name, path in paths.items()}
+    return replace(search, **names)  # type: ignore[type-var]
 
 
 def refuse_edges(name: str, edges: int | None) -> None:

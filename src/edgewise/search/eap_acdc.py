@@ -21,7 +21,7 @@ from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import metric
 from edgewise.request import Request
 from edgewise.scores import Scores
-from edgewise.search.base import Found, SharingSearch, dialled, refuse_edges
+from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
 from edgewise.search.hunt import Ground, Rule
 from edgewise.search.trace import Trace
 from edgewise.tasks import TASKS, task
@@ -75,11 +75,11 @@ class EAPThenACDC(SharingSearch):
         refuse_edges(self.name, edges)
         return self
 
-    def search(self, request: Request) -> Found:
+    def search(self, request: Request) -> Kept:
         scores = self.attribute(request)
         return self.refine(Ground(request), scores)
 
-    def sweep(self, values: Sequence[float], request: Request) -> list[Found]:
+    def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         scores, ground = self.attribute(request), Ground(request)
         return [one.refine(ground, scores) for value in values if isinstance(one := dialled(self, value), EAPThenACDC)]
 
@@ -90,7 +90,7 @@ class EAPThenACDC(SharingSearch):
         wanted = replace(request, metric=metric(self.attribution_metric or usual))
         return Scores(request.subject.graph, ATTRIBUTIONS[self.attribution]().scores(wanted))
 
-    def refine(self, ground: Ground, scores: Scores) -> Found:
+    def refine(self, ground: Ground, scores: Scores) -> Kept:
         """ACDC on the candidates that these scores name."""
         chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
         trace = Trace.open(Path(self.trace) if self.trace else None, self._key(ground.request))

@@ -16,7 +16,7 @@ from edgewise.engine.frontier import Frontier, Removal, Trials
 from edgewise.errors import FileError, InvalidValue
 from edgewise.models.hooks import steady
 from edgewise.request import Request
-from edgewise.search.base import Found
+from edgewise.search.base import Kept
 from edgewise.search.forecast import Forecast
 from edgewise.search.foresight import Foresight
 from edgewise.search.judge import Judge
@@ -89,7 +89,7 @@ class Ground:
         self.earlier: list[Sequence[Decision]] = []
         self.used = False
 
-    def hunt(self, rule: Rule, candidates: Tensor, trace: Trace, label: str) -> Found:
+    def hunt(self, rule: Rule, candidates: Tensor, trace: Trace, label: str) -> Kept:
         """The edges that are kept of `candidates` bool [writer, reader]."""
         started, hunt = time.perf_counter(), Hunt(rule, self, candidates, trace)
         try:
@@ -100,7 +100,7 @@ class Ground:
             trace.close()
         self.earlier.append(hunt.decisions)
         counts = {"tested": hunt.tested, "computed": hunt.computed, "final": hunt.current}
-        return Found(self.front.mask.clone(), counts, time.perf_counter() - started)
+        return Kept(self.front.mask.clone(), counts, time.perf_counter() - started)
 
 
 class Hunt:

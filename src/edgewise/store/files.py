@@ -18,8 +18,6 @@ from pydantic import BaseModel
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes, write_bytes
 from edgewise.store.nodes_and_neurons import (
@@ -51,7 +49,7 @@ from edgewise.store.schema import (
 )
 
 METADATA = "edgewise"
-Saved = Circuit | NeuronCircuit | Scores | NodeScores
+Saved = Circuit | Scores
 
 
 def save(value: Saved, path: str | os.PathLike[str]) -> Path:
@@ -61,14 +59,18 @@ def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     same value gives the same bytes. Raises FileError if the folder is missing or cannot be written.
     """
     name, suffix = os.fspath(path), Path(path).suffix
-    writers = WRITERS.get(type(value))
+    writers = WRITERS.get((type(value), getattr(value, "level", "")))
     if writers is None:
-        raise FileError(
-            f"a {type(value).__name__} cannot be saved; give a circuit or scores, of edges, nodes or neurons"
-        )
+        kind = "NeuronScores" if isinstance(value, Scores) else type(value).__name__
+        raise FileError(f"a {kind} cannot be saved; give a circuit or scores, of edges, nodes or neurons")
     if suffix in writers:
         return write_bytes(path, writers[suffix](value))
     raise FileError(f"{name}: {'a circuit is' if len(writers) == 1 else 'scores are'} saved as {' or '.join(writers)}")
+
+
+def to_bytes(value: Saved, suffix: str) -> bytes:
+    """What `save` writes to a file of that suffix."""
+    return WRITERS[type(value), value.level][suffix](value)
 
 
 def read(path: str | os.PathLike[str]) -> Saved:
@@ -124,15 +126,15 @@ def scores_safetensors(scores: Scores) -> bytes:
     return _safetensors(header, {"values": scores.values.contiguous()})
 
 
-def node_scores_safetensors(scores: NodeScores) -> bytes:
+def node_scores_safetensors(scores: Scores) -> bytes:
     """The scores of nodes, and of their neurons if they have them, as a safetensors file."""
     return _safetensors(*node_scores_parts(scores))
 
 
 def _safetensors(header: BaseModel, tensors: dict[str, torch.Tensor]) -> bytes:
-    from safetensors.torch import save as to_bytes
+    from safetensors.torch import save as packed
 
-    return to_bytes(tensors, metadata={METADATA: encode(dump(header, indent=None)).decode()})
+    return packed(tensors, metadata={METADATA: encode(dump(header, indent=None)).decode()})
 
 
 def edge_values(scores: Scores) -> list[float]:
@@ -173,7 +175,7 @@ def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
     return values
 
 
-def _read_safetensors(data: bytes, name: str) -> Scores | NodeScores:
+def _read_safetensors(data: bytes, name: str) -> Scores:
     header, tensors = _unpack(data, name)
     value = parse(header.encode(), name)
     kind = kind_of(value, name)
@@ -210,9 +212,12 @@ def _unpack(data: bytes, name: str) -> tuple[str, dict[str, torch.Tensor]]:
 
 # -- what is saved how -----------------------------------------------------------------------------------------------
 
-WRITERS: dict[type, dict[str, Callable[[Any], bytes]]] = {
-    Circuit: {".json": lambda circuit: encode(circuit_json(circuit))},
-    NeuronCircuit: {".json": lambda circuit: encode(neuron_circuit_json(circuit))},
-    Scores: {".safetensors": scores_safetensors, ".json": lambda scores: encode(scores_json(scores))},
-    NodeScores: {".safetensors": node_scores_safetensors, ".json": lambda scores: encode(node_scores_json(scores))},
+WRITERS: dict[tuple[type, str], dict[str, Callable[[Any], bytes]]] = {
+    (Circuit, "edges"): {".json": lambda circuit: encode(circuit_json(circuit))},
+    (Circuit, "neurons"): {".json": lambda circuit: encode(neuron_circuit_json(circuit))},
+    (Scores, "edges"): {".safetensors": scores_safetensors, ".json": lambda scores: encode(scores_json(scores))},
+    (Scores, "nodes"): {
+        ".safetensors": node_scores_safetensors,
+        ".json": lambda scores: encode(node_scores_json(scores)),
+    },
 }

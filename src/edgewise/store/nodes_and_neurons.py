@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
+from edgewise.scores import Scores
 from edgewise.store.schema import (
     GraphDocument,
     NeuronCircuitDocument,
@@ -24,7 +24,7 @@ from edgewise.store.schema import (
 )
 
 
-def neuron_circuit_json(circuit: NeuronCircuit) -> str:
+def neuron_circuit_json(circuit: Circuit) -> str:
     """The circuit as JSON text."""
     document = NeuronCircuitDocument(
         graph=GraphDocument.of(circuit.graph),
@@ -35,7 +35,7 @@ def neuron_circuit_json(circuit: NeuronCircuit) -> str:
     return dump(document)
 
 
-def node_scores_json(scores: NodeScores) -> str:
+def node_scores_json(scores: Scores) -> str:
     """The scores as JSON text with a value for every writer; float32 values come back exactly."""
     finite = [scores.values.isfinite()] + ([] if scores.neurons is None else [scores.neurons.isfinite().all(dim=1)])
     bad = (~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist()
@@ -53,19 +53,17 @@ def node_scores_json(scores: NodeScores) -> str:
     return dump({name: value for name, value in document.model_dump(by_alias=True).items() if value is not None})
 
 
-def node_scores_parts(scores: NodeScores) -> tuple[NodeScoresHeader, dict[str, Tensor]]:
+def node_scores_parts(scores: Scores) -> tuple[NodeScoresHeader, dict[str, Tensor]]:
     """The header and the tensors of a `.safetensors` file."""
     header = NodeScoresHeader(graph=GraphDocument.of(scores.graph), provenance=provenance_of(scores.provenance))
     neurons = {} if scores.neurons is None else {"neurons": scores.neurons.float().contiguous()}
     return header, {"values": scores.values.float().contiguous(), **neurons}
 
 
-def neuron_circuit(document: NeuronCircuitDocument, name: str) -> NeuronCircuit:
+def neuron_circuit(document: NeuronCircuitDocument, name: str) -> Circuit:
     """The circuit in a document; FileError if it has what its graph has not."""
     try:
-        circuit = NeuronCircuit.from_indices(
-            document.graph.graph(), document.d_model, document.neurons, document.provenance
-        )
+        circuit = Circuit.from_indices(document.graph.graph(), document.d_model, document.neurons, document.provenance)
     except EdgewiseError as error:
         raise FileError(f"{name}: {error}") from None
     listed = sum(map(len, document.neurons.values()))
@@ -74,7 +72,7 @@ def neuron_circuit(document: NeuronCircuitDocument, name: str) -> NeuronCircuit:
     return circuit
 
 
-def node_scores(document: NodeScoresDocument, name: str) -> NodeScores:
+def node_scores(document: NodeScoresDocument, name: str) -> Scores:
     """The scores in a document; FileError if a writer has none."""
     writers = document.graph.graph().writers
     for values in (document.nodes, document.neurons):
@@ -84,7 +82,7 @@ def node_scores(document: NodeScoresDocument, name: str) -> NodeScores:
     return node_scores_of(document, _tensors(document, writers, name), name)
 
 
-def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor], name: str) -> NodeScores:
+def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor], name: str) -> Scores:
     """The scores of a header and its tensors; FileError if these are not those of its graph."""
     graph, values, neurons = header.graph.graph(), tensors["values"], tensors.get("neurons")
     whole = values.dtype == torch.float32 and values.shape == (len(graph.writers),)
@@ -95,7 +93,8 @@ def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor], name
         raise FileError(f"{name}: its tensors ({shapes}) are not those of its graph ({graph})")
     if any(bool(one.isnan().any()) for one in tensors.values()):
         raise FileError(f"{name}: one of its scores is NaN")
-    return NodeScores(graph, values, neurons, header.provenance)
+    parts = None if neurons is None else Scores(graph, neurons, header.provenance, level="neurons")
+    return Scores(graph, values, header.provenance, level="nodes", parts=parts)
 
 
 def _tensors(document: NodeScoresDocument, writers: tuple[str, ...], name: str) -> dict[str, Tensor]:

@@ -10,8 +10,6 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
-from edgewise.neurons import NeuronCircuit
-from edgewise.nodes import NodeScores
 from edgewise.scores import Scores
 
 SHOWN = 200
@@ -35,20 +33,18 @@ class Finding:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other: Finding | None = None
     label: str = ""
-    neurons: NeuronCircuit | None = None
-    node_scores: NodeScores | None = None
+    neurons: Circuit | None = None
+    node_scores: Scores | None = None
 
     @classmethod
-    def of(cls, value: Circuit | Scores | NeuronCircuit | NodeScores) -> Finding:
+    def of(cls, value: Circuit | Scores) -> Finding:
         """What there is to show of one value."""
-        if isinstance(value, NeuronCircuit):
-            return cls(circuit=value.circuit, neurons=value)
-        if isinstance(value, NodeScores):
-            return cls(node_scores=value)
-        return cls(circuit=value) if isinstance(value, Circuit) else cls(scores=value)
+        if isinstance(value, Circuit):
+            return cls(circuit=value.circuit, neurons=value if value.level == "neurons" else None)
+        return cls(scores=value) if value.level == "edges" else cls(node_scores=value)
 
     @property
-    def selected(self) -> Circuit | NeuronCircuit | None:
+    def selected(self) -> Circuit | None:
         """The circuit that was found, of neurons if it is one of neurons; None if there are only scores."""
         return self.circuit if self.neurons is None else self.neurons
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from edgewise import display
 from edgewise.circuit import Circuit
-from edgewise.neurons import NeuronCircuit
 from edgewise.scores import Scores
 from edgewise.viewer.caption import clean, facts
 from edgewise.viewer.finding import SHOWN, strongest
@@ -22,13 +21,12 @@ CELL = "text-align: left; padding: 1px 12px 1px 0; vertical-align: top"
 @display.register
 def html(value: Any) -> str:
     """HTML without scripts of a circuit (of neurons: its edges), of scores (their strongest edges) or of a report."""
-    if isinstance(value, NeuronCircuit):
-        value = value.circuit
     if isinstance(value, Scores):
         circuit = strongest(value)
         note = f"the strongest {len(circuit):,} of {len(value):,} edges" if len(value) > SHOWN else ""
         return _picture(circuit, value, note)
     if isinstance(value, Circuit):
+        value = value.circuit
         return _picture(value, None, "") if len(value) <= MOST else table(["circuit", ""], facts(value))
     return _report(value)
 

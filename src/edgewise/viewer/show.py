@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, UnknownName
-from edgewise.neurons import NeuronCircuit
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.store.schema import encode
@@ -29,7 +28,7 @@ class HasFinding(Protocol):
     def finding(self) -> Finding: ...
 
 
-Showable = Circuit | NeuronCircuit | Scores | Finding | HasFinding
+Showable = Circuit | Scores | Finding | HasFinding
 
 PICTURES: dict[str, Callable[[Finding], bytes]] = {
     ".svg": lambda finding: encode(svg(finding.shown, finding.scores)),
@@ -76,4 +75,4 @@ def finding_of(value: Showable) -> Finding:
     """What there is to show of a value."""
     if isinstance(value, Finding):
         return value
-    return Finding.of(value) if isinstance(value, Circuit | NeuronCircuit | Scores) else value.finding
+    return Finding.of(value) if isinstance(value, Circuit | Scores) else value.finding

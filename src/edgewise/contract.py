@@ -1,0 +1,96 @@
+"""The contract of every method, whether it scores, searches or trains: a request in, what was found out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from edgewise.circuit import Circuit
+from edgewise.request import Request, Wanted
+from edgewise.scores import LevelName, Scores
+from edgewise.sweeps import Sweep
+
+DEFAULT_SHARE = 0.1
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """What a method found: scores, circuits, or both; there is always a way to select a circuit from it.
+
+    `circuits` are those of a search, from few edges to many; where there are several, one for each of `values` of its
+    `size_option`, and the scores of all edges follow from them. A method that scores has none.
+    """
+
+    scores: Scores | None
+    circuits: tuple[Circuit, ...] = ()
+    size_option: str | None = None
+    values: tuple[float, ...] = ()
+
+    @classmethod
+    def along(cls, size_option: str, values: Sequence[float], circuits: Sequence[Circuit]) -> Found:
+        """Circuits at values of a size option, the largest value (and so the fewest edges) first."""
+        sweep = Sweep(size_option, tuple(values), tuple(circuits))
+        return cls(sweep.scores, sweep.circuits, size_option, sweep.values)
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The circuits along the size option, if there are any."""
+        return None if self.size_option is None else Sweep(self.size_option, self.values, self.circuits)
+
+    def circuit(self, size: int | None = None, *, level: LevelName = "edges", absolute: bool = True) -> Circuit:
+        """The circuit of a search, or that of the `size` best-scored edges, nodes or neurons (`select`)."""
+        if self.scores is None:
+            (circuit,) = self.circuits
+            return circuit
+        return select(self.scores.at(level), size, absolute=absolute)
+
+    def with_provenance(self, **entries: Any) -> Found:
+        """The same with entries added to every provenance."""
+        circuits = tuple(circuit.with_provenance(**entries) for circuit in self.circuits)
+        if self.size_option is not None:
+            return Found.along(self.size_option, self.values, circuits)
+        return Found(None if self.scores is None else self.scores.with_provenance(**entries), circuits)
+
+
+class Method(ABC):
+    """A way to find circuits, with its options as fields of a frozen dataclass.
+
+    `cost` says what it takes, `paper` where it comes from. `metric`: what it goes by where none is named; None: that of the
+    task. `additive`: it gives scores that are means over the examples, those of one example being scores of their own.
+    `dial` names the option that says how much a circuit keeps, the larger the fewer, where there is one; `dial_values` are
+    those that a sweep over it tries when it is not told.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    cost: ClassVar[str]
+    paper: ClassVar[str] = ""
+    metric: ClassVar[Any] = None
+    additive: ClassVar[bool] = False
+    dial: ClassVar[Any] = None
+    dial_values: ClassVar[tuple[float, ...]] = ()
+
+    @abstractmethod
+    def refuse(self, wanted: Wanted) -> None:
+        """InvalidValue, before anything is computed, for what this method cannot give."""
+
+    @abstractmethod
+    def run(self, request: Request) -> Found:
+        """What `request.wanted` asks for."""
+
+
+def select(scores: Scores, size: int | None, *, absolute: bool = True) -> Circuit:
+    """The circuit of the `size` best-scored edges, nodes or neurons (default a tenth of all); the provenance counts them.
+
+    Of edges and neurons without those on no path from an input writer to `logits`.
+    """
+    size = max(1, round(DEFAULT_SHARE * len(scores))) if size is None else size
+    selected = scores.top(size, absolute=absolute)
+    if scores.level == "nodes":
+        edges = {"selected": len(selected), "kept": len(selected), "total": scores.graph.n_edges}
+        return selected.with_provenance(edges=edges, nodes={"selected": size, "kept": size, "total": len(scores)})
+    kept = selected.without_dangling()
+    return kept.with_provenance(**{scores.level: {"selected": size, "kept": len(kept), "total": kept.total}})

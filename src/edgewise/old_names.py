@@ -1,0 +1,72 @@
+"""Names that went with version 0.2 and go with 0.3: values of one level each, now Scores and Circuit with a level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from edgewise.circuit import Circuit
+from edgewise.graph import Graph
+from edgewise.scores import Scores
+
+
+class _OfLevel(type):
+    """`isinstance` asks for the level."""
+
+    kind: type
+    level: str
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, cls.kind) and getattr(value, "level", None) == cls.level
+
+
+class NodeScores(metaclass=_OfLevel):
+    """`Scores` at the level of nodes; `neurons` are the scores whose sums they are."""
+
+    kind, level = Scores, "nodes"
+
+    def __new__(  # type: ignore[misc]
+        cls, graph: Graph, values: Tensor, neurons: Tensor | None = None, provenance: Mapping[str, Any] | None = None
+    ) -> Scores:
+        parts = None if neurons is None else Scores(graph, neurons, provenance, level="neurons")
+        return Scores(graph, values, provenance, level="nodes", parts=parts)
+
+    @staticmethod
+    def of(scores: Scores) -> Scores:
+        """`scores.of_nodes`."""
+        return scores.of_nodes
+
+
+class NeuronScores(metaclass=_OfLevel):
+    """`Scores` at the level of neurons."""
+
+    kind, level = Scores, "neurons"
+
+    def __new__(cls, graph: Graph, values: Tensor, provenance: Mapping[str, Any] | None = None) -> Scores:  # type: ignore[misc]
+        return Scores(graph, values, provenance, level="neurons")
+
+
+class NeuronCircuit(metaclass=_OfLevel):
+    """`Circuit` at the level of neurons."""
+
+    kind, level = Circuit, "neurons"
+
+    def __new__(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:  # type: ignore[misc]
+        return Circuit.of_neurons(graph, neurons, provenance)
+
+    @staticmethod
+    def from_indices(
+        graph: Graph,
+        d_model: int,
+        neurons: Mapping[str, Iterable[int]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Circuit:
+        """`Circuit.from_indices`."""
+        return Circuit.from_indices(graph, d_model, neurons, provenance)
+
+    @staticmethod
+    def full(graph: Graph, d_model: int) -> Circuit:
+        """`Circuit.full(graph, d_model)`."""
+        return Circuit.full(graph, d_model)
