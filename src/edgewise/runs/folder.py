@@ -74,7 +74,9 @@ class Run:
     def finding(self) -> Finding:
         """What there is to show of it."""
         curves = () if self.curve is None else (self.curve,)
-        scores = {} if self.scores is None else {"scores" if self.scores.level == "edges" else "node_scores": self.scores}
+        scores = (
+            {} if self.scores is None else {"scores" if self.scores.level == "edges" else "node_scores": self.scores}
+        )
         shown = replace(Finding.of(self.circuit), **scores)
         return with_reference(replace(shown, curves=curves, report=_report(self)))
 

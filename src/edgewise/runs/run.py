@@ -28,7 +28,6 @@ from edgewise.runs.folder import Run, write
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.source import Source, open_source
-from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, write_bytes
 
 __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
