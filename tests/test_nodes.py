@@ -9,12 +9,12 @@ from support.path_oracle import deltas, step_of
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.circuit import edges_between
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
 from edgewise.old_names import NodeScores
+from edgewise.reachability import edges_between
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 

@@ -16,7 +16,7 @@ from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
-from edgewise.scores import LevelName
+from edgewise.score_levels import LevelName
 
 # Options that name files of the machine at hand and change nothing about the result.
 LOCAL = ("checkpoint", "trace", "history", "curves")
