@@ -70,6 +70,24 @@ def text_config(model: Any) -> Any:
     return model.config if inner is None else inner()
 
 
+def longest_prompt(config: Any) -> int | None:
+    """The most tokens that the model of this config takes, if it says so.
+
+    Beyond this the longest prompt of a batch would change the rotary angles of all others, where they go by its length.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    longest = getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+    limits = [longest] if longest else []
+    for angles in (rope, *(kind for kind in rope.values() if isinstance(kind, Mapping))):
+        kind = angles.get("rope_type") or ""
+        if kind == "longrope":
+            limits.append(int(angles["original_max_position_embeddings"]))
+        elif "dynamic" in kind and longest:
+            # At the limit itself transformers does not take back what a longer run of somebody else's has changed.
+            limits.append(longest - 1)
+    return min(limits, default=None)
+
+
 def check_config(model: Any, family: Family) -> None:
     """Refuse, by name and value, attributes of the model's config that change the computation and are not handled."""
     name = type(model).__name__

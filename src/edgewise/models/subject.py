@@ -14,7 +14,7 @@ from torch import Tensor
 from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
 from edgewise.graph import Graph
 from edgewise.models.adapters import adapter_facts, check_adapters
-from edgewise.models.configs import text_config
+from edgewise.models.configs import longest_prompt, text_config
 from edgewise.models.family import Block, Family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.norms import Norm
@@ -220,12 +220,8 @@ class Subject:
 
     @property
     def longest_prompt(self) -> int | None:
-        """The most tokens the model takes, if it says so."""
-        rope = getattr(self.config, "rope_parameters", None) or {}
-        if rope.get("rope_type") == "longrope":
-            # Beyond this the longest prompt of a batch would change the angles of all others.
-            return int(rope["original_max_position_embeddings"])
-        return getattr(self.config, "n_positions", None) or getattr(self.config, "max_position_embeddings", None)
+        """The most tokens the model takes, if it says so, without a change of the angles of all of them."""
+        return longest_prompt(self.config)
 
     def _refuse_unusual_storage(self) -> None:
         devices = {parameter.device for parameter in self.model.parameters()}
