@@ -11,6 +11,7 @@ from edgewise.comparison.case_study import Heads
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
+from edgewise.comparison.tables import tables
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
@@ -156,8 +157,6 @@ class Comparison:
         )
 
     def __str__(self) -> str:
-        from edgewise.comparison.tables import tables
-
         return "\n\n".join(str(table) for table in tables(self))
 
 

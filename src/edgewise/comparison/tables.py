@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.studies import grid_table, head_tables
 from edgewise.comparison.table import ABSENT, Table, number
 from edgewise.figures import Interpolation
 
-Cell = Callable[[Result], str]
+if TYPE_CHECKING:
+    from edgewise.comparison.result import Comparison, Measured, Result
+
+Cell = Callable[["Result"], str]
 
 
 def tables(comparison: Comparison) -> tuple[Table, ...]:
