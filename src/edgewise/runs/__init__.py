@@ -1,0 +1,1 @@
+"""Runs: from a recipe to a result, and to the folder it leaves."""
