@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -24,6 +25,23 @@ MLP = re.compile(r"m(\d+)")
 ONE_INPUT, SEPARATE_INPUTS = ("input",), ("input", "positions")
 
 
+class ReaderPlace(NamedTuple):
+    """Where a reader is: its layer, what it is, and its number among the readers of that layer (`slot`).
+
+    `logits` comes after the last layer: its layer is their number, its slot 0.
+    """
+
+    layer: int
+    kind: Literal["q", "k", "v", "mlp", "logits"]
+    slot: int
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether it is a query, key or value."""
+        return self.kind in ("q", "k", "v")
+
+
+@final
 @dataclass(frozen=True)
 class Graph:
     """Immutable topology of one model: writers, readers, and which pairs are edges.
@@ -123,12 +141,21 @@ class Graph:
 
     def reach(self, reader: int) -> int:
         """How many writers a reader reads; always the first ones."""
-        layer, slot = divmod(reader, self.readers_per_layer)
-        before = self.writers_before(layer)
-        is_mlp = self.mlps and layer < self.layers and slot == self.readers_per_layer - 1
-        return before + self.heads if is_mlp and not self.parallel else before
+        place = self.place(reader)
+        before = self.writers_before(place.layer)
+        return before + self.heads if place.kind == "mlp" and not self.parallel else before
 
     # -- places of a layer ------------------------------------------------------------------------------------------
+
+    def place(self, reader: int) -> ReaderPlace:
+        """Where the reader of this index is."""
+        layer, slot = divmod(reader, self.readers_per_layer)
+        if layer == self.layers:
+            return ReaderPlace(layer, "logits", slot)
+        if slot < self.heads:
+            return ReaderPlace(layer, "q", slot)
+        shared = (slot - self.heads) // self.kv_heads
+        return ReaderPlace(layer, "k" if shared == 0 else "v" if shared == 1 else "mlp", slot)
 
     def head_writers(self, layer: int) -> slice:
         """Writer indices of the heads of `layer`."""

@@ -13,7 +13,7 @@ from edgewise.attribution.memory import MemoryNeed
 from edgewise.errors import NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
-from edgewise.request import Request, Step
+from edgewise.request import Batch, Request
 
 
 class Method(ABC):
@@ -49,7 +49,7 @@ class GradientMethod(Method):
         """Refuse a metric whose gradient is no use where this method takes it."""
 
     @abstractmethod
-    def batch_scores(self, step: Step) -> Tensor:
+    def batch_scores(self, batch: Batch) -> Tensor:
         """Scores [writer, reader] of one batch, summed over its examples."""
 
     @final

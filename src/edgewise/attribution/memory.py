@@ -63,7 +63,7 @@ class MemoryEstimate:
         writes = (graph.heads * d_head + d * graph.mlps) * max(size, work)
         slopes = (projections.readers * d_head + d * graph.mlps + held.slopes * d) * work if held.slopes else 0
         per_layer = tokens * (projections.readers * d_head * size + held.writes * writes + slopes)
-        answers = len(pairs.positions.unique()) * int(subject.config.vocab_size)
+        answers = len(pairs.positions.unique()) * subject.vocab_size
         each = saved * (1 + 2 / graph.layers) + graph.layers * per_layer + 4 * answers * work
         scores = 4 * len(graph.writers) * len(graph.readers) * 8
         return cls(_taken(subject), 2 * CHUNK_BYTES + scores, round(MARGIN * each))

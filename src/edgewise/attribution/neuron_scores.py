@@ -26,7 +26,7 @@ def neuron_scores(method: PathMethod, request: Request) -> Tensor:
     """Mean scores over the examples, float64 [writer, d_model]; positive = the neuron helps. Cost: that of `method`."""
     method.check(request.metric)
     resolved = method.resolved(request)
-    parts = fitting_parts(request, lambda step: resolved.along(step, contract_neurons))
+    parts = fitting_parts(request, lambda batch: resolved.along(batch, contract_neurons))
     total = torch.zeros(len(request.subject.graph.writers), request.subject.d_model, dtype=torch.float64)
     for part in request.track(parts, request.batches, f"scoring neurons ({method.name})"):
         total += part.double().cpu()

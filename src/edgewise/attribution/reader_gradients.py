@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edgewise.engine.gradients import GradientSink
 from edgewise.engine.rules import PLAIN, BackwardRule
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.norms import NormKind
 from edgewise.models.subject import Subject
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgewise.engine.forward import native_attention
-from edgewise.engine.native import mlp
+from edgewise.engine.native import mlp, native_attention
 from edgewise.graph import Graph
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgewise.engine.writes import Writes
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.hooks import Hook, OnInput, hooked, steady
 from edgewise.models.subject import Subject
 

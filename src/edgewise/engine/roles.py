@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgewise.engine.forward import native_attention
+from edgewise.engine.native import native_attention
 from edgewise.errors import UnsupportedModel
-from edgewise.models.family import Block
+from edgewise.models.block import Block
+from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnCall, OnOutput, hooked, steady
 from edgewise.models.norms import Norm, NormKind
-from edgewise.models.subject import Subject, finite
+from edgewise.models.subject import Subject
 
 # How far results may stray from what they should be, relative to the largest number.
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.05}

@@ -165,15 +165,15 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     subject, space = request.subject, Workspace()
     values: list[Tensor] = []
     with steady(subject.model):
-        for step in request.track(request.steps(), request.batches, "evaluating circuits of every size"):
-            batch, replacement = step.batch, step.replacement
-            clean = subject.logits(batch.clean, batch.positions)
+        for batch in request.track(request.each_batch(), request.batches, "evaluating circuits of every size"):
+            pairs, replacement = batch.pairs, batch.replacement
+            clean = subject.logits(pairs.clean, pairs.positions)
             under = (
-                masked_forward(subject, batch.clean, batch.positions, mask, replacement, workspace=space)
+                masked_forward(subject, pairs.clean, pairs.positions, mask, replacement, workspace=space)
                 for mask in masks
             )
-            runs = (clean, replacement.logits(subject, batch.positions), *under)
-            values.append(torch.stack([step.objective(logits, clean).double().cpu() for logits in runs]))
+            runs = (clean, replacement.logits(subject, pairs.positions), *under)
+            values.append(torch.stack([batch.objective(logits, clean).double().cpu() for logits in runs]))
     return request.metric.sign * torch.cat(values, dim=1)
 
 

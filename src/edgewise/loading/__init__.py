@@ -17,6 +17,7 @@ from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
+from edgewise.models.identity import Origin
 from edgewise.models.subject import DTYPES
 from edgewise.programs import PROGRAMS, Program
 from edgewise.progress import Track, shown
@@ -62,7 +63,7 @@ def load(
         model, word = unwrapped(model, adapter and str(adapter)), adapter and str(adapter)
         family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family, name, kv, adapter=word))
+        return _checked(Subject(model, tokenizer, family, name, kv, origin=Origin(word)))
     name, adapter = _base_and_adapter(model, adapter)
     with _named(name):
         if name in PROGRAMS:
@@ -78,7 +79,7 @@ def load(
             def build(wanted: torch.dtype | None) -> Subject:
                 loaded, found = _from_pretrained(name, place, wanted, family)
                 loaded = loaded if adapter is None else with_adapter(loaded, adapter)
-                return Subject(loaded.to(chosen), tokenizer, found, name, kv, adapter=adapter, origin=place.origin)
+                return Subject(loaded.to(chosen), tokenizer, found, name, kv, origin=Origin(adapter, place.origin))
 
             return checked(build, wanted)
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.models.configs import text_config
 from edgewise.models.family import Family
 from edgewise.models.projections import Projections
+from edgewise.models.text_config import text_config
 from edgewise.models.weights import compute_dtype, effective, linear_maps
 
 # The readers of the model as it is, or one k and one v reader for every query head.

@@ -129,7 +129,7 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self._draw(len(ready.step.batch)))
+        draw = Draw(self.logits, self._draw(len(ready.batch.pairs)))
         loss = ready.loss(ready.run(draw.mask, self.workspace))
         total = loss + penalty.value(draw, self.step, self.multipliers)
         gradients = torch.autograd.grad(total, self.parameters)

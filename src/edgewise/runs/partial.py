@@ -16,8 +16,8 @@ from typing import Literal
 
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import option_names
-from edgewise.runs.recipe import Recipe
 from edgewise.request import LOCAL
+from edgewise.runs.recipe import Recipe
 from edgewise.store.disk import reason, write_bytes
 from edgewise.store.schema import encode
 

@@ -23,14 +23,14 @@ from edgewise.models import Subject
 from edgewise.neurons import NeuronCircuit
 from edgewise.nodes import NodeScores
 from edgewise.pairs import Pairs
-from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.progress import Track, silent
-from edgewise.runs.recipe import Recipe
 from edgewise.request import LOCAL
 from edgewise.runs.folder import Run, write
+from edgewise.runs.partial import Start, default_folder, partial_run
+from edgewise.runs.recipe import Recipe
+from edgewise.runs.source import Source, open_source
 from edgewise.scores import Scores
 from edgewise.search import Search
-from edgewise.runs.source import Source, open_source
 from edgewise.store.disk import new_folder, write_bytes
 from edgewise.sweeps import Sweep
 

@@ -21,7 +21,7 @@ class Forecast:
     """The expected change of the metric (lower is better), for removals at one place after the other."""
 
     def __init__(self, front: Frontier, judge: Judge) -> None:
-        examples, width = judge.step.batch.clean.shape
+        examples, width = judge.batch.pairs.clean.shape
         slope = judge.slope(max(1, min(EXAMPLES, TOKENS // width, examples)))
         self._judge = judge
         self._descent = None if slope is None else front.descent(slope)

@@ -81,11 +81,11 @@ class Ground:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        step = next(request.together().steps())
+        batch = next(request.together().each_batch())
         with torch.no_grad(), steady(request.subject.model):
-            self.front = frontier(step.subject, step.batch, step.replacement)
-            self.judge = Judge(step, self.front.clean_logits)
-        self.most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // step.batch.clean.numel()))
+            self.front = frontier(batch.subject, batch.pairs, batch.replacement)
+            self.judge = Judge(batch, self.front.clean_logits)
+        self.most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // batch.pairs.clean.numel()))
         self.earlier: list[Sequence[Decision]] = []
         self.used = False
 
