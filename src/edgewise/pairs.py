@@ -80,7 +80,7 @@ class Pairs:
         return cls(clean, corrupted, right, against, positions, after=after)._checked()
 
     @classmethod
-    def from_prompts(
+    def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
         tokenizer: Any,
         clean: Sequence[str],

@@ -60,9 +60,9 @@ def _effects(patcher: Patcher, layer: int, reader: int, at_heads: Tensor) -> Ten
     """Predicted drop when each edge into one query or key is replaced, summed over the batch: [writer]."""
     graph, deltas = patcher.batch.subject.graph, patcher.deltas
     block, slot = patcher.batch.subject.blocks[layer], reader - graph.q_readers(layer).start
-    size, found = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
+    size, drops = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
     for start in range(0, graph.reach(reader), size):
         part = deltas[start : min(graph.reach(reader), start + size)]
         change = patcher.change_of_attention(block, layer, slot, part.unflatten(1, patcher.clean.final_in.shape[:2]))
-        found.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
-    return torch.cat(found)
+        drops.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
+    return torch.cat(drops)

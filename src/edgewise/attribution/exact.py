@@ -126,7 +126,7 @@ class Patcher:
         else:
             logits = self._into_attention(layer, slot, delta)
         logits = logits.unflatten(0, (len(writers), -1))
-        after = torch.stack([self.batch.objective(one, self.clean.logits) for one in logits])
+        after = torch.stack([self.batch.objective(run_logits, self.clean.logits) for run_logits in logits])
         return (self.baseline - after).double().sum(dim=1).cpu()
 
     def _into_logits(self, delta: Tensor) -> Tensor:

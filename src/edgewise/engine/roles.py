@@ -53,7 +53,9 @@ def _check_arguments(subject: Subject, tokens: Tensor) -> None:
     """The model and its attention modules can be called as edgewise calls them."""
     model, attention = subject.model, subject.blocks[0].attention
     parameters = inspect.signature(attention.forward).parameters.values()
-    if not any(one.name == "hidden_states" or one.kind is one.VAR_KEYWORD for one in parameters):
+    if not any(
+        parameter.name == "hidden_states" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
+    ):
         kind = type(attention).__name__
         raise _wrong(
             subject, "attention", f"is called with hidden_states=, and the forward of {kind} takes no such argument"
@@ -152,11 +154,11 @@ def _parts(block: Block) -> list[tuple[str, nn.Module]]:
     norms = {"attention_norm": block.attention_norm, "attention_post": block.attention_post}
     norms |= {"mlp_norm": block.mlp_norm, "mlp_post": block.mlp_post}
     steps = [] if block.mlp is None else [("mlp", step) for step in block.mlp.steps]
-    found = [("attention", block.attention), ("output", block.output), *steps]
-    found += [("projection_names", module) for module in block.projections.modules]
+    modules = [("attention", block.attention), ("output", block.output), *steps]
+    modules += [("projection_names", module) for module in block.projections.modules]
     # Where nothing is normed before a sublayer, the sublayer itself stands in the norm's place.
-    taken = {module for _, module in found}
-    return found + [
+    taken = {module for _, module in modules}
+    return modules + [
         (name, norm.module) for name, norm in norms.items() if norm is not None and norm.module not in taken
     ]
 
@@ -173,8 +175,8 @@ def _norms(subject: Subject) -> list[tuple[str, Norm]]:
     inside = (block.attention_norm, block.attention_post, block.mlp_norm, block.mlp_post)
     before_mlp = (subject.graph.parallel and family.parallel_norm) or family.mlp_norm
     names = (family.attention_norm, family.attention_post, before_mlp, family.mlp_post)
-    found = [(name, norm) for name, norm in zip(names, inside, strict=True) if norm is not None and name]
-    return [*found, (family.final_norm, subject.final_norm)]
+    named = [(name, norm) for name, norm in zip(names, inside, strict=True) if norm is not None and name]
+    return [*named, (family.final_norm, subject.final_norm)]
 
 
 def _check_norm(subject: Subject, name: str, norm: Norm) -> None:

@@ -111,7 +111,7 @@ class SizeCurve:
         return trapezoid([size.share for size in self.sizes], heights)
 
 
-def size_curve(
+def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     scores: Scored,
     pairs: Pairs,

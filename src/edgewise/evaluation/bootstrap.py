@@ -113,7 +113,7 @@ class Bootstrap:
         )
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
@@ -129,15 +129,17 @@ def bootstrap(
     Scores every example once, on its own, and evaluates the circuit of all examples once: the model is not run again for a
     sample. InvalidValue for a method whose scores are no means over the examples (a search, `hisp`), and for a single pair.
     """
-    chosen, how = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
+    chosen, fixed_ablation = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
     if len(pairs) < 2:
         raise InvalidValue("a single example can be drawn only one way: give at least 2")
     graph = subject.graph
     if not 0 < edges <= graph.n_edges:
         raise InvalidValue(f"asked for {edges:,} edges, the graph has {graph.n_edges:,}; give 1 to that many")
-    request = Request(subject, pairs, find_metric(metric), how, 1, silent)
+    request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
     each = track((pairs[i] for i in range(len(pairs))), len(pairs), "scoring every example on its own")
-    scores = torch.stack([_of_one(chosen, replace(request, pairs=one))[graph.edge_mask].float() for one in each])
+    scores = torch.stack(
+        [_of_one(chosen, replace(request, pairs=example))[graph.edge_mask].float() for example in each]
+    )
     refuse_zeros(scores, request.metric)
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)

@@ -53,10 +53,10 @@ class HeadStudy:
         """Heads of the base circuit that `dropped_by` drops although each is worth more than `above`, dearest first."""
         if dropped_by not in self.circuits:
             raise UnknownName.of("circuit in this study", dropped_by, self.circuits)
-        found = [
+        dropped = [
             row for row in self.rows if row.worth is not None and row.worth > above and dropped_by not in row.kept_by
         ]
-        return tuple(sorted(found, key=lambda row: -(row.worth or 0.0)))
+        return tuple(sorted(dropped, key=lambda row: -(row.worth or 0.0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -75,7 +75,7 @@ class HeadStudy:
 
 
 @torch.no_grad()
-def study_heads(
+def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuits: Mapping[str, Circuit],
     pairs: Pairs,

@@ -169,11 +169,13 @@ def _shared_graph(found: Scores | Sequence[Circuit], reference: Circuit) -> Grap
         raise InvalidValue("recovery needs a reference circuit and got none; give the circuit that is to be found")
     if not isinstance(found, Scores) and not found:
         raise InvalidValue("recovery needs scores or at least one circuit; the list is empty")
-    for one in [found] if isinstance(found, Scores) else found:
-        if one is not found and not isinstance(one, Circuit):
-            raise InvalidValue(f"recovery needs Scores or a list of Circuits, not of {type(one).__name__}")
-        if one.graph != reference.graph:
-            raise GraphMismatch(f"the reference is of another model: {reference.graph}; what was found: {one.graph}")
+    for finding in [found] if isinstance(found, Scores) else found:
+        if finding is not found and not isinstance(finding, Circuit):
+            raise InvalidValue(f"recovery needs Scores or a list of Circuits, not of {type(finding).__name__}")
+        if finding.graph != reference.graph:
+            raise GraphMismatch(
+                f"the reference is of another model: {reference.graph}; what was found: {finding.graph}"
+            )
     return reference.graph
 
 

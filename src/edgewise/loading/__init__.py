@@ -12,7 +12,7 @@ from torch import nn
 
 from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
-from edgewise.loading.places import EMBEDDED, KNOWN, Place, located, unknown
+from edgewise.loading.model_places import EMBEDDED, KNOWN, Place, located, unknown
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
@@ -23,7 +23,7 @@ from edgewise.programs import PROGRAMS, Program
 from edgewise.progress import Track, shown
 
 
-def load(
+def load(  # noqa: PLR0913  a public verb: keyword arguments
     model: str | Path | nn.Module,
     *,
     tokenizer: Any = None,

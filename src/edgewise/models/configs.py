@@ -68,7 +68,7 @@ def check_config(model: Any, family: Family) -> None:
     for config, where in _configs(model.config):
         for attribute, allowed in {**REQUIRED, **family.handled}.items():
             value = getattr(config, attribute, allowed[0])
-            if not any(value is one or value == one for one in allowed):
+            if not any(value is known or value == known for known in allowed):
                 raise UnsupportedModel(
                     f"{name} with {where}{attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"

@@ -1,4 +1,4 @@
-"""Whether a family's declaration can be right by itself: each refusal names the field. Beside a model: fit.py."""
+"""Whether a family's declaration can be right by itself: each refusal names the field. Beside a model: family_fit.py."""
 
 from __future__ import annotations
 

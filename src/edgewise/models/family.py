@@ -40,7 +40,7 @@ class Family:
     `counts`: attributes of the attention module which grow with its number of heads, where its code goes by such numbers
     (`num_heads`, a width it reshapes to); fewer heads are run with fewer.
     A declaration that cannot be right is refused by the name of its field (declaration.py), as is one that does not fit the
-    model (fit.py).
+    model (family_fit.py).
     """
 
     name: str

@@ -13,8 +13,8 @@ from edgewise.graph import Graph
 from edgewise.models.adapters import check_adapters
 from edgewise.models.block import Block
 from edgewise.models.family import Family
+from edgewise.models.family_fit import check_family
 from edgewise.models.finite import finite
-from edgewise.models.fit import check_family
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.identity import Origin, weight_facts
 from edgewise.models.norms import Norm

@@ -35,7 +35,7 @@ def _twin(model: Any, family: Family) -> Any:
     graph = family.graph(model)
     # Parameters, buffers and linear maps are shared with the model, only the modules around them are new.
     shared = chain(model.parameters(), model.buffers(), linear_maps(model).values())
-    twin = copy.deepcopy(model, {id(one): one for one in shared})
+    twin = copy.deepcopy(model, {id(part): part for part in shared})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)

@@ -21,7 +21,7 @@ from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
-from edgewise.pruning.gate_layout import Layout
+from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
@@ -42,7 +42,7 @@ class Problem:
     others logits start, times the training's `lead`.
     """
 
-    layout: Layout
+    layout: GateLayout
     penalty: Penalty
     training: Training
     seed: int

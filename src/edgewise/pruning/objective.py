@@ -10,7 +10,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.pruning.gate_layout import Layout
+from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.gates import HardConcrete
 
 
@@ -90,7 +90,7 @@ class ExpectedEdges(Penalty):
     `edge_price` is λ, `head_price` ν.
     """
 
-    layout: Layout
+    layout: GateLayout
     edge_price: float
     head_price: float
 

@@ -60,7 +60,7 @@ class TrainedGates:
         total = torch.zeros(len(masks))
         for ready in self.sample:
             logits = self._run(ready, masks.float(), masks.any(dim=0))
-            total += torch.stack([ready.loss(one) for one in logits]).cpu() * len(ready.batch.pairs)
+            total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * len(ready.batch.pairs)
         return (total / len(self.sample.rows)).tolist()
 
     def slope(self, mask: Tensor, among: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class Task:
             return PROGRAMS[self.name].reference
         return reference(self.name) if self.name in REFERENCES else None
 
-    def pairs(
+    def pairs(  # noqa: PLR0913  a public verb: keyword arguments
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,

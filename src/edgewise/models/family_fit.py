@@ -126,10 +126,10 @@ class _Fit:
             pass
         known = [name for name, _ in owner.named_modules() if name]
         near = difflib.get_close_matches(path, known, n=1)
-        found = owner
+        part = owner
         for step in path.split("."):
-            found = getattr(found, step, None)
-        problem = "names nothing in" if found is None else f"is no module but a {type(found).__name__} in"
+            part = getattr(part, step, None)
+        problem = "names nothing in" if part is None else f"is no module but a {type(part).__name__} in"
         inside = ", ".join(name for name, _ in owner.named_children())
         hint = f"did you mean {near[0]!r}?" if near else f"its parts are {inside}"
         raise self.wrong(field, f"{problem} {place} ({type(owner).__name__}); {hint}")
@@ -150,14 +150,14 @@ class _Fit:
             )
         held = family.projections.layout(heads, self.kv_heads)
         for name, module, count in zip(family.projection_names, modules, held, strict=True):
-            found, expected = _widths(module), (width, count * (out[0] // heads))
-            if found is None:
+            widths, expected = _widths(module), (width, count * (out[0] // heads))
+            if widths is None:
                 raise self.wrong("projection_names", f"names {name!r}, which is not a linear map: {unreadable(module)}")
-            if found != expected:
+            if widths != expected:
                 raise self.wrong(
                     "projections",
                     f"asks for {name!r} to map {expected[0]} to {expected[1]} numbers ({count} heads of "
-                    f"{out[0] // heads}), and it maps {found[0]} to {found[1]}; config.num_attention_heads={heads}, "
+                    f"{out[0] // heads}), and it maps {widths[0]} to {widths[1]}; config.num_attention_heads={heads}, "
                     f"num_key_value_heads={self.kv_heads}, hidden_size={width}",
                 )
 
@@ -165,7 +165,7 @@ class _Fit:
 def _widths(module: nn.Module) -> tuple[int, int] | None:
     """Numbers in and out of a linear map, quantised or with an adapter too; None for any other module."""
     for names in (("in_features", "out_features"), ("nx", "nf")):
-        found = tuple(getattr(module, name, None) for name in names)
-        if all(isinstance(number, int) for number in found):
-            return found  # type: ignore[return-value]
+        widths = tuple(getattr(module, name, None) for name in names)
+        if all(isinstance(number, int) for number in widths):
+            return widths  # type: ignore[return-value]
     return None
