@@ -35,11 +35,6 @@ class ReaderPlace(NamedTuple):
     kind: Literal["q", "k", "v", "mlp", "logits"]
     slot: int
 
-    @property
-    def in_attention(self) -> bool:
-        """Whether it is a query, key or value."""
-        return self.kind in ("q", "k", "v")
-
 
 @final
 @dataclass(frozen=True)
@@ -205,8 +200,6 @@ class Graph:
                 table[self.mlp_reader(layer), self.mlp_writer(layer)] = True
         return table
 
-    # -- private ----------------------------------------------------------------------------------------------------
-
     def _layer_writers(self, layer: int) -> Iterator[str]:
         yield from (f"a{layer}.h{head}" for head in range(self.heads))
         if self.mlps:
@@ -230,8 +223,8 @@ class Graph:
     def __str__(self) -> str:
         shape = f"{self.layers} layers, {self.heads} heads"
         grouped = f" ({self.kv_heads} kv)" if self.kv_heads != self.heads else ""
-        separate = self.inputs == SEPARATE_INPUTS
-        known = (("parallel", self.parallel), ("attention only", not self.mlps), ("separate positions", separate))
+        separate = ("separate positions", self.inputs == SEPARATE_INPUTS)
+        known = (("parallel", self.parallel), ("attention only", not self.mlps), separate)
         traits = [trait for trait, on in known if on]
         return f"{', '.join([shape + grouped, *traits])}: {self.n_edges:,} edges"
 
