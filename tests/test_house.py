@@ -17,8 +17,9 @@ SOURCE = ROOT / "src" / "edgewise"
 TWICE = {"CurveDocument", "Finding", "Grid", "Line", "NodeEntry", "Panel", "Row"}
 # A task and the program whose behaviour it asks for share a file name; so do the options of values and of the command line.
 SAME_FILE_NAMES = {"__init__", "base", "fraction", "induction", "options", "reverse"}
-# Concrete on purpose and extended all the same: what does nothing unless told otherwise, and layouts that a family refines.
-OPEN = {"FusedBlocks", "GradientSink", "Separate"}
+# Extended all the same: what does nothing unless told otherwise, layouts that a family refines, and what pruning methods
+# have in common, which is abstract by the `search` it leaves open.
+OPEN = {"EdgeMethod", "FusedBlocks", "GradientSink", "Pruning", "Separate", "Trained"}
 # What a class of this kind is for says whether it may be extended.
 KINDS = {"ABC", "BaseModel", "Enum", "Exception", "NamedTuple", "Protocol", "StrEnum"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 
 
+@final
 class Circuit:
     """A set of edges of a Graph: immutable, comparable, with set algebra.
 

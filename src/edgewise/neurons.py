@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from edgewise.errors import GraphMismatch, InvalidValue, NumericalError, Unknown
 from edgewise.graph import Graph
 
 
+@final
 class NeuronCircuit:
     """A set of neurons of a Graph: immutable, comparable, with set algebra.
 
@@ -166,6 +167,7 @@ class NeuronCircuit:
         return f"<NeuronCircuit: {self.describe()}>"
 
 
+@final
 class NeuronScores:
     """One float for each neuron: positive means that it helps.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from edgewise.neurons import NeuronScores
 from edgewise.scores import Scores
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class NodeScores:
     """Scores of the writers: the drop of the metric when a writer's output is replaced for all its readers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from edgewise.progress import Track
 LOCAL = ("checkpoint", "trace", "history", "curves")
 
 
+@final
 @dataclass(frozen=True)
 class Batch:
     """One batch, ready to be scored: everything on the model's device, columns nobody reads cut off."""
@@ -44,6 +45,7 @@ class Batch:
         return self.metric.objective(logits, Answers(self.pairs.correct, self.pairs.wrong), clean_logits)
 
 
+@final
 @dataclass(frozen=True)
 class Request:
     """What a method is asked to work on.

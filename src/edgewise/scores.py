@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from edgewise.errors import GraphMismatch, InvalidValue, NumericalError
 from edgewise.graph import Graph
 
 
+@final
 class Scores:
     """One float for each edge: positive means that the edge helps.
 

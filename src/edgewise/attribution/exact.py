@@ -87,6 +87,7 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     return effects / len(request.pairs)
 
 
+@final
 @dataclass(frozen=True)
 class Patcher:
     """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""

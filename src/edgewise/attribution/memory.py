@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
+@final
 @dataclass(frozen=True)
 class MemoryNeed:
     """What a method holds of a batch at its peak, beside one run with its graph.
@@ -45,6 +47,7 @@ class MemoryNeed:
     slopes: int = 0
 
 
+@final
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch."""

@@ -24,6 +24,7 @@ from edgewise.models.norms import NormKind
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass(frozen=True)
 class NormTerm:
     """One run's part along the normalised input: `normed` [token, d_model] times `along` [token, reader]."""
@@ -32,6 +33,7 @@ class NormTerm:
     along: Tensor
 
 
+@final
 class ReaderGradients:
     """Gradients of the runs added so far, by layer."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.api import attribute, discover, sweep
 from edgewise.circuit import Circuit
@@ -25,6 +25,7 @@ COUNTED = ("tested", "steps")
 NEEDED_TO_GO_ON = ("trace", "checkpoint")
 
 
+@final
 @dataclass(frozen=True)
 class MethodOutcome:
     """What a method found, and the seconds that took.

@@ -8,6 +8,7 @@ and corrupted differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 

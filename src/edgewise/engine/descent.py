@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Gradients(NamedTuple):
     values: Tensor
 
 
+@final
 class Descent:
     """The gradient of Σ cotangent · logits over the first examples of a frontier's batch, at one place after the other.
 

@@ -43,6 +43,7 @@ class GradientSink:
         """The gradient at the final norm's input."""
 
 
+@final
 @dataclass(frozen=True)
 class LiveRun:
     """A native run whose backward pass is still to come: `logits` [example, vocab], without gradient."""
@@ -107,6 +108,7 @@ def live_run(
 NOBODY = GradientSink()
 
 
+@final
 @dataclass
 class _Way:
     """Whom gradients go to now, and whether this is the last time, so that what was handed over can be let go.
@@ -118,6 +120,7 @@ class _Way:
     last: bool = False
 
 
+@final
 @dataclass
 class _Sites:
     """The places of one run."""
@@ -146,6 +149,7 @@ class _Sites:
         on_gradient(x, lambda gradient: way.taker.final(gradient))
 
 
+@final
 @dataclass
 class _Heads:
     """One layer's attention: its stream, what its projections give, and the gradients there that have come in so far."""
@@ -186,6 +190,7 @@ class _Heads:
             self.stream, self.outputs = None, []
 
 
+@final
 @dataclass
 class _MLP:
     """One layer's MLP and its stream."""

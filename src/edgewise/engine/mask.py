@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from edgewise.models.subject import Subject
 from edgewise.neurons import NeuronCircuit
 
 
+@final
 @dataclass(frozen=True)
 class Mask:
     """How much is kept, from 0 (replaced) to 1 (clean): of each edge and, unless `neurons` is None, of each neuron.

@@ -8,6 +8,7 @@ needed at the answer tokens alone: no other token of it ever gets to the answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from edgewise.circuit import writers_on_path
 from edgewise.graph import Graph
 
 
+@final
 @dataclass(frozen=True)
 class LayerPlan:
     """What to compute in one layer.
@@ -40,6 +42,7 @@ class LayerPlan:
         return sorted([*self.everywhere, *self.late_queries, *self.unfed])
 
 
+@final
 @dataclass(frozen=True)
 class Plan:
     """What to compute in a masked run. `rows` [writer]: the row of a computed writer in the buffer, -1 for the others."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ SELECTIONS: dict[str, Selection] = {
 }
 
 
+@final
 @dataclass(frozen=True)
 class Size:
     """One circuit of the curve: its nominal share, its size before and after what dangles goes, and its faithfulness.
@@ -71,6 +72,7 @@ class Size:
         return 1 - min(abs(1 - self.faithfulness), 1.0)
 
 
+@final
 @dataclass(frozen=True)
 class SizeCurve:
     """Faithfulness at growing sizes under one `selection`, with the clean and the replaced model's metric.

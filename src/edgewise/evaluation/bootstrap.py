@@ -8,7 +8,7 @@ in either that is in both. Méloux et al. 2025 (arXiv:2510.00845) found 0.4 to 0
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ SETTLED = 0.8
 MIDDLE = (0.025, 0.975)
 
 
+@final
 @dataclass(frozen=True)
 class Interval:
     """The middle 95 % of the resampled values, and their mean."""
@@ -52,6 +53,7 @@ class Interval:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+@final
 @dataclass(frozen=True)
 class Resampling:
     """How examples are drawn again: how many `samples`, from which `seed`, and whether edges are ranked by absolute score."""
@@ -70,6 +72,7 @@ class Resampling:
         return torch.randint(examples, (self.samples, size), generator=generator)
 
 
+@final
 @dataclass(frozen=True)
 class Bootstrap:
     """What drawing the examples again does to the `circuit` that all of them select.
@@ -176,6 +179,7 @@ def _of_one(method: Method, request: Request) -> Tensor:
         return torch.zeros(request.subject.graph.edge_mask.shape)
 
 
+@final
 class _Selected:
     """What samples of examples select: `scores` [example, edge]."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
@@ -29,6 +29,7 @@ from edgewise.search.hunt import Ground
 BATCH_SIZE = 8
 
 
+@final
 @dataclass(frozen=True)
 class GridPoint:
     """One pair of thresholds: the edges attribution leaves, those ACDC keeps, its forward passes, and the rates."""
@@ -47,6 +48,7 @@ class GridPoint:
         return self.tpr - self.fpr
 
 
+@final
 @dataclass(frozen=True)
 class Grid:
     """All points, threshold by threshold and in each tau by tau, as they were given; `level`: what the rates count."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class HeadRow:
     """One head: its `role` if one is known, the circuits that keep it, and its worth to the base circuit.
@@ -40,6 +41,7 @@ class HeadRow:
     worth: float | None
 
 
+@final
 @dataclass(frozen=True)
 class HeadStudy:
     """The heads that at least one of the circuits keeps, in index order; `base` is the circuit heads are taken out of."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class RecoveryPoint(NamedTuple):
         return self.tpr - self.fpr
 
 
+@final
 @dataclass(frozen=True)
 class Recovery:
     """How well a known circuit was found, at one level: the curve and its areas.

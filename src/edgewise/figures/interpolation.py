@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ EDGES_SHOWN = 6
 Shape = Literal["straight", "concave", "convex", "mixed"]
 
 
+@final
 @dataclass(frozen=True)
 class Interpolation:
     """One edge: `effects[i]` is how far the metric (higher is better) has dropped at `shares[i]`; `score` the prediction."""

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import FileError, UnknownName
 from edgewise.progress import Track, staged
@@ -35,6 +35,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 Writer = Callable[[Path], None]
 
 
+@final
 @dataclass(frozen=True)
 class KeptModel:
     """A converted model in the cache; `facts` is its manifest, empty for one that is not whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from edgewise.request import Batch, Request
 BYTES_HELD = 2 << 30
 
 
+@final
 @dataclass(frozen=True)
 class CleanBatch:
     """A batch with its replacement, and the clean model's logits [example, vocab] on it."""
@@ -45,6 +46,7 @@ class CleanBatch:
         return -self.batch.objective(logits, self.clean).mean()
 
 
+@final
 class BatchCache:
     """The batches of a request by number; `rows` are its pairs."""
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from edgewise.store.checkpoint import Checkpoint, Tensors
 LARGEST = 1e4
 
 
+@final
 @dataclass(frozen=True)
 class Problem:
     """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches.
@@ -50,6 +51,7 @@ class Problem:
     ahead: Tensor | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Files:
     """What is written on the way: the state to go on from, the history, its picture. `key` says of which run."""
@@ -83,6 +85,7 @@ def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
     return TrainedGates(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
 
 
+@final
 class Optimization:
     """One optimisation under way; between two steps it can be saved and restored."""
 

@@ -14,6 +14,7 @@ from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.gates import HardConcrete
 
 
+@final
 @dataclass(frozen=True)
 class Draw:
     """The gates of one step: `logits` [gate], and the mask drawn from them, [writer, reader] or [example, writer, reader]."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ SAMPLE = 8
 TOGETHER = 16 << 20
 
 
+@final
 @dataclass(frozen=True)
 class TrainedGates:
     """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from edgewise.errors import InvalidValue
 from edgewise.request import LOCAL, Request
 
 
+@final
 @dataclass(frozen=True)
 class Found:
     """What a search found: `mask` bool [writer, reader], and counts for the provenance.

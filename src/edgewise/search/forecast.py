@@ -10,6 +10,8 @@ For other metrics it is the linear approximation of EAP.
 
 from __future__ import annotations
 
+from typing import final
+
 from edgewise.engine.frontier import Frontier, Removal
 from edgewise.search.judge import Judge
 
@@ -17,6 +19,7 @@ from edgewise.search.judge import Judge
 EXAMPLES, TOKENS = 8, 256
 
 
+@final
 class Forecast:
     """The expected change of the metric (lower is better), for removals at one place after the other."""
 

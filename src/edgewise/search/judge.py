@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from edgewise.request import Batch
 NUMBERS_AT_ONCE = 1 << 20
 
 
+@final
 class Judge:
     """The mean metric over the examples, negated where higher is better. `clean` [example, vocab]: the model's own logits.
 
@@ -68,6 +70,7 @@ class Judge:
         return torch.cat([self._divergence(some) for some in logits.split(at_once)])
 
 
+@final
 class _Divergence:
     """KL(clean ‖ logits) [run, example], what belongs to the clean logits computed once."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, final
 from xml.sax.saxutils import escape
 
 import edgewise
@@ -35,6 +35,7 @@ NOTE = (
 )
 
 
+@final
 @dataclass(frozen=True)
 class Row:
     """One edge with what is known of it."""
