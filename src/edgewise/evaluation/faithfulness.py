@@ -44,9 +44,12 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
 ) -> Report:
     """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
 
-    Edges outside the circuit carry what `ablation` puts in their place; of a NeuronCircuit, the coordinates outside it do.
-    `random` is the seed of the random circuit of as many edges, or as many neurons, that it is compared with, or None for
-    no comparison. Means over the pairs. Raises GraphMismatch for a circuit of another graph.
+    `metrics`: names or Metrics. `ablation`: what edges outside the circuit carry; of a circuit of neurons, the coordinates
+    outside it. `batch_size`: pairs run at once. `random`: the seed of a random circuit of the same size to compare with, or
+    None for no comparison. `track`: shows how far it is.
+
+    Returns a Report, with means over the pairs. Raises GraphMismatch for a circuit of another graph, UnknownName for a
+    metric or an ablation that is not known, InvalidValue without a metric.
     """
     started = time.perf_counter()
     _check_graph(subject, circuit)

@@ -35,7 +35,7 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
     adapter: str | Path | None = None,
     track: Track | None = None,
 ) -> Subject:
-    """A model seen through its graph, checked to be reproduced exactly.
+    """Load a model and check that edgewise reproduces it. Returns a Subject: the model seen through its graph.
 
     `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"),
     "smollm2" (a real language model that pip brings), a Hugging Face hub id, a local folder, a GGUF file or a folder with
