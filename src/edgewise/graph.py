@@ -42,8 +42,9 @@ class Graph:
     """The graph of one model: writers, readers, and which pairs are edges. It never changes.
 
     `layers`, `heads`: how many layers, and heads in each. `kv_heads` is the number of key and value heads: with grouped
-    attention several query heads share one k and one v reader. `parallel` means that the MLP does not read the heads of its own layer (GPT-NeoX). `mlps` is False for
-    attention-only models. `inputs` names the input writers: `("input",)`, or `("input", "positions")`.
+    attention several query heads share one k and one v reader. `parallel` means that the MLP does not read the heads of
+    its own layer (GPT-NeoX). `mlps` is False for attention-only models. `inputs` names the input writers: `("input",)`,
+    or `("input", "positions")`.
 
     >>> gpt2 = Graph(layers=12, heads=12, kv_heads=12)
     >>> gpt2.n_edges, len(gpt2.writers), len(gpt2.readers)
