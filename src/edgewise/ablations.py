@@ -23,6 +23,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class Replacer:
     """Gives, for a batch of the pairs it was prepared for, the whole replacement or what it writes alone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from edgewise.errors import PairsError, UnknownName
 from edgewise.pairs import NO_ANSWER
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Answers:
     """Right and wrong answer tokens of a batch, int64 [example, answer], padded with -1."""
@@ -28,6 +30,7 @@ class Answers:
 Function = Callable[[Tensor, Answers, Tensor], Tensor]
 
 
+@final
 @dataclass(frozen=True)
 class Metric:
     """A named metric: `function(logits [example, vocab], answers, clean_logits) → [example]`.

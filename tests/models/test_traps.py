@@ -28,6 +28,7 @@ from support.families import (
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.errors import InvalidValue
 from edgewise.models import Subject
 
@@ -177,7 +178,7 @@ def test_a_norm_for_each_head_stays_with_its_head() -> None:
         sparse[graph.edge_index(edge)] = 1
     alone = walked(on, sparse)
     everything = masked_forward(
-        on, pairs().clean, pairs().positions, sparse, corrupted_run(on, pairs()), candidates=graph.edge_mask
+        on, pairs().clean, pairs().positions, Mask(sparse, candidates=graph.edge_mask), corrupted_run(on, pairs())
     )
     assert distance(alone, everything) < 1e-5
     norms[3].weight.data += 1

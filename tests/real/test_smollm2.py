@@ -13,6 +13,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.evaluation import evaluate_each
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
@@ -49,7 +50,9 @@ def test_walking_it_gives_its_native_logits_and_those_of_the_corrupted_run(smoll
     of, mask = pairs[:4], smollm2.graph.edge_mask.float()
     replacement = corrupted_run(smollm2, of)
     for kept, prompts in ((mask, of.clean), (torch.zeros_like(mask), of.corrupted)):
-        walked = masked_forward(smollm2, of.clean, of.positions, kept, replacement, candidates=smollm2.graph.edge_mask)
+        walked = masked_forward(
+            smollm2, of.clean, of.positions, Mask(kept, candidates=smollm2.graph.edge_mask), replacement
+        )
         assert distance(walked, smollm2.logits(prompts, of.positions)) < 1e-4
 
 

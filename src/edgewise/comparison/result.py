@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import Heads
@@ -22,6 +22,7 @@ COMPARISON = "edgewise/comparison"
 POINTS_WRITTEN = 400
 
 
+@final
 @dataclass(frozen=True)
 class Measured:
     """One circuit of a method: how many `edges` it has, how many `live_edges` of them on a path, and what it keeps.
@@ -36,6 +37,7 @@ class Measured:
     faithfulness: Mapping[str, float | None]
 
 
+@final
 @dataclass(frozen=True)
 class Result:
     """One method: what it recovers of the reference, how it agrees with exact effects, what its circuits keep.
@@ -88,6 +90,7 @@ class Result:
         }
 
 
+@final
 @dataclass(frozen=True)
 class Comparison:
     """Methods beside one another on one model and one set of pairs.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BINS = 100
 
 
+@final
 @dataclass(frozen=True)
 class Side:
     """The scores on one side: how many in each bin, how many in all, their mean and standard deviation."""
@@ -33,6 +34,7 @@ class Side:
     deviation: float
 
 
+@final
 @dataclass(frozen=True)
 class Histogram:
     """Scores of one method in and out of a circuit, in the same bins; `borders` has one more than there are bins."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -17,6 +17,7 @@ from edgewise.testing.laws import Measure, laws, random_pairs
 ALLOWED = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 0.2}
 
 
+@final
 @dataclass(frozen=True)
 class Finding:
     """One law on one model: how far the two sides are from each other, and how far they may be."""
@@ -36,6 +37,7 @@ class Finding:
         return f"{self.law} ({found})"
 
 
+@final
 @dataclass(frozen=True)
 class LawReport:
     """What every law gave. `broken` are the findings of those that do not hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 from edgewise.circuit import Circuit
 from edgewise.viewer.layout import Position
@@ -17,6 +18,7 @@ SHARES = (1.0, 0.25, 0.05)
 KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head"))
 
 
+@final
 @dataclass(frozen=True)
 class Look:
     """How a sample line is drawn."""

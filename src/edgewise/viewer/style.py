@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch
@@ -24,6 +24,7 @@ LINES = 700
 HAZE = (0.03, 0.16)
 
 
+@final
 @dataclass(frozen=True)
 class Stroke:
     """One edge as it is drawn; `strength` is in [0, 1], `rank` counts from 1 at the strongest.
