@@ -93,6 +93,16 @@ def test_the_curve_says_what_a_cut_costs(opening: Opener) -> None:
         assert "no faithfulness curve was measured for signed scores" in opened.tab.locator(".chart").inner_text()
 
 
+def test_the_words_about_a_cut_do_not_move_the_picture(opening: Opener) -> None:
+    scores = made_scores(GPT2)
+    with opening(Finding(scores=scores, curves=(made_curve(GPT2),)), "n=0") as opened:
+        room = opened.tab.locator(".stage").bounding_box()
+        for n in (700, 25_000):
+            opened.state(n=n)
+            assert opened.tab.locator(".reading").inner_text().startswith("about ")
+            assert opened.tab.locator(".stage").bounding_box() == room
+
+
 # -- isolate, search, filter ------------------------------------------------------------------------------------------
 
 
