@@ -73,7 +73,10 @@ def _side(values: np.ndarray, borders: np.ndarray) -> Side:
 def draw_histograms(figure: Figure, histograms: Sequence[Histogram]) -> None:
     """A panel for each method: edges of the circuit over all others, number on a logarithmic axis."""
     for axes, one in zip(axes_grid(figure, len(histograms)), histograms, strict=True):
-        for label, side, colour in (("not in it", one.outside, COLOURS[5]), ("in the circuit", one.inside, COLOURS[1])):
+        for label, side, colour in (
+            ("not in the circuit", one.outside, COLOURS[5]),
+            ("in the circuit", one.inside, COLOURS[1]),
+        ):
             text = f"{label}: {side.total:,}, mean {side.mean:.3g}, sd {side.deviation:.3g}"
             axes.stairs(side.counts, one.borders, fill=True, color=colour, alpha=0.55, label=text)
         axes.set_yscale("log")

@@ -140,5 +140,5 @@ def draw_interpolations(figure: Figure, curves: Sequence[Interpolation]) -> None
         axes.plot((0, 1), (0, one.score), color=COLOURS[1], linestyle=(0, (5, 1.6)), label="score")
         axes.set_title(one.edge)
         axes.set_xlabel(f"λ, clean → replaced\n{one.verdict}")
-        axes.set_ylabel(f"drop of {one.metric.replace('_', ' ')}")
+        axes.set_ylabel(f"drop in {one.metric.replace('_', ' ')}")
     grid[0].legend(loc="best")
