@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from edgewise.engine.places import Places, Replaced
-from edgewise.engine.wiring import Intake, Wiring
 from edgewise.graph import Graph
+from edgewise.search.incremental.places import Places, Replaced
+from edgewise.search.incremental.wiring import Intake, Wiring
 
 
 class Streams:
