@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
 from edgewise.engine.forward import native_attention
@@ -22,6 +21,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.search.incremental.frontier import Frontier
 from edgewise.search.incremental.places import Places, Replaced
+from edgewise.search.incremental.slot_projections import SlotProjections
 from edgewise.search.incremental.streams import Streams
 from edgewise.search.incremental.trials import Span, TrialOutcome, Trials
 from edgewise.search.incremental.versions import Group, Versions
@@ -43,8 +43,8 @@ class CachedFrontier(Frontier):
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
-        # Views of what is stored; what has to be made is made again, and kept for as long as the search stays in a layer.
-        self._parts = [block.projections.parts() if block.projections.stored else None for block in subject.blocks]
+        self._project = SlotProjections(subject)
+        # Weights that have to be made are kept for as long as the search stays in a layer.
         self._outputs = [block.output_weight_later() for block in subject.blocks]
         self._start()
 
@@ -135,8 +135,6 @@ class CachedFrontier(Frontier):
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
         return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
 
-    # -- what readers at the frontier get ---------------------------------------------------------------------------
-
     def _tried(self, span: Span, outcome: TrialOutcome) -> Tensor:
         """Input of a frontier reader in each trial of its span, and after them if others follow and it is then otherwise.
 
@@ -163,8 +161,6 @@ class CachedFrontier(Frontier):
         first, *others = (self.streams.written(writer, late) for writer in removal.writers or ())
         return sum(others, start=first)
 
-    # -- nodes ------------------------------------------------------------------------------------------------------
-
     def _walk_layer(self, layer: int, outcome: TrialOutcome) -> None:
         """Compute again the nodes of a layer that read something changed."""
         first = layer * self.graph.readers_per_layer
@@ -188,17 +184,6 @@ class CachedFrontier(Frontier):
         writer = self.graph.mlp_writer(layer)
         out = self.subject.blocks[layer].mlp_write(stream.to(self.dtype))
         self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
-
-    def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
-        """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
-        normed, outputs = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)), []
-        for part in self._parts[layer] or self.subject.blocks[layer].projections.parts():
-            if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
-                chosen = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a view
-                weight, bias = part.weight[chosen], None if part.bias is None else part.bias[chosen].flatten()
-                weight, bias = weight.to(normed.dtype), None if bias is None else bias.to(normed.dtype)
-                outputs.append(linear(normed, weight.flatten(0, 1), bias).unflatten(-1, weight.shape[:2]))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-2)
 
     def _project_frontier(self, layer: int, outcome: TrialOutcome) -> None:
         """Outputs of the projections of the readers at the frontier, each from the first of its own trials on."""
