@@ -13,10 +13,10 @@ from support.families import distance, make_model, make_subject, pairs, subject_
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
 from edgewise.engine.forward import masked_forward
-from edgewise.engine.frontier import WalkingFrontier
 from edgewise.engine.record import record
 from edgewise.models import Subject
-from edgewise.search import hunt
+from edgewise.search.incremental import search_state
+from edgewise.search.incremental.frontier import WalkingFrontier
 
 NEAR = 1e-5
 # Norms or none, MLPs or none, looking back or both ways.
@@ -98,7 +98,7 @@ def test_acdc_decides_the_same_with_and_without_the_cache(kind: str, how: str, m
     (_, on), of = twins(kind), whole(kind)
     run: Callable[[], ew.Circuit] = lambda: ew.discover(on, of, method="acdc", tau=0.05, ablation=how)  # noqa: E731
     cached = run()
-    monkeypatch.setattr(hunt, "frontier", WalkingFrontier)
+    monkeypatch.setattr(search_state, "frontier", WalkingFrontier)
     walked = run()
     assert cached == walked
     assert cached.provenance["tested"] == walked.provenance["tested"]

@@ -17,7 +17,7 @@ from edgewise.errors import EdgewiseError, FileError, InvalidValue, NumericalErr
 from edgewise.metrics import Answers
 from edgewise.metrics import metric as find_metric
 from edgewise.search.acdc import ACDC
-from edgewise.search.judge import _Divergence
+from edgewise.search.search_metric import _Divergence
 from edgewise.search.trace import Decision, Trace
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tiny_gpt2"

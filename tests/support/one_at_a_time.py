@@ -13,7 +13,7 @@ from edgewise.metrics import Answers
 from edgewise.metrics import metric as find_metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
-from edgewise.search.hunt import Rule
+from edgewise.search.keep_rule import KeepRule
 from edgewise.search.trace import Decision
 
 
@@ -24,7 +24,7 @@ class OneAtATime:
     """
 
     def __init__(
-        self, on: Subject, of: Pairs, rule: Rule, metric: str, ablation: str, candidates: Tensor | None = None
+        self, on: Subject, of: Pairs, rule: KeepRule, metric: str, ablation: str, candidates: Tensor | None = None
     ) -> None:
         self.on, self.graph, self.rule, self.metric = on, on.graph, rule, find_metric(metric)
         self.candidates = on.graph.edge_mask if candidates is None else candidates

@@ -23,7 +23,7 @@ from edgewise.progress import Track, silent
 from edgewise.request import Request
 from edgewise.scores import Scores
 from edgewise.search import EAPThenACDC
-from edgewise.search.hunt import Ground
+from edgewise.search.incremental import SearchState
 
 # Pairs attribution looks at together; its scores do not depend on it.
 BATCH_SIZE = 8
@@ -105,12 +105,12 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
         raise InvalidValue("a grid needs at least one threshold and at least one tau")
     searches = [EAPThenACDC(threshold=threshold, tau=tau) for threshold in thresholds for tau in taus]
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), BATCH_SIZE, track)
-    scores, ground = searches[0].attribute(request), Ground(request)
-    return Grid(level, tuple(_point(search, ground, scores, reference, level) for search in searches))
+    scores, state = searches[0].attribute(request), SearchState(request)
+    return Grid(level, tuple(_point(one, state, scores, reference, level) for one in searches))
 
 
-def _point(search: EAPThenACDC, ground: Ground, scores: Scores, truth: Circuit, level: str) -> GridPoint:
-    circuit, counted = search.refine(ground, scores), universe.level(level)
+def _point(search: EAPThenACDC, state: SearchState, scores: Scores, truth: Circuit, level: str) -> GridPoint:
+    circuit, counted = search.refine(state, scores), universe.level(level)
     known, kept = counted(truth.graph, truth.mask), counted(truth.graph, circuit.mask)
     return GridPoint(
         threshold=float(search.threshold or 0.0),

@@ -3,37 +3,101 @@
     remove e  if  metric(circuit without e) − metric(circuit) < τ        (metric: lower is better, KL to the clean model)
 
 Conmy et al. 2023, "Towards Automated Circuit Discovery". An edge that goes stays gone and its metric is the new baseline.
-Before the edges into a head's q, k and v, all of them together are tried ("whole readers"). The result is that of testing
-one edge at a time: removals are tried on the batch axis, each on top of what is expected of those before it, and count up to
-the first that turns out otherwise.
+Before the edges into a head's q, k and v, all of them together are tried ("whole readers").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
 
+from torch import Tensor
+
+from edgewise.options import option
 from edgewise.request import Request
 from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
-from edgewise.search.hunt import Ground, Rule
-from edgewise.search.trace import Trace
+from edgewise.search.incremental import SearchState
+from edgewise.search.keep_rule import KeepRule
+from edgewise.search.state import Removal, State
+from edgewise.search.trace import Trace, trace_key
+from edgewise.search.tracked import run_tracked
+
+
+@final
+class GreedySearch:
+    """The published algorithm, on a state in which everything is kept.
+
+    Only `candidates`, bool [writer, reader], are tested: when the turn comes to a reader, its other edges go at once.
+    """
+
+    def __init__(self, state: State, rule: KeepRule, candidates: Tensor) -> None:
+        self.state, self.rule, self.candidates = state, rule, candidates
+        self.graph, self.mask = state.graph, state.mask
+
+    def run(self) -> Iterator[int]:
+        """Decide about every edge; yields how many edges each step has settled."""
+        yield from self._edges_into([len(self.graph.readers) - 1])
+        for layer in reversed(range(self.graph.layers)):
+            if self.graph.mlps:
+                yield from self._mlp(layer)
+            yield from self._attention(layer)
+
+    def _mlp(self, layer: int) -> Iterator[int]:
+        reader = self.graph.mlp_reader(layer)
+        if self.mask[self.graph.mlp_writer(layer)].any():
+            yield from self._edges_into([reader])
+        else:
+            yield self._drop([reader])
+
+    def _attention(self, layer: int) -> Iterator[int]:
+        """Whole v, then k, then q readers of heads that are read, then the edges into those that are left."""
+        kinds = (self.graph.v_readers(layer), self.graph.k_readers(layer), self.graph.q_readers(layer))
+        readers = [reader for kind in kinds for reader in reversed(range(kind.start, kind.stop))]
+        read = self.mask.any(dim=1)
+        live = [reader for reader in readers if (self.graph.serves[reader] & read).any()]
+        yield self._drop([reader for reader in readers if reader not in live])
+        if self.rule.whole_readers:
+            yield from self._test([Removal(reader, None) for reader in live if self.candidates[:, reader].any()])
+        yield from self._edges_into([reader for reader in live if self.mask[:, reader].any()])
+
+    def _edges_into(self, readers: Sequence[int]) -> Iterator[int]:
+        """Edge by edge, from the last writer down to `input`; what is no candidate goes before, all together."""
+        removals = []
+        for reader in readers:
+            writers = list(reversed(range(self.graph.reach(reader))))
+            others = tuple(writer for writer in writers if not self.candidates[writer, reader])
+            removals += [Removal(reader, others, tested=False)] if others else []
+            removals += [Removal(reader, (writer,)) for writer in writers if writer not in others]
+        yield from self._test(removals)
+
+    def _test(self, removals: Sequence[Removal]) -> Iterator[int]:
+        """Make each removal, unless it is tested and changes the metric by tau or more."""
+        for removal, after in self.state.effects(removals):
+            kept = removal.tested and self.rule.keeps(self.state.value, after)
+            edges = int(self.mask[removal.rows, removal.reader].sum())
+            self.state.decide(removal, after, kept)
+            yield 0 if kept and removal.writers is None else edges
+
+    def _drop(self, readers: Sequence[int]) -> int:
+        edges = int(self.mask[:, readers].sum())
+        self.state.drop(readers)
+        return edges
 
 
 @final
 @dataclass(frozen=True)
 class ACDC(SharingSearch):
-    """Greedy removal, edge by edge. `tau`: the threshold; `rule`: whether an improvement counts as change ("absolute").
+    """Greedy removal, edge by edge, from the output back."""
 
-    `whole_readers`: try all edges into a q, k or v together first. `trace`: a file for the decisions, one JSON object a
-    line, written as they are made; if it exists, an interrupted search goes on from it. In a sweep each value has one.
-    """
-
-    tau: float = 0.01
-    rule: Literal["signed", "absolute"] = "signed"
-    whole_readers: bool = True
-    trace: str | None = None
+    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+    rule: Literal["signed", "absolute"] = option(
+        "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
+    )
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    trace: str | None = option(
+        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+    )
     name: ClassVar[str] = "acdc"
     summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"
     cost: ClassVar[str] = "part of a forward for each edge"
@@ -46,25 +110,25 @@ class ACDC(SharingSearch):
         _ = self.criterion  # refuses what makes no sense
 
     @property
-    def criterion(self) -> Rule:
+    def criterion(self) -> KeepRule:
         """When a removal is taken back."""
-        return Rule(self.tau, self.rule, self.whole_readers)
+        return KeepRule(self.tau, self.rule, self.whole_readers)
 
     def for_edges(self, edges: int | None) -> ACDC:
         refuse_edges(self.name, edges)
         return self
 
     def search(self, request: Request) -> Kept:
-        return self._hunt(Ground(request))
+        return self._on(SearchState(request))
 
     def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
-        ground = Ground(request)
-        return [one._hunt(ground) for value in values if isinstance(one := dialled(self, value), ACDC)]
+        """What `search` finds at each value; each has a trace of its own."""
+        state = SearchState(request)
+        return [search._on(state) for value in values if isinstance(search := dialled(self, value), ACDC)]
 
-    def _hunt(self, ground: Ground) -> Kept:
-        trace = Trace.open(Path(self.trace) if self.trace else None, self._key(ground.request))
-        return ground.hunt(self.criterion, ground.front.graph.edge_mask, trace, f"{self.name}, tau {self.tau:g}")
-
-    def _key(self, request: Request) -> dict[str, Any]:
-        options = {name: repr(value) for name, value in asdict(self).items() if name != "trace"}
-        return {"edgewise": self.name, "options": options, **request.key}
+    def _on(self, state: SearchState) -> Kept:
+        trace = Trace.open(self.trace, trace_key(self, state.request))
+        state.start(self.criterion, trace)
+        return run_tracked(
+            GreedySearch(state, self.criterion, state.graph.edge_mask).run(), state, f"{self.name}, tau {self.tau:g}"
+        )

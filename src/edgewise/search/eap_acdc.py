@@ -12,39 +12,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import metric
+from edgewise.options import option
 from edgewise.request import Request
 from edgewise.scores import Scores
+from edgewise.search.acdc import GreedySearch
 from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
-from edgewise.search.hunt import Ground, Rule
-from edgewise.search.trace import Trace
+from edgewise.search.incremental import SearchState
+from edgewise.search.keep_rule import KeepRule
+from edgewise.search.trace import Trace, trace_key
+from edgewise.search.tracked import run_tracked
 from edgewise.tasks import TASKS, task
 
 
 @final
 @dataclass(frozen=True)
 class EAPThenACDC(SharingSearch):
-    """`share` of all edges are candidates, by absolute score, or with `threshold` those whose score is at least that.
+    """Greedy removal as in ACDC, of the edges that attribution leaves."""
 
-    `attribution`: the method that scores them, by `attribution_metric`: the task's, or the logit difference, unless another
-    is given (KL, which ACDC goes by, is flat where gradients are taken). `tau`, `rule`, `whole_readers` and `trace` are those
-    of ACDC.
-    """
-
-    share: float = 0.1
-    threshold: float | None = None
-    attribution: str = "eap"
-    attribution_metric: str | None = None
-    tau: float = 0.01
-    rule: Literal["signed", "absolute"] = "signed"
-    whole_readers: bool = True
-    trace: str | None = None
+    share: float = option(0.1, "share of all edges that are candidates, those of the largest absolute scores")
+    threshold: float | None = option(None, "instead of a share, the smallest absolute score of a candidate")
+    attribution: str = option("eap", "the method that scores the candidates")
+    attribution_metric: str | None = option(
+        None,
+        "the metric of these scores (unset: the task's, or logit_diff); KL, by which ACDC goes, has no slope when clean",
+    )
+    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+    rule: Literal["signed", "absolute"] = option(
+        "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
+    )
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    trace: str | None = option(
+        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+    )
     name: ClassVar[str] = "eap+acdc"
     summary: ClassVar[str] = "attribution keeps candidates, ACDC tests these alone"
     cost: ClassVar[str] = "two passes, then part of a forward for each candidate"
@@ -67,9 +72,9 @@ class EAPThenACDC(SharingSearch):
             metric(self.attribution_metric)
 
     @property
-    def criterion(self) -> Rule:
+    def criterion(self) -> KeepRule:
         """When a removal is taken back."""
-        return Rule(self.tau, self.rule, self.whole_readers)
+        return KeepRule(self.tau, self.rule, self.whole_readers)
 
     def for_edges(self, edges: int | None) -> EAPThenACDC:
         refuse_edges(self.name, edges)
@@ -77,29 +82,29 @@ class EAPThenACDC(SharingSearch):
 
     def search(self, request: Request) -> Kept:
         scores = self.attribute(request)
-        return self.refine(Ground(request), scores)
+        return self.refine(SearchState(request), scores)
 
     def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
-        scores, ground = self.attribute(request), Ground(request)
-        return [one.refine(ground, scores) for value in values if isinstance(one := dialled(self, value), EAPThenACDC)]
+        scores, state = self.attribute(request), SearchState(request)
+        searches = [dialled(self, value) for value in values]
+        return [search.refine(state, scores) for search in searches if isinstance(search, EAPThenACDC)]
 
     def attribute(self, request: Request) -> Scores:
         """What the candidates are chosen by."""
-        name = str(request.pairs.source.get("task"))
-        usual = task(name).metric if name in TASKS else "logit_diff"
-        wanted = replace(request, metric=metric(self.attribution_metric or usual))
-        return Scores(request.subject.graph, ATTRIBUTIONS[self.attribution]().scores(wanted))
+        task_name = str(request.pairs.source.get("task"))
+        usual_metric = task(task_name).metric if task_name in TASKS else "logit_diff"
+        for_scores = replace(request, metric=metric(self.attribution_metric or usual_metric))
+        return Scores(request.subject.graph, ATTRIBUTIONS[self.attribution]().scores(for_scores))
 
-    def refine(self, ground: Ground, scores: Scores) -> Kept:
+    def refine(self, state: SearchState, scores: Scores) -> Kept:
         """ACDC on the candidates that these scores name."""
         chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
-        trace = Trace.open(Path(self.trace) if self.trace else None, self._key(ground.request))
-        found = ground.hunt(self.criterion, chosen.mask, trace, f"{self.name}, tau {self.tau:g}")
+        key = {**trace_key(self, state.request), "batch_size": state.request.batch_size}
+        state.start(self.criterion, Trace.open(self.trace, key))
+        found = run_tracked(
+            GreedySearch(state, self.criterion, chosen.mask).run(), state, f"{self.name}, tau {self.tau:g}"
+        )
         return replace(found, counts={"candidates": len(chosen), **found.counts})
-
-    def _key(self, request: Request) -> dict[str, Any]:
-        options = {name: repr(value) for name, value in asdict(self).items() if name != "trace"}
-        return {"edgewise": self.name, "options": options, "batch_size": request.batch_size, **request.key}
 
 
 def _is_number(value: Any) -> bool:

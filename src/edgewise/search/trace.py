@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, final
 
 from edgewise.errors import FileError
+from edgewise.request import Request
+from edgewise.search.base import Search
 from edgewise.store.disk import reason, write_bytes
 
 
@@ -38,25 +40,26 @@ class Trace:
     _file: TextIO | None = None
 
     @classmethod
-    def open(cls, path: Path | None, key: dict[str, Any]) -> Trace:
-        """The trace in a file, to be continued, or a new one. FileError for the trace of another run."""
-        if path is None:
+    def open(cls, name: str | None, key: dict[str, Any]) -> Trace:
+        """The trace in the file of this name, to be continued, or a new one. FileError for the trace of another run."""
+        if not name:
             return cls()
+        path = Path(name)
         try:
             earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
             if earlier:  # written again whole: the last line of a killed run may be half there
-                write_bytes(path, _lines([key, *(vars(one) for one in earlier)]).encode())
+                write_bytes(path, _lines([key, *(vars(decision) for decision in earlier)]).encode())
                 return cls(earlier, path.open("a", encoding="utf-8"))
-            new = cls([], path.open("w", encoding="utf-8"))
-            new._write([key])
-            return new
+            trace = cls([], path.open("w", encoding="utf-8"))
+            trace._write([key])
+            return trace
         except OSError as error:
             raise FileError(f"the trace {path} cannot be written: {reason(error)}") from None
 
     def add(self, decisions: list[Decision]) -> None:
         """Append decisions; on return they are out of this process."""
         self.decisions += decisions
-        self._write(vars(one) for one in decisions)
+        self._write(vars(decision) for decision in decisions)
 
     def _write(self, objects: Iterable[Any]) -> None:
         if self._file is None:
@@ -74,8 +77,14 @@ class Trace:
                 self._file.close()
 
 
+def trace_key(search: Search, request: Request) -> dict[str, Any]:
+    """What distinguishes a search from others, but for the name of its trace: only the same one can go on from there."""
+    options = {name: repr(value) for name, value in asdict(search).items() if name != "trace"}  # type: ignore[call-overload]
+    return {"edgewise": search.name, "options": options, **request.key}
+
+
 def _lines(objects: Any) -> str:
-    return "".join(json.dumps(one) + "\n" for one in objects)
+    return "".join(json.dumps(value) + "\n" for value in objects)
 
 
 def _read(path: Path, key: dict[str, Any]) -> Iterator[Decision]:

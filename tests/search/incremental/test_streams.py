@@ -8,12 +8,12 @@ from support.families import pairs, subject
 from torch import Tensor
 
 from edgewise.ablations import ablation
-from edgewise.engine.cached import CachedFrontier
-from edgewise.engine.wiring import Intake, Wiring
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.progress import silent
 from edgewise.request import Request
+from edgewise.search.incremental.cached import CachedFrontier
+from edgewise.search.incremental.wiring import Intake, Wiring
 
 FAMILIES = ("gpt2", "llama", "neox-parallel", "toy-separate-inputs")
 

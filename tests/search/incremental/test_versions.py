@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgewise.engine.versions import Group, Versions
+from edgewise.search.incremental.versions import Group, Versions
 
 BEFORE = torch.tensor([[0.0]])
 

@@ -67,7 +67,7 @@ class Replaced:
 
     def stream(self, reader: int, late: bool) -> Tensor:
         """What a reader gets when none of its edges is kept: [token, d_model]."""
-        layer, slot = divmod(reader, self._graph.readers_per_layer)
+        layer, _, slot = self._graph.place(reader)
         if layer == self._graph.layers:
             whole = self._replacement.final_in
         elif self._graph.mlps and reader == self._graph.mlp_reader(layer):

@@ -12,21 +12,22 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
-from edgewise.engine.descent import Descent
-from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, WalkingFrontier
 from edgewise.engine.native import native_attention
-from edgewise.engine.places import Places, Replaced
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
-from edgewise.engine.streams import Streams
-from edgewise.engine.versions import Group, Versions
-from edgewise.engine.wiring import Intake, Wiring
 from edgewise.engine.writes import expand
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.search.incremental.frontier import Frontier
+from edgewise.search.incremental.places import Places, Replaced
+from edgewise.search.incremental.slot_projections import SlotProjections
+from edgewise.search.incremental.streams import Streams
+from edgewise.search.incremental.trials import Span, TrialOutcome, Trials
+from edgewise.search.incremental.versions import Group, Versions
+from edgewise.search.incremental.wiring import Intake, Wiring
+from edgewise.search.state import Removal
 
 
 @final
@@ -44,18 +45,18 @@ class CachedFrontier(Frontier):
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
-        # Views of what is stored; what has to be made is made again, and kept for as long as the search stays in a layer.
-        self._parts = [block.projections.parts() if block.projections.stored else None for block in subject.blocks]
+        self._project = SlotProjections(subject)
+        # Weights that have to be made are kept for as long as the search stays in a layer.
         self._outputs = [block.output_weight_later() for block in subject.blocks]
         self._start()
 
     # -- asking and deciding ----------------------------------------------------------------------------------------
 
-    def outcomes(self, trials: Trials) -> Outcome:
-        outcome = Outcome(trials, torch.empty(0), len(self.places.answers))
+    def outcomes(self, trials: Trials) -> TrialOutcome:
+        outcome = TrialOutcome(trials, torch.empty(0))
         self._alive = self._living(trials)
         self._stale: set[int] = set()
-        layer, slot = divmod(trials.removals[0].reader, self.graph.readers_per_layer)
+        layer, _, slot = self.graph.place(trials.removals[0].reader)
         if layer == self.graph.layers:
             outcome.logits = self._unembed(self._tried(trials.spans[0], outcome))
             return outcome
@@ -69,14 +70,9 @@ class CachedFrontier(Frontier):
             self._walk_layer(later, outcome)
         logits = self._unembed(self.streams.now(self.wiring.intake(len(self.graph.readers) - 1), outcome.rows))
         outcome.logits = logits.expand(len(trials), -1, -1)
-        tokens = [outcome.tokens, *(rows.shape[1] for rows in outcome.rows.values())]
-        outcome.tokens = sum(tokens) / len(tokens)
         return outcome
 
-    def commit(self, outcome: Outcome, gone: Sequence[int]) -> None:
-        for number in gone:
-            removal = outcome.trials.removals[number]
-            self.mask[removal.rows, removal.reader] = False
+    def commit(self, outcome: TrialOutcome, gone: Sequence[int]) -> None:
         for span, streams in outcome.inputs.items():
             if within := [number - span.first for number in gone if span.first <= number < span.stop]:
                 self._inputs[span.reader] = streams[within[-1]].clone()
@@ -93,14 +89,11 @@ class CachedFrontier(Frontier):
         self._alive = None
         if not self.replacement.is_run:
             self._alive = live_writers(self.graph, self.mask)[None].to(self.subject.device)
-        outcome, pruned = Outcome(Trials((), ()), torch.empty(0), 0), (self.graph.edge_mask & ~self.mask).any(dim=0)
+        outcome, pruned = TrialOutcome(Trials((), ()), torch.empty(0)), (self.graph.edge_mask & ~self.mask).any(dim=0)
         self._stale = set(pruned.nonzero().flatten().tolist())
         for layer in range(self.graph.layers):
             self._walk_layer(layer, outcome)
         self._store(outcome, 0)
-
-    def descent(self, cotangent: Tensor) -> Descent:
-        return Descent(self, cotangent)
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -134,7 +127,7 @@ class CachedFrontier(Frontier):
             return None
         return torch.stack([live_writers(self.graph, mask) for mask in trials.masks(self.mask)]).to(self.subject.device)
 
-    def _store(self, outcome: Outcome, number: int) -> None:
+    def _store(self, outcome: TrialOutcome, number: int) -> None:
         self.streams.store(outcome.rows, number)
         for (layer, slot), outputs in outcome.projected.items():
             if (values := outputs.at(number)) is not None:
@@ -144,9 +137,7 @@ class CachedFrontier(Frontier):
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
         return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
 
-    # -- what readers at the frontier get ---------------------------------------------------------------------------
-
-    def _tried(self, span: Span, outcome: Outcome) -> Tensor:
+    def _tried(self, span: Span, outcome: TrialOutcome) -> Tensor:
         """Input of a frontier reader in each trial of its span, and after them if others follow and it is then otherwise.
 
         [trial, token, d_model]; what it is after them is what it was before if none of them is expected to go.
@@ -172,9 +163,7 @@ class CachedFrontier(Frontier):
         first, *others = (self.streams.written(writer, late) for writer in removal.writers or ())
         return sum(others, start=first)
 
-    # -- nodes ------------------------------------------------------------------------------------------------------
-
-    def _walk_layer(self, layer: int, outcome: Outcome) -> None:
+    def _walk_layer(self, layer: int, outcome: TrialOutcome) -> None:
         """Compute again the nodes of a layer that read something changed."""
         first = layer * self.graph.readers_per_layer
         alike: dict[Intake, list[int]] = {}
@@ -188,28 +177,17 @@ class CachedFrontier(Frontier):
             self._attention(layer, outcome)
         self._read_mlp(layer, outcome)
 
-    def _read_mlp(self, layer: int, outcome: Outcome) -> None:
+    def _read_mlp(self, layer: int, outcome: TrialOutcome) -> None:
         """Compute a layer's MLP again if it reads something changed."""
         if self.graph.mlps and (reader := self.graph.mlp_reader(layer)) in self._stale:
             self._mlp(layer, self.streams.now(self.wiring.intake(reader), outcome.rows), outcome)
 
-    def _mlp(self, layer: int, stream: Tensor, outcome: Outcome) -> None:
+    def _mlp(self, layer: int, stream: Tensor, outcome: TrialOutcome) -> None:
         writer = self.graph.mlp_writer(layer)
         out = self.subject.blocks[layer].mlp_write(stream.to(self.dtype))
         self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
 
-    def _project(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
-        """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
-        normed, outputs = self.subject.blocks[layer].attention_norm(stream.to(self.dtype)), []
-        for part in self._parts[layer] or self.subject.blocks[layer].projections.parts():
-            if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
-                chosen = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a view
-                weight, bias = part.weight[chosen], None if part.bias is None else part.bias[chosen].flatten()
-                weight, bias = weight.to(normed.dtype), None if bias is None else bias.to(normed.dtype)
-                outputs.append(linear(normed, weight.flatten(0, 1), bias).unflatten(-1, weight.shape[:2]))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-2)
-
-    def _project_frontier(self, layer: int, outcome: Outcome) -> None:
+    def _project_frontier(self, layer: int, outcome: TrialOutcome) -> None:
         """Outputs of the projections of the readers at the frontier, each from the first of its own trials on."""
         trials = outcome.trials
         for span in trials.spans:
@@ -230,7 +208,7 @@ class CachedFrontier(Frontier):
         late = self.wiring.late_reader[layer * self.graph.readers_per_layer + slot]
         return self.places.narrow(output) if late else output
 
-    def _attention(self, layer: int, outcome: Outcome) -> None:
+    def _attention(self, layer: int, outcome: TrialOutcome) -> None:
         """Run the heads whose projections changed."""
         block, last = self.subject.blocks[layer], self.projected(layer)
         changed = {slot: versions for (at, slot), versions in outcome.projected.items() if at == layer}
@@ -240,7 +218,7 @@ class CachedFrontier(Frontier):
         for together in [groups] if block.projections.alike else [[group] for group in groups]:
             self._attend(layer, together, last, outcome)
 
-    def _attend(self, layer: int, groups: list[Group], last: Tensor, outcome: Outcome) -> None:
+    def _attend(self, layer: int, groups: list[Group], last: Tensor, outcome: TrialOutcome) -> None:
         """Run the heads of some groups, and keep what those that are read now write."""
         block, counts = self.subject.blocks[layer], [group.count for group in groups]
         outputs = last.new_empty(sum(counts), last.shape[1], len(groups[0].slots), last.shape[2])
@@ -255,7 +233,7 @@ class CachedFrontier(Frontier):
                 versions = Versions(group.first, part[:, :, group.heads.index(head)], group.returns)
                 self._write_head(layer, head, versions, outcome)
 
-    def _write_head(self, layer: int, head: int, z: Versions, outcome: Outcome) -> None:
+    def _write_head(self, layer: int, head: int, z: Versions, outcome: TrialOutcome) -> None:
         """Rows of a head, if it is read, for its z at all tokens."""
         writer = self.graph.head_writers(layer).start + head
         if not self.wiring.read_by(writer):
@@ -266,20 +244,9 @@ class CachedFrontier(Frontier):
         everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self.streams.written(writer, late)[None])
         self._keep(writer, everywhere, outcome)
 
-    def _keep(self, writer: int, rows: Tensor, outcome: Outcome) -> None:
+    def _keep(self, writer: int, rows: Tensor, outcome: TrialOutcome) -> None:
         outcome.rows[writer] = rows if self._alive is None else rows * self._alive[:, writer, None, None]
         self._stale.update(self.wiring.read_by(writer))
 
     def _unembed(self, stream: Tensor) -> Tensor:
         return self.subject.unembed(stream.to(self.dtype))
-
-
-def frontier(subject: Subject, batch: Pairs, replacement: Replacement) -> Frontier:
-    """The cheapest exact frontier for a model.
-
-    A norm over all heads, of what they write or of their queries, lets a head that loses its last reader change what its
-    whole layer writes, so that the writers before the reader at hand are no longer clean; such models (Gemma-2, OLMo-2) take
-    the general walk.
-    """
-    kind = WalkingFrontier if subject.heads_share_norm else CachedFrontier
-    return kind(subject, batch, replacement)

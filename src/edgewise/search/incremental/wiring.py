@@ -57,7 +57,7 @@ class Wiring:
     def intake_of(self, reader: int, column: Any) -> Intake:
         """What a reader gets if `column`, an array bool [writer], is kept of the edges into it."""
         graph = self._graph
-        layer, slot = divmod(reader, graph.readers_per_layer)
+        layer, _, slot = graph.place(reader)
         is_attention = layer < graph.layers and slot < graph.readers_per_layer - int(graph.mlps)
         writers = tuple(np.flatnonzero(column).tolist())
         return Intake(reader - slot if is_attention else reader, self.late_reader[reader], writers)

@@ -7,9 +7,9 @@ from typing import final
 
 from torch import Tensor
 
-from edgewise.engine.places import Places, Replaced
-from edgewise.engine.wiring import Intake, Wiring
 from edgewise.graph import Graph
+from edgewise.search.incremental.places import Places, Replaced
+from edgewise.search.incremental.wiring import Intake, Wiring
 
 
 @final

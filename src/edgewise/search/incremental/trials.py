@@ -1,0 +1,73 @@
+"""Trials: removals that are tried in one batch, each on top of those before it that are expected to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, final
+
+from torch import Tensor
+
+from edgewise.search.incremental.versions import Versions
+from edgewise.search.state import Removal
+
+
+class Span(NamedTuple):
+    """Consecutive removals at one reader, by number: from `first` to before `stop`."""
+
+    reader: int
+    first: int
+    stop: int
+
+
+@final
+@dataclass(frozen=True)
+class Trials:
+    """Removals asked about together. Trial i makes removal i and those before it that are expected to go (`goes`)."""
+
+    removals: tuple[Removal, ...]
+    goes: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.removals)
+
+    @cached_property
+    def made(self) -> list[list[bool]]:
+        """[trial][removal]: which removals each trial makes."""
+        count = range(len(self))
+        return [[j == i or (j < i and self.goes[j]) for j in count] for i in count]
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """The consecutive removals at each reader."""
+        spans: list[Span] = []
+        for number, removal in enumerate(self.removals):
+            first = spans.pop().first if spans and spans[-1].reader == removal.reader else number
+            spans.append(Span(removal.reader, first, number + 1))
+        return spans
+
+    def masks(self, mask: Tensor) -> Tensor:
+        """bool [trial, writer, reader]: what is kept in each trial of what `mask` keeps."""
+        masks = mask.unsqueeze(0).repeat(len(self), 1, 1)
+        for made, trial_mask in zip(self.made, masks, strict=True):
+            for removal, is_made in zip(self.removals, made, strict=True):
+                if is_made:
+                    trial_mask[removal.rows, removal.reader] = False
+        return masks
+
+
+@final
+@dataclass
+class TrialOutcome:
+    """Logits [trial, example, vocab] of some trials, and what has changed on the way.
+
+    `rows`: writer → [trial, token, d_model], one trial where it stands for all; `projected`: (layer, slot) →
+    [trial, token, d_head]; `inputs`: span → [trial, token, d_model], what its reader gets in its trials, and after them
+    if others follow; each at the tokens where it is needed.
+    """
+
+    trials: Trials
+    logits: Tensor
+    rows: dict[int, Tensor] = field(default_factory=dict)
+    projected: dict[tuple[int, int], Versions] = field(default_factory=dict)
+    inputs: dict[Span, Tensor] = field(default_factory=dict)
