@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -98,19 +98,7 @@ def parsed(kind: Any, text: str) -> Any:
         return _first([lambda one=one: _same(str(one), _unquoted(text)) and one for one in inner])
     if origin in (list, tuple, Sequence):
         return _gathered(kind, [parsed(one, part) for one, part in _parts(kind, split(text))])
-    if kind is bool:
-        return _first([lambda: WORDS[text.lower()]])
-    if kind is int:
-        return _first([lambda: int(text), lambda: _whole(float(text))])
-    if kind is NoneType:
-        return _first([lambda: {"none": None, "null": None}[text.lower()]])
-    if kind is Any:
-        return _first([lambda: json.loads(text), lambda: text])
-    if kind is float:
-        return _first([lambda: int(text), lambda: float(text)])
-    if kind not in (str, Path):
-        raise ValueError
-    return kind(_unquoted(text))
+    return _first([lambda read=read: read(text) for read in READ.get(kind, ())])
 
 
 def split(text: str) -> list[str]:
@@ -121,6 +109,18 @@ def split(text: str) -> list[str]:
 
 def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+# The ways to read a text, of which the first that can does.
+READ: dict[Any, tuple[Callable[[str], Any], ...]] = {
+    bool: (lambda text: WORDS[text.lower()],),
+    int: (int, lambda text: _whole(float(text))),
+    float: (int, float),
+    str: (_unquoted,),
+    Path: (lambda text: Path(_unquoted(text)),),
+    NoneType: (lambda text: {"none": None, "null": None}[text.lower()],),
+    Any: (json.loads, str),
+}
 
 
 # -- types ------------------------------------------------------------------------------------------------------------
