@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
@@ -10,11 +11,30 @@ from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
+from edgewise.plugins import Members
 from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.request import Request
 from edgewise.search import SEARCHES
 
-METHODS: dict[str, type[Method]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS}
+
+def _checked(member: Any) -> type[Method]:
+    if not (isinstance(member, type) and issubclass(member, Method) and is_dataclass(member)):
+        raise InvalidValue(f"{member!r} is no dataclass below edgewise.contract.Method")
+    if missing := sorted(getattr(member, "__abstractmethods__", ())):
+        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+    if missing := [word for word in ("name", "summary", "cost") if not isinstance(getattr(member, word, None), str)]:
+        raise InvalidValue(f"{member.__name__} has no {', no '.join(missing)}")
+    options_of(member)
+    return member
+
+
+METHODS: Members[type[Method]] = Members(
+    "method",
+    "methods",
+    {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS},
+    _checked,
+    spelled=lambda name: name.replace("_", "-"),
+)
 
 
 def run_method(method: Method, request: Request) -> Found:
