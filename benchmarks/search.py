@@ -21,6 +21,7 @@ import edgewise as ew
 from benchmarks.attribution import Row
 from benchmarks.setting import DEVICE, plain_forward, random_pairs, ratio, seconds_of
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writer_buffer import Workspace
@@ -133,8 +134,8 @@ def _one_at_a_time(subject: Subject, pairs: ew.Pairs, search: _Search, skip: str
     both = time.perf_counter() - started
 
     def test(kept: Tensor) -> float:
-        how: dict[str, Any] = {"workspace": workspace, "candidates": candidates}
-        logits = masked_forward(subject, pairs.clean, pairs.positions, kept, replacement, **how)
+        mask = Mask(kept, candidates=candidates)
+        logits = masked_forward(subject, pairs.clean, pairs.positions, mask, replacement, workspace=workspace)
         return float(kl.objective(logits, answers, clean).mean())
 
     times, mask, count = [], graph.edge_mask, min(most, search.tested)

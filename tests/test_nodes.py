@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 from support.families import FAMILIES, distance, pairs, subject
-from support.path_oracle import deltas, step_of
+from support.path_oracle import batch_of, deltas
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.circuit import edges_between
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
 from edgewise.old_names import NodeScores
+from edgewise.reachability import edges_between
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def by_autograd(on: Subject) -> Tensor:
     """[writer, d_model]: difference of each writer times the gradient in a zero added to what its sublayer writes."""
-    step = step_of(on, pairs())
-    batch, zeros, handles = step.batch, [], []
-    shape = (*batch.clean.shape, on.d_model)
+    batch = batch_of(on, pairs())
+    of, zeros, handles = batch.pairs, [], []
+    shape = (*of.clean.shape, on.d_model)
 
     def add(module: torch.nn.Module, zero: Tensor) -> None:
         handles.append(module.register_forward_hook(lambda _, args, output: output + zero))
@@ -38,15 +38,15 @@ def by_autograd(on: Subject) -> Tensor:
     first = on.blocks[0].module.register_forward_pre_hook(
         lambda _, args, kwargs: ((args[0] + start, *args[1:]), kwargs), with_kwargs=True
     )
-    logits = on.logits(batch.clean, batch.positions)
-    value = logit_diff(logits, Answers(batch.correct, batch.wrong), logits).sum() / len(batch)
+    logits = on.logits(of.clean, of.positions)
+    value = logit_diff(logits, Answers(of.correct, of.wrong), logits).sum() / len(of)
     gradients = torch.autograd.grad(value, [start, *zeros], materialize_grads=True, allow_unused=True)
     for handle in (first, *handles):
         handle.remove()
     rows = [gradients[0]] * len(on.graph.inputs)
     for layer in range(on.graph.layers):
         rows += [gradients[1 + 2 * layer]] * on.graph.heads + [gradients[2 + 2 * layer]] * on.graph.mlps
-    return (deltas(step) * torch.stack(rows).flatten(1, 2)).sum(dim=1)
+    return (deltas(batch) * torch.stack(rows).flatten(1, 2)).sum(dim=1)
 
 
 @every_family

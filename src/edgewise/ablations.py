@@ -24,6 +24,7 @@ from edgewise.pairs import Pairs
 from edgewise.plugins import Members
 
 
+@final
 @dataclass(frozen=True)
 class Replacer:
     """Gives, for a batch of the pairs it was prepared for, the whole replacement or what it writes alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
@@ -87,7 +87,7 @@ def attribute_nodes(
     return _scores(on.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
-def discover(  # noqa: PLR0913  a public verb: keyword arguments
+def discover(
     subject: Subject,
     pairs: Pairs,
     *,
@@ -138,6 +138,7 @@ def sweep(
     return found.sweep
 
 
+@final
 @dataclass(frozen=True)
 class _On:
     """What the verbs are told of a request, by names or values."""

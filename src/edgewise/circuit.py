@@ -18,7 +18,7 @@ from torch import Tensor
 from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
-from edgewise.reachability import live_writers, useful_readers
+from edgewise.reachability import edges_between, live_writers, useful_readers
 
 
 @final
@@ -253,13 +253,6 @@ class Circuit:
 
 def _restored(graph: Graph, mask: Tensor, provenance: dict[str, Any], neurons: Tensor | None) -> Circuit:
     return Circuit(graph, mask, provenance, neurons=neurons)
-
-
-def edges_between(graph: Graph, kept: Tensor) -> Tensor:
-    """bool [writer, reader]: all edges between kept writers, bool [writer]: none from or into any other node."""
-    readers = (graph.serves & kept[None, :]).any(dim=1)
-    readers[-1] = True
-    return graph.edge_mask & kept[:, None] & readers[None, :]
 
 
 def check_neurons(graph: Graph, values: Tensor) -> None:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, final
 
 from edgewise.circuit import Circuit
 from edgewise.request import Request, Wanted
-from edgewise.scores import LevelName, Scores
+from edgewise.score_levels import LevelName
+from edgewise.scores import Scores
 from edgewise.sweeps import Sweep
 
 DEFAULT_SHARE = 0.1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 
+@final
 @dataclass(frozen=True)
 class CurvePoint:
     """Faithfulness of the circuit with that many edges, and of a random circuit as large; None where not measured."""
@@ -14,6 +16,7 @@ class CurvePoint:
     random: float | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Curve:
     """What each size costs: faithfulness in `metric` over the number of edges taken in the order of `ranking`."""

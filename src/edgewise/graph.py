@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -24,13 +25,26 @@ MLP = re.compile(r"m(\d+)")
 ONE_INPUT, SEPARATE_INPUTS = ("input",), ("input", "positions")
 
 
+class ReaderPlace(NamedTuple):
+    """Where a reader is: its layer, what it is, and its number among the readers of that layer (`slot`).
+
+    `logits` comes after the last layer: its layer is their number, its slot 0.
+    """
+
+    layer: int
+    kind: Literal["q", "k", "v", "mlp", "logits"]
+    slot: int
+
+
+@final
 @dataclass(frozen=True)
 class Graph:
-    """Immutable topology of one model: writers, readers, and which pairs are edges.
+    """The graph of one model: writers, readers, and which pairs are edges. It never changes.
 
-    `kv_heads` is the number of key and value heads: with grouped attention several query heads share one k and one v
-    reader. `parallel` means that the MLP does not read the heads of its own layer (GPT-NeoX). `mlps` is False for
-    attention-only models. `inputs` names the input writers: `("input",)`, or `("input", "positions")`.
+    `layers`, `heads`: how many layers, and heads in each. `kv_heads` is the number of key and value heads: with grouped
+    attention several query heads share one k and one v reader. `parallel` means that the MLP does not read the heads of
+    its own layer (GPT-NeoX). `mlps` is False for attention-only models. `inputs` names the input writers: `("input",)`,
+    or `("input", "positions")`.
 
     >>> gpt2 = Graph(layers=12, heads=12, kv_heads=12)
     >>> gpt2.n_edges, len(gpt2.writers), len(gpt2.readers)
@@ -123,12 +137,21 @@ class Graph:
 
     def reach(self, reader: int) -> int:
         """How many writers a reader reads; always the first ones."""
-        layer, slot = divmod(reader, self.readers_per_layer)
-        before = self.writers_before(layer)
-        is_mlp = self.mlps and layer < self.layers and slot == self.readers_per_layer - 1
-        return before + self.heads if is_mlp and not self.parallel else before
+        place = self.place(reader)
+        before = self.writers_before(place.layer)
+        return before + self.heads if place.kind == "mlp" and not self.parallel else before
 
     # -- places of a layer ------------------------------------------------------------------------------------------
+
+    def place(self, reader: int) -> ReaderPlace:
+        """Where the reader of this index is."""
+        layer, slot = divmod(reader, self.readers_per_layer)
+        if layer == self.layers:
+            return ReaderPlace(layer, "logits", slot)
+        if slot < self.heads:
+            return ReaderPlace(layer, "q", slot)
+        shared = (slot - self.heads) // self.kv_heads
+        return ReaderPlace(layer, "k" if shared == 0 else "v" if shared == 1 else "mlp", slot)
 
     def head_writers(self, layer: int) -> slice:
         """Writer indices of the heads of `layer`."""
@@ -178,8 +201,6 @@ class Graph:
                 table[self.mlp_reader(layer), self.mlp_writer(layer)] = True
         return table
 
-    # -- private ----------------------------------------------------------------------------------------------------
-
     def _layer_writers(self, layer: int) -> Iterator[str]:
         yield from (f"a{layer}.h{head}" for head in range(self.heads))
         if self.mlps:
@@ -203,8 +224,8 @@ class Graph:
     def __str__(self) -> str:
         shape = f"{self.layers} layers, {self.heads} heads"
         grouped = f" ({self.kv_heads} kv)" if self.kv_heads != self.heads else ""
-        separate = self.inputs == SEPARATE_INPUTS
-        known = (("parallel", self.parallel), ("attention only", not self.mlps), ("separate positions", separate))
+        separate = ("separate positions", self.inputs == SEPARATE_INPUTS)
+        known = (("parallel", self.parallel), ("attention only", not self.mlps), separate)
         traits = [trait for trait, on in known if on]
         return f"{', '.join([shape + grouped, *traits])}: {self.n_edges:,} edges"
 

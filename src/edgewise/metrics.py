@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from edgewise.pairs import NO_ANSWER
 from edgewise.plugins import Members
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Answers:
     """Right and wrong answer tokens of a batch, int64 [example, answer], padded with -1."""
@@ -29,6 +31,7 @@ class Answers:
 Function = Callable[[Tensor, Answers, Tensor], Tensor]
 
 
+@final
 @dataclass(frozen=True)
 class Metric:
     """A named metric: `function(logits [example, vocab], answers, clean_logits) → [example]`.

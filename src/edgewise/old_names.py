@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from edgewise.graph import Graph
 from edgewise.scores import Scores
 
 
+@final
 class _OfLevel(type):
     """`isinstance` asks for the level."""
 
@@ -22,6 +23,7 @@ class _OfLevel(type):
         return isinstance(value, cls.kind) and getattr(value, "level", None) == cls.level
 
 
+@final
 class NodeScores(metaclass=_OfLevel):
     """`Scores` at the level of nodes; `neurons` are the scores whose sums they are."""
 
@@ -39,6 +41,7 @@ class NodeScores(metaclass=_OfLevel):
         return scores.of_nodes
 
 
+@final
 class NeuronScores(metaclass=_OfLevel):
     """`Scores` at the level of neurons."""
 
@@ -48,6 +51,7 @@ class NeuronScores(metaclass=_OfLevel):
         return Scores(graph, values, provenance, level="neurons")
 
 
+@final
 class NeuronCircuit(metaclass=_OfLevel):
     """`Circuit` at the level of neurons."""
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
 NO_ANSWER = -1
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Clean and corrupted prompts, position by position, and the tokens that count as right and wrong answers.
@@ -80,7 +81,7 @@ class Pairs:
         return cls(clean, corrupted, right, against, positions, after=after)._checked()
 
     @classmethod
-    def from_prompts(
+    def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
         tokenizer: Any,
         clean: Sequence[str],

@@ -14,17 +14,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, final
 
 from edgewise.errors import EdgewiseError, UnknownName
 
 M = TypeVar("M")
 
 
+@final
 class PluginWarning(UserWarning):
     """A member of another package that cannot be used, or not under its name."""
 
 
+@final
 class Members(MutableMapping[str, M], Generic[M]):
     """Members of one kind by name: those built in, then those of other packages.
 

@@ -41,3 +41,10 @@ def writers_on_path(graph: Graph, mask: Tensor) -> Tensor:
     on_path = live & ((mask != 0) & useful_readers(graph, mask)).any(dim=1)
     on_path[: len(graph.inputs)] = True
     return on_path
+
+
+def edges_between(graph: Graph, kept: Tensor) -> Tensor:
+    """bool [writer, reader]: all edges between kept writers, bool [writer]: none from or into any other node."""
+    readers = (graph.serves & kept[None, :]).any(dim=1)
+    readers[-1] = True
+    return graph.edge_mask & kept[:, None] & readers[None, :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from torch import Tensor
 
@@ -16,36 +16,39 @@ from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
-from edgewise.scores import LevelName
+from edgewise.score_levels import LevelName
 
 # Options that name files of the machine at hand and change nothing about the result.
 LOCAL = ("checkpoint", "trace", "history", "curves")
 
 
+@final
 @dataclass(frozen=True)
-class Step:
+class Batch:
     """One batch, ready to be scored: everything on the model's device, columns nobody reads cut off."""
 
     subject: Subject
-    batch: Pairs
+    pairs: Pairs
     replacer: Replacer
     metric: Metric
 
     @cached_property
     def replacement(self) -> Replacement:
         """What the edges that are not kept carry."""
-        return self.replacer(self.batch)
+        return self.replacer(self.pairs)
 
     def replaced_writes(self) -> Writes:
-        """Of that what the writers write alone, which is half as much to hold; it is not kept here."""
-        return self.replacer.writes(self.batch)
+        """The part of it that writers write, which is half as much to hold; it is not kept here."""
+        return self.replacer.writes(self.pairs)
 
     def objective(self, logits: Tensor, clean_logits: Tensor) -> Tensor:
         """The metric with higher = better: float [example] for logits [example, vocab]."""
-        return self.metric.objective(logits, Answers(self.batch.correct, self.batch.wrong), clean_logits)
+        return self.metric.objective(logits, Answers(self.pairs.correct, self.pairs.wrong), clean_logits)
 
 
+@final
 @dataclass(frozen=True)
+@final
 class Wanted:
     """What a method is asked for.
 
@@ -62,6 +65,7 @@ class Wanted:
     memory_limit: str | int | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Request:
     """What a method is asked to work on, and what for.
@@ -97,15 +101,15 @@ class Request:
         """How many batches there are."""
         return -(-len(self.pairs) // self.batch_size)
 
-    def steps(self) -> Iterator[Step]:
+    def each_batch(self) -> Iterator[Batch]:
         """The batches with their replacements, one after the other."""
         yield from map(self.maker(), self.pairs.batches(self.batch_size))
 
-    def maker(self) -> Callable[[Pairs], Step]:
+    def maker(self) -> Callable[[Pairs], Batch]:
         """Looks at the data once; the function it returns makes a batch of them ready."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
-        return lambda batch: self.step(batch, replacer)
+        return lambda pairs: self.batch(pairs, replacer)
 
-    def step(self, batch: Pairs, replacer: Replacer) -> Step:
-        """One batch with its replacement, as the ablation's `prepare` makes it."""
-        return Step(self.subject, self.subject.ready(batch), replacer, self.metric)
+    def batch(self, pairs: Pairs, replacer: Replacer) -> Batch:
+        """These pairs with their replacement, as the ablation's `prepare` makes it."""
+        return Batch(self.subject, self.subject.ready(pairs), replacer, self.metric)

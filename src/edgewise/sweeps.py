@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import final
 
 import torch
 
@@ -12,6 +13,7 @@ from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.scores import Scores
 
 
+@final
 @dataclass(frozen=True)
 class Sweep:
     """One circuit for each value of `dial` (`tau` of ACDC), values descending: the larger, the fewer edges."""

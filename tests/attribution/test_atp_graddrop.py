@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.counted_runs import counting
 from support.families import FAMILIES, LINEAR, distance, make_subject, pairs, subject, toy_config
-from support.path_oracle import clean_of, deltas, reader_gradients, step_of
+from support.path_oracle import batch_of, clean_of, deltas, reader_gradients
 from torch import Tensor
 
 import edgewise as ew
@@ -18,12 +18,12 @@ from edgewise.models.hooks import OnOutput
 
 def effects(on: Subject, layer: int) -> Tensor:
     """[example, writer, reader]: EAP of each example where what a layer writes is a constant of the run."""
-    step, block = step_of(on, pairs()), on.blocks[layer]
+    batch, block = batch_of(on, pairs()), on.blocks[layer]
     modules = [module for module in (block.output, block.mlp_site) if module is not None]
     edits = [OnOutput(module, lambda x: x.detach()) for module in modules]
-    gradients = reader_gradients(step, clean_of(step).logits, edits)
-    shape = step.batch.clean.shape
-    return torch.einsum("wbtd,rbtd->bwr", deltas(step).unflatten(1, shape), gradients.unflatten(1, shape))
+    gradients = reader_gradients(batch, clean_of(batch).logits, edits)
+    shape = batch.pairs.clean.shape
+    return torch.einsum("wbtd,rbtd->bwr", deltas(batch).unflatten(1, shape), gradients.unflatten(1, shape))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

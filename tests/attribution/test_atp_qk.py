@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.families import FAMILIES, distance, make_subject, pairs, subject, toy_config
-from support.path_oracle import clean_of, deltas, step_of
+from support.path_oracle import batch_of, clean_of, deltas
 from torch import Tensor
 
 import edgewise as ew
@@ -15,8 +15,8 @@ from edgewise.models.hooks import OnOutput, hooked
 
 def attention_out(on: Subject, layer: int, slot: int, less: Tensor) -> Tensor:
     """What the attention of a layer writes on the clean prompts when one of its readers gets `less` subtracted."""
-    block, of, seen = on.blocks[layer], step_of(on, pairs()).batch, []
-    clean = clean_of(step_of(on, pairs())).attention_in[layer]
+    block, of, seen = on.blocks[layer], batch_of(on, pairs()).pairs, []
+    clean = clean_of(batch_of(on, pairs())).attention_in[layer]
 
     def changed(number: int, output: Tensor) -> Tensor:
         modules = block.projections.modules
@@ -39,7 +39,7 @@ def attention_out(on: Subject, layer: int, slot: int, less: Tensor) -> Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_edge_into_a_query_or_key_changes_the_attention_exactly(family: str) -> None:
     on, of = subject(family), pairs()
-    graph, step, layer = on.graph, step_of(on, of), on.graph.layers - 1
+    graph, batch, layer = on.graph, batch_of(on, of), on.graph.layers - 1
     # The last layer's attention: behind it only the MLP of the layer and the last norm.
     after = (
         on.blocks[layer].output if on.blocks[layer].attention_post is None else on.blocks[layer].attention_post.module
@@ -51,10 +51,10 @@ def test_an_edge_into_a_query_or_key_changes_the_attention_exactly(family: str) 
         return leaf[0]
 
     with torch.enable_grad(), hooked([OnOutput(after, keep)]):
-        logits = on.logits(step.batch.clean, step.batch.positions)
-        gradient = torch.autograd.grad(step.objective(logits, logits.detach()).sum(), leaf[0])[0]
+        logits = on.logits(batch.pairs.clean, batch.pairs.positions)
+        gradient = torch.autograd.grad(batch.objective(logits, logits.detach()).sum(), leaf[0])[0]
     scores, eap = (ew.attribute(on, of, method=method) for method in ("atp-qk", "eap"))
-    difference = deltas(step).unflatten(1, step.batch.clean.shape)
+    difference = deltas(batch).unflatten(1, batch.pairs.clean.shape)
     before = attention_out(on, layer, 0, torch.zeros_like(difference[0]))
     for reader in (graph.q_readers(layer).start + 1, graph.k_readers(layer).start):
         slot = reader - graph.q_readers(layer).start

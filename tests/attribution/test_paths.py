@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.counted_runs import counting
 from support.families import FAMILIES, distance, multiplier, pairs, subject, without_jumps
-from support.path_oracle import clean_of, scores_along, step_of
+from support.path_oracle import batch_of, clean_of, scores_along
 from torch import Tensor
 
 import edgewise as ew
@@ -19,7 +19,7 @@ from edgewise.attribution.mask_ig import MaskIG
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError
 from edgewise.models.hooks import Hook, OnInput
 from edgewise.old_names import NodeScores
-from edgewise.request import Step
+from edgewise.request import Batch
 
 NEAR = 1e-4
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -30,48 +30,52 @@ def held(value: Tensor) -> Any:
     return lambda _: value.detach().requires_grad_()
 
 
-def input_path(step: Step, shares: Sequence[float]) -> Path:
+def input_path(batch: Batch, shares: Sequence[float]) -> Path:
     """Runs whose layer 0 gets replaced + share · (clean − replaced), all with the same weight."""
-    first, clean, replaced = step.subject.blocks[0].module, clean_of(step).writes.stream, step.replacement.writes.stream
+    first, clean, replaced = (
+        batch.subject.blocks[0].module,
+        clean_of(batch).writes.stream,
+        batch.replacement.writes.stream,
+    )
     return [(1 / len(shares), [OnInput(first, held(replaced + a * (clean - replaced)))]) for a in shares]
 
 
-def activation_path(step: Step, steps: int) -> Path:
+def activation_path(batch: Batch, steps: int) -> Path:
     """The input, then each layer's heads and MLP, held in turn between replaced and clean."""
-    shares, clean, other = [(k + 1) / steps for k in range(steps)], clean_of(step).writes, step.replacement.writes
-    points: Path = list(input_path(step, shares))
-    for layer, block in enumerate(step.subject.blocks):
+    shares, clean, other = [(k + 1) / steps for k in range(steps)], clean_of(batch).writes, batch.replacement.writes
+    points: Path = list(input_path(batch, shares))
+    for layer, block in enumerate(batch.subject.blocks):
         for a in shares:
             z = a * clean.raw[layer] + (1 - a) * other.raw[layer]
             points.append((0, [OnInput(block.output, held(z.flatten(-2)))]))
         for a in shares if block.mlp_site is not None else ():
             out = a * clean.mlp[layer] + (1 - a) * other.mlp[layer]
-            points.append((0, block.mlp_written(held(out / multiplier(step.subject)))))
+            points.append((0, block.mlp_written(held(out / multiplier(batch.subject)))))
     return [(1 / len(points), edits) for _, edits in points]
 
 
 @every_family
 @pytest.mark.parametrize("how", ["corrupted", "position-mean"])
 def test_eap_ig_is_the_mean_gradient_from_the_replaced_input_up_to_the_clean_one(family: str, how: str) -> None:
-    step = step_of(subject(family), pairs(), how)
-    expected = scores_along(step, input_path(step, [0, 1 / 3, 2 / 3]))
+    batch = batch_of(subject(family), pairs(), how)
+    expected = scores_along(batch, input_path(batch, [0, 1 / 3, 2 / 3]))
     scores = ew.attribute(subject(family), pairs(), method="eap-ig", steps=3, ablation=how, batch_size=2)
     assert distance(scores.values, expected) < NEAR
 
 
 @pytest.mark.parametrize(("points", "shares"), [("middle", [0.25, 0.75]), ("right", [0.5, 1.0])])
 def test_points_may_lie_elsewhere_in_the_steps(points: str, shares: list[float]) -> None:
-    step = step_of(subject("llama"), pairs())
+    batch = batch_of(subject("llama"), pairs())
     scores = ew.attribute(subject("llama"), pairs(), method="eap-ig", steps=2, points=points)
-    assert distance(scores.values, scores_along(step, input_path(step, shares))) < NEAR
+    assert distance(scores.values, scores_along(batch, input_path(batch, shares))) < NEAR
 
 
 @every_family
 def test_a_path_from_zeros_avoids_them(family: str) -> None:
     """At zeros the norms' derivatives are enormous, so the published points would say nothing but this one."""
-    step = step_of(subject(family), pairs(), "zero")
+    batch = batch_of(subject(family), pairs(), "zero")
     scores = ew.attribute(subject(family), pairs(), steps=2, ablation="zero", batch_size=2)
-    assert distance(scores.values, scores_along(step, input_path(step, [0.25, 0.75]))) < NEAR
+    assert distance(scores.values, scores_along(batch, input_path(batch, [0.25, 0.75]))) < NEAR
     assert scores.provenance["options"] == {"steps": 2, "points": "middle"}
     nodes = ew.attribute_nodes(subject(family), pairs(), steps=2, ablation="zero")
     assert distance(NodeScores.of(scores).values, nodes.values) < NEAR
@@ -89,9 +93,9 @@ def test_in_zeros_the_first_point_drowns_the_others(family: str) -> None:
 
 
 def test_points_that_are_asked_for_are_kept() -> None:
-    step = step_of(subject("gpt2"), pairs(), "zero")
+    batch = batch_of(subject("gpt2"), pairs(), "zero")
     scores = ew.attribute(subject("gpt2"), pairs(), steps=2, points="right", ablation="zero")
-    assert distance(scores.values, scores_along(step, input_path(step, [0.5, 1.0]))) < NEAR
+    assert distance(scores.values, scores_along(batch, input_path(batch, [0.5, 1.0]))) < NEAR
     assert scores.provenance["options"] == {"steps": 2, "points": "right"}
     assert ew.attribute(subject("gpt2"), pairs()).provenance["options"] == {"steps": 5, "points": "left"}
 
@@ -109,18 +113,18 @@ def test_on_a_path_from_zeros_left_points_turn_signs_of_reverse_round() -> None:
 
 @every_family
 def test_clean_corrupted_is_the_mean_of_both_ends(family: str) -> None:
-    step = step_of(subject(family), pairs())
+    batch = batch_of(subject(family), pairs())
     scores = ew.attribute(subject(family), pairs(), method="clean-corrupted", batch_size=3)
-    assert distance(scores.values, scores_along(step, input_path(step, [0, 1]))) < NEAR
+    assert distance(scores.values, scores_along(batch, input_path(batch, [0, 1]))) < NEAR
 
 
 @every_family
 @pytest.mark.parametrize("how", ["corrupted", "mean"])
 def test_eap_ig_activations_leads_one_sublayer_after_the_other(family: str, how: str) -> None:
     on, of = subject(family), pairs()[:2]
-    step = step_of(on, of, how)
+    batch = batch_of(on, of, how)
     scores = ew.attribute(on, of, method="eap-ig-activations", steps=2, ablation=how)
-    assert distance(scores.values, scores_along(step, activation_path(step, 2))) < NEAR
+    assert distance(scores.values, scores_along(batch, activation_path(batch, 2))) < NEAR
 
 
 def test_many_runs_are_contracted_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +145,9 @@ def test_kl_is_of_use_away_from_the_clean_run(method: str) -> None:
 
 
 def test_eap_ig_with_kl_compares_with_the_clean_logits() -> None:
-    step = step_of(subject("llama"), pairs(), by="kl")
+    batch = batch_of(subject("llama"), pairs(), by="kl")
     scores = ew.attribute(subject("llama"), pairs(), method="eap-ig", steps=2, metric="kl")
-    assert distance(scores.values, scores_along(step, input_path(step, [0, 0.5]))) < NEAR
+    assert distance(scores.values, scores_along(batch, input_path(batch, [0, 0.5]))) < NEAR
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_an_unfinished_comparison_shows_what_there_is(folder: Path) -> None:
     shutil.rmtree(folder / "methods" / "acdc")
     read = Read(show_comparison(folder).read_text())
     assert len(set(read.links)) == 3
-    assert any("go on with: edgewise compare --recipe" in text for text in read.text)
+    assert any("To continue: edgewise compare --recipe" in text for text in read.text)
 
 
 def test_show_opens_a_comparison(folder: Path) -> None:

@@ -16,6 +16,7 @@ from support.one_at_a_time import OneAtATime, read_trace
 import edgewise as ew
 from edgewise.ablations import ablation
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
@@ -52,9 +53,8 @@ def test_2_mask_zero_gives_the_replaced_logits(kind: str, how: str) -> None:
         on,
         of.clean,
         of.positions,
-        torch.zeros(on.graph.edge_mask.shape),
+        Mask(torch.zeros(on.graph.edge_mask.shape), candidates=on.graph.edge_mask),
         replacement,
-        candidates=on.graph.edge_mask,
     )
     assert distance(computed, replacement.logits(on, of.positions)) < near(kind)
     if how == "corrupted":

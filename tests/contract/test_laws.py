@@ -37,6 +37,7 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.replacement import Replacement
 from edgewise.metrics import METRICS, Answers, logit_diff
 from edgewise.models import Subject
@@ -101,7 +102,7 @@ def test_2_mask_zero_gives_the_replaced_logits(family: str, how: str) -> None:
     expected = replacement.logits(on, of.positions)
     zeros = torch.zeros(on.graph.edge_mask.shape)
     skipped = masked_forward(on, of.clean, of.positions, zeros, replacement)
-    computed = masked_forward(on, of.clean, of.positions, zeros, replacement, candidates=on.graph.edge_mask)
+    computed = masked_forward(on, of.clean, of.positions, Mask(zeros, candidates=on.graph.edge_mask), replacement)
     assert distance(skipped, expected) < NEAR
     assert distance(computed, expected) < NEAR
 
@@ -274,7 +275,7 @@ def test_7_also_where_everything_is_computed(family: str, how: str) -> None:
     for seed in range(3):
         mask = random_circuit(on, 0.12, seed).mask.float()
         sparse = masked_forward(on, of.clean, of.positions, mask, replacement)
-        dense = masked_forward(on, of.clean, of.positions, mask, replacement, candidates=on.graph.edge_mask)
+        dense = masked_forward(on, of.clean, of.positions, Mask(mask, candidates=on.graph.edge_mask), replacement)
         assert distance(dense, sparse) < NEAR
 
 

@@ -12,7 +12,7 @@ from support.all_gradients import Collected, collected
 from support.families import FAMILIES, distance, pairs, subject
 from torch import Tensor
 
-from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.record import record, record_writes
 from edgewise.models.hooks import OnInput
 
@@ -60,7 +60,9 @@ def test_a_layer_behind_which_an_edit_stands_is_left_out() -> None:
     on, of = subject("gpt2"), pairs()
     held = record(on, of.clean, of.positions).writes.raw[1].flatten(-2).requires_grad_()
     found = Collected()
-    with live_run(on, of.clean, of.positions, objective, edits=[OnInput(on.blocks[1].output, lambda _: held)]) as run:
+    with live_run(
+        on, of.clean, of.positions, objective, hooks=RunHooks([OnInput(on.blocks[1].output, lambda _: held)])
+    ) as run:
         run.last_gradients(found)
     assert sorted(found.at_heads) == [0, 2]
     assert sorted(found.at_mlp) == [0, 1, 2]

@@ -23,6 +23,7 @@ from torch import Tensor
 from edgewise.ablations import ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, NumericalError
 from edgewise.models import Subject
@@ -31,7 +32,7 @@ NEAR = 1e-5
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def fast(on: Subject, mask: Tensor, how: str = "corrupted", **options: Any) -> Tensor:
+def fast(on: Subject, mask: Tensor | Mask, how: str = "corrupted", **options: Any) -> Tensor:
     of = pairs()
     return masked_forward(on, of.clean, of.positions, mask, ablation(how).prepare(on, of, 8)(of), **options)
 
@@ -79,7 +80,7 @@ def test_sparse_walking_is_dense_walking(family: str) -> None:
     on = subject(family)
     for density in (0.03, 0.1, 0.3):
         circuit = random_circuit(on, density, seed=9)
-        dense = fast(on, circuit.mask.float(), candidates=on.graph.edge_mask)
+        dense = fast(on, Mask(circuit.mask.float(), candidates=on.graph.edge_mask))
         assert distance(fast(on, circuit.mask), dense) < NEAR
 
 
@@ -88,7 +89,7 @@ def test_candidates_beyond_the_mask_change_nothing(family: str) -> None:
     on = subject(family)
     circuit, more = random_circuit(on, 0.2, seed=10), random_circuit(on, 0.5, seed=11)
     expected = fast(on, circuit.mask)
-    assert distance(fast(on, circuit.mask.float(), candidates=(circuit | more).mask), expected) < NEAR
+    assert distance(fast(on, Mask(circuit.mask.float(), candidates=(circuit | more).mask)), expected) < NEAR
 
 
 @every_family
@@ -171,7 +172,7 @@ def test_gradients_of_masks_of_each_example_are_those_one_by_one(family: str, ho
     together = gradient_of_each(on, masks, how)
     for example in range(5):
         alone = masks[:, example].clone().requires_grad_()
-        value = fast(on, alone, how, candidates=on.graph.edge_mask)[:, example].square().sum() * (example + 1)
+        value = fast(on, Mask(alone, candidates=on.graph.edge_mask), how)[:, example].square().sum() * (example + 1)
         expected = torch.autograd.grad(value, alone)[0]
         assert float((together[:, example] - expected).abs().max()) < NEAR * float(together.abs().max()), example
 

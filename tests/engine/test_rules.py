@@ -10,12 +10,12 @@ import pytest
 import torch
 from support.all_gradients import collected
 from support.families import CONFIGS, FAMILIES, distance, make_subject, pairs, subject, toy_config
-from support.path_oracle import scores_along, step_of
+from support.path_oracle import batch_of, scores_along
 from torch import Tensor, nn
 
 import edgewise as ew
 from edgewise.engine.backward import Seen, with_backward
-from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.record import keep, record
 from edgewise.engine.rules import CHANGES, PLAIN, BackwardRule
 from edgewise.errors import UnknownName, UnsupportedModel
@@ -120,9 +120,9 @@ def by_rewriting(family: str, rules: tuple[str, ...]) -> Tensor:
     on = make_subject(CONFIGS[family]())
     if hasattr(on.model, "set_attn_implementation"):
         on.model.set_attn_implementation("eager")
-    step = step_of(on, pairs())
+    batch = batch_of(on, pairs())
     with rewritten(on, rules):
-        return scores_along(step, [(1.0, [])])
+        return scores_along(batch, [(1.0, [])])
 
 
 @every_family
@@ -170,7 +170,9 @@ def test_forward_values_are_bit_for_bit_the_same(family: str, rule: str) -> None
     plain = record(on, of.clean, of.positions)
     streams, objective = [], lambda logits: logits.sum()
     watching = [OnInput(on.final_norm.module, keep(streams))]
-    with live_run(on, of.clean, of.positions, objective, rule=BackwardRule.of([rule]), watching=watching) as run:
+    with live_run(
+        on, of.clean, of.positions, objective, rule=BackwardRule.of([rule]), hooks=RunHooks(watching=watching)
+    ) as run:
         run.last_gradients(GradientSink())
     assert torch.equal(run.logits, plain.logits)
     assert torch.equal(streams[0], plain.final_in)

@@ -20,8 +20,8 @@ FAMILIES = ("gpt2", "llama", "neox-parallel", "toy-separate-inputs")
 
 def front_of(on: Subject, mask: Tensor) -> CachedFrontier:
     """A frontier whose circuit is `mask`, its nodes as they are in the clean run."""
-    step = next(Request(on, pairs(), metric("kl"), ablation("corrupted"), 2, silent).together().steps())
-    front = CachedFrontier(on, step.batch, step.replacement)
+    batch = next(Request(on, pairs(), metric("kl"), ablation("corrupted"), 2, silent).together().each_batch())
+    front = CachedFrontier(on, batch.pairs, batch.replacement)
     front.mask.copy_(mask)
     front.settle()
     return front

@@ -19,7 +19,8 @@ import edgewise as ew
 from edgewise.errors import FileError, InvalidValue, UnsupportedModel
 from edgewise.loading import cache, gguf
 
-ARCHITECTURES = ("llama", "gpt2", "qwen2", "qwen3", "gemma2")
+# What every architecture gives: test_gguf_architectures.py.
+ARCHITECTURES = ("llama", "gpt2", "gemma2")
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,10 @@ from support.families import (
     CONFIGS,
     corrupted_run,
     distance,
+    gemma3_config,
     gpt_neo_config,
     gptj_config,
+    llama_config,
     make_model,
     make_subject,
     opt_config,
@@ -26,6 +28,7 @@ from support.families import (
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.errors import InvalidValue
 from edgewise.models import Subject
 
@@ -117,6 +120,33 @@ def test_phi3_takes_no_prompts_for_which_it_would_change_its_angles() -> None:
         on.logits(pairs().clean, pairs().positions)
 
 
+def test_angles_that_grow_with_the_prompt_are_the_usual_ones_in_all_prompts_that_are_taken() -> None:
+    """Nothing changes below the model's length, a longer run of somebody else's before included; nothing longer is taken."""
+    usual = {"rope_type": "default", "rope_theta": 1e4}
+    grows = {**usual, "rope_type": "dynamic", "factor": 4.0}
+    plain = make_subject(llama_config(rope_parameters=usual, max_position_embeddings=8))
+    on = make_subject(llama_config(rope_parameters=grows, max_position_embeddings=8))
+    assert on.longest_prompt == 7
+    clean, positions = pairs().clean, pairs().positions
+    assert clean.shape[1] == 7
+    alone = on.logits(clean[:, :6], positions.clamp(max=5))
+    for _ in range(2):
+        assert torch.equal(on.logits(clean, positions), plain.logits(clean, positions))
+        assert torch.equal(on.logits(clean[:, :6], positions.clamp(max=5)), alone)
+        on.model(input_ids=clean.repeat(1, 3))
+    for tokens in (torch.cat([clean, clean[:, :1]], dim=1), clean.repeat(1, 2)):
+        with pytest.raises(InvalidValue, match=rf"prompts of {tokens.shape[1]} tokens; tiny Llama.* takes at most 7"):
+            on.logits(tokens, positions)
+
+
+def test_angles_of_one_kind_of_layer_count_too() -> None:
+    turns = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 2.0},
+    }
+    assert make_subject(gemma3_config(rope_parameters=turns)).longest_prompt == 31
+
+
 # -- biases, norms, dropped layers ------------------------------------------------------------------------------------
 
 
@@ -148,7 +178,7 @@ def test_a_norm_for_each_head_stays_with_its_head() -> None:
         sparse[graph.edge_index(edge)] = 1
     alone = walked(on, sparse)
     everything = masked_forward(
-        on, pairs().clean, pairs().positions, sparse, corrupted_run(on, pairs()), candidates=graph.edge_mask
+        on, pairs().clean, pairs().positions, Mask(sparse, candidates=graph.edge_mask), corrupted_run(on, pairs())
     )
     assert distance(alone, everything) < 1e-5
     norms[3].weight.data += 1

@@ -41,6 +41,7 @@ from support.families import (
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.record import record
 from edgewise.metrics import Answers, logit_diff
 
@@ -147,7 +148,7 @@ def test_every_variant_is_exact(variant: str) -> None:
     walked = masked_forward(on, of.clean, of.positions, ones, replacement)
     assert distance(walked.detach(), clean) < 1e-5
     zeros = torch.zeros(graph.edge_mask.shape)
-    walked_without = masked_forward(on, of.clean, of.positions, zeros, replacement, candidates=graph.edge_mask)
+    walked_without = masked_forward(on, of.clean, of.positions, Mask(zeros, candidates=graph.edge_mask), replacement)
     assert distance(walked_without, replaced) < 1e-5
     metric = logit_diff(walked, Answers(of.correct, of.wrong), clean).mean()
     gradient = torch.autograd.grad(metric, ones)[0] * graph.edge_mask
@@ -159,7 +160,7 @@ def test_every_variant_is_exact(variant: str) -> None:
         assert abs(exact[edge] - drop) < 1e-5 * max(1.0, float(clean.abs().max()))
     circuit = random_circuit(on, 0.3, seed=1)
     sparse = masked_forward(on, of.clean, of.positions, circuit.mask, replacement)
-    dense = masked_forward(on, of.clean, of.positions, circuit.mask, replacement, candidates=graph.edge_mask)
+    dense = masked_forward(on, of.clean, of.positions, Mask(circuit.mask, candidates=graph.edge_mask), replacement)
     assert distance(sparse, dense) < 1e-5
 
 

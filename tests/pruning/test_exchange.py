@@ -16,6 +16,7 @@ import edgewise.pruning.trained_gates
 from edgewise.ablations import Corrupted
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.metrics import metric
 from edgewise.progress import silent
@@ -58,7 +59,8 @@ def test_every_circuit_is_as_large_and_no_worse(family: str, n: int) -> None:
 def test_the_slope_is_the_gradient_of_the_whole_masked_run() -> None:
     on, of, mask = subject("gpt2", torch.float64), pairs(), some_circuit("gpt2", 40)
     leaf = mask.double().requires_grad_()
-    logits = masked_forward(on, of.clean, of.positions, leaf, corrupted_run(on, of), candidates=on.graph.edge_mask)
+    kept = Mask(leaf, candidates=on.graph.edge_mask)
+    logits = masked_forward(on, of.clean, of.positions, kept, corrupted_run(on, of))
     clean = on.logits(of.clean, of.positions).detach()
     divergence = (clean.softmax(-1) * (clean.log_softmax(-1) - logits.log_softmax(-1))).sum()
     (expected,) = torch.autograd.grad(divergence / len(of), leaf)

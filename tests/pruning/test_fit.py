@@ -15,6 +15,7 @@ from support.families import FAMILIES, corrupted_run, pairs, subject
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.errors import FileError, InvalidValue, NumericalError, PairsError
 from edgewise.metrics import Metric
 from edgewise.models import Subject
@@ -60,7 +61,7 @@ def test_edges_drawn_closed_need_not_be_computed(family: str) -> None:
         mask = layout.mask(HardConcrete().draw(logits, torch.Generator().manual_seed(2)))
         candidates = (mask.detach() != 0) if only_open else on.graph.edge_mask
         assert 0 < int((mask != 0).sum()) < on.graph.n_edges // 2
-        out = masked_forward(on, of.clean, of.positions, mask, replacement, candidates=candidates)
+        out = masked_forward(on, of.clean, of.positions, Mask(mask, candidates=candidates), replacement)
         gradients += torch.autograd.grad(out.log_softmax(dim=-1)[:, 3].sum(), logits)
     assert bool(gradients[0].any())
     assert torch.allclose(*gradients, atol=1e-9)

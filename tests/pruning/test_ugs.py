@@ -208,9 +208,9 @@ def _after_the_order(run: Optimization) -> Tensor:
 def _slope(ready: CleanBatch, mask: Tensor, example: int) -> Tensor:
     """Of one example's loss in its mask: all examples are run under it, one is looked at."""
     mask = mask.clone().requires_grad_()
-    step, batch = ready.step, ready.step.batch
-    logits = masked_forward(step.subject, batch.clean, batch.positions, mask, step.replacement)
-    return torch.autograd.grad(-step.objective(logits, ready.clean)[example], mask)[0]
+    batch, pairs = ready.batch, ready.batch.pairs
+    logits = masked_forward(batch.subject, pairs.clean, pairs.positions, mask, batch.replacement)
+    return torch.autograd.grad(-batch.objective(logits, ready.clean)[example], mask)[0]
 
 
 @every_family

@@ -20,42 +20,42 @@ from edgewise.metrics import Answers, Metric, metric
 from edgewise.models import Subject
 from edgewise.models.hooks import Hook, OnInput, hooked, steady
 from edgewise.pairs import Pairs
-from edgewise.request import Step
+from edgewise.request import Batch
 
 
-def step_of(on: Subject, of: Pairs, how: str = "corrupted", by: str | Metric = "logit_diff") -> Step:
+def batch_of(on: Subject, of: Pairs, how: str = "corrupted", by: str | Metric = "logit_diff") -> Batch:
     ready = of.trimmed() if on.causal else of
-    return Step(on, ready, ablation(how).prepare(on, of, 8), metric(by))
+    return Batch(on, ready, ablation(how).prepare(on, of, 8), metric(by))
 
 
-def clean_of(step: Step) -> Recording:
-    return record(step.subject, step.batch.clean, step.batch.positions)
+def clean_of(batch: Batch) -> Recording:
+    return record(batch.subject, batch.pairs.clean, batch.pairs.positions)
 
 
-def deltas(step: Step) -> Tensor:
+def deltas(batch: Batch) -> Tensor:
     """[writer, token, d_model]: clean minus replaced."""
-    flat = clean_of(step).writes.minus(step.replacement.writes, step.subject.work_dtype).flat()
-    graph, tokens = step.subject.graph, len(flat.inputs)
-    out = flat.inputs.new_empty(len(graph.writers), tokens, step.subject.d_model)
-    return expand(step.subject, flat, slice(0, tokens), out)
+    flat = clean_of(batch).writes.minus(batch.replacement.writes, batch.subject.work_dtype).flat()
+    graph, tokens = batch.subject.graph, len(flat.inputs)
+    out = flat.inputs.new_empty(len(graph.writers), tokens, batch.subject.d_model)
+    return expand(batch.subject, flat, slice(0, tokens), out)
 
 
-def scores_along(step: Step, points: Iterable[tuple[float, Sequence[Hook]]]) -> Tensor:
+def scores_along(batch: Batch, points: Iterable[tuple[float, Sequence[Hook]]]) -> Tensor:
     """Mean scores [writer, reader] of a path of (weight, edits of the clean run)."""
-    clean_logits, difference = clean_of(step).logits, deltas(step)
-    total = torch.zeros(step.subject.graph.edge_mask.shape, dtype=difference.dtype)
+    clean_logits, difference = clean_of(batch).logits, deltas(batch)
+    total = torch.zeros(batch.subject.graph.edge_mask.shape, dtype=difference.dtype)
     for weight, edits in points:
-        total += weight * torch.einsum("wtd,rtd->wr", difference, reader_gradients(step, clean_logits, edits))
-    return total * step.subject.graph.edge_mask / len(step.batch)
+        total += weight * torch.einsum("wtd,rtd->wr", difference, reader_gradients(batch, clean_logits, edits))
+    return total * batch.subject.graph.edge_mask / len(batch.pairs)
 
 
-def reader_gradients(step: Step, clean_logits: Tensor, edits: Sequence[Hook]) -> Tensor:
+def reader_gradients(batch: Batch, clean_logits: Tensor, edits: Sequence[Hook]) -> Tensor:
     """[reader, token, d_model] in the run of the clean prompts as `edits` change it."""
-    subject, batch = step.subject, step.batch
-    shape = (*batch.clean.shape, subject.d_model)
+    subject, pairs = batch.subject, batch.pairs
+    shape = (*pairs.clean.shape, subject.d_model)
     with steady(subject.model), torch.enable_grad(), hooked(edits), _split(subject, shape) as zeros:
-        logits = subject.logits(batch.clean, batch.positions)
-        value = step.metric.objective(logits, Answers(batch.correct, batch.wrong), clean_logits).sum()
+        logits = subject.logits(pairs.clean, pairs.positions)
+        value = batch.metric.objective(logits, Answers(pairs.correct, pairs.wrong), clean_logits).sum()
         gradients = torch.autograd.grad(value, zeros, materialize_grads=True)
     return torch.cat([g.flatten(0, -4) if g.ndim > 3 else g[None] for g in gradients]).flatten(1, 2)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def reach(graph: Graph, edges: Iterable[str], start: str) -> set[str]:
 @pytest.mark.parametrize("absolute", [True, False])
 def test_the_slider_cuts_as_top_does(opening: Opener, absolute: bool) -> None:
     with opening(Finding(scores=SCORES)) as opened:
-        opened.tab.get_by_label("in order of").select_option("absolute" if absolute else "signed")
+        opened.tab.get_by_label("ranking").select_option("absolute" if absolute else "signed")
         for n in (0, 1, 17, 200, SMALL.n_edges):
             opened.tab.locator(".count").fill(str(n))
             opened.tab.locator(".count").press("Enter")
@@ -85,11 +86,21 @@ def test_dragging_and_arrow_keys_move_the_slider(opening: Opener) -> None:
 
 def test_the_curve_says_what_a_cut_costs(opening: Opener) -> None:
     with opening(FINDING) as opened:
-        assert opened.tab.locator(".reading").inner_text() == ("70 % of logit_diff kept, by random edges 3.0 %")
+        assert opened.tab.locator(".reading").inner_text() == "70% of logit_diff kept (random: 3.0%)"
         opened.state(n=4)
-        assert "of logit_diff kept, by random edges" in opened.tab.locator(".reading").inner_text()
+        assert "of logit_diff kept (random: " in opened.tab.locator(".reading").inner_text()
         opened.state(ranking="signed")
-        assert "no faithfulness curve was measured in the order of signed" in opened.tab.locator(".chart").inner_text()
+        assert "no faithfulness curve was measured for signed scores" in opened.tab.locator(".chart").inner_text()
+
+
+def test_the_words_about_a_cut_do_not_move_the_picture(opening: Opener) -> None:
+    scores = made_scores(GPT2)
+    with opening(Finding(scores=scores, curves=(made_curve(GPT2),)), "n=0") as opened:
+        room = opened.tab.locator(".stage").bounding_box()
+        for n in (700, 25_000):
+            opened.state(n=n)
+            assert opened.tab.locator(".reading").inner_text().startswith("about ")
+            assert opened.tab.locator(".stage").bounding_box() == room
 
 
 # -- isolate, search, filter ------------------------------------------------------------------------------------------
@@ -157,7 +168,7 @@ def test_search_finds_layers_roles_and_nothing(opening: Opener) -> None:
             box.fill(text)
             opened.settled()
             assert opened.tab.locator(".node.match").count() == count, text
-        assert "nothing has this name" in opened.tab.locator(".found").inner_text()
+        assert "nothing found" in opened.tab.locator(".found").inner_text()
 
 
 def test_filters_hide_by_input_sign_and_layer(opening: Opener) -> None:
@@ -199,12 +210,12 @@ def test_two_circuits_over_each_other_and_beside_the_reference(opening: Opener) 
             assert f"\t{count}" in told
         assert f"Jaccard {a.jaccard(b):.3f}" in told
         assert f"Jaccard {a.jaccard(known):.3f}" in told
-        assert "logit_diff\t70 %\t40 %" in told
+        assert "logit_diff\t70%\t40%" in told
         assert told.index("A: ") < told.index("B: ") < told.index("only in A")
-        assert opened.tab.get_by_label("edges of").input_value() == "compare"
+        assert opened.tab.get_by_label("which edges").input_value() == "compare"
         assert opened.shown() == set((a | b).edges)
         assert "only in B" in opened.tab.locator(".legend").inner_text()
-        opened.tab.get_by_label("edges of").select_option("reference")
+        opened.tab.get_by_label("which edges").select_option("reference")
         opened.settled()
         assert opened.shown() == set((a | known).edges)
 
@@ -221,7 +232,7 @@ def test_roles_by_hand_fold_to_one_node_and_unfold(opening: Opener) -> None:
             opened.settled()
         opened.state(focus=None)
         opened.tab.locator("summary", has_text="Roles").click()
-        opened.tab.get_by_role("button", name="fold movers to one node").click()
+        opened.tab.get_by_role("button", name="fold movers into one node").click()
         opened.settled()
         assert opened.tab.locator(".node.folded").count() == 1
         assert opened.tab.locator("[data-node='a1.h3']").count() == 0
@@ -271,7 +282,7 @@ def test_everything_by_keyboard(opening: Opener) -> None:
         keys.press("ArrowUp")
         first = opened.tab.evaluate(focused)
         assert first not in ("input", None)
-        assert "edges in" in opened.tab.evaluate("() => document.activeElement.getAttribute('aria-label')")
+        assert re.search(r"\d+ edges? in, \d+ out", opened.tab.evaluate("() => document.activeElement.ariaLabel"))
         assert opened.tab.locator(".tip").is_visible()
         keys.press("Enter")
         opened.settled()
@@ -416,7 +427,7 @@ def test_two_thousand_edges_and_a_full_score_set(opening: Opener) -> None:
     scores = made_scores(GPT2)
     with opening(Finding(scores.top(2000), scores, curves=(made_curve(GPT2),))) as opened:
         assert opened.shown() == set(scores.top(2000).edges)
-        opened.tab.get_by_label("edges of").select_option("scores")
+        opened.tab.get_by_label("which edges").select_option("scores")
         opened.state(n=GPT2.n_edges)
         assert len(opened.shown()) == 32_491
         opened.state(n=900)

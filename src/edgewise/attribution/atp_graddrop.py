@@ -28,12 +28,12 @@ from edgewise.attribution.contraction import contract_each
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.memory import MemoryNeed
 from edgewise.attribution.reader_gradients import ReaderGradients
-from edgewise.engine.gradients import live_run
+from edgewise.engine.gradients import RunHooks, live_run
 from edgewise.engine.record import Recorder
 from edgewise.engine.rules import BackwardRule, DroppedLayer
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
-from edgewise.request import Request, Step
+from edgewise.request import Batch, Request
 
 
 @final
@@ -67,22 +67,22 @@ class AtPGradDrop(ScoringMethod):
         return scores
 
 
-def _sums(step: Step) -> Tensor:
+def _sums(batch: Batch) -> Tensor:
     """Sums of the I_ℓ over layers and the examples of a batch, and of their absolute values: [2, writer, reader]."""
-    subject, batch, recorder, dropped = step.subject, step.batch, Recorder(step.subject), DroppedLayer()
+    subject, pairs, recorder, dropped = batch.subject, batch.pairs, Recorder(batch.subject), DroppedLayer()
 
     def objective(logits: Tensor) -> Tensor:
-        return step.objective(logits, logits.detach()).sum()
+        return batch.objective(logits, logits.detach()).sum()
 
     shape = (2, *subject.graph.edge_mask.shape)
     sums = torch.zeros(shape, dtype=subject.work_dtype, device=subject.device)
-    how = {"rule": BackwardRule((dropped,)), "watching": recorder.hooks}
-    with live_run(subject, batch.clean, batch.positions, objective, **how) as run:
-        deltas = recorder.writes.minus(step.replaced_writes(), subject.work_dtype)
+    rule, hooks = BackwardRule((dropped,)), RunHooks(watching=recorder.hooks)
+    with live_run(subject, pairs.clean, pairs.positions, objective, rule=rule, hooks=hooks) as run:
+        deltas = recorder.writes.minus(batch.replaced_writes(), subject.work_dtype)
         for dropped.layer in _drops(subject.graph):
             slopes = ReaderGradients(subject)
             run.gradients(slopes.taker())
-            for scores in contract_each(subject, deltas, slopes, len(batch)):
+            for scores in contract_each(subject, deltas, slopes, len(pairs)):
                 sums[0] += scores
                 sums[1] += scores.abs()
     return sums

@@ -19,7 +19,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import GradientMethod, Step, needs_slope_at_clean
+from edgewise.attribution.base import Batch, GradientMethod, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
 from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
 from edgewise.attribution.neuron_scores import stream_gradients
@@ -42,13 +42,13 @@ class AtPQK(GradientMethod):
     def check(self, metric: Metric) -> None:
         needs_slope_at_clean(self.name, metric)
 
-    def batch_scores(self, step: Step) -> Tensor:
-        subject, graph = step.subject, step.subject.graph
+    def batch_scores(self, batch: Batch) -> Tensor:
+        subject, graph = batch.subject, batch.subject.graph
         slopes = ReaderGradients(subject)
-        clean, _ = clean_run(step, slopes.taker())
-        scores = contract(subject, clean.minus(step.replacement.writes, subject.work_dtype), slopes)
+        clean, _ = clean_run(batch, slopes.taker())
+        scores = contract(subject, clean.minus(batch.replacement.writes, subject.work_dtype), slopes)
         with torch.no_grad(), steady(subject.model):
-            patcher = Patcher.of(step)
+            patcher = Patcher.of(batch)
             for layer, at_heads, _ in stream_gradients(subject, slopes, slice(None)):
                 for reader in range(graph.q_readers(layer).start, graph.k_readers(layer).stop) if layer >= 0 else ():
                     reach = graph.reach(reader)
@@ -58,11 +58,11 @@ class AtPQK(GradientMethod):
 
 def _effects(patcher: Patcher, layer: int, reader: int, at_heads: Tensor) -> Tensor:
     """Predicted drop when each edge into one query or key is replaced, summed over the batch: [writer]."""
-    graph, deltas = patcher.step.subject.graph, patcher.deltas
-    block, slot = patcher.step.subject.blocks[layer], reader - graph.q_readers(layer).start
-    size, found = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
+    graph, deltas = patcher.batch.subject.graph, patcher.deltas
+    block, slot = patcher.batch.subject.blocks[layer], reader - graph.q_readers(layer).start
+    size, drops = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
     for start in range(0, graph.reach(reader), size):
         part = deltas[start : min(graph.reach(reader), start + size)]
         change = patcher.change_of_attention(block, layer, slot, part.unflatten(1, patcher.clean.final_in.shape[:2]))
-        found.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
-    return torch.cat(found)
+        drops.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
+    return torch.cat(drops)

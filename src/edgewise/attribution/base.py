@@ -17,7 +17,7 @@ from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
-from edgewise.request import Request, Step, Wanted
+from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
 
@@ -74,7 +74,7 @@ class GradientMethod(ScoringMethod):
         """Refuse a metric whose gradient is no use where this method takes it."""
 
     @abstractmethod
-    def batch_scores(self, step: Step) -> Tensor:
+    def batch_scores(self, batch: Batch) -> Tensor:
         """Scores [writer, reader] of one batch, summed over its examples."""
 
     @final

@@ -18,12 +18,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Request, ScoringMethod, Step
-from edgewise.engine.forward import native_attention
-from edgewise.engine.native import Continuation, mlp, project
+from edgewise.attribution.base import Batch, Request, ScoringMethod
+from edgewise.engine.native import Continuation, mlp, native_attention, project
 from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.hooks import steady
 from edgewise.options import option
 from edgewise.store.checkpoint import Checkpoint, Tensors
@@ -63,11 +62,11 @@ class Exact(ScoringMethod):
     def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
         """(reader, effects of the writers it reads, summed over a batch), None for units that were done before."""
         readers = len(request.subject.graph.readers)
-        for number, step in enumerate(request.steps()):
+        for number, batch in enumerate(request.each_batch()):
             if (number + 1) * readers <= done:
                 yield from ((reader, None) for reader in range(readers))
                 continue
-            patcher = Patcher.of(step)
+            patcher = Patcher.of(batch)
             for reader in range(readers):
                 finished = number * readers + reader < done
                 yield reader, None if finished else patcher.effects(reader)
@@ -80,7 +79,7 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     for number, (writer, reader) in enumerate(places):
         by_reader[reader].append((number, writer))
     effects = torch.zeros(len(edges), dtype=torch.float64)
-    units = ((patcher, reader) for patcher in map(Patcher.of, request.steps()) for reader in sorted(by_reader))
+    units = ((patcher, reader) for patcher in map(Patcher.of, request.each_batch()) for reader in sorted(by_reader))
     with torch.no_grad(), steady(request.subject.model):
         label = f"patching {len(edges):,} edges one by one"
         for patcher, reader in request.track(units, request.batches * len(by_reader), label):
@@ -89,30 +88,31 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     return effects / len(request.pairs)
 
 
+@final
 @dataclass(frozen=True)
 class Patcher:
     """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""
 
-    step: Step
+    batch: Batch
     clean: Recording
     deltas: Tensor
     rest: Continuation
     baseline: Tensor
 
     @classmethod
-    def of(cls, step: Step) -> Patcher:
-        subject, batch = step.subject, step.batch
-        clean = record(subject, batch.clean, batch.positions)
-        flat = clean.writes.minus(step.replacement.writes, subject.work_dtype).flat()
+    def of(cls, batch: Batch) -> Patcher:
+        subject, pairs = batch.subject, batch.pairs
+        clean = record(subject, pairs.clean, pairs.positions)
+        flat = clean.writes.minus(batch.replacement.writes, subject.work_dtype).flat()
         tokens = len(flat.inputs)
         buffer = flat.inputs.new_empty(len(subject.graph.writers), tokens, subject.d_model)
         deltas = expand(subject, flat, slice(0, tokens), buffer)
-        rest = Continuation(subject, batch.positions, batch.clean.shape[1])
-        return cls(step, clean, deltas, rest, step.objective(clean.logits, clean.logits))
+        rest = Continuation(subject, pairs.positions, pairs.clean.shape[1])
+        return cls(batch, clean, deltas, rest, batch.objective(clean.logits, clean.logits))
 
     def effects(self, reader: int, writers: Sequence[int] | None = None) -> Tensor:
         """Effect of replacing each edge into `reader` alone, from all writers it reads or some; summed over the batch."""
-        chosen = range(self.step.subject.graph.reach(reader)) if writers is None else writers
+        chosen = range(self.batch.subject.graph.reach(reader)) if writers is None else writers
         size = max(1, TOKENS_AT_ONCE // self.deltas.shape[1])
         chunks = (chosen[start : start + size] for start in range(0, len(chosen), size))
         return torch.cat([self._effects(reader, chunk) for chunk in chunks])
@@ -120,23 +120,23 @@ class Patcher:
     def _effects(self, reader: int, writers: Sequence[int]) -> Tensor:
         rows = torch.as_tensor(writers, device=self.deltas.device)
         delta = self.deltas[rows].unflatten(1, self.clean.final_in.shape[:2])
-        layer, slot = divmod(reader, self.step.subject.graph.readers_per_layer)
-        if reader == len(self.step.subject.graph.readers) - 1:
+        layer, kind, slot = self.batch.subject.graph.place(reader)
+        if kind == "logits":
             logits = self._into_logits(delta)
-        elif self.step.subject.graph.mlps and slot == self.step.subject.graph.readers_per_layer - 1:
+        elif kind == "mlp":
             logits = self._into_mlp(layer, delta)
         else:
             logits = self._into_attention(layer, slot, delta)
         logits = logits.unflatten(0, (len(writers), -1))
-        after = torch.stack([self.step.objective(one, self.clean.logits) for one in logits])
+        after = torch.stack([self.batch.objective(run_logits, self.clean.logits) for run_logits in logits])
         return (self.baseline - after).double().sum(dim=1).cpu()
 
     def _into_logits(self, delta: Tensor) -> Tensor:
-        stream = (self.clean.final_in - delta).to(self.step.subject.dtype).flatten(0, 1)
-        return self.step.subject.unembed(self.rest.answers(stream))
+        stream = (self.clean.final_in - delta).to(self.batch.subject.dtype).flatten(0, 1)
+        return self.batch.subject.unembed(self.rest.answers(stream))
 
     def _into_mlp(self, layer: int, delta: Tensor) -> Tensor:
-        block, dtype = self.step.subject.blocks[layer], self.step.subject.dtype
+        block, dtype = self.batch.subject.blocks[layer], self.batch.subject.dtype
         changed = mlp(block, (self.clean.mlp_in[layer] - delta).to(dtype).flatten(0, 1))
         leaving = self._leaving(layer) - self.clean.writes.mlp[layer]
         return self.rest.after_layer(
@@ -144,11 +144,11 @@ class Patcher:
         )
 
     def _into_attention(self, layer: int, slot: int, delta: Tensor) -> Tensor:
-        block, before = self.step.subject.blocks[layer], self.clean.attention_in[layer]
+        block, before = self.batch.subject.blocks[layer], self.clean.attention_in[layer]
         change = self.change_of_attention(block, layer, slot, delta)
         middle = (self._after_attention(block, layer) + change).flatten(0, 1)
         streams = before.expand(len(delta), *before.shape).flatten(0, 1)
-        if layer == self.step.subject.graph.layers - 1:
+        if layer == self.batch.subject.graph.layers - 1:
             return self.rest.after_last_attention(streams, middle)
         return self.rest.after_layer(layer, self.rest.after_attention(layer, streams, middle))
 
@@ -160,8 +160,8 @@ class Patcher:
         before = self.clean.attention_in[layer]
         clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
         clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
-        context = self.step.subject.context(before.shape[1])[layer]
-        z = native_attention(self.step.subject, block, context, clean.flatten(0, 1), groups)
+        context = self.batch.subject.context(before.shape[1])[layer]
+        z = native_attention(self.batch.subject, block, context, clean.flatten(0, 1), groups)
         change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
         if block.attention_post is None:
             return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads].to(change.dtype))
@@ -172,14 +172,14 @@ class Patcher:
 
     def _after_attention(self, block: Block, layer: int) -> Tensor:
         """The clean stream between the attention of a layer and its MLP."""
-        if self.step.subject.graph.mlps and not self.step.subject.graph.parallel:
+        if self.batch.subject.graph.mlps and not self.batch.subject.graph.parallel:
             return self.clean.mlp_in[layer]
         leaving = self._leaving(layer)
-        return leaving - self.clean.writes.mlp[layer] if self.step.subject.graph.mlps else leaving
+        return leaving - self.clean.writes.mlp[layer] if self.batch.subject.graph.mlps else leaving
 
     def _leaving(self, layer: int) -> Tensor:
         """The clean stream that leaves a layer."""
-        last = layer == self.step.subject.graph.layers - 1
+        last = layer == self.batch.subject.graph.layers - 1
         return self.clean.final_in if last else self.clean.attention_in[layer + 1]
 
 

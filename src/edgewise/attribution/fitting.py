@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import NumericalError
-from edgewise.request import Request, Step
+from edgewise.request import Batch, Request
 
 # What the CPU's allocator says; it has no error class of its own.
 NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 
-def fitting_parts(request: Request, score: Callable[[Step], Tensor]) -> Iterator[Tensor]:
+def fitting_parts(request: Request, score: Callable[[Batch], Tensor]) -> Iterator[Tensor]:
     """`score` of every batch of a request, one after the other.
 
     Where memory does not suffice for a batch, the batch size is halved from there on, with a warning that names it and as
@@ -25,7 +25,7 @@ def fitting_parts(request: Request, score: Callable[[Step], Tensor]) -> Iterator
     replacer = request.ablation.prepare(request.subject, request.pairs, request.batch_size)
     while done < len(request.pairs):
         batch = request.pairs[done : done + size]
-        part = _unless_too_large(lambda batch=batch: score(request.step(batch, replacer)))
+        part = _unless_too_large(lambda batch=batch: score(request.batch(batch, replacer)))
         if part is None:
             size = request.notes["fitting_batch_size"] = _halved(min(size, len(batch)))
             continue

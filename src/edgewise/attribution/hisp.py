@@ -20,10 +20,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import Request, ScoringMethod, Step, needs_slope_at_clean, refuse_zeros
+from edgewise.attribution.base import Batch, Request, ScoringMethod, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.attribution.memory import MemoryNeed
-from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.native import project
 from edgewise.engine.record import Recorder
 from edgewise.engine.replacement import Replacement
@@ -64,7 +64,7 @@ class HISP(ScoringMethod):
         needs_slope_at_clean(self.name, request.metric)
         graph = request.subject.graph
         total = torch.zeros(graph.layers, graph.readers_per_layer, dtype=torch.float64)
-        parts = fitting_parts(request, lambda step: _effects(step).abs().sum(dim=0))
+        parts = fitting_parts(request, lambda batch: _effects(batch).abs().sum(dim=0))
         for part in request.track(parts, request.batches, f"scoring nodes ({self.name})"):
             total += part.double().cpu()
         refuse_zeros(total, request.metric)
@@ -82,17 +82,17 @@ def edge_values(graph: Graph, importances: Tensor) -> Tensor:
     return torch.minimum(of_writer[:, None], importances[None, :])
 
 
-def _effects(step: Step) -> Tensor:
+def _effects(batch: Batch) -> Tensor:
     """Predicted effect of replacing each node alone, [example, layer, reader of the layer]."""
-    subject, batch, recorder = step.subject, step.batch, Recorder(step.subject)
+    subject, pairs, recorder = batch.subject, batch.pairs, Recorder(batch.subject)
 
     def objective(logits: Tensor) -> Tensor:
-        return step.objective(logits, logits.detach()).sum()
+        return batch.objective(logits, logits.detach()).sum()
 
-    shape = (len(batch), subject.graph.layers, subject.graph.readers_per_layer)
+    shape = (len(pairs), subject.graph.layers, subject.graph.readers_per_layer)
     effects = torch.zeros(shape, dtype=subject.work_dtype, device=subject.device)
-    with live_run(subject, batch.clean, batch.positions, objective, watching=recorder.hooks) as run:
-        run.last_gradients(_Effects(subject, recorder.writes, step.replacement, effects))
+    with live_run(subject, pairs.clean, pairs.positions, objective, hooks=RunHooks(watching=recorder.hooks)) as run:
+        run.last_gradients(_Effects(subject, recorder.writes, batch.replacement, effects))
     return effects
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgewise.attribution.base import GradientMethod, Step, needs_slope
+from edgewise.attribution.base import Batch, GradientMethod, needs_slope
 from edgewise.attribution.points import check_steps
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
@@ -46,17 +46,17 @@ class MaskIG(GradientMethod):
     def check(self, metric: Metric) -> None:
         needs_slope(self.name, metric)
 
-    def batch_scores(self, step: Step) -> Tensor:
-        subject, batch, space = step.subject, step.batch, Workspace()
+    def batch_scores(self, batch: Batch) -> Tensor:
+        subject, pairs, space = batch.subject, batch.pairs, Workspace()
         with torch.no_grad():
-            clean = subject.logits(batch.clean, batch.positions)
+            clean = subject.logits(pairs.clean, pairs.positions)
         edges = subject.graph.edge_mask.to(subject.device, subject.work_dtype)
         total = torch.zeros_like(edges)
         for place, weight in _gauss_legendre(self.steps):
             mask = (place * edges).requires_grad_()
             with torch.enable_grad():
-                logits = masked_forward(subject, batch.clean, batch.positions, mask, step.replacement, workspace=space)
-                value = step.objective(logits, clean).sum()
+                logits = masked_forward(subject, pairs.clean, pairs.positions, mask, batch.replacement, workspace=space)
+                value = batch.objective(logits, clean).sum()
             total += weight * torch.autograd.grad(value, mask)[0]
         return total
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
+@final
 @dataclass(frozen=True)
 class MemoryNeed:
     """What a method holds of a batch at its peak, beside one run with its graph.
@@ -45,6 +47,7 @@ class MemoryNeed:
     slopes: int = 0
 
 
+@final
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch."""
@@ -63,7 +66,7 @@ class MemoryEstimate:
         writes = (graph.heads * d_head + d * graph.mlps) * max(size, work)
         slopes = (projections.readers * d_head + d * graph.mlps + held.slopes * d) * work if held.slopes else 0
         per_layer = tokens * (projections.readers * d_head * size + held.writes * writes + slopes)
-        answers = len(pairs.positions.unique()) * int(subject.config.vocab_size)
+        answers = len(pairs.positions.unique()) * subject.vocab_size
         each = saved * (1 + 2 / graph.layers) + graph.layers * per_layer + 4 * answers * work
         scores = 4 * len(graph.writers) * len(graph.readers) * 8
         return cls(_taken(subject), 2 * CHUNK_BYTES + scores, round(MARGIN * each))

@@ -24,14 +24,14 @@ from edgewise.attribution.neuron_scores import contract_neurons
 from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.contract import Found
-from edgewise.engine.gradients import GradientSink, live_run
+from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.record import Recorder, record_writes
 from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
-from edgewise.request import Request, Step, Wanted
+from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
 # Runs whose gradients wait for one contraction: the more, the fewer products, and the more memory.
@@ -81,54 +81,58 @@ class PathMethod(GradientMethod):
         return total / len(request.pairs)
 
     @final
-    def batch_scores(self, step: Step) -> Tensor:
-        return self.along(step, contract)
+    def batch_scores(self, batch: Batch) -> Tensor:
+        return self.along(batch, contract)
 
     @final
-    def along(self, step: Step, contraction: Contraction) -> Tensor:
+    def along(self, batch: Batch, contraction: Contraction) -> Tensor:
         """What `contraction` makes of the gradients along the path in one batch, summed over its examples."""
-        points, rule = list(self.path(step.subject)), self.rule
-        slopes = ReaderGradients(step.subject, rule)
+        points, rule = list(self.path(batch.subject)), self.rule
+        slopes = ReaderGradients(batch.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
-            clean, logits = clean_run(step, slopes.taker(points.pop(0).weight), rule)
+            clean, logits = clean_run(batch, slopes.taker(points.pop(0).weight), rule)
         else:
-            clean, logits = record_writes(step.subject, step.batch.clean, step.batch.positions)
-        replaced, total = step.replaced_writes(), None
+            clean, logits = record_writes(batch.subject, batch.pairs.clean, batch.pairs.positions)
+        replaced, total = batch.replaced_writes(), None
         for point in points:
-            edits = point.edits(step.subject, replaced, clean)
-            _run(step, logits, slopes.taker(point.weight), edits, rule)
+            edits = point.edits(batch.subject, replaced, clean)
+            _run(batch, logits, slopes.taker(point.weight), edits, rule)
             if slopes.runs == RUNS_AT_ONCE:
-                deltas = clean.minus(replaced, step.subject.work_dtype)
+                deltas = clean.minus(replaced, batch.subject.work_dtype)
                 total, slopes = (
-                    _plus(total, contraction(step.subject, deltas, slopes)),
-                    ReaderGradients(step.subject, rule),
+                    _plus(total, contraction(batch.subject, deltas, slopes)),
+                    ReaderGradients(batch.subject, rule),
                 )
         if slopes.runs:
-            deltas = clean.minus(replaced, step.subject.work_dtype)
-            total = _plus(total, contraction(step.subject, deltas, slopes))
+            deltas = clean.minus(replaced, batch.subject.work_dtype)
+            total = _plus(total, contraction(batch.subject, deltas, slopes))
         assert total is not None
         return total
 
 
-def clean_run(step: Step, taker: GradientSink, rule: BackwardRule = PLAIN) -> tuple[Writes, Tensor]:
+def clean_run(batch: Batch, taker: GradientSink, rule: BackwardRule = PLAIN) -> tuple[Writes, Tensor]:
     """The run of the clean prompts, its gradients given to `taker`: what its writers write, and its logits."""
-    subject, batch, recorder = step.subject, step.batch, Recorder(step.subject)
+    subject, pairs, recorder = batch.subject, batch.pairs, Recorder(batch.subject)
 
     def objective(logits: Tensor) -> Tensor:
-        return step.objective(logits, logits.detach()).sum()
+        return batch.objective(logits, logits.detach()).sum()
 
-    with live_run(subject, batch.clean, batch.positions, objective, rule=rule, watching=recorder.hooks) as run:
+    with live_run(
+        subject, pairs.clean, pairs.positions, objective, rule=rule, hooks=RunHooks(watching=recorder.hooks)
+    ) as run:
         run.last_gradients(taker)
     return recorder.writes, run.logits
 
 
-def _run(step: Step, clean_logits: Tensor, taker: GradientSink, edits: Sequence[Hook], rule: BackwardRule) -> None:
+def _run(batch: Batch, clean_logits: Tensor, taker: GradientSink, edits: Sequence[Hook], rule: BackwardRule) -> None:
     """A run of the clean prompts as edited, its gradients given to `taker`."""
 
     def objective(logits: Tensor) -> Tensor:
-        return step.objective(logits, clean_logits).sum()
+        return batch.objective(logits, clean_logits).sum()
 
-    with live_run(step.subject, step.batch.clean, step.batch.positions, objective, edits=edits, rule=rule) as run:
+    with live_run(
+        batch.subject, batch.pairs.clean, batch.pairs.positions, objective, rule=rule, hooks=RunHooks(edits)
+    ) as run:
         run.last_gradients(taker)
 
 

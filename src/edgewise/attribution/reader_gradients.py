@@ -19,11 +19,12 @@ from torch import Tensor
 
 from edgewise.engine.gradients import GradientSink
 from edgewise.engine.rules import PLAIN, BackwardRule
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.norms import NormKind
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass(frozen=True)
 class NormTerm:
     """One run's part along the normalised input: `normed` [token, d_model] times `along` [token, reader]."""
@@ -32,6 +33,7 @@ class NormTerm:
     along: Tensor
 
 
+@final
 class ReaderGradients:
     """Gradients of the runs added so far, by layer."""
 

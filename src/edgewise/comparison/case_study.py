@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import known_reference
@@ -22,6 +22,7 @@ METRIC = "kl"
 SHARE = 0.01
 
 
+@final
 @dataclass(frozen=True)
 class Cooperation:
     """The heads that matter to the circuit of the search `kept_by` and that `dropped_by` drops, dearest first."""
@@ -31,6 +32,7 @@ class Cooperation:
     heads: tuple[HeadRow, ...]
 
 
+@final
 @dataclass(frozen=True)
 class Heads:
     """Circuits nearest to `size`, of `edges` edges each, and for each a study of its heads, in the order of the methods.

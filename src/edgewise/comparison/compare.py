@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
@@ -83,6 +83,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     return (*entries, *baseline)
 
 
+@final
 @dataclass(frozen=True)
 class ComparisonJob:
     """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`).

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from pydantic import Field
 
@@ -99,6 +99,7 @@ class SampleDocument(Strict):
     effects: list[float]
 
 
+@final
 @dataclass(frozen=True)
 class ComparisonStore:
     """Finished parts of one comparison in `folder`; without a folder nothing is kept. `key` is what they are of."""

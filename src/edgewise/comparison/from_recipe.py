@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import ablation
 from edgewise.comparison.compare import ComparisonJob, with_baseline
@@ -39,6 +39,7 @@ FIGURES_FILE = "figures.json"
 FIGURES = "edgewise/figures"
 
 
+@final
 @dataclass(frozen=True)
 class Finished:
     """A comparison, and where its files are."""

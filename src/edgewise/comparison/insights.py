@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.comparison.result import Comparison, Result
 from edgewise.figures.by_role import RoleScores, draw_roles, groups_by_layer, roles
@@ -18,6 +18,7 @@ from edgewise.figures.interpolation import Interpolation, draw_interpolations, i
 from edgewise.request import Request
 
 
+@final
 @dataclass(frozen=True)
 class Insights:
     """What the scores of a comparison look like; empty where it lacks what a figure needs.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import Entry
@@ -22,7 +22,9 @@ COUNTED = ("tested", "steps")
 NEEDED_TO_GO_ON = ("trace", "checkpoint")
 
 
+@final
 @dataclass(frozen=True)
+@final
 class MethodOutcome:
     """What a method of a comparison found, and the seconds that took."""
 

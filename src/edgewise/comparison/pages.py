@@ -114,7 +114,7 @@ def _heading(content: str, folder: Path) -> tuple[str, str]:
         again = f"edgewise compare --recipe {folder}/recipe.json --out {folder}"
         return (
             f"comparison in {folder.name}",
-            f"This comparison is not finished, so it has no tables; go on with: {again}",
+            f"This comparison is not finished, so it has no tables yet. To continue: {again}",
         )
     title, _, rest = content.partition("\n")
     return title.removeprefix("# "), rest.partition("###")[0].replace("`", "").strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import threshold_of
@@ -20,6 +20,7 @@ MEASURED_UP_TO = 2000
 DEFAULT_THRESHOLD = "exact:1%"
 
 
+@final
 @dataclass(frozen=True)
 class Reference:
     """The circuit to be found. `kind` is task, exact, file or given; `text` says in words which one it is.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import Heads
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
+from edgewise.comparison.tables import tables
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
@@ -21,6 +22,7 @@ COMPARISON = "edgewise/comparison"
 POINTS_WRITTEN = 400
 
 
+@final
 @dataclass(frozen=True)
 class Measured:
     """One circuit of a method: how many `edges` it has, how many `live_edges` of them on a path, and what it keeps.
@@ -35,6 +37,7 @@ class Measured:
     faithfulness: Mapping[str, float | None]
 
 
+@final
 @dataclass(frozen=True)
 class Result:
     """One method: what it recovers of the reference, how it agrees with exact effects, what its circuits keep.
@@ -87,6 +90,7 @@ class Result:
         }
 
 
+@final
 @dataclass(frozen=True)
 class Comparison:
     """Methods beside one another on one model and one set of pairs.
@@ -156,8 +160,6 @@ class Comparison:
         )
 
     def __str__(self) -> str:
-        from edgewise.comparison.tables import tables
-
         return "\n\n".join(str(table) for table in tables(self))
 
 

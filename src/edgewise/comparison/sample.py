@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from edgewise.request import Request
 from edgewise.scores import pearson, ranks
 
 
+@final
 @dataclass(frozen=True)
 class Sample:
     """Some edges, and the measured effect of patching each of them alone."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 ABSENT = "–"
 
 
+@final
 @dataclass(frozen=True)
 class Table:
     """Rows of text under headings."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from edgewise.comparison.result import Comparison, Measured, Result
 from edgewise.comparison.studies import grid_table, head_tables
 from edgewise.comparison.table import ABSENT, Table, number
 from edgewise.figures import Interpolation
 
-Cell = Callable[[Result], str]
+if TYPE_CHECKING:
+    from edgewise.comparison.result import Comparison, Measured, Result
+
+Cell = Callable[["Result"], str]
 
 
 def tables(comparison: Comparison) -> tuple[Table, ...]:
@@ -43,7 +46,7 @@ def long_table(comparison: Comparison) -> Table:
         for result in comparison.results
         for point in result.curve
     ]
-    note = f"Faithfulness of {_readable(comparison.metric)}; seconds of the method, all its circuits together."
+    note = f"Faithfulness of {_readable(comparison.metric)}; seconds for the whole method, all its circuits together."
     return Table("Every circuit that was measured", header, tuple(rows), note)
 
 
@@ -53,8 +56,8 @@ def interpolation_table(curves: Sequence[Interpolation]) -> Table:
         (one.edge, f"{one.effect:.4g}", f"{one.score:.4g}", f"{one.overestimate:+.4g}", one.shape) for one in curves
     ]
     note = (
-        "Concave: the drop slows down on the way, so that the first slope promises too much; convex: it grows. "
-        "Excess: how far the score is beyond the effect, in the direction of the larger of the two."
+        "Concave: the drop slows down on the way, so the first slope promises too much; convex: it speeds up. "
+        "Excess: how far the score lies beyond the effect, in the direction of the larger of the two."
     )
     return Table("Edges whose score is most wrong", ("edge", "effect", "score", "excess", "shape"), tuple(rows), note)
 
@@ -80,9 +83,9 @@ def _about_reference(comparison: Comparison) -> str:
     counts = {name: f"{true:,} of {total:,}" for name, (true, total) in sizes.items()}
     direct = f"{counts['counted-edges']} with the direct edges into q, k and v that the ACDC paper counts"
     return (
-        f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is the ACDC "
-        "paper's, by lines the EAP paper's; a search has a point for each circuit, scores for each threshold. "
-        "Best J: true − false positive rate, at so many edges or nodes. Random scores are one draw."
+        f"Reference: {reference.text}: {counts['edges']} edges ({direct}), {counts['nodes']} nodes. AUC by steps is that of "
+        "the ACDC paper, by lines that of the EAP paper. A search has a point for each circuit, scores for each threshold. "
+        "Best J: true minus false positive rate, at that many edges or nodes. Random scores are one draw."
     )
 
 
@@ -94,8 +97,8 @@ def _agreement(comparison: Comparison) -> Table:
         (f"top {top:,}", _agreeing("overlap")),
     ]
     note = (
-        f"With the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores, of their sizes, "
-        f"and the share of the {top:,} largest that are among its {top:,} largest."
+        f"Against the exact effect of every edge on {_readable(comparison.metric)}: Spearman's ρ of the scores and of their "
+        f"sizes, and the share of the {top:,} largest scores whose effects are among the {top:,} largest."
     )
     return Table("Agreement with exact effects", *_filled(comparison, columns), note)
 
@@ -105,7 +108,8 @@ def _agreement_on_sample(comparison: Comparison) -> Table:
     columns += [("r", _agreeing("pearson"))]
     edges = len(comparison.sample.edges) if comparison.sample is not None else 0
     note = (
-        f"With the exact effects on {_readable(comparison.metric)} of {edges:,} edges, drawn evenly and patched alone: "
+        f"Against the exact effects on {_readable(comparison.metric)} of {edges:,} edges, drawn evenly and patched one at "
+        "a time: "
         "Spearman's ρ of the scores and of their sizes, Pearson's r of the numbers."
     )
     return Table("Agreement with exact effects of a sample of edges", *_filled(comparison, columns), note)
@@ -116,24 +120,26 @@ def _areas(comparison: Comparison) -> Table:
     known = comparison.reference is not None
     columns += [("AUROC ↑", _of_areas("auroc"))] if known else []
     note = (
-        f"As the MIB benchmark takes them, over ten sizes of circuits from 0.1 % to all edges: CPR the area under the "
-        f"faithfulness of {_readable(comparison.metric)}, signed ranking; CMD the area between it and 1, absolute ranking"
+        f"As in the MIB benchmark, over ten circuit sizes from 0.1% to all edges: CPR is the area under the faithfulness of "
+        f"{_readable(comparison.metric)}, signed ranking; CMD the area between it and 1, absolute ranking"
     )
     note += "; AUROC of the reference's edges at these sizes, best first from the output." if known else "."
     if any(result.outcome.circuits for result in comparison.results):
-        note += " A search ranks edges by the value of its dial at which they go, equal ones in the order of the graph."
+        note += (
+            " A search ranks edges by the value of its size option at which they go, ties in the order of the graph."
+        )
     return Table("Areas under faithfulness", *_filled(comparison, columns), note)
 
 
 def _cost(comparison: Comparison) -> Table:
     columns: list[tuple[str, Cell]] = [
-        ("works with", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
+        ("metric", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
         ("circuits", lambda one: one.outcome.manner),
         ("work", lambda one: one.outcome.work or ABSENT),
         ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
     ]
     costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
-    note = f"Seconds of the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
+    note = f"Seconds for the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
     return Table("Cost", *_filled(comparison, columns), note)
 
 
@@ -149,14 +155,14 @@ def _kept(comparison: Comparison, metric: str) -> Table:
         f"{_readable(metric)} is {ends.clean:.4g} clean and {ends.corrupted:.4g} with every edge replaced."
     )
     if share:
-        note = f"(circuit − corrupted) / (clean − corrupted); {note}"
+        note = f"Faithfulness is (circuit − corrupted) / (clean − corrupted). {note}"
     if any(result.outcome.circuits for result in comparison.results):
-        note += " In brackets: the edges of the circuit that a search found nearest to that size."
+        note += " In brackets: the size of the nearest circuit that a search found."
     return Table(title, *_filled(comparison, columns), note)
 
 
 def _shares(comparison: Comparison) -> str:
-    return ", ".join(f"{100 * size / comparison.total_edges:.2g} %" for size in comparison.sizes)
+    return ", ".join(f"{100 * size / comparison.total_edges:.2g}%" for size in comparison.sizes)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import FileError, InvalidValue, UnknownName
 
@@ -26,6 +26,7 @@ _PLACE = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(/(?P<config>[\w.-]+))?(@(?P<revi
 _FOLDER = re.compile(r"(?P<name>.+?)(:(?P<split>[\w.-]+))?")
 
 
+@final
 @dataclass(frozen=True)
 class DataSet:
     """One split of a data set: `name` is `owner/name` on the hub, or a local folder."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.data.data_sets import DataSet
 from edgewise.data.mib_rows import columns, is_mib
@@ -27,6 +27,7 @@ from edgewise.store.disk import read_bytes
 COLUMNS, REQUIRED = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
 
 
+@final
 @dataclass(frozen=True)
 class Row:
     """One pair as text, and the line of the file it stands in.

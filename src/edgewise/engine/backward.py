@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 Pull = Callable[[Tensor], Tensor]
 
 
+@final
 @dataclass
 class Seen:
     """How often a change was met in the forward pass, and how often a gradient passed it."""
@@ -27,6 +28,7 @@ def with_backward(x: Tensor, y: Tensor, pull: Pull) -> Tensor:
     return _WithBackward.apply(x, y.detach(), pull)  # type: ignore[no-untyped-call]
 
 
+@final
 class _WithBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, pull: Pull) -> Tensor:
@@ -38,6 +40,7 @@ class _WithBackward(torch.autograd.Function):
         return ctx.pull(gradients[0]), None, None
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Attention:
     """The arguments of `scaled_dot_product_attention`, under the names and in the order they have there."""
@@ -69,6 +72,7 @@ class Attention:
         return torch.zeros_like(mask, dtype=self.query.dtype).masked_fill(~mask, -torch.inf)
 
 
+@final
 class SoftmaxAtTemperature(TorchFunctionMode):
     """While active, the softmax of attention, fused or not, has the backward pass it would have at `temperature` t.
 
@@ -117,6 +121,7 @@ class SoftmaxAtTemperature(TorchFunctionMode):
         return _Spelt.apply(call.query, call.key, call.value, out.detach(), spelt_out)  # type: ignore[no-untyped-call]
 
 
+@final
 class _Spelt(torch.autograd.Function):
     """`out` as it is; backward runs through `function`, which computes the same in steps that can be changed."""
 

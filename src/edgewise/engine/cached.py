@@ -8,6 +8,7 @@ and corrupted differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,8 +16,8 @@ from torch.nn.functional import linear
 
 from edgewise.circuit import live_writers
 from edgewise.engine.descent import Descent
-from edgewise.engine.forward import native_attention
 from edgewise.engine.frontier import Frontier, Outcome, Removal, Span, Trials, WalkingFrontier
+from edgewise.engine.native import native_attention
 from edgewise.engine.places import Places, Replaced
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
@@ -28,6 +29,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 class CachedFrontier(Frontier):
     """For models in which a head's write depends on nothing but what that head reads.
 
@@ -279,5 +281,5 @@ def frontier(subject: Subject, batch: Pairs, replacement: Replacement) -> Fronti
     whole layer writes, so that the writers before the reader at hand are no longer clean; such models (Gemma-2, OLMo-2) take
     the general walk.
     """
-    coupled = subject.blocks[0].coupled
-    return WalkingFrontier(subject, batch, replacement) if coupled else CachedFrontier(subject, batch, replacement)
+    kind = WalkingFrontier if subject.heads_share_norm else CachedFrontier
+    return kind(subject, batch, replacement)

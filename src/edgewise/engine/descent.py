@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from edgewise.engine.forward import native_attention
-from edgewise.engine.native import mlp
+from edgewise.engine.native import mlp, native_attention
 from edgewise.graph import Graph
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class Gradients(NamedTuple):
     values: Tensor
 
 
+@final
 class Descent:
     """The gradient of Σ cotangent · logits over the first examples of a frontier's batch, at one place after the other.
 

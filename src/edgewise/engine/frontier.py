@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class Removal:
     """Edges into one reader that go together: those from `writers`, or with None all there are."""
@@ -53,6 +54,7 @@ class Span(NamedTuple):
     stop: int
 
 
+@final
 @dataclass(frozen=True)
 class Trials:
     """Removals asked about together. Trial i makes removal i and those before it that are expected to go (`goes`)."""
@@ -88,6 +90,7 @@ class Trials:
         return masks
 
 
+@final
 @dataclass
 class Outcome:
     """Logits [trial, example, vocab] of some trials, and what has changed on the way.
@@ -142,6 +145,7 @@ class Frontier(ABC):
         self.mask[:, list(readers)] = False
 
 
+@final
 class WalkingFrontier(Frontier):
     """Runs the whole masked model for every removal, several at a time: exact for every family."""
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.engine.rules import PLAIN, BackwardRule
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.hooks import Hook, OnInput, OnOutput, hooked, on_gradient, steady
 from edgewise.models.projections import Projections
 from edgewise.models.subject import Subject
@@ -42,6 +43,7 @@ class GradientSink:
         """The gradient at the final norm's input."""
 
 
+@final
 @dataclass(frozen=True)
 class LiveRun:
     """A native run whose backward pass is still to come: `logits` [example, vocab], without gradient."""
@@ -67,6 +69,18 @@ class LiveRun:
         self._sites.way.taker = NOBODY
 
 
+@final
+@dataclass(frozen=True)
+class RunHooks:
+    """Hooks of the caller's in a live run.
+
+    `edits` change the run, and no gradient passes a value they put in place. `watching` see the run as edited.
+    """
+
+    edits: Sequence[Hook] = ()
+    watching: Sequence[Hook] = ()
+
+
 @contextmanager
 def live_run(
     subject: Subject,
@@ -74,18 +88,16 @@ def live_run(
     positions: Tensor,
     objective: Callable[[Tensor], Tensor],
     *,
-    edits: Sequence[Hook] = (),
     rule: BackwardRule = PLAIN,
-    watching: Sequence[Hook] = (),
+    hooks: RunHooks = RunHooks(),
 ) -> Iterator[LiveRun]:
     """A native forward run of `tokens` [example, position]; inside, gradients of `objective(logits)`, a scalar, can be taken.
 
-    `edits` change the run, and no gradient passes a value they put in place. `rule` changes how gradients pass the model's
-    parts, and nothing else. `watching`: further hooks, which see the run as edited.
+    `rule` changes how gradients pass the model's parts, and nothing else. `hooks`: what else is in place during the run.
     """
     sites = _Sites(subject)
     with rule.on(subject) as changes, steady(subject.model), torch.enable_grad():
-        with hooked([*edits, *changes.early, *watching, *sites.hooks(), *changes.late]), changes.mode:
+        with hooked([*hooks.edits, *changes.early, *hooks.watching, *sites.hooks(), *changes.late]), changes.mode:
             logits = subject.logits(tokens, positions)
         yield LiveRun(logits.detach(), objective(logits), sites)
 
@@ -96,6 +108,7 @@ def live_run(
 NOBODY = GradientSink()
 
 
+@final
 @dataclass
 class _Way:
     """Whom gradients go to now, and whether this is the last time, so that what was handed over can be let go.
@@ -107,6 +120,7 @@ class _Way:
     last: bool = False
 
 
+@final
 @dataclass
 class _Sites:
     """The places of one run."""
@@ -135,6 +149,7 @@ class _Sites:
         on_gradient(x, lambda gradient: way.taker.final(gradient))
 
 
+@final
 @dataclass
 class _Heads:
     """One layer's attention: its stream, what its projections give, and the gradients there that have come in so far."""
@@ -175,6 +190,7 @@ class _Heads:
             self.stream, self.outputs = None, []
 
 
+@final
 @dataclass
 class _MLP:
     """One layer's MLP and its stream."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch
+from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass(frozen=True)
 class Mask:
     """How much is kept, from 0 (replaced) to 1 (clean): of each edge and, unless `neurons` is None, of each neuron.
@@ -20,11 +23,15 @@ class Mask:
     readers alike. A mask of several runs has a leading axis on either or both; one of whose edges every example has its own
     is [mask, example, writer, reader]. What edge w → r carries is
 
-        replacement_w + edges[w, r] · neurons[w] ∘ (out_w − replacement_w).
+        replaced_w + edges[w, r] · neurons[w] ∘ (written_w − replaced_w).
+
+    `candidates`, bool [writer, reader]: the edges that may be kept in some run; None to look for them. A gradient is computed
+    at these alone, and no others may be kept.
     """
 
     edges: Tensor
     neurons: Tensor | None = None
+    candidates: Tensor | None = None
 
     @classmethod
     def of(cls, circuit: Circuit) -> Mask:
@@ -39,21 +46,30 @@ class Mask:
     @property
     def differentiable(self) -> bool:
         """Whether a gradient is wanted, and may be anywhere."""
-        wanted = any(part.requires_grad for part in (self.edges, self.neurons) if part is not None)
-        return wanted and torch.is_grad_enabled()
+        asked = any(part.requires_grad for part in (self.edges, self.neurons) if part is not None)
+        return asked and torch.is_grad_enabled()
 
     def stacked(self, subject: Subject, examples: int) -> Mask:
         """With a leading axis of equal length on both parts, where and in the type the subject computes."""
         graph, parts = subject.graph, [self.edges, *([] if self.neurons is None else [self.neurons])]
         shapes = (tuple(graph.edge_mask.shape), (len(graph.writers), subject.d_model))
-        for part, shape, of in zip(parts, shapes, ("a graph", "neurons"), strict=False):
+        for part, shape, owner in zip(parts, shapes, ("a graph", "neurons"), strict=False):
             if part.shape[-2:] != shape:
-                raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {of} of {shape}")
+                raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {owner} of {shape}")
             if part.ndim == 4 and part.shape[1] != examples:
                 raise GraphMismatch(f"masks of {part.shape[1]:,} examples, which are none for {examples:,} examples")
         count = max(len(part) if part.ndim > 2 else 1 for part in parts)
         ready = (part.to(subject.device, subject.work_dtype) for part in parts)
-        return Mask(*(part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready))
+        stacked = [part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready]
+        return Mask(stacked[0], None if self.neurons is None else stacked[1], self.candidates)
+
+    def candidate_edges(self, graph: Graph) -> Tensor:
+        """bool [writer, reader], of a stacked mask: its candidates; else all edges for a gradient, or those it keeps."""
+        if self.candidates is not None:
+            return self.candidates
+        if self.differentiable:
+            return graph.edge_mask
+        return self.carrying().flatten(0, -3).any(dim=0).cpu() & graph.edge_mask
 
     def carrying(self) -> Tensor:
         """bool, shape of a stacked mask's edges: those that are kept to some degree and lead from a neuron that is."""

@@ -1,4 +1,4 @@
-"""Continuing a run natively: from a changed residual stream in the middle of the model to the logits.
+"""The model's own modules on inputs of ours: attention, MLP, and whole runs that go on from a changed residual stream.
 
 Where only one node's input was changed and everything after it is kept, no reader needs an input of its own any more: the
 model's own modules finish the run at their own price.
@@ -6,15 +6,19 @@ model's own modules finish the run at their own price.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from edgewise.models.family import Block
+from edgewise.models.block import Block
+from edgewise.models.hooks import OnInput, forced, hooked
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass(frozen=True)
 class Continuation:
     """Finishes runs on a batch of the width `width` whose answers stand at `positions` [example].
@@ -54,6 +58,30 @@ class Continuation:
             return stream[:, 0]
         positions = self.positions.repeat(len(stream) // len(self.positions))
         return stream[torch.arange(len(stream), device=stream.device), positions]
+
+
+def native_attention(
+    subject: Subject, block: Block, context: dict[str, Any], projected: Tensor, groups: Sequence[int]
+) -> Tensor:
+    """`z`, the output projection's input [row, position, head·d_head], by the model's own attention module.
+
+    `projected` [row, position, reader, d_head] are the outputs its q, k and v projections are made to have, of all heads
+    of these kv-heads, in graph order.
+    """
+    outputs = block.projections.join(projected, len(groups))
+    width = subject.graph.heads * projected.shape[3]
+    seen: list[Tensor] = []
+
+    def catch(z: Tensor) -> Tensor:
+        seen.append(z)
+        return z.new_empty(0, z.shape[1], width)  # no rows: what the heads write is taken apart by us
+
+    # The module takes only its shape from this: what it would compute from the values is forced.
+    shape_only = projected.new_zeros(()).expand(*projected.shape[:2], subject.d_model)
+    catching = hooked([OnInput(block.output, catch)])
+    with forced(block.projections.modules, outputs), catching, block.projections.narrowed(groups):
+        block.attention(hidden_states=shape_only, **context)
+    return seen[0]
 
 
 def mlp(block: Block, stream: Tensor) -> Tensor | float:

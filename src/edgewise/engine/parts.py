@@ -60,13 +60,13 @@ def norms(subject: Subject) -> list[Norm]:
     like = subject.final_norm
     if like.kind is NormKind.NONE:
         return []
-    found = [leaf for leaf in _leaves(subject) if type(leaf).__name__.endswith("Norm")]
-    for module in found:
+    modules = [leaf for leaf in _leaves(subject) if type(leaf).__name__.endswith("Norm")]
+    for module in modules:
         if type(module) is not type(like.module):
             raise UnsupportedModel(
                 f"the backward rule norms does not know {type(module).__name__} beside {like.kind.value}"
             )
-    return [Norm(module, like.kind) for module in found]
+    return [Norm(module, like.kind) for module in modules]
 
 
 def activations(subject: Subject) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class Places:
     """Tokens of a batch of `shape` (examples, positions), as indices into all of them.
@@ -51,6 +53,7 @@ class Places:
         return rows.index_select(-2, self.answers_active)
 
 
+@final
 class Replaced:
     """What a replacement gives at places: cut out when first asked for, and kept until `forget`."""
 

@@ -8,6 +8,7 @@ needed at the answer tokens alone: no other token of it ever gets to the answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from edgewise.graph import Graph
 from edgewise.reachability import writers_on_path
 
 
+@final
 @dataclass(frozen=True)
 class LayerPlan:
     """What to compute in one layer.
@@ -40,6 +42,7 @@ class LayerPlan:
         return sorted([*self.everywhere, *self.late_queries, *self.unfed])
 
 
+@final
 @dataclass(frozen=True)
 class Plan:
     """What to compute in a masked run. `rows` [writer]: the row of a computed writer in the buffer, -1 for the others."""
@@ -57,10 +60,10 @@ class Plan:
         return int((self.rows[:writer] >= 0).sum())
 
 
-def make_plan(graph: Graph, candidates: Tensor, *, coupled: bool = False, together: int = 1) -> Plan:
+def make_plan(graph: Graph, candidates: Tensor, *, heads_share_norm: bool = False, together: int = 1) -> Plan:
     """The plan for a run whose mask may be non-zero only on `candidates`, bool [writer, reader].
 
-    `coupled`: a norm makes every head's write depend on its whole layer, so heads are late together. `together`: how many
+    `heads_share_norm`: what a head writes depends on its whole layer, so heads are late together. `together`: how many
     kv-heads can run only at once.
     """
     live = writers_on_path(graph, candidates)
@@ -70,7 +73,7 @@ def make_plan(graph: Graph, candidates: Tensor, *, coupled: bool = False, togeth
     for layer in range(graph.layers):
         heads = graph.head_writers(layer)
         grouped[heads] = live[heads].view(-1, per_group).any(dim=1).repeat_interleave(per_group)
-    late = late_writers(graph, candidates & grouped[:, None], coupled)
+    late = late_writers(graph, candidates & grouped[:, None], heads_share_norm)
     fed = (candidates & live[:, None]).any(dim=0)
     layers = [_layer_plan(graph, layer, grouped, late, fed) for layer in range(graph.layers)]
     rows = torch.where(grouped, grouped.cumsum(0) - 1, -1)
@@ -96,7 +99,7 @@ def _layer_plan(graph: Graph, layer: int, live: Tensor, late: Tensor, fed: Tenso
     )
 
 
-def late_writers(graph: Graph, candidates: Tensor, coupled: bool = False) -> Tensor:
+def late_writers(graph: Graph, candidates: Tensor, heads_share_norm: bool = False) -> Tensor:
     """bool [writer]: those needed at the answer tokens alone."""
     result = torch.zeros(len(graph.writers), dtype=torch.bool)
     # As arrays: it is asked for at every place of a search, and these are the smallest of operations.
@@ -110,6 +113,6 @@ def late_writers(graph: Graph, candidates: Tensor, coupled: bool = False) -> Ten
             everywhere[graph.mlp_reader(layer)] = not late[mlp]
         heads = graph.head_writers(layer)
         early = (read[heads] & everywhere).any(axis=1)
-        late[heads] = not early.any() if coupled else ~early
+        late[heads] = not early.any() if heads_share_norm else ~early
         everywhere[graph.q_readers(layer)] = ~late[heads]
     return result

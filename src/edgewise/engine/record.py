@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.engine.writes import Writes
-from edgewise.models.family import Block
+from edgewise.models.block import Block
 from edgewise.models.hooks import Hook, OnInput, hooked, steady
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass(frozen=True)
 class Recording:
     """What one native run leaves behind. All tensors are without gradient.
@@ -33,6 +35,7 @@ class Recording:
     final_in: Tensor
 
 
+@final
 @dataclass
 class Recorder:
     """Hooks that keep what the writers of one run write, and what they have seen of it."""

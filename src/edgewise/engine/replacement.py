@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from edgewise.models.subject import Subject
 from edgewise.models.weights import keeping
 
 
+@final
 @dataclass(frozen=True)
 class Replacement:
     """Replaced outputs of all writers, and what each reader gets when all its edges are replaced.

@@ -8,28 +8,26 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from edgewise.engine.forward import native_attention
+from edgewise.engine.head_roles import check_heads
+from edgewise.engine.role_refusals import STRAYING, relative_distance, wrong_field
 from edgewise.errors import UnsupportedModel
-from edgewise.models.family import Block
+from edgewise.models.block import Block
+from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnCall, OnOutput, hooked, steady
 from edgewise.models.norms import Norm, NormKind
-from edgewise.models.subject import Subject, finite
-
-# How far results may stray from what they should be, relative to the largest number.
-TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.05}
+from edgewise.models.subject import Subject
 
 
 @torch.no_grad()
 def check_roles(subject: Subject, tokens: Tensor) -> None:
     """Raise UnsupportedModel, with the field of the family, unless the modules it names are what it says. For any tokens."""
-    with steady(
-        subject.model
-    ):  # also where modules are called one by one: kernels of few bits would repack their weights
+    # Also where modules are called one by one: kernels of few bits would repack their weights.
+    with steady(subject.model):
         _check_arguments(subject, tokens)
         seen = _Seen(subject)
         with hooked(seen.hooks):
@@ -38,23 +36,18 @@ def check_roles(subject: Subject, tokens: Tensor) -> None:
         seen.check()
         for name, norm in _norms(subject):
             _check_norm(subject, name, norm)
-        _check_heads(subject, subject.embed(tokens[:1]).sum(dim=-2))
-
-
-def _wrong(subject: Subject, name: str, problem: str) -> UnsupportedModel:
-    value = getattr(subject.family, name)
-    shown = value.__name__ if isinstance(value, type) else value if isinstance(value, NormKind) else repr(value)
-    model = type(subject.model).__name__
-    return UnsupportedModel(f"{model} as family {subject.family.name!r}: {name}={shown} {problem}")
+        check_heads(subject, subject.embed(tokens[:1]).sum(dim=-2))
 
 
 def _check_arguments(subject: Subject, tokens: Tensor) -> None:
     """The model and its attention modules can be called as edgewise calls them."""
     model, attention = subject.model, subject.blocks[0].attention
     parameters = inspect.signature(attention.forward).parameters.values()
-    if not any(one.name == "hidden_states" or one.kind is one.VAR_KEYWORD for one in parameters):
+    if not any(
+        parameter.name == "hidden_states" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters
+    ):
         kind = type(attention).__name__
-        raise _wrong(
+        raise wrong_field(
             subject, "attention", f"is called with hidden_states=, and the forward of {kind} takes no such argument"
         )
     if model.get_output_embeddings() is None:
@@ -79,6 +72,7 @@ def _check_arguments(subject: Subject, tokens: Tensor) -> None:
 # -- what is called, and with what ------------------------------------------------------------------------------------
 
 
+@final
 @dataclass
 class _Seen:
     """What the modules of a family are given and give in one run."""
@@ -107,12 +101,12 @@ class _Seen:
             for name, module in _parts(block):
                 times = len(self.calls.get(module, ()))
                 if times != 1:
-                    raise _wrong(subject, name, f"is called {times} times in layer {layer}, not once")
+                    raise wrong_field(subject, name, f"is called {times} times in layer {layer}, not once")
             self._check_block(block, layer)
         if len(self.calls.get(subject.final_norm.module, ())) != 1:
-            raise _wrong(subject, "final_norm", "is not called once")
+            raise wrong_field(subject, "final_norm", "is not called once")
         if not self._feeds(subject.final_norm.module, subject.model.get_output_embeddings()):
-            raise _wrong(subject, "final_norm", "is not what the unembedding reads")
+            raise wrong_field(subject, "final_norm", "is not what the unembedding reads")
 
     def _check_block(self, block: Block, layer: int) -> None:
         subject = self.subject
@@ -120,20 +114,20 @@ class _Seen:
         normed_before = norm is not block.attention
         for name, module in zip(subject.family.projection_names, block.projections.modules, strict=True):
             if normed_before and not self._feeds(norm, module):
-                raise _wrong(subject, "attention_norm", f"is not what {name} reads in layer {layer}")
+                raise wrong_field(subject, "attention_norm", f"is not what {name} reads in layer {layer}")
         if mlp_norm is None or block.mlp is None or mlp_norm.module in block.mlp.steps or not normed_before:
             return
         if (width := self.calls[block.mlp.steps[-1]][0][1].shape[-1]) != subject.d_model:
-            raise _wrong(
+            raise wrong_field(
                 subject,
                 "mlp",
                 f"gives {width} numbers a token in layer {layer}, not {subject.d_model}: part of an MLP?",
             )
         if not self._feeds(mlp_norm.module, block.mlp.steps[0]):
-            raise _wrong(subject, "mlp_norm", f"is not what {subject.family.mlp!r} reads in layer {layer}")
+            raise wrong_field(subject, "mlp_norm", f"is not what {subject.family.mlp!r} reads in layer {layer}")
         if (parallel := self._same_input(norm, mlp_norm.module)) != subject.graph.parallel:
             reads = "what attention reads" if parallel else "what attention has added to"
-            raise _wrong(subject, "parallel", f"is wrong: in layer {layer} the MLP reads {reads}")
+            raise wrong_field(subject, "parallel", f"is wrong: in layer {layer} the MLP reads {reads}")
 
     def _feeds(self, first: nn.Module, second: nn.Module) -> bool:
         return self._near(self.calls[first][0][1], self.calls[second][0][0])
@@ -143,7 +137,7 @@ class _Seen:
         return torch.equal(self.calls[first][0][0], self.calls[second][0][0])
 
     def _near(self, a: Tensor, b: Tensor) -> bool:
-        return a.numel() == b.numel() and _distance(a.flatten(), b.flatten()) < TOLERANCE[self.subject.dtype]
+        return a.numel() == b.numel() and relative_distance(a.flatten(), b.flatten()) < STRAYING[self.subject.dtype]
 
 
 def _parts(block: Block) -> list[tuple[str, nn.Module]]:
@@ -151,17 +145,13 @@ def _parts(block: Block) -> list[tuple[str, nn.Module]]:
     norms = {"attention_norm": block.attention_norm, "attention_post": block.attention_post}
     norms |= {"mlp_norm": block.mlp_norm, "mlp_post": block.mlp_post}
     steps = [] if block.mlp is None else [("mlp", step) for step in block.mlp.steps]
-    found = [("attention", block.attention), ("output", block.output), *steps]
-    found += [("projection_names", module) for module in block.projections.modules]
+    modules = [("attention", block.attention), ("output", block.output), *steps]
+    modules += [("projection_names", module) for module in block.projections.modules]
     # Where nothing is normed before a sublayer, the sublayer itself stands in the norm's place.
-    taken = {module for _, module in found}
-    return found + [
+    taken = {module for _, module in modules}
+    return modules + [
         (name, norm.module) for name, norm in norms.items() if norm is not None and norm.module not in taken
     ]
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-12))
 
 
 # -- norms ------------------------------------------------------------------------------------------------------------
@@ -172,8 +162,8 @@ def _norms(subject: Subject) -> list[tuple[str, Norm]]:
     inside = (block.attention_norm, block.attention_post, block.mlp_norm, block.mlp_post)
     before_mlp = (subject.graph.parallel and family.parallel_norm) or family.mlp_norm
     names = (family.attention_norm, family.attention_post, before_mlp, family.mlp_post)
-    found = [(name, norm) for name, norm in zip(names, inside, strict=True) if norm is not None and name]
-    return [*found, (family.final_norm, subject.final_norm)]
+    named = [(name, norm) for name, norm in zip(names, inside, strict=True) if norm is not None and name]
+    return [*named, (family.final_norm, subject.final_norm)]
 
 
 def _check_norm(subject: Subject, name: str, norm: Norm) -> None:
@@ -184,70 +174,13 @@ def _check_norm(subject: Subject, name: str, norm: Norm) -> None:
 
     def fits(other: NormKind) -> bool:
         ours = Norm(norm.module, other)
-        return _distance(ours.replayed(x.double()), native) < TOLERANCE[subject.dtype]
+        return relative_distance(ours.replayed(x.double()), native) < STRAYING[subject.dtype]
 
     try:
         if fits(norm.kind):
             return
         others = [other for other in NormKind if fits(other)]
     except AttributeError as error:
-        raise _wrong(subject, "norm", f"does not fit {name!r}: {error}") from error
+        raise wrong_field(subject, "norm", f"does not fit {name!r}: {error}") from error
     cure = f"{others[0]} does" if others else "nor does any other kind"
-    raise _wrong(subject, "norm", f"does not give what {name!r} ({kind}) gives; {cure}")
-
-
-# -- heads ------------------------------------------------------------------------------------------------------------
-
-
-def _check_heads(subject: Subject, stream: Tensor) -> None:
-    """What is taken for a head's query, key and value is that: tried on the first layer, for the stream of one prompt.
-
-    Queries changed at the first position change what heads give there alone. Values that are all changed alike change what
-    their own heads give by as much, at the first position too, where in a causal model no key matters.
-    """
-    block, graph = subject.blocks[0], subject.graph
-    normed = block.attention_norm(stream)
-    outputs = block.projections.split([module(normed) for module in block.projections.modules])
-    values = range(graph.heads + graph.kv_heads, graph.heads + 2 * graph.kv_heads)
-    projected = outputs.repeat(2 + graph.kv_heads, 1, 1, 1)
-    loud = 3 * outputs.abs().max()
-    projected[1, 0, : graph.heads] += loud * torch.linspace(-1, 1, outputs.shape[-1]).to(outputs)
-    for row, slot in enumerate(values, start=2):
-        projected[row, :, slot] += loud
-    context = subject.context(stream.shape[1])[0]
-    z = native_attention(subject, block, context, projected, range(graph.kv_heads)).unflatten(-1, (graph.heads, -1))
-    change = (z - z[:1]).abs().amax(dim=-1) / z[:1].abs().max().clamp(min=1e-12)
-    moved = change > TOLERANCE[subject.dtype]
-    if bool(moved[1, 1:].any()):
-        raise _wrong(
-            subject, "projections", "takes something else for the queries: another layout, or names in another order?"
-        )
-    own_heads = graph.heads // graph.kv_heads
-    own = torch.arange(graph.heads, device=z.device) // own_heads
-    if not torch.equal(moved[2:, 0], own == torch.arange(graph.kv_heads, device=z.device)[:, None]):
-        raise _wrong(
-            subject, "projections", "takes something else for the values: another layout, or names in another order?"
-        )
-    if block.projections.together == 1:
-        _check_fewer(subject, context, projected[:1], z[:1])
-
-
-def _check_fewer(subject: Subject, context: dict[str, Any], projected: Tensor, z: Tensor) -> None:
-    """The heads that share the first key and value give by themselves what they give among others."""
-    block, graph = subject.blocks[0], subject.graph
-    own = range(graph.heads // graph.kv_heads)
-    slots = [*own, graph.heads, graph.heads + graph.kv_heads]
-    kind = type(block.attention).__name__
-    try:
-        few = native_attention(subject, block, context, projected[:, :, slots], [0]).unflatten(-1, (len(own), -1))
-        if _distance(few, z[:, :, : len(own)]) < TOLERANCE[subject.dtype]:
-            return
-        problem = "they give something else"
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        problem = str(error).splitlines()[0]
-    raise _wrong(
-        subject,
-        "counts",
-        f"does not let {kind} run {len(own)} of its {graph.heads} heads ({problem}); name in `counts` the numbers of {kind} "
-        "that grow with its heads",
-    )
+    raise wrong_field(subject, "norm", f"does not give what {name!r} ({kind}) gives; {cure}")

@@ -25,6 +25,7 @@ from edgewise.models.projections import Projections
 from edgewise.models.subject import Subject
 
 
+@final
 @dataclass
 class Changes:
     """What one run needs: hooks before and behind those that record, and a mode for its forward pass."""
@@ -192,9 +193,6 @@ CHANGES: dict[str, Change] = {
     change.name: change
     for change in (FrozenNorms(), StraightActivations(), HalvedProducts(), HalvedAttention(), SoftSoftmax())
 }
-
-
-# -- what -------------------------------------------------------------------------------------------------------------
 
 
 def _frozen(norm: Norm, seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:

@@ -70,9 +70,10 @@ def self_check(subject: Subject) -> None:
 def _check(subject: Subject) -> None:
     generator = torch.Generator().manual_seed(0)
     width = min(WIDTH, subject.longest_prompt or WIDTH)
-    tokens = torch.randint(0, int(subject.config.vocab_size), (2 * EXAMPLES, width), generator=generator)
-    padding = getattr(subject.config, "pad_token_id", None)
-    tokens = tokens.masked_fill(tokens == (-1 if padding is None else padding), subject.ordinary_token)
+    tokens = torch.randint(0, subject.vocab_size, (2 * EXAMPLES, width), generator=generator)
+    tokens = tokens.masked_fill(
+        tokens == (-1 if subject.pad_token is None else subject.pad_token), subject.ordinary_token
+    )
     tokens = tokens.to(subject.device)
     check_roles(subject, tokens[:EXAMPLES])
     positions = torch.full((EXAMPLES,), width - 1, device=subject.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import final
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from edgewise.engine.wiring import Intake, Wiring
 from edgewise.graph import Graph
 
 
+@final
 class Streams:
     """`rows` [writer, token, d_model]: what each wrote last, minus its replacement, at the active tokens of `places`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ class Versions(NamedTuple):
         return torch.cat([earlier, values, later]) if any(counts) else values
 
 
+@final
 @dataclass(frozen=True)
 class Group:
     """Heads that share keys and values. `slots`: theirs, then k and v; `changed`: slot → what its projection gives."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,7 @@ class Intake(NamedTuple):
     writers: tuple[int, ...]
 
 
+@final
 class Wiring:
     """The kept edges of `mask` bool [writer, reader] as they are now: later changes do not show.
 

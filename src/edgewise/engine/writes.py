@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from edgewise.models.subject import Subject
 CHUNK_BYTES = 48 << 20
 
 
+@final
 @dataclass(frozen=True)
 class Writes:
     """Every writer's output, compactly.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ SELECTIONS: dict[str, Selection] = {
 }
 
 
+@final
 @dataclass(frozen=True)
 class Size:
     """One circuit of the curve: its nominal share, its size before and after what dangles goes, and its faithfulness.
@@ -67,6 +68,7 @@ class Size:
         return 1 - min(abs(1 - self.faithfulness), 1.0)
 
 
+@final
 @dataclass(frozen=True)
 class SizeCurve:
     """Faithfulness at growing sizes under one `selection`, with the clean and the replaced model's metric.
@@ -107,7 +109,7 @@ class SizeCurve:
         return trapezoid([size.share for size in self.sizes], heights)
 
 
-def size_curve(
+def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     scores: Scores,
     pairs: Pairs,
@@ -161,15 +163,15 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     subject, space = request.subject, Workspace()
     values: list[Tensor] = []
     with steady(subject.model):
-        for step in request.track(request.steps(), request.batches, "evaluating circuits of every size"):
-            batch, replacement = step.batch, step.replacement
-            clean = subject.logits(batch.clean, batch.positions)
+        for batch in request.track(request.each_batch(), request.batches, "evaluating circuits of every size"):
+            pairs, replacement = batch.pairs, batch.replacement
+            clean = subject.logits(pairs.clean, pairs.positions)
             under = (
-                masked_forward(subject, batch.clean, batch.positions, mask, replacement, workspace=space)
+                masked_forward(subject, pairs.clean, pairs.positions, mask, replacement, workspace=space)
                 for mask in masks
             )
-            runs = (clean, replacement.logits(subject, batch.positions), *under)
-            values.append(torch.stack([step.objective(logits, clean).double().cpu() for logits in runs]))
+            runs = (clean, replacement.logits(subject, pairs.positions), *under)
+            values.append(torch.stack([batch.objective(logits, clean).double().cpu() for logits in runs]))
     return request.metric.sign * torch.cat(values, dim=1)
 
 

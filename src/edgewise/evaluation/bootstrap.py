@@ -8,7 +8,7 @@ in either that is in both. Méloux et al. 2025 (arXiv:2510.00845) found 0.4 to 0
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ SETTLED = 0.8
 MIDDLE = (0.025, 0.975)
 
 
+@final
 @dataclass(frozen=True)
 class Interval:
     """The middle 95 % of the resampled values, and their mean."""
@@ -52,6 +53,7 @@ class Interval:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+@final
 @dataclass(frozen=True)
 class Resampling:
     """How examples are drawn again: how many `samples`, from which `seed`, and whether edges are ranked by absolute score."""
@@ -70,6 +72,7 @@ class Resampling:
         return torch.randint(examples, (self.samples, size), generator=generator)
 
 
+@final
 @dataclass(frozen=True)
 class Bootstrap:
     """What drawing the examples again does to the `circuit` that all of them select.
@@ -113,7 +116,7 @@ class Bootstrap:
         )
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
@@ -129,15 +132,17 @@ def bootstrap(
     Scores every example once, on its own, and evaluates the circuit of all examples once: the model is not run again for a
     sample. InvalidValue for a method whose scores are no means over the examples (a search, `hisp`), and for a single pair.
     """
-    chosen, how = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
+    chosen, fixed_ablation = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
     if len(pairs) < 2:
         raise InvalidValue("a single example can be drawn only one way: give at least 2")
     graph = subject.graph
     if not 0 < edges <= graph.n_edges:
         raise InvalidValue(f"asked for {edges:,} edges, the graph has {graph.n_edges:,}; give 1 to that many")
-    request = Request(subject, pairs, find_metric(metric), how, 1, silent)
+    request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
     each = track((pairs[i] for i in range(len(pairs))), len(pairs), "scoring every example on its own")
-    scores = torch.stack([_of_one(chosen, replace(request, pairs=one))[graph.edge_mask].float() for one in each])
+    scores = torch.stack(
+        [_of_one(chosen, replace(request, pairs=example))[graph.edge_mask].float() for example in each]
+    )
     refuse_zeros(scores, request.metric)
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)
@@ -174,6 +179,7 @@ def _of_one(method: ScoringMethod, request: Request) -> Tensor:
         return torch.zeros(request.subject.graph.edge_mask.shape)
 
 
+@final
 class _Selected:
     """What samples of examples select: `scores` [example, edge]."""
 

@@ -18,7 +18,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 
 
-def faithfulness_curve(
+def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuits: Sequence[Circuit],
     pairs: Pairs,
@@ -36,9 +36,10 @@ def faithfulness_curve(
     """
     chosen, graph = find_metric(metric), subject.graph
     drawn = [Circuit(graph, random_mask(graph, len(circuit), random)) for circuit in circuits]
-    how: dict[str, Any] = {"metrics": [chosen], "ablation": ablation, "batch_size": batch_size, "track": track}
+    options: dict[str, Any] = {"metrics": [chosen], "ablation": ablation, "batch_size": batch_size, "track": track}
     shares = [
-        _known(one[chosen.name].faithfulness) for one in evaluate_each(subject, [*circuits, *drawn], pairs, **how)
+        _known(report[chosen.name].faithfulness)
+        for report in evaluate_each(subject, [*circuits, *drawn], pairs, **options)
     ]
     points = [CurvePoint(0, 0.0, 0.0), CurvePoint(graph.n_edges, 1.0, 1.0)]
     for circuit, share, by_chance in zip(circuits, shares, shares[len(circuits) :], strict=False):

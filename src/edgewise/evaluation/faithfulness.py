@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import final
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from edgewise.progress import Track, silent
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuit: Circuit,
     pairs: Pairs,
@@ -42,23 +43,27 @@ def evaluate(
 ) -> Report:
     """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
 
-    Edges outside the circuit carry what `ablation` puts in their place; of neurons, the coordinates outside do.
-    `random` is the seed of the random circuit of as many edges, or as many neurons, that it is compared with, or None for
-    no comparison. Means over the pairs. Raises GraphMismatch for a circuit of another graph.
+    `metrics`: names or Metrics. `ablation`: what edges outside the circuit carry; of a circuit of neurons, the coordinates
+    outside it. `batch_size`: pairs run at once. `random`: the seed of a random circuit of the same size to compare with, or
+    None for no comparison. `track`: shows how far it is.
+
+    Returns a Report, with means over the pairs. Raises GraphMismatch for a circuit of another graph, UnknownName for a
+    metric or an ablation that is not known, InvalidValue without a metric.
     """
     started = time.perf_counter()
     _check_graph(subject, circuit)
     masks = {"circuit": Mask.of(circuit)}
     if random is not None:
         masks["random"] = _by_chance(circuit, random)
-    how = find_ablation(ablation)
-    runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
+    chosen = find_ablation(ablation)
+    runner = _Runner.of(subject, masks, metrics)
+    runner.run(pairs, chosen, batch_size, track)
     reports = runner.reports("circuit", "random" if random is not None else None)
-    return _report(circuit, reports, len(pairs), how.name, time.perf_counter() - started)
+    return _report(circuit, reports, len(pairs), chosen.name, time.perf_counter() - started)
 
 
 @torch.no_grad()
-def evaluate_each(
+def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuits: Sequence[Circuit],
     pairs: Pairs,
@@ -76,38 +81,14 @@ def evaluate_each(
     for circuit in circuits:
         _check_graph(subject, circuit)
     masks = {str(number): Mask.of(circuit) for number, circuit in enumerate(circuits)}
-    how = find_ablation(ablation)
-    runner = _measured(subject, masks, pairs, metrics=metrics, ablation=how, batch_size=batch_size, track=track)
+    chosen = find_ablation(ablation)
+    runner = _Runner.of(subject, masks, metrics)
+    runner.run(pairs, chosen, batch_size, track)
     share = (time.perf_counter() - started) / max(1, len(circuits))
     return [
-        _report(circuit, runner.reports(str(number), None), len(pairs), how.name, share)
+        _report(circuit, runner.reports(str(number), None), len(pairs), chosen.name, share)
         for number, circuit in enumerate(circuits)
     ]
-
-
-def _measured(
-    subject: Subject,
-    masks: dict[str, Mask],
-    pairs: Pairs,
-    *,
-    metrics: Sequence[str | Metric],
-    ablation: Ablation,
-    batch_size: int,
-    track: Track,
-) -> _Runner:
-    """Every metric of the clean model, of the ablated one and under each mask."""
-    if not metrics:
-        raise InvalidValue("no metrics given")
-    if batch_size < 1:
-        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    runner = _Runner(subject, masks, [find_metric(name) for name in metrics])
-    replacer = ablation.prepare(subject, pairs, batch_size)
-    label = "evaluating the circuit" if "circuit" in masks else f"evaluating {len(masks)} circuits"
-    with steady(subject.model):
-        for batch in track(pairs.batches(batch_size), -(-len(pairs) // batch_size), label):
-            ready = subject.ready(batch)
-            runner.add(ready, replacer(ready))
-    return runner
 
 
 def _check_graph(subject: Subject, circuit: Circuit) -> None:
@@ -166,17 +147,37 @@ def random_neurons(graph: Graph, d_model: int, neurons: int, seed: int) -> Tenso
     return kept.view(-1, d_model)
 
 
-@dataclass
+@final
+@dataclass(frozen=True)
 class _Runner:
-    """Collects metric values batch by batch, by what was run."""
+    """Collects metric values batch by batch: of the clean model, of the ablated one and under each mask.
+
+    `values`: (what was run, metric) → the values of each batch.
+    """
 
     subject: Subject
     masks: dict[str, Mask]
     metrics: list[Metric]
+    values: dict[tuple[str, str], list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    workspace: Workspace = field(default_factory=Workspace)
 
-    def __post_init__(self) -> None:
-        self.values: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
-        self.workspace = Workspace()
+    @classmethod
+    def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[str | Metric]) -> _Runner:
+        """One that has collected nothing yet; InvalidValue without a metric."""
+        if not metrics:
+            raise InvalidValue("no metrics given")
+        return cls(subject, masks, [find_metric(name) for name in metrics])
+
+    def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:
+        """Run all pairs, so many at a time."""
+        if batch_size < 1:
+            raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+        replacer = ablation.prepare(self.subject, pairs, batch_size)
+        label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
+        with steady(self.subject.model):
+            for batch in track(pairs.batches(batch_size), -(-len(pairs) // batch_size), label):
+                ready = self.subject.ready(batch)
+                self.add(ready, replacer(ready))
 
     def add(self, batch: Pairs, replacement: Replacement) -> None:
         """Run one batch clean, replaced, and under each mask."""
@@ -191,12 +192,12 @@ class _Runner:
 
     def _collect(self, name: str, logits: Tensor, clean: Tensor, batch: Pairs) -> None:
         answers = Answers(batch.correct, batch.wrong)
-        for one in self.metrics:
-            self.values[name, one.name].append(one.value(logits, answers, clean).double().cpu())
+        for metric in self.metrics:
+            self.values[name, metric.name].append(metric.value(logits, answers, clean).double().cpu())
 
     def reports(self, name: str, random: str | None) -> dict[str, MetricReport]:
         """The means under the mask `name`, beside those under the mask `random`, metric by metric."""
-        return {one.name: self._report(one.name, name, random) for one in self.metrics}
+        return {metric.name: self._report(metric.name, name, random) for metric in self.metrics}
 
     def _report(self, metric: str, name: str, random: str | None) -> MetricReport:
         clean, corrupted, circuit = (self._mean(kind, metric) for kind in ("clean", "corrupted", name))

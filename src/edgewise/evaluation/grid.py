@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
@@ -29,6 +29,7 @@ from edgewise.search.hunt import Ground
 BATCH_SIZE = 8
 
 
+@final
 @dataclass(frozen=True)
 class GridPoint:
     """One pair of thresholds: the edges attribution leaves, those ACDC keeps, its forward passes, and the rates."""
@@ -47,6 +48,7 @@ class GridPoint:
         return self.tpr - self.fpr
 
 
+@final
 @dataclass(frozen=True)
 class Grid:
     """All points, threshold by threshold and in each tau by tau, as they were given; `level`: what the rates count."""
@@ -76,7 +78,7 @@ class Grid:
         return {"level": self.level, "points": [{**vars(point), "youden": point.youden} for point in self.points]}
 
 
-def measure_grid(
+def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     reference: Circuit,
@@ -104,18 +106,18 @@ def measure_grid(
     searches = [EAPThenACDC(threshold=threshold, tau=tau) for threshold in thresholds for tau in taus]
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), BATCH_SIZE, track)
     scores, ground = searches[0].attribute(request), Ground(request)
-    return Grid(level, tuple(_point(one, ground, scores, reference, level) for one in searches))
+    return Grid(level, tuple(_point(search, ground, scores, reference, level) for search in searches))
 
 
 def _point(search: EAPThenACDC, ground: Ground, scores: Scores, truth: Circuit, level: str) -> GridPoint:
-    found, counted = search.refine(ground, scores), universe.level(level)
-    known, kept = counted(truth.graph, truth.mask), counted(truth.graph, found.mask)
+    circuit, counted = search.refine(ground, scores), universe.level(level)
+    known, kept = counted(truth.graph, truth.mask), counted(truth.graph, circuit.mask)
     return GridPoint(
         threshold=float(search.threshold or 0.0),
         tau=search.tau,
-        candidates=found.counts["candidates"],
-        edges=int(found.mask.sum()),
-        forwards=found.counts["tested"],
+        candidates=circuit.counts["candidates"],
+        edges=int(circuit.mask.sum()),
+        forwards=circuit.counts["tested"],
         tpr=int((known & kept).sum()) / int(known.sum()),
         fpr=int((~known & kept).sum()) / int((~known).sum()),
     )

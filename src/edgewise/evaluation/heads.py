@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class HeadRow:
     """One head: its `role` if one is known, the circuits that keep it, and its worth to the base circuit.
@@ -40,6 +41,7 @@ class HeadRow:
     worth: float | None
 
 
+@final
 @dataclass(frozen=True)
 class HeadStudy:
     """The heads that at least one of the circuits keeps, in index order; `base` is the circuit heads are taken out of."""
@@ -53,10 +55,10 @@ class HeadStudy:
         """Heads of the base circuit that `dropped_by` drops although each is worth more than `above`, dearest first."""
         if dropped_by not in self.circuits:
             raise UnknownName.of("circuit in this study", dropped_by, self.circuits)
-        found = [
+        dropped = [
             row for row in self.rows if row.worth is not None and row.worth > above and dropped_by not in row.kept_by
         ]
-        return tuple(sorted(found, key=lambda row: -(row.worth or 0.0)))
+        return tuple(sorted(dropped, key=lambda row: -(row.worth or 0.0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -75,7 +77,7 @@ class HeadStudy:
 
 
 @torch.no_grad()
-def study_heads(
+def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuits: Mapping[str, Circuit],
     pairs: Pairs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -16,6 +16,7 @@ from edgewise.pairs import Pairs
 from edgewise.scores import Scores
 
 
+@final
 @dataclass(frozen=True)
 class Benchmark:
     """CPR from the signed ranking, CMD and NDF from the absolute one, of the scores and of random ones on the same level."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class RecoveryPoint(NamedTuple):
         return self.tpr - self.fpr
 
 
+@final
 @dataclass(frozen=True)
 class Recovery:
     """How well a known circuit was found, at one level: the curve and its areas.
@@ -169,11 +170,13 @@ def _shared_graph(found: Scores | Sequence[Circuit], reference: Circuit) -> Grap
         raise InvalidValue("recovery needs a reference circuit and got none; give the circuit that is to be found")
     if not isinstance(found, Scores) and not found:
         raise InvalidValue("recovery needs scores or at least one circuit; the list is empty")
-    for one in [found] if isinstance(found, Scores) else found:
-        if one is not found and not isinstance(one, Circuit):
-            raise InvalidValue(f"recovery needs Scores or a list of Circuits, not of {type(one).__name__}")
-        if one.graph != reference.graph:
-            raise GraphMismatch(f"the reference is of another model: {reference.graph}; what was found: {one.graph}")
+    for finding in [found] if isinstance(found, Scores) else found:
+        if finding is not found and not isinstance(finding, Circuit):
+            raise InvalidValue(f"recovery needs Scores or a list of Circuits, not of {type(finding).__name__}")
+        if finding.graph != reference.graph:
+            raise GraphMismatch(
+                f"the reference is of another model: {reference.graph}; what was found: {finding.graph}"
+            )
     return reference.graph
 
 

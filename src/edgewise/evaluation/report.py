@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from edgewise.display import rich
 from edgewise.errors import UnknownName
 
 
+@final
 @dataclass(frozen=True)
 class MetricReport:
     """One metric of the clean model, the replaced one (the empty circuit), the circuit and a random circuit as large.
@@ -46,6 +47,7 @@ class MetricReport:
         return {name: _plain(getattr(self, name)) for name in names}
 
 
+@final
 @dataclass(frozen=True)
 class NeuronCount:
     """The size of a circuit of neurons: how many it keeps, how many `live` ones of writers on a path, out of `total`.
@@ -59,6 +61,7 @@ class NeuronCount:
     weighted_edges: float
 
 
+@final
 @dataclass(frozen=True)
 class Report:
     """What a circuit keeps: `report["logit_diff"].faithfulness`, sizes, and how it was measured.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OTHERS = "others"
 
 
+@final
 @dataclass(frozen=True)
 class Role:
     """The scores of the edges out of one group of writers."""
@@ -32,6 +33,7 @@ class Role:
     deviation: float
 
 
+@final
 @dataclass(frozen=True)
 class RoleScores:
     """One method's scores by role, in the order of the groups; roles without edges are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from edgewise.figures.canvas import COLOURS, DASHES, FAINT, INK, MARKERS
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SMALLEST = 1e-4
 
 
+@final
 @dataclass(frozen=True)
 class Line:
     """One method's curve. `marked`: its points are results of their own (circuits), not thresholds; `note` is its area."""
@@ -27,6 +28,7 @@ class Line:
     note: str = ""
 
 
+@final
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes. `kind` says how they are drawn; `level` is a value worth a line of its own (chance, clean)."""

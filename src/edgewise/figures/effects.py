@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 POINTS_AS_VECTORS = 3000
 
 
+@final
 @dataclass(frozen=True)
 class Scatter:
     """One point for each edge, in the order of `Graph.edges`, and the least-squares line effect = slope · score + intercept.

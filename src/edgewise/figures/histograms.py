@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BINS = 100
 
 
+@final
 @dataclass(frozen=True)
 class Side:
     """The scores on one side: how many in each bin, how many in all, their mean and standard deviation."""
@@ -33,6 +34,7 @@ class Side:
     deviation: float
 
 
+@final
 @dataclass(frozen=True)
 class Histogram:
     """Scores of one method in and out of a circuit, in the same bins; `borders` has one more than there are bins."""
@@ -71,7 +73,10 @@ def _side(values: np.ndarray, borders: np.ndarray) -> Side:
 def draw_histograms(figure: Figure, histograms: Sequence[Histogram]) -> None:
     """A panel for each method: edges of the circuit over all others, number on a logarithmic axis."""
     for axes, one in zip(axes_grid(figure, len(histograms)), histograms, strict=True):
-        for label, side, colour in (("not in it", one.outside, COLOURS[5]), ("in the circuit", one.inside, COLOURS[1])):
+        for label, side, colour in (
+            ("not in the circuit", one.outside, COLOURS[5]),
+            ("in the circuit", one.inside, COLOURS[1]),
+        ):
             text = f"{label}: {side.total:,}, mean {side.mean:.3g}, sd {side.deviation:.3g}"
             axes.stairs(side.counts, one.borders, fill=True, color=colour, alpha=0.55, label=text)
         axes.set_yscale("log")

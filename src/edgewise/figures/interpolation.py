@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import COLOURS, FAINT, axes_grid
-from edgewise.request import Request, Step
+from edgewise.request import Batch, Request
 from edgewise.scores import Scores
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ EDGES_SHOWN = 6
 Shape = Literal["straight", "concave", "convex", "mixed"]
 
 
+@final
 @dataclass(frozen=True)
 class Interpolation:
     """One edge: `effects[i]` is how far the metric (higher is better) has dropped at `shares[i]`; `score` the prediction."""
@@ -91,8 +92,10 @@ def interpolate(
         raise InvalidValue(f"shares must ascend from 0 to 1 with at least one between, not {list(shares)}")
     places = [request.subject.graph.edge_index(edge) for edge in edges]
     sums = torch.zeros(len(edges), len(shares), dtype=torch.float64)
-    for step in request.track(request.steps(), request.batches, f"moving {len(edges)} edges from clean to replaced"):
-        sums += _drops(step, places, torch.tensor(shares, dtype=torch.float64))
+    for batch in request.track(
+        request.each_batch(), request.batches, f"moving {len(edges)} edges from clean to replaced"
+    ):
+        sums += _drops(batch, places, torch.tensor(shares, dtype=torch.float64))
     drops = (sums / len(request.pairs)).tolist()
     metric = request.metric.name
     return tuple(
@@ -110,20 +113,20 @@ def worst_predicted(scores: Scores, exact: Scores, count: int = EDGES_SHOWN) -> 
     return tuple(sorted((most | least).edges, key=lambda edge: -excess[edge]))
 
 
-def _drops(step: Step, places: Sequence[tuple[int, int]], shares: Tensor) -> Tensor:
+def _drops(batch: Batch, places: Sequence[tuple[int, int]], shares: Tensor) -> Tensor:
     """Drops [edge, share] of the metric, summed over one batch."""
-    subject, batch = step.subject, step.batch
-    clean = subject.logits(batch.clean, batch.positions)
-    baseline, workspace = step.objective(clean, clean), Workspace()
+    subject, pairs = batch.subject, batch.pairs
+    clean = subject.logits(pairs.clean, pairs.positions)
+    baseline, workspace = batch.objective(clean, clean), Workspace()
     rows = []
     for writer, reader in places:
         masks = subject.graph.edge_mask.double().repeat(len(shares), 1, 1)
         masks[:, writer, reader] = 1 - shares
         parts = (
-            masked_forward(subject, batch.clean, batch.positions, some, step.replacement, workspace=workspace)
+            masked_forward(subject, pairs.clean, pairs.positions, some, batch.replacement, workspace=workspace)
             for some in masks.split(MASKS_AT_ONCE)
         )
-        values = [step.objective(logits, clean) for logits in torch.cat(list(parts))]
+        values = [batch.objective(logits, clean) for logits in torch.cat(list(parts))]
         rows.append(torch.stack([(baseline - value).double().sum().cpu() for value in values]))
     return torch.stack(rows)
 
@@ -137,5 +140,5 @@ def draw_interpolations(figure: Figure, curves: Sequence[Interpolation]) -> None
         axes.plot((0, 1), (0, one.score), color=COLOURS[1], linestyle=(0, (5, 1.6)), label="score")
         axes.set_title(one.edge)
         axes.set_xlabel(f"λ, clean → replaced\n{one.verdict}")
-        axes.set_ylabel(f"drop of {one.metric.replace('_', ' ')}")
+        axes.set_ylabel(f"drop in {one.metric.replace('_', ' ')}")
     grid[0].legend(loc="best")

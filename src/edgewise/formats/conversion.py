@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
@@ -33,6 +33,7 @@ EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve
 METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json", "reference.json", "table.md"
 
 
+@final
 @dataclass(frozen=True)
 class Format:
     """A way to write a finding."""
@@ -42,6 +43,7 @@ class Format:
     to_bytes: Callable[[Finding], bytes]
 
 
+@final
 @dataclass(frozen=True)
 class FolderFormat:
     """A way to write a finding as a folder of files."""

@@ -12,17 +12,18 @@ from torch import nn
 
 from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
-from edgewise.loading.places import EMBEDDED, KNOWN, Place, located, unknown
+from edgewise.loading.model_places import EMBEDDED, KNOWN, Place, located, unknown
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
+from edgewise.models.identity import Origin
 from edgewise.models.subject import DTYPES
 from edgewise.programs import PROGRAMS, Program
 from edgewise.progress import Track, shown
 
 
-def load(
+def load(  # noqa: PLR0913  a public verb: keyword arguments
     model: str | Path | nn.Module,
     *,
     tokenizer: Any = None,
@@ -34,7 +35,7 @@ def load(
     adapter: str | Path | None = None,
     track: Track | None = None,
 ) -> Subject:
-    """A model seen through its graph, checked to be reproduced exactly.
+    """Load a model and check that edgewise reproduces it. Returns a Subject: the model seen through its graph.
 
     `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"),
     "smollm2" (a real language model that pip brings), a Hugging Face hub id, a local folder, a GGUF file or a folder with
@@ -62,7 +63,7 @@ def load(
         model, word = unwrapped(model, adapter and str(adapter)), adapter and str(adapter)
         family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family, name, kv, adapter=word))
+        return _checked(Subject(model, tokenizer, family, name, kv, origin=Origin(word)))
     name, adapter = _base_and_adapter(model, adapter)
     with _named(name):
         if name in PROGRAMS:
@@ -78,7 +79,7 @@ def load(
             def build(wanted: torch.dtype | None) -> Subject:
                 loaded, found = _from_pretrained(name, place, wanted, family)
                 loaded = loaded if adapter is None else with_adapter(loaded, adapter)
-                return Subject(loaded.to(chosen), tokenizer, found, name, kv, adapter=adapter, origin=place.origin)
+                return Subject(loaded.to(chosen), tokenizer, found, name, kv, origin=Origin(adapter, place.origin))
 
             return checked(build, wanted)
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import FileError, UnknownName
 from edgewise.progress import Track, staged
@@ -35,8 +35,9 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 Writer = Callable[[Path], None]
 
 
+@final
 @dataclass(frozen=True)
-class Entry:
+class KeptModel:
     """A converted model in the cache; `facts` is its manifest, empty for one that is not whole."""
 
     folder: Path
@@ -65,7 +66,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path(os.path.expanduser("~")) / ".cache") / "edgewise"
 
 
-def find(key: str) -> Entry | None:
+def find(key: str) -> KeptModel | None:
     """The whole entry of the file with this sha256, if there is one."""
     entry = _entry(cache_folder() / FORMAT / key)
     return entry if entry.facts else None
@@ -101,7 +102,7 @@ def converted(key: str, facts: Mapping[str, Any], make: Callable[[], Writer], tr
         yield Path(temporary)
 
 
-def entries(name: str | None = None) -> list[Entry]:
+def entries(name: str | None = None) -> list[KeptModel]:
     """All entries, also unfinished ones and those of earlier versions; or those of one name or of the start of a sha256."""
     folders = sorted(path for path in cache_folder().glob("converted-*/*") if _is_ours(path) and path.is_dir())
     found = [_entry(path) for path in folders]
@@ -171,13 +172,13 @@ def _keep(folder: Path, facts: Mapping[str, Any], write: Writer) -> None:
         raise _Unwritable(str(error)) from None
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> KeptModel:
     try:
         facts = json.loads((folder / MANIFEST).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in facts["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Entry(folder, {})
-    return Entry(folder, facts if whole else {})
+        return KeptModel(folder, {})
+    return KeptModel(folder, facts if whole else {})
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.errors import UnsupportedModel
+from edgewise.loading.angles import set_rope, set_turned, settle_factors
 from edgewise.loading.header import Array, Header
 
 # What an entry is called in a config: the first of these that the config has.
@@ -44,8 +45,9 @@ def settle(config: Any, header: Header, path: Path) -> None:
     """Makes the config say what the file says; UnsupportedModel for an entry that it cannot say."""
     if "token_embd.weight" in header.tensors:  # where there is no tokenizer, nothing else may tell
         config.vocab_size = header.tensors["token_embd.weight"][0]
+    settled = settle_factors(config, header, path)
     for key, value in header.own.items():
-        if key in IDLE or NEUTRAL.get(key) == value:
+        if key in IDLE or key in settled or NEUTRAL.get(key) == value:
             continue
         if not _said(config, key, value, header.own):
             shown = f"a list of {value.length}" if isinstance(value, Array) else repr(value)
@@ -65,14 +67,14 @@ def _said(config: Any, key: str, value: Any, entries: Mapping[str, Any]) -> bool
     if isinstance(value, Array):
         return False
     if key in FREQUENCIES:
-        return _set_rope(config, FREQUENCIES[key], rope_theta=float(value))
+        return set_rope(config, FREQUENCIES[key], rope_theta=float(value))
     if key == "rope.scaling.type":
         factor = float(entries.get("rope.scaling.factor", 0.0))
-        return value == "linear" and _set_rope(config, "full_attention", rope_type="linear", factor=factor)
+        return value == "linear" and set_rope(config, "full_attention", rope_type="linear", factor=factor)
     if key == "rope.scaling.factor":
         return entries.get("rope.scaling.type") in ("linear", "none")
     if key == "rope.dimension_count":
-        return int(value) == _rotated(config)
+        return set_turned(config, int(value))
     return _set(config, key, value, entries)
 
 
@@ -85,25 +87,6 @@ def _set(config: Any, key: str, value: Any, entries: Mapping[str, Any]) -> bool:
     if getattr(config, name) != value:
         setattr(config, name, value)
     return True
-
-
-def _set_rope(config: Any, kind: str, **values: Any) -> bool:
-    rope = getattr(config, "rope_parameters", None)
-    if not isinstance(rope, dict):
-        return False
-    if "rope_theta" not in rope and kind in rope:
-        rope = rope[kind]
-    elif kind != "full_attention":
-        return False
-    rope.update(values)
-    return True
-
-
-def _rotated(config: Any) -> int:
-    """How many coordinates of a head are turned."""
-    head = getattr(config, "head_dim", None) or int(config.hidden_size) // int(config.num_attention_heads)
-    rope = getattr(config, "rope_parameters", None) or {}
-    return int(head * float(rope.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0))
 
 
 def _settle_gemma(config: Any) -> None:

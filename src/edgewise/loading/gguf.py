@@ -7,6 +7,7 @@ kind of number that holds each tensor exactly.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from edgewise.errors import EdgewiseError, FileError, InvalidValue, UnsupportedModel
 from edgewise.loading import cache
+from edgewise.loading.angles import FACTORS
 from edgewise.loading.config import settle
 from edgewise.loading.header import Header, read_header
 from edgewise.progress import Track, staged
@@ -98,6 +100,8 @@ def _config(path: Path, header: Header, accepts: Callable[[str], object]) -> Any
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    if config.model_type == "mistral":
+        config = _as_llama(config)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UnsupportedModel(f"{path} holds a {header.architecture}, which is no language model that edgewise reads")
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
@@ -105,6 +109,14 @@ def _config(path: Path, header: Header, accepts: Callable[[str], object]) -> Any
     accepts(config.architectures[0])
     settle(config, header, path)
     return config
+
+
+def _as_llama(config: Any) -> Any:
+    """The same as a Llama: transformers takes a file that is called "mistral" for one, and then knows no such files."""
+    from transformers import LlamaConfig
+
+    own = LlamaConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
+    return LlamaConfig(**{name: value for name, value in config.to_dict().items() if name in own})
 
 
 def _model(path: Path, header: Header, config: Any) -> Any:
@@ -116,9 +128,10 @@ def _model(path: Path, header: Header, config: Any) -> Any:
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModel(f"{path} lacks {len(missing)} of the weights of its model, the first being {missing[0]}")
     weights = sum(parameter.numel() for parameter in model.parameters())
-    if weights != header.weights:
+    held = header.weights - sum(math.prod(header.tensors.get(name, (0,))) for name in FACTORS)
+    if weights != held:
         raise UnsupportedModel(
-            f"{path} holds {header.weights:,} numbers and its {type(model).__name__} has room for {weights:,}: "
+            f"{path} holds {held:,} numbers and its {type(model).__name__} has room for {weights:,}: "
             "the conversion of GGUF files leaves some of them out"
         )
     return model

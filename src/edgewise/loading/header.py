@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import FileError, UnsupportedModel
 from edgewise.store.disk import reason
@@ -37,6 +37,7 @@ BLOCKS = {kind: (values, size) for values, sizes in SIZES.items() for kind, size
 FREE = ("context_length", "sliding_window")
 
 
+@final
 @dataclass(frozen=True)
 class Array:
     """A list in the metadata, of which only the length is read."""
@@ -44,6 +45,7 @@ class Array:
     length: int
 
 
+@final
 @dataclass(frozen=True)
 class Header:
     """What a GGUF file says of itself: metadata, and the shape of each tensor, as torch has it."""
@@ -81,6 +83,7 @@ class _Damaged(Exception):
     """Something that cannot be in a whole file."""
 
 
+@final
 class _Cursor:
     """Reads forwards and never past the end."""
 

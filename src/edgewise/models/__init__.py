@@ -1,7 +1,8 @@
 """Model families: which Hugging Face classes are supported, and where they keep their parts."""
 
 from edgewise.errors import InvalidValue
-from edgewise.models.family import Block, Family
+from edgewise.models.block import Block
+from edgewise.models.family import Family
 from edgewise.models.gemma import GEMMA
 from edgewise.models.gemma2 import GEMMA2
 from edgewise.models.gemma3 import GEMMA3, GEMMA3_TOWER

@@ -70,15 +70,15 @@ def with_adapter(model: Any, folder: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=False)
-            found = adapted.load_adapter(folder, adapter_name="default", is_trainable=False)
+            loaded = adapted.load_adapter(folder, adapter_name="default", is_trainable=False)
         except Exception as error:
             raise _refusal(folder, model, _first_line(error)) from error
     _check_methods(adapted.peft_config)
-    if missing := [name for name in found.missing_keys if name.removeprefix("base_model.model.") not in known]:
+    if missing := [name for name in loaded.missing_keys if name.removeprefix("base_model.model.") not in known]:
         raise _refusal(folder, model, f"it holds no weights for {missing[0]} ({len(missing)} such)")
-    if found.unexpected_keys:
-        many = len(found.unexpected_keys)
-        raise _refusal(folder, model, f"the model has no place for {found.unexpected_keys[0]} ({many} such)")
+    if loaded.unexpected_keys:
+        many = len(loaded.unexpected_keys)
+        raise _refusal(folder, model, f"the model has no place for {loaded.unexpected_keys[0]} ({many} such)")
     return adapted.get_base_model().eval()
 
 
@@ -106,10 +106,10 @@ def adapter_facts(model: nn.Module) -> dict[str, Any]:
     names, digest = set(), hashlib.sha256()
     for path, part in sorted(layers.items()):
         off = part.disable_adapters
-        on = [] if off else [name for name in part.active_adapters if name in part.lora_A]
+        active = [] if off else [name for name in part.active_adapters if name in part.lora_A]
         merged = [] if off else list(part.merged_adapters)
-        names.update(on, merged)
-        scales = {name: float(part.scaling[name]) for name in on}
+        names.update(active, merged)
+        scales = {name: float(part.scaling[name]) for name in active}
         digest.update(json.dumps([path, scales, merged], sort_keys=True).encode())
     return {"adapters": sorted(names), "adapters_applied": "sha256:" + digest.hexdigest()}
 

@@ -7,7 +7,7 @@ leak.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ def _config(program: Program) -> ToyConfig:
     )
 
 
+@final
 class _Compiler:
     """Fills a model with noise, and then the program's nodes with the program."""
 

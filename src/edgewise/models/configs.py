@@ -13,12 +13,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgewise.errors import UnsupportedModel
-
-if TYPE_CHECKING:
-    from edgewise.models.family import Family
+from edgewise.models.family import Family
 
 # Read in the sources of transformers 5.23, class by class: each name means the same in all classes that have it.
 _SIZES = """
@@ -64,10 +62,22 @@ REQUIRED: Mapping[str, tuple[Any, ...]] = {
 _SHARED = ("transformers.masking_utils", "transformers.modeling_rope_utils")
 
 
-def text_config(model: Any) -> Any:
-    """The config of what reads the text: that of the model, or a part of it where there are towers for images too."""
-    inner = getattr(model.config, "get_text_config", None)
-    return model.config if inner is None else inner()
+def longest_prompt(config: Any) -> int | None:
+    """The most tokens that the model of this config takes, if it says so.
+
+    Beyond this the longest prompt of a batch would change the rotary angles of all others, where they go by its length.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    longest = getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+    limits = [longest] if longest else []
+    for angles in (rope, *(kind for kind in rope.values() if isinstance(kind, Mapping))):
+        kind = angles.get("rope_type") or ""
+        if kind == "longrope":
+            limits.append(int(angles["original_max_position_embeddings"]))
+        elif "dynamic" in kind and longest:
+            # At the limit itself transformers does not take back what a longer run of somebody else's has changed.
+            limits.append(longest - 1)
+    return min(limits, default=None)
 
 
 def check_config(model: Any, family: Family) -> None:
@@ -76,7 +86,7 @@ def check_config(model: Any, family: Family) -> None:
     for config, where in _configs(model.config):
         for attribute, allowed in {**REQUIRED, **family.handled}.items():
             value = getattr(config, attribute, allowed[0])
-            if not any(value is one or value == one for one in allowed):
+            if not any(value is known or value == known for known in allowed):
                 raise UnsupportedModel(
                     f"{name} with {where}{attribute}={value!r} is not supported; "
                     f"supported: {', '.join(map(repr, allowed))}"

@@ -6,119 +6,23 @@ and are not handled are refused by name, as is every class that no family names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from edgewise.errors import UnsupportedModel
 from edgewise.graph import ONE_INPUT, SEPARATE_INPUTS, Graph
-from edgewise.models.configs import check_config, text_config
-from edgewise.models.declaration import check_fields, check_fit
-from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
+from edgewise.models.block import Block
+from edgewise.models.declaration import check_fields
 from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm, NormKind
 from edgewise.models.projections import Projections
-from edgewise.models.weights import effective, is_stored
-
-# The kernel by which transformers runs experts unless told otherwise.
-GROUPED_EXPERTS = "grouped_mm"
+from edgewise.models.text_config import text_config
 
 
-@dataclass(frozen=True)
-class Block:
-    """One layer, bound to the modules of a model.
-
-    `multiplier`: the attribute of `module` by which it multiplies all it adds to the residual stream; empty for none.
-    """
-
-    module: nn.Module
-    attention_norm: Norm
-    attention: nn.Module
-    projections: Projections
-    output: nn.Module
-    attention_post: Norm | None
-    mlp_norm: Norm | None
-    mlp: MLP | None
-    mlp_post: Norm | None
-    multiplier: str = ""
-
-    @property
-    def output_weight(self) -> Tensor:
-        """[head, d_head, d_model]: what head h writes is z_h · output_weight[h], times the post norm's scale if any."""
-        weight = effective(self.output)[0].T.unflatten(0, (self.projections.heads, -1))
-        return self.multiplied(weight if self.attention_post is None else weight * self.attention_post.gain(weight))
-
-    def output_weight_later(self) -> Callable[[], Tensor]:
-        """What gives `output_weight` at any time; it holds on to it only where that costs nothing."""
-        if not is_stored(self.output):
-            return lambda: self.output_weight
-        weight = self.output_weight
-        return lambda: weight
-
-    @property
-    def output_bias(self) -> Tensor | None:
-        """[d_model]: what the output projection's bias adds to the stream, which belongs to no head."""
-        bias = effective(self.output)[1]
-        return None if bias is None else self.multiplied(bias)
-
-    @property
-    def coupled(self) -> bool:
-        """Whether what a head writes depends on what other heads of the layer read."""
-        return self.attention_post is not None or self.projections.together > 1
-
-    @property
-    def mlp_site(self) -> nn.Module | None:
-        """The module whose output, multiplied, is what the MLP writes: its post norm if there is one."""
-        if self.mlp is None:
-            return None
-        return self.mlp.steps[-1] if self.mlp_post is None else self.mlp_post.module
-
-    def mlp_stream(self, action: Keep) -> list[Hook]:
-        """Hooks for the residual stream that the MLP's norm reads; none without an MLP."""
-        if self.mlp is None or self.mlp_norm is None:
-            return []
-        return [self.mlp.hook(OnInput(self.mlp_norm.module, action))]
-
-    def mlp_normed(self, action: Keep) -> list[Hook]:
-        """Hooks for what the MLP alone is given by its norm, which attention may read too; none without an MLP."""
-        return [] if self.mlp is None else [self.mlp.hook(OnInput(self.mlp.steps[0], action))]
-
-    def mlp_written(self, action: Keep) -> list[Hook]:
-        """Hooks for what the MLP writes, before it is multiplied; none without one."""
-        if self.mlp is None or self.mlp_site is None:
-            return []
-        return [self.mlp.hook(OnOutput(self.mlp_site, action))]
-
-    def attention_write(self, stream: Tensor, context: dict[str, Any]) -> Tensor:
-        """What the heads and the bias add to a stream [.., position, d_model], by the native modules."""
-        result = self.attention(hidden_states=self.attention_norm(stream), **context)
-        return self.attention_added(result[0] if isinstance(result, tuple) else result)
-
-    def attention_added(self, out: Tensor) -> Tensor:
-        """What is added to the stream when the output projection gives `out`."""
-        return self.multiplied(out if self.attention_post is None else self.attention_post(out))
-
-    def mlp_write(self, stream: Tensor) -> Tensor:
-        """What the MLP writes for a stream [(..,) token, d_model], by the native modules."""
-        assert self.mlp is not None
-        assert self.mlp_norm is not None
-        normed = self.mlp_norm(stream)
-        # A mixture of experts counts the axes of what it gets.
-        out = self.mlp(normed) if normed.ndim > 2 else self.mlp(normed[None])[0]
-        return self.multiplied(out if self.mlp_post is None else self.mlp_post(out))
-
-    def multiplied(self, x: Tensor) -> Tensor:
-        """As much of x as the block adds to the stream."""
-        return x * getattr(self.module, self.multiplier) if self.multiplier else x
-
-    def divided(self, x: Tensor) -> Tensor:
-        """What the block multiplies to get x."""
-        return x / getattr(self.module, self.multiplier) if self.multiplier else x
-
-
+@final
 @dataclass(frozen=True)
 class Family:
     """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
@@ -135,7 +39,8 @@ class Family:
     they do inside modules that are run as they are; those of models/configs.py need not be named again.
     `counts`: attributes of the attention module which grow with its number of heads, where its code goes by such numbers
     (`num_heads`, a width it reshapes to); fewer heads are run with fewer.
-    A declaration that cannot be right, or does not fit the model, is refused by the name of its field (declaration.py).
+    A declaration that cannot be right is refused by the name of its field (declaration.py), as is one that does not fit the
+    model (family_fit.py).
     """
 
     name: str
@@ -166,7 +71,7 @@ class Family:
     counts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(vars(self))
 
     def graph(self, model: Any) -> Graph:
         """The graph of a model of this family."""
@@ -191,17 +96,13 @@ class Family:
         separate = bool(getattr(text_config(model), "separate_inputs", False))
         return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
-    def check(self, model: Any) -> None:
-        """Refuse, by name, what the config asks for and is not handled, and fields that do not fit the model."""
-        check_config(model, self)
-        config = text_config(model)
-        is_double = next(model.parameters()).dtype == torch.float64
-        if is_double and getattr(config, "_experts_implementation", None) == GROUPED_EXPERTS:
-            raise UnsupportedModel(
-                f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which knows no float64; "
-                'call model.set_experts_implementation("eager") first'
-            )
-        check_fit(model, self)
+    def vocab_size(self, model: Any) -> int:
+        """How many tokens the model knows."""
+        return int(text_config(model).vocab_size)
+
+    def pad_token(self, model: Any) -> int | None:
+        """The token that stands for padding; None where the config names none."""
+        return getattr(text_config(model), "pad_token_id", None)
 
     def bind(self, model: Any) -> tuple[Block, ...]:
         """The blocks of a model."""

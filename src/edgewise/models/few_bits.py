@@ -121,6 +121,7 @@ def replaced(module: Any, attribute: str, value: object) -> Iterator[None]:
             module.__dict__[attribute] = before
 
 
+@final
 class _Applied(torch.autograd.Function):
     """x · weightᵀ + bias. The matrix is read again in the backward pass: nothing holds on to it."""
 

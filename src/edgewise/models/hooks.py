@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 from weakref import WeakSet
 
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ Keep = Callable[[Tensor], Tensor | None]
 _steady: WeakSet[nn.Module] = WeakSet()
 
 
+@final
 @dataclass(frozen=True)
 class OnInput:
     """Calls `action` with the module's first input; a tensor it returns replaces that input."""
@@ -37,6 +38,7 @@ class OnInput:
         return self.module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
+@final
 @dataclass(frozen=True)
 class OnOutput:
     """Calls `action` with the module's output; a tensor it returns replaces that output."""
@@ -52,6 +54,7 @@ class OnOutput:
         return self.action(output)
 
 
+@final
 @dataclass(frozen=True)
 class OnCall:
     """Calls `action` with the module's first input and its output; a tensor it returns replaces the output."""
@@ -68,6 +71,7 @@ class OnCall:
         return self.module.register_forward_hook(hook, with_kwargs=True)
 
 
+@final
 @dataclass(frozen=True)
 class OnKeywords:
     """Calls `action` with the keyword arguments a module is called with."""
@@ -84,6 +88,7 @@ class OnKeywords:
         return self.module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
+@final
 @dataclass(frozen=True)
 class InShapeOf:
     """A hook on a module inside `outer`, whose action sees, and may give, the leading axes that the input of `outer` has."""
@@ -107,6 +112,7 @@ class InShapeOf:
         return _Handles((OnInput(self.outer, look).attach(), replace(self.hook, action=act).attach()))
 
 
+@final
 @dataclass(frozen=True)
 class _Handles:
     handles: tuple[Any, ...]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor, nn
 
 from edgewise.models.hooks import Hook, InShapeOf, OnInput, OnOutput
 
 
+@final
 @dataclass(frozen=True)
 class MLP:
     """Modules of a `layer` that are called one after the other on a normed input: most often one, the MLP of its class.

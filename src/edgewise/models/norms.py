@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class NormKind(Enum):
     NONE = "no norm"
 
 
+@final
 @dataclass(frozen=True)
 class Norm:
     """A norm module of the model together with its kind. Without a norm, `module` is one that is given the stream itself."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgewise.models.weights import effective, is_stored, outputs
 
 
+@final
 @dataclass(frozen=True)
 class Part:
     """Weights of consecutive readers: `weight` [reader, d_head, d_model], `bias` [reader, d_head] or None."""
@@ -164,6 +165,7 @@ class Separate(Projections):
         return [part.flatten(-2) for part in heads.split([queries, kv_heads, kv_heads], dim=-2)]
 
 
+@final
 class SeparateSpanned(Separate):
     """Three modules, and norms that span all queries and all keys of a layer (OLMo-2, OLMo-3)."""
 
@@ -187,6 +189,7 @@ class FusedBlocks(Projections):
         return [heads.flatten(-2)]
 
 
+@final
 class FusedUneven(FusedBlocks):
     """One module whose output is all q, then fewer k and v, told apart by the config's count of heads (Phi-3)."""
 
@@ -198,6 +201,7 @@ class FusedUneven(FusedBlocks):
             yield
 
 
+@final
 class FusedHeads(Projections):
     """One module whose output is q, k, v of the first head, then of the second, … (GPT-NeoX)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from typing import final
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from edgewise.models.norms import NormKind
 from edgewise.models.projections import Separate, changed
 
 
+@final
 class NormedHeads(Separate):
     """Three modules, whose outputs for q and k may pass a norm for each head."""
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from functools import cached_property, partial
-from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from edgewise.errors import InvalidValue, NumericalError, PairsError, UnsupportedModel
+from edgewise.errors import InvalidValue, PairsError, UnsupportedModel
 from edgewise.graph import Graph
-from edgewise.models.adapters import adapter_facts, check_adapters
-from edgewise.models.configs import text_config
-from edgewise.models.family import Block, Family
+from edgewise.models.adapters import check_adapters
+from edgewise.models.block import Block
+from edgewise.models.configs import longest_prompt
+from edgewise.models.family import Family
+from edgewise.models.family_fit import check_family
+from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
+from edgewise.models.identity import Origin, weight_facts
 from edgewise.models.norms import Norm
+from edgewise.models.text_config import text_config
 from edgewise.models.ungrouped import KeyValues, with_readers
-from edgewise.models.weights import check, compute_dtype, rounds_to, stored_parts
+from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
 
 DTYPES = {
@@ -31,11 +33,11 @@ DTYPES = {
 CONTEXTS_KEPT = 8
 
 
+@final
 class Subject:
     """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
 
-    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py). `origin`:
-    what its identity says of the file it was read from.
+    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
     """
 
     def __init__(
@@ -46,17 +48,16 @@ class Subject:
         name: str,
         kv: KeyValues = "native",
         *,
-        adapter: str | None = None,
-        origin: Mapping[str, str] = MappingProxyType({}),
+        origin: Origin | None = None,
     ) -> None:
-        family.check(model)
+        check_family(model, family)
         check_adapters(model, family)
         self.model = with_readers(model, family, kv)
         self.kv: KeyValues = "native" if self.model is model else "ungrouped"
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
-        self.adapter, self.origin = adapter, dict(origin)
+        self.origin = origin or Origin()
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
         self.final_norm: Norm = family.last_norm(self.model)
@@ -104,42 +105,43 @@ class Subject:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What a file needs to name this model again: name, architecture, dtype, and hub revision or weights hash."""
-        revision = getattr(self.model.config, "_commit_hash", None)
         return {
             "model": self.name,
             "architecture": type(self.model).__name__,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"part": self.family.part} if self.family.part else {}),
             **({"kv": self.kv} if self.kv != "native" else {}),
-            **self.origin,
-            **self._changes,
-            **({"revision": revision} if revision else {}),
-            **({"weights": self._weights_hash()} if self._changes or not revision else {}),
+            **(self.origin.file or {}),
+            **weight_facts(self.model, self.origin.adapter),
         }
 
     @property
-    def _changes(self) -> dict[str, Any]:
-        """What was done to the weights of that name: adapters that are on, and how few bits are left."""
-        quantised = getattr(getattr(self.model, "hf_quantizer", None), "quantization_config", None)
-        method = getattr(quantised, "quant_method", None)
-        return {
-            **({"adapter": self.adapter} if self.adapter else {}),
-            **adapter_facts(self.model),
-            **({"quantised": str(getattr(method, "value", method))} if method else {}),
-        }
+    def vocab_size(self) -> int:
+        """How many tokens the model knows."""
+        return self.family.vocab_size(self.model)
 
-    def _weights_hash(self) -> str:
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            for part in stored_parts(tensor):
-                digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
-        return "sha256:" + digest.hexdigest()
+    @property
+    def pad_token(self) -> int | None:
+        """The token that stands for padding, if the model has one."""
+        return self.family.pad_token(self.model)
+
+    @property
+    def heads_share_norm(self) -> bool:
+        """Whether one norm spans heads of a layer, so that what a head writes depends on what others read.
+
+        It may norm what all heads write together (Gemma-2), or all queries and all keys of a layer (OLMo-2).
+        """
+        return self.blocks[0].attention_post is not None or self.kv_heads_together > 1
+
+    @property
+    def kv_heads_together(self) -> int:
+        """How many kv-heads of a layer have to run at once."""
+        return self.blocks[0].projections.together
 
     @property
     def ordinary_token(self) -> int:
         """A token id that is not the padding token, which models complain about when they see it unmasked."""
-        return int(getattr(self.config, "pad_token_id", None) == 0)
+        return int(self.pad_token == 0)
 
     def ready(self, batch: Pairs) -> Pairs:
         """The batch on the model's device, without padding that no prompt of it needs.
@@ -210,7 +212,7 @@ class Subject:
     # -- refusals ---------------------------------------------------------------------------------------------------
 
     def _check_tokens(self, tokens: Tensor) -> None:
-        vocabulary, longest = int(self.config.vocab_size), self.longest_prompt
+        vocabulary, longest = self.vocab_size, self.longest_prompt
         if int(tokens.max()) >= vocabulary:
             raise InvalidValue(
                 f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?"
@@ -220,12 +222,8 @@ class Subject:
 
     @property
     def longest_prompt(self) -> int | None:
-        """The most tokens the model takes, if it says so."""
-        rope = getattr(self.config, "rope_parameters", None) or {}
-        if rope.get("rope_type") == "longrope":
-            # Beyond this the longest prompt of a batch would change the angles of all others.
-            return int(rope["original_max_position_embeddings"])
-        return getattr(self.config, "n_positions", None) or getattr(self.config, "max_position_embeddings", None)
+        """The most tokens the model takes, if it says so, without a change of the angles of all of them."""
+        return longest_prompt(self.config)
 
     def _refuse_unusual_storage(self) -> None:
         devices = {parameter.device for parameter in self.model.parameters()}
@@ -244,14 +242,3 @@ class Subject:
 
     def __repr__(self) -> str:
         return f"<Subject: {self.name}, {self.graph}>"
-
-
-def finite(logits: Tensor, name: str) -> Tensor:
-    """The logits; NumericalError if one of them is NaN or infinite."""
-    if not bool(logits.isfinite().all()):
-        rows = (~logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
-        raise NumericalError(
-            f"{name} gives NaN or infinite logits for {len(rows)} prompt(s) of this batch, the first being number {rows[0]}; "
-            "check the weights, or load the model in another dtype"
-        )
-    return logits

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from edgewise.models.norms import NormKind
 from edgewise.models.projections import Separate
 
 
+@final
 @dataclass(frozen=True)
 class ToyConfig:
     """Shape of a toy transformer. `activation` is the MLP's: "gelu", "relu" or "linear"."""
@@ -44,6 +45,7 @@ class ToyConfig:
         return dict(vars(self))
 
 
+@final
 class ToyAttention(nn.Module):
     """Multi-head attention; with `uniform_attention` every token attends evenly, which makes the model linear."""
 
@@ -72,6 +74,7 @@ class ToyAttention(nn.Module):
         return self.o_proj(mixed.flatten(-2))
 
 
+@final
 class ToyBlock(nn.Module):
     """Attention and, unless the model has none, an MLP, each behind its norm."""
 
@@ -89,6 +92,7 @@ class ToyBlock(nn.Module):
         return hidden_states + self.mlp(self.mlp_norm(hidden_states)) if hasattr(self, "mlp") else hidden_states
 
 
+@final
 class ToyTransformer(nn.Module):
     """The toy model: called like a Hugging Face causal language model."""
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
-from edgewise.models.configs import text_config
 from edgewise.models.family import Family
 from edgewise.models.projections import Projections
+from edgewise.models.text_config import text_config
 from edgewise.models.weights import compute_dtype, effective, linear_maps
 
 # The readers of the model as it is, or one k and one v reader for every query head.
@@ -35,7 +35,7 @@ def _twin(model: Any, family: Family) -> Any:
     graph = family.graph(model)
     # Parameters, buffers and linear maps are shared with the model, only the modules around them are new.
     shared = chain(model.parameters(), model.buffers(), linear_maps(model).values())
-    twin = copy.deepcopy(model, {id(one): one for one in shared})
+    twin = copy.deepcopy(model, {id(part): part for part in shared})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)

@@ -101,7 +101,7 @@ def linear_maps(module: nn.Module, path: str = "") -> dict[str, nn.Module]:
     if is_linear(module):
         return {path: module}
     children = (linear_maps(part, f"{path}.{name}" if path else name) for name, part in module.named_children())
-    return {name: part for found in children for name, part in found.items()}
+    return {name: part for maps in children for name, part in maps.items()}
 
 
 def check(module: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -144,8 +144,8 @@ def stored_parts(tensor: Tensor) -> Iterator[Tensor]:
 def rounds_to(module: nn.Module, dtype: torch.dtype) -> torch.dtype:
     """The dtype that products inside a module or a model of `dtype` are about as exact as."""
     claimed = ((kind, part) for part in module.modules() for kind in KINDS if kind.claims(part))
-    found = {kind.rounds_to(part) or dtype for kind, part in claimed}
-    return min(found, key=lambda one: one.itemsize, default=dtype)
+    dtypes = {kind.rounds_to(part) or dtype for kind, part in claimed}
+    return min(dtypes, key=lambda candidate: candidate.itemsize, default=dtype)
 
 
 @contextmanager

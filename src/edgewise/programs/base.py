@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from edgewise.graph import SEPARATE_INPUTS, Graph
 NOISE = "noise"
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Read:
     """`weight` [row, width of the space] times what stands in `space`."""
@@ -33,6 +35,7 @@ class Read:
     weight: Tensor
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Head:
     """A head: attends by query · key (evenly, where there are none), and writes the values it finds to the space `to`."""
@@ -56,6 +59,7 @@ class Head:
         return {f"{self.name}<{side}>": () if read is None else (read,) for side, read in sides.items()}
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Neurons:
     """An MLP: writes `write` · relu(Σ reads + `bias`) + `shift` to the space `to`; `write` is [width, neuron]."""
@@ -78,6 +82,7 @@ class Neurons:
         return {self.name: self.inputs}
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Program:
     """A program: its vocabulary `words`, the shape of its model, and its nodes with their weights.

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import PairsError
-from edgewise.request import Request, Step
+from edgewise.request import Batch, Request
 
 # Memory that may be spent on not running the model on corrupted and clean prompts again.
 BYTES_HELD = 2 << 30
 
 
+@final
 @dataclass(frozen=True)
 class CleanBatch:
     """A batch with its replacement, and the clean model's logits [example, vocab] on it."""
 
-    step: Step
+    batch: Batch
     clean: Tensor
 
     def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
@@ -31,18 +33,20 @@ class CleanBatch:
 
         What the masks close is not computed.
         """
-        step, batch = self.step, self.step.batch
+        batch, pairs = self.batch, self.batch.pairs
         masks = mask[None]
         open_ = (masks.detach() != 0).flatten(0, -3).any(dim=0).cpu()
+        mask_of_all = Mask(masks, candidates=open_)
         return masked_forward(
-            step.subject, batch.clean, batch.positions, masks, step.replacement, candidates=open_, workspace=workspace
+            batch.subject, pairs.clean, pairs.positions, mask_of_all, batch.replacement, workspace=workspace
         )[0]
 
     def loss(self, logits: Tensor) -> Tensor:
         """The metric with lower = better, mean over the batch: a scalar."""
-        return -self.step.objective(logits, self.clean).mean()
+        return -self.batch.objective(logits, self.clean).mean()
 
 
+@final
 class BatchCache:
     """The batches of a request by number; `rows` are its pairs."""
 
@@ -72,8 +76,8 @@ class BatchCache:
         if number in self.held:
             return self.held[number]
         with torch.no_grad():
-            step = self.make(self.batches[number])
-            ready = CleanBatch(step, self.request.subject.logits(step.batch.clean, step.batch.positions))
+            batch = self.make(self.batches[number])
+            ready = CleanBatch(batch, self.request.subject.logits(batch.pairs.clean, batch.pairs.positions))
         size = sum(tensor.untyped_storage().nbytes() for tensor in _tensors(ready))
         if size <= self.room:
             self.held[number], self.room = ready, self.room - size

@@ -66,15 +66,15 @@ class OscillatingSearch:
         An infinite loss and the circuit itself if there is no way back.
         """
         edges = int(mask.sum())
-        size, loss, here = max(1, edges // PART), math.inf, mask
+        size, loss, kept = max(1, edges // PART), math.inf, mask
         for _ in range(depth):
-            loss, here = self._changed(here, size)
-        while excess := int(here.sum()) - edges:
-            loss, smaller = self._changed(here, -min(size, excess))
-            if smaller is here:
+            loss, kept = self._changed(kept, size)
+        while excess := int(kept.sum()) - edges:
+            loss, smaller = self._changed(kept, -min(size, excess))
+            if smaller is kept:
                 return math.inf, mask
-            here = smaller
-        return loss, here
+            kept = smaller
+        return loss, kept
 
     def _changed(self, mask: Tensor, change: int) -> Judged:
         key = mask.numpy().tobytes(), change
@@ -90,7 +90,7 @@ class OscillatingSearch:
     def _smaller(self, mask: Tensor, size: int) -> Judged:
         """Without the group of edges that is missed least, the mask itself if each is needed for a path."""
         groups = _groups(mask, -self.fitted.slope(mask, mask), mask, size)
-        return self._best(mask, [one for one in groups if Circuit(self.graph, one).has_path])
+        return self._best(mask, [group for group in groups if Circuit(self.graph, group).has_path])
 
     def _best(self, mask: Tensor, others: list[Tensor]) -> Judged:
         """The lowest loss and its mask, the first of equal ones."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
-from edgewise.pruning.gate_layout import Layout
+from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
@@ -34,6 +34,7 @@ from edgewise.store.checkpoint import Checkpoint, Tensors
 LARGEST = 1e4
 
 
+@final
 @dataclass(frozen=True)
 class Problem:
     """What to train: which gates, what closes them, how; `seed` of every draw and of the order of batches.
@@ -42,7 +43,7 @@ class Problem:
     others logits start, times the training's `lead`.
     """
 
-    layout: Layout
+    layout: GateLayout
     penalty: Penalty
     training: Training
     seed: int
@@ -50,6 +51,7 @@ class Problem:
     ahead: Tensor | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Files:
     """What is written on the way: the state to go on from, the history, its picture. `key` says of which run."""
@@ -83,6 +85,7 @@ def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
     return TrainedGates(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
 
 
+@final
 class Optimization:
     """One optimisation under way; between two steps it can be saved and restored."""
 
@@ -129,7 +132,7 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self._draw(len(ready.step.batch)))
+        draw = Draw(self.logits, self._draw(len(ready.batch.pairs)))
         loss = ready.loss(ready.run(draw.mask, self.workspace))
         total = loss + penalty.value(draw, self.step, self.multipliers)
         gradients = torch.autograd.grad(total, self.parameters)

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from edgewise.graph import Graph
 
 
-class Layout(ABC):
+class GateLayout(ABC):
     """Gates on a graph."""
 
     graph: Graph
@@ -43,7 +43,7 @@ Gated = Literal["edges", "edges+writers"]
 
 @final
 @dataclass(frozen=True, eq=False)
-class EdgeGates(Layout):
+class EdgeGates(GateLayout):
     """One gate for each edge of `allowed`, bool [writer, reader], and, if `gated` says so, one for each writer.
 
     With writers' gates an edge is as open as its own gate times its writer's.
@@ -107,7 +107,7 @@ class EdgeGates(Layout):
 
 @final
 @dataclass(frozen=True, eq=False)
-class NodeGates(Layout):
+class NodeGates(GateLayout):
     """One gate for each q, k and v reader and for each MLP, as in subnetwork probing; input writers and `logits` have none.
 
     A gate of a q, k or v scales what its reader gets, that of an MLP what it writes. Heads have no gate of their own.

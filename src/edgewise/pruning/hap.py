@@ -80,12 +80,12 @@ class HAP(EdgeMethod):
                 "raise keep"
             )
         if proposed == graph.n_edges:
-            found = self.prune(request, graph.edge_mask)
-            return Kept(found.mask, {**found.counts, "candidates": proposed})
+            trained = self.prune(request, graph.edge_mask)
+            return Kept(trained.mask, {**trained.counts, "candidates": proposed})
         attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
         scores = ATTRIBUTIONS[attribution]().resolved(scored).scores(scored).abs()
-        found = self.prune(request, best_edges(graph, scores, proposed), scores)
-        return Kept(found.mask, {**found.counts, "candidates": proposed, "proposed_by": attribution})
+        trained = self.prune(request, best_edges(graph, scores, proposed), scores)
+        return Kept(trained.mask, {**trained.counts, "candidates": proposed, "proposed_by": attribution})
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

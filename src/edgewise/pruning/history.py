@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from edgewise.errors import FileError
 from edgewise.store.disk import reason
 
 
+@final
 @dataclass(frozen=True)
 class Record:
     """One step: `loss` is the metric, lower is better (KL in nats by default), of the mask as drawn.
@@ -44,6 +45,7 @@ COLUMNS = tuple(f.name for f in fields(Record))
 WHOLE = ("step", "edges")
 
 
+@final
 @dataclass
 class History:
     """All records so far. With a path they are written there too, one JSON object a line, as they are made."""

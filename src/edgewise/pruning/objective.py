@@ -10,10 +10,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from edgewise.pruning.gate_layout import Layout
+from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.gates import HardConcrete
 
 
+@final
 @dataclass(frozen=True)
 class Draw:
     """The gates of one step: `logits` [gate], and the mask drawn from them, [writer, reader] or [example, writer, reader]."""
@@ -90,7 +91,7 @@ class ExpectedEdges(Penalty):
     `edge_price` is λ, `head_price` ν.
     """
 
-    layout: Layout
+    layout: GateLayout
     edge_price: float
     head_price: float
 

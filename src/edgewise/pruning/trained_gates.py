@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
 from edgewise.store.checkpoint import Checkpoint
@@ -23,6 +25,7 @@ SAMPLE = 8
 TOGETHER = 16 << 20
 
 
+@final
 @dataclass(frozen=True)
 class TrainedGates:
     """The trained `logits` [gate] of the gates on `candidates`, and the data they were trained on.
@@ -50,7 +53,7 @@ class TrainedGates:
         total = 0.0
         for number in range(len(self.feed)):
             ready = self.feed[number]
-            total += float(ready.loss(ready.run(mask.float()))) * len(ready.step.batch)
+            total += float(ready.loss(ready.run(mask.float()))) * len(ready.batch.pairs)
         return total / len(self.feed.request.pairs)
 
     @torch.no_grad()
@@ -59,7 +62,7 @@ class TrainedGates:
         total = torch.zeros(len(masks))
         for ready in self.sample:
             logits = self._run(ready, masks.float(), masks.any(dim=0))
-            total += torch.stack([ready.loss(one) for one in logits]).cpu() * len(ready.step.batch)
+            total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * len(ready.batch.pairs)
         return (total / len(self.sample.rows)).tolist()
 
     def slope(self, mask: Tensor, among: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ class TrainedGates:
             leaf = mask.float().requires_grad_()
             with torch.enable_grad():
                 loss = ready.loss(self._run(ready, leaf, among))
-            total += torch.autograd.grad(loss, leaf)[0] * len(ready.step.batch)
+            total += torch.autograd.grad(loss, leaf)[0] * len(ready.batch.pairs)
         return total / len(self.sample.rows)
 
     def done(self) -> None:
@@ -85,8 +88,8 @@ class TrainedGates:
         return size * max(1, TOGETHER // (len(subject.graph.writers) * row * size))
 
     def _run(self, ready: CleanBatch, mask: Tensor, among: Tensor) -> Tensor:
-        step, space = ready.step, self.workspace
-        batch = step.batch
+        batch, kept = ready.batch, Mask(mask, candidates=among)
+        pairs = batch.pairs
         return masked_forward(
-            step.subject, batch.clean, batch.positions, mask, step.replacement, candidates=among, workspace=space
+            batch.subject, pairs.clean, pairs.positions, kept, batch.replacement, workspace=self.workspace
         )

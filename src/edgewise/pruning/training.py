@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import final
 
 from edgewise.errors import InvalidValue
 from edgewise.pruning.gates import Gates, HardConcrete
@@ -14,6 +15,7 @@ LEAST_WAY = 1 / 3
 SPARE = 3.0
 
 
+@final
 @dataclass(frozen=True)
 class Training:
     """How gates are trained: Adam with decoupled weight `decay`, one schedule of learning rates for gates and multipliers.

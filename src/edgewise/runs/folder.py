@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
@@ -24,6 +24,7 @@ from edgewise.viewer import Finding, show
 SWEEP_FILE = "sweep.json"
 
 
+@final
 @dataclass(frozen=True)
 class Run:
     """What a run found, and on what: `model` is its identity, `data` the hash of its pairs.

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final
 
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import option_names
@@ -32,6 +32,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a run that can go on."""
 
 
+@final
 @dataclass(frozen=True)
 class Partial:
     """The state of a run on its way: `options` of the method that name its files, in `folder`; none without a folder.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 from edgewise.ablations import ablation
 from edgewise.circuit import Circuit
@@ -33,6 +33,7 @@ from edgewise.store.disk import new_folder, write_bytes
 __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
 
 
+@final
 @dataclass(frozen=True)
 class Job:
     """A recipe whose names are resolved: where its prompts come from, its method with its options, what is wanted of it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import combinations
 from statistics import mean
-from typing import Any
+from typing import Any, final
 
 from edgewise.api import discover
 from edgewise.circuit import Circuit
@@ -17,6 +17,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 
 
+@final
 @dataclass(frozen=True)
 class Stability:
     """Circuits of one method with different seeds, and their pairwise Jaccard index: shared edges over all edges of two."""

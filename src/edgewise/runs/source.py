@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, final
 
 from edgewise.ablations import ablation
 from edgewise.data.pair_files import Row, read_rows, to_pairs
@@ -19,6 +19,7 @@ EXAMPLES = 64
 S = TypeVar("S", bound=Setting)
 
 
+@final
 @dataclass(frozen=True)
 class Source(Generic[S]):
     """Where prompts come from: a task, or the rows of a file; and the metric that goes with them."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, final
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from edgewise.provenance import provenance
 from edgewise.request import LOCAL, Request, Wanted
 
 
+@final
 @dataclass(frozen=True)
 class Kept:
     """What a search keeps: `mask` bool [writer, reader], and counts for the provenance.

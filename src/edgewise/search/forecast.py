@@ -10,6 +10,8 @@ For other metrics it is the linear approximation of EAP.
 
 from __future__ import annotations
 
+from typing import final
+
 from edgewise.engine.frontier import Frontier, Removal
 from edgewise.search.judge import Judge
 
@@ -17,11 +19,12 @@ from edgewise.search.judge import Judge
 EXAMPLES, TOKENS = 8, 256
 
 
+@final
 class Forecast:
     """The expected change of the metric (lower is better), for removals at one place after the other."""
 
     def __init__(self, front: Frontier, judge: Judge) -> None:
-        examples, width = judge.step.batch.clean.shape
+        examples, width = judge.batch.pairs.clean.shape
         slope = judge.slope(max(1, min(EXAMPLES, TOKENS // width, examples)))
         self._judge = judge
         self._descent = None if slope is None else front.descent(slope)

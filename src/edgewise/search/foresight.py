@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import final
 
 from edgewise.engine.frontier import Removal, Trials
 from edgewise.graph import Graph
@@ -23,6 +24,7 @@ RELEVANCE = {"edges": 1.0, "writer and kind": 1.0, "writer": 0.4, "last": 0.4}
 Ground = tuple[str, object]
 
 
+@final
 @dataclass
 class Foresight:
     """What to try next, and what to expect of it. `most`: how many removals fit into one batch.

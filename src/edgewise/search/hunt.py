@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from edgewise.search.trace import Decision, Trace
 TOKENS_AT_ONCE, REMOVALS_AT_ONCE = 8192, 32
 
 
+@final
 @dataclass(frozen=True)
 class Rule:
     """When a removal is taken back: when it changes the metric (lower is better) by `tau` or more.
@@ -63,6 +64,7 @@ class Rule:
         return math.log(min(max(ratio, math.exp(-4)), math.exp(4)))
 
 
+@final
 @dataclass(frozen=True)
 class Progress:
     """Where a hunt stands: removals tested, edges kept of those decided, edges to decide, and the metric."""
@@ -76,16 +78,17 @@ class Progress:
         return f"{self.tested:,} tested, {self.kept:,} kept, {self.remaining:,} to go, metric {self.metric:.4g}"
 
 
+@final
 class Ground:
     """What all hunts on one request share: the recordings, what the frontier keeps of them, and what was measured."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        step = next(request.together().steps())
+        batch = next(request.together().each_batch())
         with torch.no_grad(), steady(request.subject.model):
-            self.front = frontier(step.subject, step.batch, step.replacement)
-            self.judge = Judge(step, self.front.clean_logits)
-        self.most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // step.batch.clean.numel()))
+            self.front = frontier(batch.subject, batch.pairs, batch.replacement)
+            self.judge = Judge(batch, self.front.clean_logits)
+        self.most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // batch.pairs.clean.numel()))
         self.earlier: list[Sequence[Decision]] = []
         self.used = False
 
@@ -103,6 +106,7 @@ class Ground:
         return Kept(self.front.mask.clone(), counts, time.perf_counter() - started)
 
 
+@final
 class Hunt:
     """One search under way, from the output back.
 

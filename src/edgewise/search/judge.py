@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.errors import NumericalError
 from edgewise.metrics import kl
-from edgewise.request import Step
+from edgewise.request import Batch
 
 # So many logits at once that what is made of them stays in cache.
 NUMBERS_AT_ONCE = 1 << 20
 
 
+@final
 class Judge:
     """The mean metric over the examples, negated where higher is better. `clean` [example, vocab]: the model's own logits.
 
     Raises NumericalError where it is not finite, for the clean logits too.
     """
 
-    def __init__(self, step: Step, clean: Tensor) -> None:
-        self.step, self.clean = step, clean
-        self._divergence = _Divergence(clean) if step.metric.function is kl else None
+    def __init__(self, batch: Batch, clean: Tensor) -> None:
+        self.batch, self.clean = batch, clean
+        self._divergence = _Divergence(clean) if batch.metric.function is kl else None
         self.start = float(self._all(clean[None]).double().mean())
         if not math.isfinite(self.start):
             raise NumericalError(
-                f"the metric {step.metric.name} is {-self.start * step.metric.sign} on the clean prompts, before anything is "
-                "removed: choose another metric or other pairs"
+                f"the metric {batch.metric.name} is {-self.start * batch.metric.sign} on the clean prompts, before anything "
+                "is removed: choose another metric or other pairs"
             )
 
     def values(self, logits: Tensor) -> list[float]:
@@ -36,7 +38,7 @@ class Judge:
         values = self._all(logits).double().mean(dim=1).tolist()
         for value in values:
             if not math.isfinite(value):
-                raise NumericalError(f"the metric {self.step.metric.name} is {value} in the middle of the search")
+                raise NumericalError(f"the metric {self.batch.metric.name} is {value} in the middle of the search")
         return values
 
     def slope(self, examples: int) -> Tensor | None:
@@ -44,14 +46,14 @@ class Judge:
 
         None for a metric that cannot tell.
         """
-        metric, clean = self.step.metric, self.clean.detach()
+        metric, clean = self.batch.metric, self.clean.detach()
         if self._divergence is not None:
             return self._divergence.draw(examples)
         if metric.flat_at_clean or not metric.differentiable:
             return None
         with torch.enable_grad():
             leaf = clean.clone().requires_grad_()
-            value = self.step.objective(leaf, clean).sum()
+            value = self.batch.objective(leaf, clean).sum()
         return torch.autograd.grad(value, leaf)[0][:examples] if value.requires_grad else None
 
     def expected(self, effects: Tensor) -> Tensor:
@@ -61,13 +63,14 @@ class Judge:
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""
         if self._divergence is None:
-            return torch.stack([-self.step.objective(one, self.clean) for one in logits])
+            return torch.stack([-self.batch.objective(one, self.clean) for one in logits])
         at_once = max(1, NUMBERS_AT_ONCE // self.clean.numel())
         if len(logits) <= at_once:
             return self._divergence(logits)
         return torch.cat([self._divergence(some) for some in logits.split(at_once)])
 
 
+@final
 class _Divergence:
     """KL(clean ‖ logits) [run, example], what belongs to the clean logits computed once."""
 

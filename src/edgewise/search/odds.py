@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 
 class Evidence(NamedTuple):
@@ -25,6 +25,7 @@ class Evidence(NamedTuple):
 WEIGHTS, RATES = Evidence(0.0, 1.3, 0.75), Evidence(0.8, 0.0, 1.0)
 
 
+@final
 @dataclass
 class Odds:
     """A logistic regression on evidence, 1 / (1 + exp(−weights · evidence)), fitted by one step after each decision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
+from typing import final
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from edgewise.engine.frontier import Removal
 from edgewise.graph import Graph
 
 
+@final
 @dataclass(frozen=True)
 class Stage:
     """Removals to test one after the other, all at one node or at the attention of one layer.

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, final
 
 from edgewise.errors import FileError
 from edgewise.store.disk import reason, write_bytes
 
 
+@final
 @dataclass(frozen=True)
 class Decision:
     """One test: what was removed (`writer->reader`, or `->reader` for all edges into it), and whether it is kept.
@@ -28,6 +29,7 @@ class Decision:
     tested: bool = True
 
 
+@final
 @dataclass
 class Trace:
     """Decisions of earlier, interrupted runs, then those of this one. Without a path nothing is written."""

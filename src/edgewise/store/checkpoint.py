@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -23,6 +23,7 @@ SECONDS_BETWEEN_SAVES = 20.0
 Tensors = dict[str, Tensor]
 
 
+@final
 @dataclass
 class Checkpoint:
     """The file of a run's state; `path` None keeps nothing. `key` says which run it is of."""

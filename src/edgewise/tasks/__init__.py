@@ -30,7 +30,14 @@ TASKS: Members[Task] = Members("task", "tasks", {task.name: task for task in _AL
 
 
 def task(name: str) -> Task:
-    """The task of that name; UnknownName, with the nearest known one, if there is none."""
+    """The task of a name.
+
+    Parameters: `name`, one of `TASKS`. Returns the Task, which writes pairs for a tokenizer (`Task.pairs`).
+    Raises UnknownName, with the nearest known name, if there is no such task.
+
+    >>> task("ioi").metric
+    'logit_diff'
+    """
     if name not in TASKS:
         raise UnknownName.of("task", name, TASKS)
     return TASKS[name]

@@ -78,7 +78,7 @@ class Task:
             return PROGRAMS[self.name].reference
         return reference(self.name) if self.name in REFERENCES else None
 
-    def pairs(
+    def pairs(  # noqa: PLR0913  a public verb: keyword arguments
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
@@ -91,12 +91,16 @@ class Task:
     ) -> Pairs:
         """`n` aligned pairs for this tokenizer; the same seed gives the same pairs, whatever else was drawn.
 
-        `bos` and `chat_template` say what stands before and around the prompts (prompts.py). With `apart_from`, pairs that
-        are held out from these: none of their clean prompts is among them. Raises TaskError if the tokenizer cannot ask this
-        task, UnknownName for a corruption, InvalidValue for n.
+        `n`: how many pairs. `corruption`: how a corrupted prompt differs, one of `corruptions`, the first by default.
+        `bos` and `chat_template` say what stands before and around the prompts (prompts/tokens.py, prompts/chat.py).
+        With `apart_from`, the pairs are held out from these: none of their clean prompts is among them.
+
+        Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
         """
-        how: dict[str, Any] = {"corruption": corruption, "chat_template": chat_template, "apart_from": apart_from}
-        pairs = collate(tokenizer, self.prompts(tokenizer, n=n, seed=seed, **how), bos=bos, chat_template=chat_template)
+        options: dict[str, Any] = {"corruption": corruption, "chat_template": chat_template, "apart_from": apart_from}
+        pairs = collate(
+            tokenizer, self.prompts(tokenizer, n=n, seed=seed, **options), bos=bos, chat_template=chat_template
+        )
         origin = {"task": self.name, "seed": seed, "corruption": self._corruption(corruption)}
         return replace(pairs, source={**origin, **pairs.source, **({"held_out": True} if apart_from else {})})
 

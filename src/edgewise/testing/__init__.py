@@ -9,10 +9,10 @@ A tiny random model of the class is the one to give `check_family`: laws are abo
 
 from edgewise.testing.family_report import check_family, family_report
 from edgewise.testing.functions import check_ablation, check_metric
+from edgewise.testing.law_report import Finding, LawReport
 from edgewise.testing.laws import random_pairs
-from edgewise.testing.methods import check_method
-from edgewise.testing.report import Finding, LawReport
-from edgewise.testing.tasks import check_task
+from edgewise.testing.method_laws import check_method
+from edgewise.testing.task_laws import check_task
 
 __all__ = [
     "Finding",

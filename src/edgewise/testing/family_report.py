@@ -10,8 +10,8 @@ import torch
 from edgewise.errors import UnsupportedModel
 from edgewise.loading import load
 from edgewise.models import Family
+from edgewise.testing.law_report import LawReport, found_of
 from edgewise.testing.laws import laws, random_pairs
-from edgewise.testing.report import LawReport, found_of
 
 # How far two ways to the same numbers may part, relative to the largest of them.
 ALLOWED = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 0.2}

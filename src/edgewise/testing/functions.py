@@ -13,9 +13,9 @@ from edgewise.api import attribute
 from edgewise.errors import InvalidValue
 from edgewise.metrics import Answers, Metric
 from edgewise.models import Subject
+from edgewise.testing.law_report import LawReport, demand, distance, kept, whole
 from edgewise.testing.laws import EXAMPLES, random_pairs
-from edgewise.testing.methods import tiny_subject
-from edgewise.testing.report import LawReport, demand, distance, kept, whole
+from edgewise.testing.method_laws import tiny_subject
 from edgewise.testing.traces import untouched
 
 VOCABULARY = 11

@@ -10,6 +10,7 @@ from torch import Tensor
 from edgewise.api import attribute
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.engine.record import record
 from edgewise.engine.replacement import Replacement
 from edgewise.errors import InvalidValue
@@ -18,7 +19,7 @@ from edgewise.loading import load
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Separate, Subject
 from edgewise.pairs import Pairs
-from edgewise.testing.report import distance
+from edgewise.testing.law_report import distance
 from edgewise.testing.traces import state_of
 
 EXAMPLES, TOKENS = 5, 7
@@ -30,8 +31,8 @@ Measure = Callable[[Subject, Pairs], float]
 def random_pairs(subject: Subject) -> Pairs:
     """Pairs of random tokens, whose answers stand at different positions unless the model reads in both directions."""
     generator = torch.Generator().manual_seed(0)
-    vocabulary, width = int(subject.model.config.vocab_size), min(TOKENS, subject.longest_prompt or TOKENS)
-    padding = getattr(subject.model.config, "pad_token_id", None)
+    vocabulary, width = subject.vocab_size, min(TOKENS, subject.longest_prompt or TOKENS)
+    padding = subject.pad_token
     known = torch.tensor([token for token in range(min(vocabulary, 5000)) if token != padding])
     if len(known) < 3:
         raise InvalidValue(f"a vocabulary of {vocabulary}: pairs need three tokens at least")
@@ -163,5 +164,5 @@ def _corrupted(on: Subject, of: Pairs) -> Replacement:
 
 def _walked(on: Subject, of: Pairs, mask: Tensor, *, candidates: Tensor | None = None) -> Tensor:
     with torch.no_grad():
-        weights = mask.to(on.device, on.work_dtype)
-        return masked_forward(on, *_clean(on, of), weights, _corrupted(on, of), candidates=candidates)
+        weights = Mask(mask.to(on.device, on.work_dtype), candidates=candidates)
+        return masked_forward(on, *_clean(on, of), weights, _corrupted(on, of))

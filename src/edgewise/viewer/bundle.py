@@ -11,10 +11,13 @@ line, and `export function | async function | const | class name`.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import resources
+
+from edgewise.viewer import templates
 
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async function|function|const|class) (\w+))", re.MULTILINE)
@@ -24,7 +27,10 @@ FOLDER = resources.files("edgewise") / "viewer" / "web"
 
 @cache
 def web_file(name: str) -> str:
-    """The text of a file of the page."""
+    """The text of a file of the page; `templates.js` is written from the constants of `templates`."""
+    if name == "templates.js":
+        constants = {key: value for key, value in vars(templates).items() if key.isupper()}
+        return "".join(f"export const {key} = {json.dumps(value)};\n" for key, value in constants.items())
     return (FOLDER / name).read_text(encoding="utf-8")
 
 

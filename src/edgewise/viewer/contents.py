@@ -31,6 +31,7 @@ from edgewise.viewer.document import (
 )
 from edgewise.viewer.finding import Finding
 from edgewise.viewer.missing import missing, repeat
+from edgewise.viewer.style import kind_of
 
 # More edges than this are no picture, and a page of many megabytes: the strongest are taken, and the page says so.
 MOST_EDGES = 120_000
@@ -62,10 +63,11 @@ def document(finding: Finding) -> PageDocument:
 
 
 def _nodes(graph: Graph) -> list[NodeEntry]:
-    return [_node(name) for name in (*graph.writers, "logits")]
+    return [node_entry(name) for name in (*graph.writers, "logits")]
 
 
-def _node(name: str) -> NodeEntry:
+def node_entry(name: str) -> NodeEntry:
+    """What a node of that name is."""
     head, mlp = HEAD.fullmatch(name), MLP.fullmatch(name)
     if head is not None:
         return NodeEntry(name=name, kind="head", layer=int(head[1]), head=int(head[2]))
@@ -77,13 +79,9 @@ def _node(name: str) -> NodeEntry:
 def _readers(graph: Graph) -> list[ReaderEntry]:
     fed = [row.nonzero().flatten().tolist() for row in graph.serves]
     fed[-1] = [len(graph.writers)]
-    return [_reader(name, nodes) for name, nodes in zip(graph.readers, fed, strict=True)]
-
-
-def _reader(name: str, nodes: list[int]) -> ReaderEntry:
-    match = HEAD.fullmatch(name)
-    kind: Any = match[3] if match else ""
-    return ReaderEntry(name=name, kind=kind, nodes=nodes)
+    return [
+        ReaderEntry(name=name, kind=kind_of(name), nodes=nodes) for name, nodes in zip(graph.readers, fed, strict=True)
+    ]
 
 
 def _edges(finding: Finding, graph: Graph) -> EdgeColumns:
@@ -166,7 +164,7 @@ def _circuit(key: Any, finding: Finding) -> CircuitEntry:
         has_path=circuit.has_path,
         facts=[(clean(label, TEXT), clean(text, TEXT)) for label, text in _told(finding)],
         metrics=_metrics(finding.report),
-        examples=[_example(one) for one in listed(known.get("prompts")) if isinstance(one, Mapping)],
+        examples=examples(known),
         repeat=repeat(known.get("recipe")),
     )
 
@@ -188,6 +186,11 @@ def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
         return []
     rows = [(name, row) for name, row in metrics.items() if isinstance(row, Mapping)]
     return [MetricEntry(name=clean(name, 60), **{key: finite(row.get(key)) for key in METRIC}) for name, row in rows]
+
+
+def examples(provenance: Mapping[str, Any]) -> list[ExampleEntry]:
+    """The example prompts of a circuit, as far as they are usable."""
+    return [_example(one) for one in listed(provenance.get("prompts")) if isinstance(one, Mapping)]
 
 
 def _example(value: Mapping[str, Any]) -> ExampleEntry:

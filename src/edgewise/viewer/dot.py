@@ -8,25 +8,20 @@ from edgewise.scores import Scores
 from edgewise.viewer.caption import clean, facts, title
 from edgewise.viewer.edgelist import target
 from edgewise.viewer.style import Stroke, strokes
-
-LINES = {"q": "dashed", "k": "dotted", "v": "bold", "": "solid"}
-ENDS = {"q": "empty", "k": "odiamond", "v": "odot", "": "normal"}
+from edgewise.viewer.templates import DOT, filled
 
 
 def dot(circuit: Circuit, scores: Scores | None = None) -> str:
     """The circuit as a DOT digraph from bottom to top: colour for sign, pattern and arrow head for q, k and v."""
     edges = sorted(strokes(circuit, scores), key=lambda line: line.rank)
-    lines = [
-        "digraph circuit {",
-        f"  graph [rankdir=BT, bgcolor=white, fontname=Helvetica, labelloc=t, label={quoted(title(circuit))}];",
-        "  node [shape=box, style=rounded, fontname=Helvetica, fontsize=11, height=0.3];",
-        "  edge [fontname=Helvetica];",
-        *(f"  // {label}: {value}" for label, value in facts(circuit)),
-        *_ranks(circuit.graph, edges),
-        *(_edge(line, circuit.graph) for line in edges),
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
+    notes = ["  edge [fontname=Helvetica];\n", *(f"  // {label}: {value}\n" for label, value in facts(circuit))]
+    parts = {
+        "title": quoted(title(circuit)),
+        "facts": "".join(notes),
+        "ranks": "".join(_ranks(circuit.graph, edges)),
+        "edges": "".join(_edge(line, circuit.graph) for line in edges),
+    }
+    return filled(DOT["file"], parts)
 
 
 def quoted(text: str) -> str:
@@ -44,17 +39,18 @@ def _ranks(graph: Graph, lines: list[Stroke]) -> list[str]:
     ends = {line.writer for line in lines} | {target(graph, line.reader) for line in lines}
     for name in (*graph.inputs, *(name for name in graph.writers[len(graph.inputs) :] if name in ends), "logits"):
         rows.setdefault((layer_of(name), name.startswith("m")), []).append(quoted(name))
-    return [f"  {{ rank=same; {'; '.join(row)}; }}" for _, row in sorted(rows.items())]
+    return [filled(DOT["rank"], {"names": "; ".join(row)}) for _, row in sorted(rows.items())]
 
 
 def _edge(line: Stroke, graph: Graph) -> str:
-    look = {
-        "color": quoted(line.colour),
-        "style": LINES[line.kind],
-        "arrowhead": ENDS[line.kind],
-        "penwidth": f"{line.width:.2f}",
+    values = {
+        "writer": quoted(line.writer),
+        "node": quoted(target(graph, line.reader)),
+        "colour": quoted(line.colour),
+        "line": DOT["lines"][line.kind],
+        "end": DOT["ends"][line.kind],
+        "width": f"{line.width:.2f}",
         "tooltip": quoted(line.describe()),
+        "label": filled(DOT["label"], {"kind": line.kind}) if line.kind else "",
     }
-    shared_head = {} if not line.kind else {"xlabel": quoted(line.reader[line.reader.index("<") + 1 : -1])}
-    text = ", ".join(f"{key}={value}" for key, value in {**look, **shared_head}.items())
-    return f"  {quoted(line.writer)} -> {quoted(target(graph, line.reader))} [{text}];"
+    return filled(DOT["edge"], values)

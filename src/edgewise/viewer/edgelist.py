@@ -1,117 +1,65 @@
 """A finding for other tools: CSV of its edges, GraphML, and the graph JSON of Neuronpedia and circuit-tracer.
 
-The page writes the same from what it shows.
+The page writes the same from what it shows, from the same `templates`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections import defaultdict
 from math import isfinite
 from typing import Any
 from xml.sax.saxutils import escape
 
-import edgewise
 from edgewise.circuit import Circuit
-from edgewise.graph import HEAD, MLP, Graph, layer_of, node_of
+from edgewise.graph import HEAD, Graph, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.caption import clean, readable
-from edgewise.viewer.contents import TOKEN, TOKENS, listed
+from edgewise.viewer.contents import examples, node_entry
+from edgewise.viewer.document import NodeEntry
 from edgewise.viewer.finding import Finding
+from edgewise.viewer.style import kind_of
+from edgewise.viewer.templates import CSV, FEATURE_TYPES, GRAPHML, NEURONPEDIA, filled
 
-COLUMNS = "edge,writer,reader,kind,score,exact,in_circuit,in_other,in_reference"
-KEYS = (
-    ("kind", "node", "string"),
-    ("layer", "node", "int"),
-    ("role", "node", "string"),
-    ("reader", "edge", "string"),
-    ("score", "edge", "double"),
-    ("exact", "edge", "double"),
-)
-NOTE = (
-    "Heads and MLPs of a circuit found by edgewise. Edges have no positions: every node stands at the last token. "
-    "A link sums the edges into q, k and v."
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One edge with what is known of it."""
-
-    writer: str
-    reader: str
-    score: float | None
-    exact: float | None
-
-    @property
-    def edge(self) -> str:
-        """Its name."""
-        return f"{self.writer}->{self.reader}"
-
-    @property
-    def kind(self) -> str:
-        """`q`, `k`, `v`, or the empty string."""
-        match = HEAD.fullmatch(self.reader)
-        return match[3] if match else ""
+# What is known of an edge, by the names of the columns of the CSV, and its `node`.
+Row = dict[str, Any]
 
 
 def edge_csv(finding: Finding) -> str:
     """The edges as CSV, strongest first, with a header: name, ends, score, exact effect, which circuits have it."""
-    parts = (finding.circuit, finding.other.circuit if finding.other is not None else None, finding.reference)
-    lines = [
-        ",".join([row.edge, row.writer, row.reader, row.kind, _number(row.score), _number(row.exact), *_in(row, parts)])
-        for row in _rows(finding)
-    ]
-    return "\n".join([COLUMNS, *lines]) + "\n"
+    lines = [CSV, *([_text(row[name]) for name in CSV] for row in _rows(finding))]
+    return "".join(",".join(line) + "\n" for line in lines)
 
 
 def graphml(finding: Finding) -> str:
     """The circuit as GraphML, with parallel edges for q, k and v."""
-    rows, roles = _rows(finding), _roles(finding)
-    keys = [f' <key id="{name}" for="{of}" attr.name="{name}" attr.type="{kind}"/>' for name, of, kind in KEYS]
-    nodes = [
-        f'  <node id="{name}">{_data("kind", _kind(name))}{_data("layer", str(_layer(name)))}'
-        f"{_data('role', roles.get(name, ''))}</node>"
-        for name in _touched(finding, rows)
-    ]
-    edges = [
-        f'  <edge id="{escape(row.edge)}" source="{row.writer}" target="{target(finding.graph, row.reader)}">'
-        f"{_data('reader', row.reader)}{_data('score', _number(row.score))}{_data('exact', _number(row.exact))}</edge>"
-        for row in rows
-    ]
-    head = ['<?xml version="1.0" encoding="UTF-8"?>', '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">', *keys]
-    body = [' <graph id="circuit" edgedefault="directed">', *nodes, *edges, " </graph>", "</graphml>"]
-    return "\n".join([*head, *body]) + "\n"
+    rows = _rows(finding)
+    roles = {node: readable(role) for role, nodes in finding.roles.items() for node in nodes}
+    nodes = [{**vars(node), "role": roles.get(node.name, "")} for node in _touched(finding, rows)]
+    return filled(GRAPHML["file"], {"nodes": _elements("node", nodes), "edges": _elements("edge", rows)})
 
 
 def neuronpedia(finding: Finding) -> str:
     """The circuit as the graph JSON that Neuronpedia and circuit-tracer read; all nodes stand at the last token."""
     rows, known = _rows(finding), finding.shown.provenance
-    tokens = _tokens(known) or ["…"]
-    links: dict[tuple[str, str], float] = {}
+    prompts = examples(known)
+    tokens = (prompts[0].clean if prompts else []) or ["…"]
+    links: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows:
-        ends = (row.writer, target(finding.graph, row.reader))
-        links[ends] = links.get(ends, 0.0) + (1.0 if row.score is None else row.score)
+        links[row["writer"], row["node"]] += 1.0 if row["score"] is None else row["score"]
     touched = _touched(finding, rows)
-    layers = finding.graph.layers
-    groups = [[readable(role), *(n for n in nodes if n in touched)] for role, nodes in finding.roles.items()]
+    names = {node.name for node in touched}
+    groups = [[readable(role), *(node for node in nodes if node in names)] for role, nodes in finding.roles.items()]
+    metadata = {
+        "scan": clean(known.get("model") or "unknown", 200),
+        "prompt_tokens": tokens,
+        "prompt": "".join(tokens),
+    }
     value = {
-        "metadata": {
-            "slug": "edgewise-circuit",
-            "scan": clean(known.get("model") or "unknown", 200),
-            "prompt_tokens": tokens,
-            "prompt": "".join(tokens),
-            "info": {"description": NOTE, "generator": {"name": "edgewise", "version": edgewise.__version__}},
-        },
-        "qParams": {
-            "pinnedIds": [],
-            "supernodes": [group for group in groups if len(group) > 1],
-            "linkType": "both",
-            "clickedId": "",
-            "sg_pos": "",
-        },
-        "nodes": [_node(name, layers, len(tokens) - 1) for name in touched],
+        "metadata": {**NEURONPEDIA["metadata"], **metadata},
+        "qParams": {**NEURONPEDIA["qParams"], "supernodes": [group for group in groups if len(group) > 1]},
+        "nodes": [_node(node, finding.graph.layers, len(tokens) - 1) for node in touched],
         "links": [{"source": a, "target": b, "weight": w if isfinite(w) else 0.0} for (a, b), w in links.items()],
     }
     return dump(value)
@@ -133,72 +81,67 @@ def target(graph: Graph, reader: str) -> str:
 
 def _rows(finding: Finding) -> list[Row]:
     """The edges of the shown circuit, strongest first, ties in the order of `Scores.top`."""
-    circuit, graph = finding.shown, finding.graph
-    pairs = [(int(w), int(r)) for w, r in circuit.mask.nonzero()]
+    graph = finding.graph
+    pairs = [(int(w), int(r)) for w, r in finding.shown.mask.nonzero()]
     if finding.scores is not None:
         values = finding.scores.values
         pairs.sort(key=lambda pair: -abs(float(values[pair])))
-    return [
-        Row(graph.writers[w], graph.readers[r], _at(finding.scores, (w, r)), _at(finding.exact, (w, r)))
-        for w, r in pairs
-    ]
+    return [_row(finding, graph, pair) for pair in pairs]
+
+
+def _row(finding: Finding, graph: Graph, pair: tuple[int, int]) -> Row:
+    def has(circuit: Circuit | None) -> int:
+        return int(circuit is not None and bool(circuit.mask[pair]))
+
+    writer, reader = graph.writers[pair[0]], graph.readers[pair[1]]
+    return {
+        "edge": f"{writer}->{reader}",
+        "writer": writer,
+        "reader": reader,
+        "kind": kind_of(reader),
+        "node": target(graph, reader),
+        "score": _at(finding.scores, pair),
+        "exact": _at(finding.exact, pair),
+        "in_circuit": has(finding.circuit),
+        "in_other": has(finding.other.circuit if finding.other is not None else None),
+        "in_reference": has(finding.reference),
+    }
 
 
 def _at(scores: Scores | None, place: tuple[int, int]) -> float | None:
     return None if scores is None else float(scores.values[place])
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else repr(value) if isfinite(value) else ("INF" if value > 0 else "-INF")
+def _text(value: Any) -> str:
+    """A value as text that gives the same value back; the empty string for none."""
+    if isinstance(value, float):
+        return repr(value) if isfinite(value) else "INF" if value > 0 else "-INF"
+    return "" if value is None else str(value)
 
 
-def _in(row: Row, circuits: tuple[Circuit | None, ...]) -> list[str]:
-    return [str(int(circuit is not None and row.edge in circuit)) for circuit in circuits]
+def _elements(name: str, rows: list[Row]) -> str:
+    """Elements of GraphML, data of which nothing is known left out."""
+    found = (filled(GRAPHML[name], {key: escape(_text(value)) for key, value in row.items()}) for row in rows)
+    return re.sub(GRAPHML["empty"], "", "".join(found))
 
 
-def _roles(finding: Finding) -> dict[str, str]:
-    return {node: readable(role) for role, nodes in finding.roles.items() for node in nodes}
+def _touched(finding: Finding, rows: list[Row]) -> list[NodeEntry]:
+    names = {row[end] for row in rows for end in ("writer", "node")}
+    return [node_entry(name) for name in (*finding.graph.writers, "logits") if name in names]
 
 
-def _touched(finding: Finding, rows: list[Row]) -> list[str]:
-    names = {row.writer for row in rows} | {target(finding.graph, row.reader) for row in rows}
-    return [name for name in (*finding.graph.writers, "logits") if name in names]
-
-
-def _kind(name: str) -> str:
-    if HEAD.fullmatch(name):
-        return "head"
-    return "mlp" if MLP.fullmatch(name) else "logits" if name == "logits" else "input"
-
-
-def _layer(name: str) -> int:
-    return layer_of(name) if _kind(name) in ("head", "mlp") else -1
-
-
-def _data(key: str, text: str) -> str:
-    return f'<data key="{key}">{escape(text)}</data>' if text else ""
-
-
-def _tokens(known: Mapping[str, Any]) -> list[str]:
-    examples = [one for one in listed(known.get("prompts")) if isinstance(one, Mapping)]
-    return [clean(token, TOKEN) for token in listed(examples[0].get("clean"))[:TOKENS]] if examples else []
-
-
-def _node(name: str, layers: int, at: int) -> dict[str, Any]:
+def _node(node: NodeEntry, layers: int, last: int) -> dict[str, Any]:
     """Layers count from 1, attention and MLP one each: a graph whose layers are all 0 is not read.
 
     A logit's label is read up to "(p=": a circuit knows no probability, so it has no label.
     """
-    kind, layer = _kind(name), _layer(name)
-    head = HEAD.fullmatch(name)
-    places = {"input": "E", "head": str(2 * layer + 1), "mlp": str(2 * layer + 2), "logits": str(2 * layers + 1)}
-    types = {"input": "embedding", "head": "lorsa", "mlp": "unknown", "logits": "logit"}
+    places = {"input": "E", "head": 2 * node.layer + 1, "mlp": 2 * node.layer + 2, "logits": 2 * layers + 1}
     return {
-        "node_id": name,
-        "feature": int(head[2]) if head else 0,
-        "layer": places[kind],
-        "ctx_idx": at,
-        "feature_type": types[kind],
-        "jsNodeId": name,
-        "clerp": "" if kind == "logits" else name,
+        "node_id": node.name,
+        "feature": max(0, node.head),
+        "layer": str(places[node.kind]),
+        "ctx_idx": last,
+        "feature_type": FEATURE_TYPES[node.kind],
+        "jsNodeId": node.name,
+        "clerp": "" if node.kind == "logits" else node.name,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
@@ -15,6 +15,7 @@ from edgewise.scores import Scores
 SHOWN = 200
 
 
+@final
 @dataclass(frozen=True)
 class Finding:
     """What a file or a run folder holds: a circuit, scores, or both on one graph, and what is known about them.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import final
 
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph, layer_of
@@ -22,6 +23,7 @@ MLP_RISE = 0.43
 PORT_OFFSETS = {"q": -14.0, "k": 0.0, "v": 14.0}
 
 
+@final
 @dataclass(frozen=True)
 class Position:
     """A place in the picture."""
@@ -30,6 +32,7 @@ class Position:
     y: float
 
 
+@final
 @dataclass(frozen=True)
 class Box:
     """A node: its centre, its size, and whether the circuit has it."""
@@ -57,6 +60,7 @@ class Box:
         return self.x + self.width / 2
 
 
+@final
 @dataclass(frozen=True)
 class Layout:
     """Positions of nodes, ports, bars of shared k and v, and layer bands; `column` is the distance between heads."""
@@ -71,6 +75,7 @@ class Layout:
     bands: tuple[Box, ...] = field(default=())
 
 
+@final
 @dataclass(frozen=True)
 class Grid:
     """The rows and columns that are drawn, and the distances between them."""

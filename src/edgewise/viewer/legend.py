@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import final
 
 from edgewise.circuit import Circuit
 from edgewise.viewer.layout import Position
@@ -17,6 +18,7 @@ SHARES = (1.0, 0.25, 0.05)
 KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head"))
 
 
+@final
 @dataclass(frozen=True)
 class Look:
     """How a sample line is drawn."""
@@ -40,7 +42,7 @@ def legend(circuit: Circuit, lines: list[Stroke]) -> tuple[Shape, ...]:
 def _sign(shapes: list[Shape], y: float, lines: list[Stroke]) -> float:
     if lines and lines[0].score is None:
         return _sample(shapes, y, "no scores", Look(UNSCORED))
-    y = _head(shapes, y, "Without the edge the metric")
+    y = _head(shapes, y, "Without the edge, the metric")
     y = _sample(shapes, y, "drops: the edge helps", Look(HELPS))
     return _sample(shapes, y, "rises: the edge hurts", Look(HURTS))
 
@@ -52,7 +54,7 @@ def _kinds(shapes: list[Shape], y: float, circuit: Circuit) -> float:
         y = _sample(shapes, y, name, Look(INK, kind))
     y = _sample(shapes, y, "an MLP or the logits", Look(INK, arrow=True))
     if circuit.graph.kv_heads != circuit.graph.heads:
-        shapes.append(Label(Position(X, y), "heads over a bar share its k and v", size=11, fill=QUIET))
+        shapes.append(Label(Position(X, y), "heads above a bar share its k and v", size=11, fill=QUIET))
         y += ROW
     return y
 

@@ -27,15 +27,15 @@ def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
     found: list[str] = []
     circuit, known = finding.circuit, finding.shown.provenance
     if circuit is None:
-        found.append("There are scores but no circuit: the slider cuts the scores.")
+        found.append("There are scores but no circuit: the slider takes the best-scored edges.")
     elif not len(circuit):
-        found.append("The circuit is empty: it has no edges, and running it is the corrupted run.")
+        found.append("The circuit is empty: running it gives the corrupted run.")
     elif not circuit.has_path:
-        found.append("No path leads from input to logits: this circuit is the corrupted run.")
+        found.append("No path leads from input to logits: running this circuit gives the corrupted run.")
     if finding.scores is None:
-        found.append("There are no scores: edges have neither sign nor strength, and stand in index order.")
+        found.append("There are no scores: edges have neither sign nor strength and are in index order.")
     if not finding.curves:
-        found.append("There is no faithfulness curve: the slider cannot tell what a cut costs.")
+        found.append("There is no faithfulness curve: the slider cannot show what a cut costs.")
     if finding.scores is None and str(known.get("method")) in SWEEPS:
         found.append(_sweep(known))
     if not known.get("prompts"):
@@ -74,6 +74,6 @@ def _sweep(known: Mapping[str, Any]) -> str:
     options = start.get("options")
     start["options"] = {**(options if isinstance(options, Mapping) else {}), dial: list(values)}
     return (
-        f"{known['method']} says which edges stay, not how much each counts, so a cut of its circuit means little. "
+        f"{known['method']} says which edges stay, not how much each one matters, so cutting its circuit means little. "
         f"A sweep over its {dial} scores every edge and measures the curve: {repeat(start)}"
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from math import atan2, cos, sin
-from typing import Any, assert_never
+from typing import Any, assert_never, final
 
 import numpy as np
 from matplotlib import rc_context
@@ -67,6 +67,7 @@ def raster(drawn: Scene, factor: float) -> bytes:
     return out.getvalue()
 
 
+@final
 @dataclass(frozen=True)
 class Pen:
     """Draws shapes, moved to `origin`, by a renderer of `factor` pixels for each pixel of the scene."""

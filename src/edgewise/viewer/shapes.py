@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 from edgewise.viewer.layout import Box, Position
 
@@ -20,6 +21,7 @@ ARROW: Corners = ((-5.5, -3.0), (1.0, 0.0), (-5.5, 3.0))
 ORIGIN = Position(0.0, 0.0)
 
 
+@final
 @dataclass(frozen=True)
 class Label:
     """One line of text; `at` is the left end, or for `middle` the middle, of its base line."""
@@ -32,6 +34,7 @@ class Label:
     weight: str = ""
 
 
+@final
 @dataclass(frozen=True)
 class Panel:
     """A rounded rectangle."""
@@ -42,6 +45,7 @@ class Panel:
     stroke: str = ""
 
 
+@final
 @dataclass(frozen=True)
 class Dot:
     """A small filled circle."""
@@ -51,6 +55,7 @@ class Dot:
     radius: float
 
 
+@final
 @dataclass(frozen=True)
 class Mark:
     """The end mark of q (triangle), k (diamond) or v (circle)."""
@@ -59,6 +64,7 @@ class Mark:
     at: Position
 
 
+@final
 @dataclass(frozen=True)
 class Line:
     """A straight line of two points or a cubic Bézier curve of four, in the pattern of `kind`, with an arrow head or none.
@@ -80,6 +86,7 @@ class Line:
 Shape = Label | Panel | Dot | Mark | Line
 
 
+@final
 @dataclass(frozen=True)
 class Layer:
     """Shapes that belong together, moved to `at`; of a node `name` is its name."""
@@ -89,6 +96,7 @@ class Layer:
     name: str = ""
 
 
+@final
 @dataclass(frozen=True)
 class Scene:
     """A whole picture: its size, what it is called, and its layers from back to front."""

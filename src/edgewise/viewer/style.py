@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch
 from edgewise.graph import HEAD
 from edgewise.scores import Scores
+
+Kind = Literal["q", "k", "v", ""]
 
 HELPS, HURTS, UNSCORED = "#0f68b0", "#c85a00", "#5b6b7d"
 PATTERNS: dict[str, tuple[float, ...]] = {"q": (7, 3), "k": (1.6, 3.2), "v": (9, 3, 1.6, 3), "": ()}
@@ -21,6 +24,7 @@ LINES = 700
 HAZE = (0.03, 0.16)
 
 
+@final
 @dataclass(frozen=True)
 class Stroke:
     """One edge as it is drawn; `strength` is in [0, 1], `rank` counts from 1 at the strongest.
@@ -42,10 +46,9 @@ class Stroke:
         return f"{self.writer}->{self.reader}"
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """`q`, `k`, `v`, or the empty string for an MLP or the logits."""
-        match = HEAD.fullmatch(self.reader)
-        return match[3] if match else ""
+        return kind_of(self.reader)
 
     @property
     def colour(self) -> str:
@@ -92,6 +95,13 @@ def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
         for rank, (edge, value) in enumerate(values, 1)
     ]
     return drawn[::-1]
+
+
+def kind_of(reader: str) -> Kind:
+    """Which input of a head a reader is; the empty string for an MLP or the logits."""
+    match = HEAD.fullmatch(reader)
+    kind: Any = match[3] if match else ""
+    return kind
 
 
 def _ends(edge: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import InvalidValue
 from edgewise.scores import Scores
@@ -40,6 +40,7 @@ def _widget_class() -> type[Any]:
             "the widget needs anywidget: pip install 'edgewise[notebook]'; or write a page with show(…, 'circuit.html')"
         ) from None
 
+    @final
     class CircuitWidget(anywidget.AnyWidget):
         """One document, and what the reader has chosen."""
 

@@ -92,7 +92,7 @@ export function naming(app) {
       app.drawn.matches = new Set(found);
       for (const [i, element] of app.drawn.elements) element.classList.toggle("match", app.drawn.matches.has(i));
       const count = found.length === 1 ? "1 found; Enter isolates it" : `${whole(found.length)} found`;
-      app.filters.found.textContent = !query ? "" : found.length ? count : "nothing has this name";
+      app.filters.found.textContent = !query ? "" : found.length ? count : "nothing found";
       return found;
     },
     search(query) {

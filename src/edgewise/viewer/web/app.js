@@ -164,7 +164,7 @@ function paint(app, state) {
   stage.empty.textContent = app.cut.length
     ? state.focus === null
       ? "No edge passes the filters."
-      : "None of these edges leads there or from there."
+      : "None of these edges leads to it or from it."
     : app.all.length
       ? "No edges: move the slider."
       : "This circuit has no edges.";
@@ -188,8 +188,8 @@ function absence({ model, store }) {
   const { scope, ranking } = store.get();
   if (!model.curves.length) return "no faithfulness curve was measured";
   return scope === "compare" || scope === "reference"
-    ? "the curve is of one circuit: choose it to see what a cut costs"
-    : `no faithfulness curve was measured in the order of ${ranking} scores`;
+    ? "a faithfulness curve is of one circuit, not of two together"
+    : `no faithfulness curve was measured for ${ranking} scores`;
 }
 
 function resize(app) {

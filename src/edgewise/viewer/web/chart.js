@@ -34,7 +34,7 @@ export function sentence(curve, n) {
   const found = curve && reading(curve.points, n);
   if (!found) return "";
   const about = found.measured ? "" : "about ";
-  const random = found.random === null ? "" : `, by random edges ${percent(found.random)}`;
+  const random = found.random === null ? "" : ` (random: ${percent(found.random)})`;
   return `${about}${percent(found.value)} of ${curve.metric} kept${random}`;
 }
 
@@ -69,9 +69,10 @@ function names({ points }, x, y) {
   const gap = ([, value, random]) => y(random) - y(value);
   const widest = both.reduce((best, point) => (best && gap(best) >= gap(point) ? best : point), null);
   if (!widest || gap(widest) < 26) return [];
-  const name = (text, value, shift) =>
-    svg("text", { class: "tick", x: x(widest[0]) - 6, y: y(value) + shift, "text-anchor": "end", text });
-  return [name("circuit", widest[1], 3), name("random", widest[2], -4)];
+  // Above the line, to the left, where a curve that rises is not; below the edge of the picture.
+  const name = (text, value) =>
+    svg("text", { class: "tick", x: x(widest[0]) - 6, y: Math.max(8, y(value) - 5), "text-anchor": "end", text });
+  return [name("circuit", widest[1]), name("random", widest[2])];
 }
 
 /** The points up to a size, the last one between its neighbours. */

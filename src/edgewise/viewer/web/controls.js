@@ -29,14 +29,14 @@ export function createDock(model, store, chart) {
     onchange: () => choose(Math.round(Number(number.value))),
   });
   const total = el("span", { class: "total" });
-  const words = el("span", { class: "reading", title: "faithfulness of the best-scored edges, and of as many drawn at random" });
+  const words = el("span", { class: "reading", title: "faithfulness of the best-scored edges, and of as many random ones" });
   const scope = select(
-    "edges of",
+    "which edges",
     scopes(model).map(({ name, label }) => [name, label]),
     (value) => store.set({ scope: value, n: null }),
   );
   const ranking = select(
-    "in order of",
+    "ranking",
     [
       ["absolute", "by absolute score"],
       ["signed", "by signed score"],
@@ -89,7 +89,7 @@ export function createFilters(model, store, search) {
     type: "search",
     class: "search",
     placeholder: "a9.h6, m3, L9H6, a role …",
-    "aria-label": "find a node  ( / )",
+    "aria-label": "find a node (/)",
     spellcheck: "false",
     autocomplete: "off",
     oninput: () => store.set({ query: box.value }),

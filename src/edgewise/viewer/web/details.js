@@ -6,7 +6,7 @@ import { edgeFacts, neighbours } from "./facts.js";
 
 const LISTED = 12;
 
-/** Fills the panel: about a node, an edge, or how to choose one. */
+/** Fills the panel: about a node, an edge, or how to select one. */
 export function showDetails(panel, app, state) {
   const { model } = app;
   const node = state.focus === null ? undefined : model.nodeIndex.get(state.focus);
@@ -15,8 +15,8 @@ export function showDetails(panel, app, state) {
   if (edge !== null && edge !== undefined) return refill(panel, aboutEdge(app, state, edge));
   const words =
     state.focus === null
-      ? "Choose a node or an edge to see what leads to it and from it."
-      : "What is chosen is not on this page.";
+      ? "Select a node or an edge to see what leads to it and where it leads."
+      : "The selected node or edge is not on this page.";
   return refill(panel, el("p", { class: "hint", text: words }));
 }
 
@@ -83,7 +83,7 @@ function reach(app, state) {
     "aria-label": "show all again",
     onclick: () => app.store.set({ focus: null }),
   });
-  return el("div", { class: "field toggles", role: "group", "aria-label": "isolate" }, options.map(button), clear);
+  return el("div", { class: "field toggles", role: "group", "aria-label": "isolate paths" }, options.map(button), clear);
 }
 
 function roleField(app, name) {
@@ -125,7 +125,7 @@ function list(app, title, entries, label) {
     return el("li", {}, row);
   };
   const more =
-    entries.length > LISTED ? el("p", { class: "hint", text: `and ${entries.length - LISTED} more; the table has all` }) : null;
+    entries.length > LISTED ? el("p", { class: "hint", text: `and ${entries.length - LISTED} more in the table` }) : null;
   return el(
     "section",
     {},

@@ -41,7 +41,7 @@ export function signed(value) {
 
 /** A share in percent. */
 export function percent(value) {
-  return value === null || value === undefined ? "unknown" : `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`;
+  return value === null || value === undefined ? "unknown" : `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)}%`;
 }
 
 /** A whole number with thousands separated. */

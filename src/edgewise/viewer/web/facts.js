@@ -2,7 +2,7 @@
 
 import { IN_A, IN_B, IN_REFERENCE } from "./data.js";
 import { feeds } from "./cut.js";
-import { percent, signed } from "./dom.js";
+import { percent, signed, whole } from "./dom.js";
 
 const KIND_WORDS = { q: "query", k: "key", v: "value" };
 
@@ -57,7 +57,7 @@ export function edgeFacts(model, edge, rank) {
   const found = [["goes into", into]];
   if (reader.nodes.length > 1) found.push(["shared by", reader.nodes.map((i) => model.nodes[i].name).join(", ")]);
   if (model.score) found.push(["score", `${signed(model.score[edge])}${model.score[edge] < 0 ? " (hurts)" : " (helps)"}`]);
-  if (rank) found.push(["rank", `number ${rank.toLocaleString("en-US")}`]);
+  if (rank) found.push(["rank", whole(rank)]);
   if (model.exact) found.push(["exact effect", signed(model.exact[edge])]);
   if (model.other) found.push(["score in B", signed(model.other[edge])]);
   const names = circuitsWith(model, edge);
@@ -92,7 +92,7 @@ export function degrees(model, edges) {
 /** One sentence about a node. */
 export function nodeSentence({ name, kind }, role, inputs, outputs) {
   const words = kind === "head" ? `head ${name}` : kind === "mlp" ? `MLP ${name}` : name;
-  return `${words}${role ? `, ${role}` : ""}: ${inputs} edges in, ${outputs} out`;
+  return `${words}${role ? `, ${role}` : ""}: ${inputs} edge${inputs === 1 ? "" : "s"} in, ${outputs} out`;
 }
 
 /** Counts of a comparison: only in the first, only in the second, in both, and the Jaccard index. */
@@ -123,8 +123,8 @@ export function curveOf(model, { scope, ranking }) {
   const found = model.curves.find((one) => one.ranking === ranking);
   if (!found || scope !== "circuit") return found;
   const [{ edges, metrics }] = model.doc.circuits;
-  const whole = metrics.find((one) => one.name === found.metric);
-  if (!whole || whole.faithfulness === null) return found;
+  const last = metrics.find((one) => one.name === found.metric);
+  if (!last || last.faithfulness === null) return found;
   const points = found.points.filter(([size]) => size < edges);
-  return { ...found, points: [...points, [edges, whole.faithfulness, whole.random_faithfulness]] };
+  return { ...found, points: [...points, [edges, last.faithfulness, last.random_faithfulness]] };
 }

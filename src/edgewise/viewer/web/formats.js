@@ -1,31 +1,25 @@
-// The shown edges in the formats of other tools; the same as `edgewise convert` writes for the same edges.
+// The shown edges in the formats of other tools, from the same templates as `edgewise convert` fills for the same edges.
 
 import { IN_A, IN_B, IN_REFERENCE, edgeName } from "./data.js";
 import { signed } from "./dom.js";
 import { readable } from "./facts.js";
 import { crowdOf, look, strength } from "./style.js";
+import { CSV, DOT, FEATURE_TYPES, GRAPHML, NEURONPEDIA } from "./templates.js";
 
-const DOT_LINES = { q: "dashed", k: "dotted", v: "bold", "": "solid" };
-const DOT_ENDS = { q: "empty", k: "odiamond", v: "odot", "": "normal" };
-
-/** A score as text that gives the same number back, or nothing. */
-function number(value) {
-  if (value === null || Number.isNaN(value)) return "";
-  return Number.isFinite(value) ? String(value) : value > 0 ? "INF" : "-INF";
-}
-
-/** What the formats need of each shown edge. */
-function rows(app) {
-  const { model, shown } = app;
+/** What is known of each shown edge, by the names of the columns of the CSV, and its `node`. */
+function rows({ model, shown }) {
+  const has = (e, circuit) => Number((model.flags[e] & circuit) > 0);
   return Array.from(shown, (e) => ({
-    name: edgeName(model, e),
+    edge: edgeName(model, e),
     writer: model.nodes[model.writer[e]].name,
     reader: model.readers[model.reader[e]].name,
     kind: model.readers[model.reader[e]].kind,
     node: model.nodes[model.target[e]].name,
-    score: model.score ? model.score[e] : null,
-    exact: model.exact ? model.exact[e] : null,
-    flags: model.flags[e],
+    score: model.score && model.score[e],
+    exact: model.exact && model.exact[e],
+    in_circuit: has(e, IN_A),
+    in_other: has(e, IN_B),
+    in_reference: has(e, IN_REFERENCE),
   }));
 }
 
@@ -37,50 +31,23 @@ function touched(app, edges) {
 
 /** Comma-separated values with a header line, one line for each edge. */
 export function csv(app) {
-  const bit = (flags, one) => (flags & one ? "1" : "0");
-  const line = (r) =>
-    [
-      r.name,
-      r.writer,
-      r.reader,
-      r.kind,
-      number(r.score),
-      number(r.exact),
-      bit(r.flags, IN_A),
-      bit(r.flags, IN_B),
-      bit(r.flags, IN_REFERENCE),
-    ].join(",");
-  return `${["edge,writer,reader,kind,score,exact,in_circuit,in_other,in_reference", ...rows(app).map(line)].join("\n")}\n`;
+  const lines = [CSV, ...rows(app).map((row) => CSV.map((name) => text(row[name])))];
+  return lines.map((line) => `${line.join(",")}\n`).join("");
 }
 
 /** GraphML with parallel edges: one for each of q, k and v. */
 export function graphml(app) {
   const edges = rows(app);
-  const keys = [
-    ["kind", "node", "string"],
-    ["layer", "node", "int"],
-    ["role", "node", "string"],
-    ["reader", "edge", "string"],
-    ["score", "edge", "double"],
-    ["exact", "edge", "double"],
-  ];
-  const data = (key, value) => (value === "" ? "" : `<data key="${key}">${xml(value)}</data>`);
-  const index = (name) => app.model.nodeIndex.get(name);
-  const node = ({ name, kind, layer }) =>
-    `  <node id="${xml(name)}">${data("kind", kind)}${data("layer", String(layer))}${data("role", app.roles.get(index(name)) || "")}</node>`;
-  const edge = (r) =>
-    `  <edge id="${xml(r.name)}" source="${xml(r.writer)}" target="${xml(r.node)}">${data("reader", r.reader)}${data("score", number(r.score))}${data("exact", number(r.exact))}</edge>`;
-  return [
-    '<?xml version="1.0" encoding="UTF-8"?>',
-    '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">',
-    ...keys.map(([id, of, type]) => ` <key id="${id}" for="${of}" attr.name="${id}" attr.type="${type}"/>`),
-    ' <graph id="circuit" edgedefault="directed">',
-    ...touched(app, edges).map(node),
-    ...edges.map(edge),
-    " </graph>",
-    "</graphml>",
-    "",
-  ].join("\n");
+  const role = ({ name }) => app.roles.get(app.model.nodeIndex.get(name)) || "";
+  const nodes = touched(app, edges).map((node) => ({ ...node, role: role(node) }));
+  return filled(GRAPHML.file, { nodes: elements("node", nodes), edges: elements("edge", edges) });
+}
+
+/** Elements of GraphML, data of which nothing is known left out. */
+function elements(name, values) {
+  const escaped = (value) => Object.fromEntries(Object.entries(value).map(([key, one]) => [key, xml(text(one))]));
+  const found = values.map((value) => filled(GRAPHML[name], escaped(value)));
+  return found.join("").replaceAll(new RegExp(GRAPHML.empty, "g"), "");
 }
 
 /** DOT text from bottom to top. */
@@ -93,21 +60,24 @@ export function dot(app) {
     const key = `${kind === "logits" ? 1e6 : layer} ${kind === "mlp" ? 1 : 0}`;
     ranks.set(key, [...(ranks.get(key) || []), quoted(name)]);
   }
-  const colour = ({ score }) => (score === null ? "#5b6b7d" : score < 0 ? "#c85a00" : "#0f68b0");
-  const label = ({ kind }) => (kind ? `, xlabel="${kind}"` : "");
   const crowd = crowdOf(edges.length);
-  const width = ({ score }) => look(strength(score, app.largest()), crowd).width.toFixed(2);
-  const line = (r) =>
-    `  ${quoted(r.writer)} -> ${quoted(r.node)} [color="${colour(r)}", style=${DOT_LINES[r.kind]}, arrowhead=${DOT_ENDS[r.kind]}, penwidth=${width(r)}, tooltip=${quoted(told(r.name, r.score, " "))}${label(r)}];`;
-  return [
-    "digraph circuit {",
-    `  graph [rankdir=BT, bgcolor=white, fontname=Helvetica, labelloc=t, label=${quoted(app.model.doc.title)}];`,
-    "  node [shape=box, style=rounded, fontname=Helvetica, fontsize=11, height=0.3];",
-    ...[...ranks.values()].map((names) => `  { rank=same; ${names.join("; ")}; }`),
-    ...edges.map(line),
-    "}",
-    "",
-  ].join("\n");
+  const line = ({ edge, writer, node, kind, score }) =>
+    filled(DOT.edge, {
+      writer: quoted(writer),
+      node: quoted(node),
+      colour: quoted(score === null ? "#5b6b7d" : score < 0 ? "#c85a00" : "#0f68b0"),
+      line: DOT.lines[kind],
+      end: DOT.ends[kind],
+      width: look(strength(score, app.largest()), crowd).width.toFixed(2),
+      tooltip: quoted(told(edge, score, " ")),
+      label: kind && filled(DOT.label, { kind }),
+    });
+  return filled(DOT.file, {
+    title: quoted(app.model.doc.title),
+    facts: "",
+    ranks: [...ranks.values()].map((names) => filled(DOT.rank, { names: names.join("; ") })).join(""),
+    edges: edges.map(line).join(""),
+  });
 }
 
 /** What a reader of a picture sees who points at an edge. */
@@ -121,50 +91,34 @@ export function neuronpedia(app) {
   const { doc } = app.model;
   const example = doc.circuits[0].examples[0];
   const tokens = example && example.clean.length ? example.clean : ["…"];
-  const at = tokens.length - 1;
   const links = new Map();
-  for (const { writer, node, score } of edges)
-    links.set(`${writer} ${node}`, (links.get(`${writer} ${node}`) || 0) + (score === null ? 1 : score));
-  const shown = touched(app, edges);
-  const known = new Set(shown.map(({ name }) => name));
-  const supernodes = app
-    .roleGroups()
-    .map(({ name, names }) => [name, ...names.filter((one) => known.has(one))])
-    .filter((group) => group.length > 1);
+  for (const { writer, node, score } of edges) {
+    const link = links.get(`${writer} ${node}`) || { source: writer, target: node, weight: 0 };
+    links.set(`${writer} ${node}`, { ...link, weight: link.weight + (score === null ? 1 : score) });
+  }
+  const nodes = touched(app, edges);
+  const names = new Set(nodes.map(({ name }) => name));
+  const groups = app.roleGroups().map((role) => [role.name, ...role.names.filter((one) => names.has(one))]);
   const value = {
-    metadata: {
-      slug: "edgewise-circuit",
-      scan: doc.model,
-      prompt_tokens: tokens,
-      prompt: tokens.join(""),
-      info: { description: NOTE, generator: { name: "edgewise", version: doc.edgewise } },
-    },
-    qParams: { pinnedIds: [], supernodes, linkType: "both", clickedId: "", sg_pos: "" },
-    nodes: shown.map((node) => neuronpediaNode(node, app.model.layers, at)),
-    links: [...links].map(([ends, weight]) => ({
-      source: ends.split(" ")[0],
-      target: ends.split(" ")[1],
-      weight: Number.isFinite(weight) ? weight : 0,
-    })),
+    metadata: { ...NEURONPEDIA.metadata, scan: doc.model, prompt_tokens: tokens, prompt: tokens.join("") },
+    qParams: { ...NEURONPEDIA.qParams, supernodes: groups.filter((group) => group.length > 1) },
+    nodes: nodes.map((node) => neuronpediaNode(node, app.model.layers, tokens.length - 1)),
+    links: [...links.values()].map((link) => (Number.isFinite(link.weight) ? link : { ...link, weight: 0 })),
   };
   return `${JSON.stringify(value, null, 1)}\n`;
 }
 
-const NOTE =
-  "Heads and MLPs of a circuit found by edgewise. Edges have no positions: every node stands at the last token. A link sums the edges into q, k and v.";
-
 /** Layers count from 1, attention and MLP one each, because a graph whose layers are all 0 is not read. */
-function neuronpediaNode({ name, kind, layer, head }, layers, at) {
-  const place = { input: "E", head: String(2 * layer + 1), mlp: String(2 * layer + 2), logits: String(2 * layers + 1) }[kind];
-  const type = { input: "embedding", head: "lorsa", mlp: "unknown", logits: "logit" }[kind];
-  // The label of a logit is read up to "(p=": a circuit knows no probability, so it has none.
+function neuronpediaNode({ name, kind, layer, head }, layers, last) {
+  const places = { input: "E", head: 2 * layer + 1, mlp: 2 * layer + 2, logits: 2 * layers + 1 };
   return {
     node_id: name,
-    feature: head < 0 ? 0 : head,
-    layer: place,
-    ctx_idx: at,
-    feature_type: type,
+    feature: Math.max(0, head),
+    layer: String(places[kind]),
+    ctx_idx: last,
+    feature_type: FEATURE_TYPES[kind],
     jsNodeId: name,
+    // The label of a logit is read up to "(p=": a circuit knows no probability, so it has none.
     clerp: kind === "logits" ? "" : name,
   };
 }
@@ -177,12 +131,23 @@ export function roleGroups(model, state) {
   }));
 }
 
-function quoted(text) {
-  return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+/** The text with the value of each hole in its place. */
+function filled(template, values) {
+  return template.replace(/\$(\w+)/g, (_, name) => values[name]);
+}
+
+/** A value as text that gives the same value back, or nothing. */
+function text(value) {
+  if (value === null || Number.isNaN(value)) return "";
+  return value === Infinity ? "INF" : value === -Infinity ? "-INF" : String(value);
+}
+
+function quoted(name) {
+  return `"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
 /** Text inside XML; characters that XML cannot hold are replaced. */
-export function xml(text) {
+function xml(words) {
   const named = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd").replace(/[&<>"]/g, (one) => named[one]);
+  return words.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd").replace(/[&<>"]/g, (one) => named[one]);
 }

@@ -45,7 +45,7 @@ function createTools(app) {
   const theme = select("theme", names, (value) => store.set({ theme: value }));
   const tabs = [tab("Picture", "picture", store), tab("Table", "table", store)];
   const views = el("div", { class: "field toggles", role: "group", "aria-label": "view" }, tabs);
-  const help = button("?", "keys (?)", () => app.help());
+  const help = button("?", "keyboard shortcuts (?)", () => app.help());
   const update = (state) => {
     theme.field.value = state.theme;
     for (const one of tabs) one.setAttribute("aria-pressed", String(one.dataset.panel === state.panel));
@@ -57,7 +57,7 @@ function zoomButtons(app) {
   const nearer = button("+", "zoom in (+)", () => app.zoom(1.4));
   const farther = button("−", "zoom out (−)", () => app.zoom(1 / 1.4));
   const group = { class: "zoom", role: "group", "aria-label": "zoom" };
-  return el("div", group, nearer, farther, button("⤢", "show all (0)", app.fit));
+  return el("div", group, nearer, farther, button("⤢", "fit the picture (0)", app.fit));
 }
 
 /** The parts beside the picture. */
@@ -68,7 +68,7 @@ function panels(app, { details, roles, legend: legends }) {
   return el(
     "aside",
     { "aria-label": "about the circuit" },
-    part("Chosen", true, details),
+    part("Selection", true, details),
     compared.length ? part("Comparison", true, compared) : null,
     part("Find and filter", true, app.filters.element),
     part("Roles", Object.keys(doc.roles).length > 0, roles),
@@ -82,7 +82,7 @@ function statusOf({ model, cut, shown }) {
   const hidden = shown.length < cut.length ? `, ${whole(shown.length)} shown` : "";
   const share = cut.length / model.doc.edges.total;
   const text = share < 0.0995 ? (100 * share).toFixed(2) : (100 * share).toFixed(1);
-  return `${whole(cut.length)} of ${whole(model.doc.edges.total)} edges (${text} %)${hidden}`;
+  return `${whole(cut.length)} of ${whole(model.doc.edges.total)} edges (${text}%)${hidden}`;
 }
 
 function tab(text, panel, store) {
@@ -132,7 +132,7 @@ function showRoles(app, panel, state) {
         type: "button",
         text: on ? "unfold" : "fold",
         "aria-pressed": String(on),
-        "aria-label": `fold ${role.name} to one node`,
+        "aria-label": `fold ${role.name} into one node`,
         onclick: () => app.fold(role.key),
       }),
     );
@@ -140,6 +140,6 @@ function showRoles(app, panel, state) {
   refill(
     panel,
     roles.length ? el("ul", {}, roles.map(row)) : null,
-    el("p", { class: "hint", text: "Choose a node to give it a role of your own. Fold a role to draw it as one node." }),
+    el("p", { class: "hint", text: "Select a node to give it a role of your own. Fold a role to draw its nodes as one." }),
   );
 }

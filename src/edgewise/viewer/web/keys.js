@@ -4,25 +4,25 @@ import { el } from "./dom.js";
 import { zoomed } from "./stage.js";
 
 export const KEYS = [
-  ["Tab", "to the picture, its nodes, and every control"],
-  ["← → ↑ ↓", "from node to node"],
-  ["Enter", "isolate what leads to the node and from it"],
-  ["Escape", "show all again"],
-  ["[ and ]", "one edge fewer or more; with Shift a quarter"],
+  ["Tab", "go to the picture and to each control"],
+  ["← → ↑ ↓", "move from node to node"],
+  ["Enter", "isolate the edges that lead to and from the node"],
+  ["Escape", "show everything again"],
+  ["[ and ]", "one edge fewer or more; with Shift, a quarter"],
   ["/", "find a node"],
   ["b, n, m", "what leads here, where it leads, both ways"],
-  ["+ − 0", "zoom in, out, show all"],
-  ["t", "table or picture"],
-  ["d", "dark or light"],
-  ["?", "these keys"],
+  ["+ − 0", "zoom in, zoom out, fit the picture"],
+  ["t", "switch between table and picture"],
+  ["d", "switch between dark and light"],
+  ["?", "this list"],
 ];
 
 /** Listens to the keyboard for the whole page. */
 export function listenKeys(app) {
   const help = el(
     "dialog",
-    { class: "help", "aria-label": "keys" },
-    el("h2", { text: "Keys" }),
+    { class: "help", "aria-label": "keyboard shortcuts" },
+    el("h2", { text: "Keyboard shortcuts" }),
     el(
       "table",
       {},

@@ -3,14 +3,14 @@
 import { el, signed, svg } from "./dom.js";
 import { PATTERNS, crowdOf, look } from "./style.js";
 
-const NAMES = { q: "query of a head", k: "key of a head", v: "value of a head", "": "MLP or logits" };
+const NAMES = { q: "the query of a head", k: "the key of a head", v: "the value of a head", "": "an MLP or the logits" };
 
 /** Rows of the legend. */
 export function legend(app, state) {
   return [
     ...colours(app, state),
-    el("h4", { text: "An edge goes into" }),
-    ...Object.keys(NAMES).map((kind) => row(sample("ink", PATTERNS[kind], 1.8, 1, kind), `the ${NAMES[kind]}`)),
+    el("h4", { text: "The edge goes into" }),
+    ...Object.keys(NAMES).map((kind) => row(sample("ink", PATTERNS[kind], 1.8, 1, kind), NAMES[kind])),
     ...widths(app),
   ];
 }
@@ -26,7 +26,7 @@ function colours({ model }, { scope }) {
     ];
   if (!model.score) return [plain("unscored", "no scores: neither sign nor strength")];
   return [
-    el("h4", { text: "Without the edge the metric" }),
+    el("h4", { text: "Without the edge, the metric" }),
     plain("helps", "drops: the edge helps"),
     plain("hurts", "rises: the edge hurts"),
   ];

@@ -34,7 +34,8 @@ function drawNode(node, box) {
   group.dataset.node = node.name;
   if (box.folded) group.dataset.role = box.folded;
   const label = box.folded ? short(box.folded, 22) : node.name;
-  const [radius, size] = [node.kind === "head" ? 4 : 8, box.folded ? 11 : 10.5];
+  const radius = node.kind === "head" ? 4 : 8;
+  const size = box.folded ? 11 : label.length > 6 ? 9.4 : 10.5; // a10.h10 must fit its box
   group.append(
     svg("circle", { class: "dot", cx: box.x, cy: box.y, r: 2 }),
     rect("box", box, radius),

@@ -33,7 +33,7 @@ export function comparisons(model) {
     parts.push(named("A", has("a")), named("B", has("b")));
     parts.push(
       counts(
-        "A beside B",
+        "A and B",
         [
           ["only-a", "only in A", first],
           ["only-b", "only in B", second],
@@ -47,11 +47,11 @@ export function comparisons(model) {
   if (has("reference")) {
     const found = comparison(model, IN_REFERENCE);
     const rows = [
-      ["both", "true: found and in the reference", found.both],
+      ["both", "true: in the reference too", found.both],
       ["only-b", "missed: only in the reference", found.second],
-      ["only-a", "false: only found", found.first],
+      ["only-a", "false: not in the reference", found.first],
     ];
-    parts.push(counts("Beside the reference", rows, `${recovery(found)}, Jaccard ${found.jaccard.toFixed(3)}`));
+    parts.push(counts("Circuit and reference", rows, `${recovery(found)}, Jaccard ${found.jaccard.toFixed(3)}`));
   }
   return parts.filter(Boolean);
 }
@@ -149,5 +149,5 @@ function repeat({ repeat: command }) {
     text: "Copy",
     onclick: () => navigator.clipboard && navigator.clipboard.writeText(command),
   });
-  return el("div", { class: "repeat" }, el("h4", { text: "To repeat the run" }), el("code", { dir: "ltr", text: command }), copy);
+  return el("div", { class: "repeat" }, el("h4", { text: "To repeat this run" }), el("code", { dir: "ltr", text: command }), copy);
 }

@@ -36,8 +36,8 @@ export function scopes(model) {
   const found = [];
   if (circuit) found.push({ name: "circuit", label: "of the circuit", flags: 1 });
   if (model.score) found.push({ name: "scores", label: "of all scored edges", flags: 0 });
-  if (has("b")) found.push({ name: "compare", label: "of A beside B", flags: 3 });
-  if (has("reference")) found.push({ name: "reference", label: "of circuit beside reference", flags: 5 });
+  if (has("b")) found.push({ name: "compare", label: "of A and B", flags: 3 });
+  if (has("reference")) found.push({ name: "reference", label: "of circuit and reference", flags: 5 });
   return found;
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from edgewise.errors import InvalidValue
 ALLOWED = 1e-5
 
 
+@final
 @dataclass(frozen=True)
 class Finding:
     """One law: how far the two sides are from each other, and how far they may be."""
@@ -33,6 +35,7 @@ class Finding:
         return f"{self.law} ({found})"
 
 
+@final
 @dataclass(frozen=True)
 class LawReport:
     """What every law gave. `broken` are the findings of those that do not hold."""

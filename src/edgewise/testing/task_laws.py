@@ -11,7 +11,7 @@ from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.pairs import NO_ANSWER
 from edgewise.tasks.base import ATTEMPTS_PER_PROMPT, Prompt, Task, collate
-from edgewise.testing.report import LawReport, demand, kept
+from edgewise.testing.law_report import LawReport, demand, kept
 
 PROMPTS = 8
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.loading import cache, smollm2
@@ -21,6 +21,7 @@ EMBEDDED = ("nano",)
 KNOWN = (*EMBEDDED, *PROGRAMS, smollm2.NAME)
 
 
+@final
 @dataclass(frozen=True)
 class Place:
     """What transformers is asked for, how, and what provenance says of where it came from."""

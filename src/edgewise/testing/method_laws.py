@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -20,8 +20,8 @@ from edgewise.pairs import Pairs
 from edgewise.progress import silent
 from edgewise.pruning.base import Trained
 from edgewise.request import Request, Wanted
+from edgewise.testing.law_report import LawReport, demand, distance, kept, whole
 from edgewise.testing.laws import EXAMPLES, random_pairs
-from edgewise.testing.report import LawReport, demand, distance, kept, whole
 from edgewise.testing.traces import other_random_numbers, untouched
 
 SHAPE = ToyConfig(
@@ -68,6 +68,7 @@ def _quick(method: Method) -> Any:
     return replace(method, steps=STEPS) if isinstance(method, Trained) and method.steps is None else method
 
 
+@final
 class _Trial:
     """A method on a model and pairs."""
 

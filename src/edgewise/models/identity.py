@@ -1,0 +1,54 @@
+"""What tells a model's weights from others of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from edgewise.models.adapters import adapter_facts
+from edgewise.models.weights import stored_parts
+
+
+class Origin(NamedTuple):
+    """Where a model comes from, beyond its name: the adapter put on it, and what its identity says of the file it was in."""
+
+    adapter: str | None = None
+    file: Mapping[str, str] | None = None
+
+
+def weight_facts(model: Any, adapter: str | None) -> dict[str, Any]:
+    """Adapters that are on, how few bits are left, the hub revision, and a hash where that does not say it all.
+
+    `adapter`: the name under which one was put on.
+    """
+    changes = _changes(model, adapter)
+    revision = getattr(model.config, "_commit_hash", None)
+    return {
+        **changes,
+        **({"revision": revision} if revision else {}),
+        **({"weights": weights_hash(model)} if changes or not revision else {}),
+    }
+
+
+def _changes(model: Any, adapter: str | None) -> dict[str, Any]:
+    """What was done to the weights of that name."""
+    quantised = getattr(getattr(model, "hf_quantizer", None), "quantization_config", None)
+    method = getattr(quantised, "quant_method", None)
+    return {
+        **({"adapter": adapter} if adapter else {}),
+        **adapter_facts(model),
+        **({"quantised": str(getattr(method, "value", method))} if method else {}),
+    }
+
+
+def weights_hash(model: Any) -> str:
+    """A digest of all weights as they are kept."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        for part in stored_parts(tensor):
+            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return "sha256:" + digest.hexdigest()
