@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from edgewise.engine.writes import Writes
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.plugins import Members
 
 
 @final
@@ -130,7 +131,21 @@ class PositionMean(Ablation):
         return Replacer.of(replacement)
 
 
-ABLATIONS: dict[str, type[Ablation]] = {a.name: a for a in (Corrupted, Zero, Mean, PositionMean)}
+def _checked(member: Any) -> type[Ablation]:
+    if not (isinstance(member, type) and issubclass(member, Ablation)):
+        raise InvalidValue(f"{member!r} is no class below edgewise.ablations.Ablation")
+    if missing := sorted(getattr(member, "__abstractmethods__", ())):
+        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+    return member
+
+
+ABLATIONS: Members[type[Ablation]] = Members(
+    "ablation",
+    "ablations",
+    {one.name: one for one in (Corrupted, Zero, Mean, PositionMean)},
+    _checked,
+    spelled=lambda name: name.replace("_", "-"),
+)
 
 
 def ablation(name: str | Ablation) -> Ablation:

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import is_dataclass
 from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, UnknownName
+from edgewise.option_types import split
+from edgewise.options import checked, options_of, require
+from edgewise.plugins import Members
 from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.request import Request
 from edgewise.search import SEARCHES
 
-METHODS: dict[str, type[Method]] = {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS}
+
+def _checked(member: Any) -> type[Method]:
+    if not (isinstance(member, type) and issubclass(member, Method) and is_dataclass(member)):
+        raise InvalidValue(f"{member!r} is no dataclass below edgewise.contract.Method")
+    if missing := sorted(getattr(member, "__abstractmethods__", ())):
+        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+    if missing := [word for word in ("name", "summary", "cost") if not isinstance(getattr(member, word, None), str)]:
+        raise InvalidValue(f"{member.__name__} has no {', no '.join(missing)}")
+    options_of(member)
+    return member
+
+
+METHODS: Members[type[Method]] = Members(
+    "method",
+    "methods",
+    {**ATTRIBUTIONS, **SEARCHES, **PRUNINGS, **SCORINGS},
+    _checked,
+    spelled=lambda name: name.replace("_", "-"),
+)
 
 
 def run_method(method: Method, request: Request) -> Found:
@@ -23,19 +44,28 @@ def run_method(method: Method, request: Request) -> Found:
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:
-    """The method of that name with its options, or the method itself. Unknown options are refused by name."""
+    """The method of that name with its options, or the method itself.
+
+    InvalidValue for options that it does not have, and for values that are not of an option's type.
+    """
     if isinstance(name, Method):
         if options:
             raise InvalidValue(f"options {sorted(options)} beside a method that is already made")
         return name
     chosen = method_class(name)
-    known = option_names(name)
-    for option in options:
-        if option not in known:
-            raise InvalidValue(
-                f"the method {chosen.name} has no option {option!r}; it has: {', '.join(known) or 'none'}"
-            )
-    return chosen(**options)
+    return chosen(**checked(chosen, options, chosen.name))
+
+
+def parsed_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values that texts from the command line stand for; of the size option also several, with commas between."""
+    chosen, values = method_class(name), {}
+    for key, text in texts.items():
+        wanted = require(options_of(chosen), key, chosen.name)
+        several = key == chosen.dial and ("," in text or text.startswith("["))
+        values[key] = (
+            [wanted.parsed(part, chosen.name) for part in split(text)] if several else wanted.parsed(text, chosen.name)
+        )
+    return values
 
 
 def swept_method(name: str, options: Mapping[str, Any]) -> tuple[Method, tuple[float, ...] | None]:
@@ -60,4 +90,4 @@ def method_class(name: str) -> type[Method]:
 
 def option_names(name: str) -> list[str]:
     """The names of a method's options."""
-    return [field.name for field in fields(method_class(name))]  # type: ignore[arg-type]
+    return list(options_of(method_class(name)))

@@ -14,8 +14,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.errors import PairsError, UnknownName
+from edgewise.errors import InvalidValue, PairsError, UnknownName
 from edgewise.pairs import NO_ANSWER
+from edgewise.plugins import Members
 
 
 @final
@@ -119,16 +120,26 @@ def accuracy(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
     return torch.where(wrong == -torch.inf, against_all, best > wrong).to(logits.dtype)
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("logit_diff", logit_diff, needs_wrong=True),
-        Metric("prob_diff", prob_diff, needs_wrong=True),
-        Metric("kl", kl, sign=-1, flat_at_clean=True),
-        Metric("nll", nll, sign=-1),
-        Metric("accuracy", accuracy, differentiable=False),
-    )
-}
+def _checked(member: object) -> Metric:
+    if not isinstance(member, Metric):
+        raise InvalidValue(f"{member!r} is no edgewise.metrics.Metric")
+    return member
+
+
+_ALL = (
+    Metric("logit_diff", logit_diff, needs_wrong=True),
+    Metric("prob_diff", prob_diff, needs_wrong=True),
+    Metric("kl", kl, sign=-1, flat_at_clean=True),
+    Metric("nll", nll, sign=-1),
+    Metric("accuracy", accuracy, differentiable=False),
+)
+METRICS: Members[Metric] = Members(
+    "metric",
+    "metrics",
+    {metric.name: metric for metric in _ALL},
+    _checked,
+    spelled=lambda name: name.replace("-", "_"),
+)
 
 
 def metric(name: str | Metric) -> Metric:

@@ -45,7 +45,7 @@ from edgewise.runs import run as run_module
         (["--option", "x"], "--option 'x': write each option once, as key=value"),
         (["--option", "x=1", "--option", "x=2"], "write each option once"),
         (["--option", "steps=0"], "0 integration steps: a whole number of at least 1"),
-        (["--option", "points=center"], "unknown placement of points 'center'"),
+        (["--option", "points=center"], "eap-ig: points must be 'left', 'middle' or 'right' or none, not 'center'"),
         (["--method", "eap", "--option", "steps=5"], "the method eap has no option 'steps'"),
         (["--method", "eap", "--metric", "kl"], "so eap cannot use it; take the method eap-ig"),
         (["--metric", "accuracy"], "so eap-ig cannot use it; take logit_diff, prob_diff or nll, or the method exact"),

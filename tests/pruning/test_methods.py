@@ -171,7 +171,7 @@ def test_the_published_settings_have_a_name() -> None:
     [
         ("edge-pruning", {"sparsity": 0}, InvalidValue, "sparsity=0 must lie between 0 and 1"),
         ("edge-pruning", {"sparsity": 1.0}, InvalidValue, "sparsity=1.0 must lie between 0 and 1"),
-        ("edge-pruning", {"sparsity": "much"}, InvalidValue, "sparsity='much'"),
+        ("edge-pruning", {"sparsity": "much"}, InvalidValue, "sparsity must be a number or none, not 'much'"),
         ("edge-pruning", {"sparsity": float("nan")}, InvalidValue, "sparsity=nan"),
         (
             "edge-pruning",
@@ -182,7 +182,7 @@ def test_the_published_settings_have_a_name() -> None:
         ("edge-pruning", {"edges": 0}, InvalidValue, "0 edges: a path from input to logits needs at least one"),
         ("edge-pruning", {"edges": 263}, InvalidValue, "263 of 262 edges"),
         ("edge-pruning", {"edges": 5, "sparsity": 0.5}, InvalidValue, "not both"),
-        ("edge-pruning", {"gated": "nodes"}, InvalidValue, "'edges' or on 'edges\\+writers'"),
+        ("edge-pruning", {"gated": "nodes"}, InvalidValue, "gated must be 'edges' or 'edges\\+writers', not 'nodes'"),
         ("edge-pruning", {"preset": "publisht"}, UnknownName, "did you mean 'published'"),
         ("edge-pruning", {"steps": 0}, InvalidValue, "at least one step"),
         ("edge-pruning", {"learning_rate": 0}, InvalidValue, "learning_rate=0 must be a positive number"),

@@ -396,7 +396,7 @@ def test_the_published_settings_have_a_name() -> None:
     [
         ({"regularization": -1}, InvalidValue, "regularization=-1 must be a number of at least 0"),
         ({"regularization": math.nan}, InvalidValue, "regularization=nan"),
-        ({"regularization": "much"}, InvalidValue, "regularization='much'"),
+        ({"regularization": "much"}, InvalidValue, "regularization must be a number, not 'much'"),
         ({"loss": "kll"}, UnknownName, "did you mean 'kl'"),
         ({"loss": "accuracy"}, NumericalError, "gradient of accuracy is zero"),
         ({"samples": 0}, InvalidValue, "samples=0: a pair needs at least one"),

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import ClassVar, Literal, Self, final
 
 from edgewise.ablations import Zero
 from edgewise.attribution.base import needs_slope, needs_slope_at_clean
@@ -26,6 +26,7 @@ from edgewise.attribution.paths import PathMethod
 from edgewise.attribution.points import AtInput, PathPoint, shares
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
+from edgewise.options import option
 from edgewise.request import Request
 
 
@@ -38,8 +39,10 @@ class EAPIG(PathMethod):
     but in the middle under the ablation `zero`, where the first left one would be nothing but zeros.
     """
 
-    steps: int = 5
-    points: str | None = None
+    steps: int = option(5, "how many runs between the replaced and the clean input the gradient is averaged over")
+    points: Literal["left", "middle", "right"] | None = option(
+        None, "where in each step the run lies; none: left, as published, but in the middle under the ablation zero"
+    )
     name: ClassVar[str] = "eap-ig"
     summary: ClassVar[str] = "gradients averaged along the input, from replaced to clean"
     cost: ClassVar[str] = "2 forward + steps × (forward + backward)"

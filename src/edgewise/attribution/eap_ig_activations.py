@@ -20,6 +20,7 @@ from edgewise.attribution.paths import PathMethod
 from edgewise.attribution.points import AtHeads, AtInput, AtMLP, PathPoint, shares
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
+from edgewise.options import option
 
 
 @final
@@ -27,7 +28,7 @@ from edgewise.models.subject import Subject
 class EAPIGActivations(PathMethod):
     """EAP averaged over runs in which one sublayer's output lies between replaced and clean, `steps` for each."""
 
-    steps: int = 5
+    steps: int = option(5, "how many runs between replaced and clean each sublayer takes")
     name: ClassVar[str] = "eap-ig-activations"
     summary: ClassVar[str] = "gradients averaged along the output of one sublayer after the other"
     cost: ClassVar[str] = "1 forward + steps × (2 × layers + 1) × (forward + backward)"

@@ -24,6 +24,7 @@ from edgewise.engine.record import Recording, record
 from edgewise.engine.writes import expand
 from edgewise.models.block import Block
 from edgewise.models.hooks import steady
+from edgewise.options import option
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
 # Tokens (edges × examples × positions) of one native continuation.
@@ -35,7 +36,7 @@ TOKENS_AT_ONCE = 4096
 class Exact(ScoringMethod):
     """Patch every edge alone. With `checkpoint`, a file, an interrupted run goes on where it was."""
 
-    checkpoint: str | None = None
+    checkpoint: str | None = option(None, "a file for what is done so far, from which an interrupted run goes on")
     name: ClassVar[str] = "exact"
     summary: ClassVar[str] = "every edge replaced alone and measured, the oracle"
     cost: ClassVar[str] = "about half a forward for each edge"

@@ -22,6 +22,7 @@ from edgewise.engine.rules import BackwardRule, FrozenNorms, HalvedAttention, Ha
 from edgewise.errors import InvalidValue
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
+from edgewise.options import option
 
 
 @final
@@ -29,7 +30,7 @@ from edgewise.models.subject import Subject
 class GIM(PathMethod):
     """EAP whose gradients pass attention at a higher softmax temperature and are shared between factors of products."""
 
-    temperature: float = 2.0
+    temperature: float = option(2.0, "the temperature of the softmax that gradients pass attention at")
     name: ClassVar[str] = "gim"
     summary: ClassVar[str] = "EAP with a backward pass that allows for interactions"
     cost: ClassVar[str] = "2 forward + 1 backward"

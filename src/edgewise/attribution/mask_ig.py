@@ -22,6 +22,7 @@ from edgewise.attribution.points import check_steps
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.metrics import Metric
+from edgewise.options import option
 
 
 @final
@@ -33,7 +34,7 @@ class MaskIG(GradientMethod):
     path starts in the singular point of the norms and needs many steps.
     """
 
-    steps: int = 5
+    steps: int = option(5, "at how many points of the mask's path gradients are taken")
     name: ClassVar[str] = "mask-ig"
     summary: ClassVar[str] = "gradients integrated along the mask: scores sum to the whole effect"
     cost: ClassVar[str] = "2 forward + steps × (masked forward + backward)"

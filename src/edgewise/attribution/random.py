@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import Request, ScoringMethod
+from edgewise.options import option
 
 
 @final
@@ -16,7 +17,7 @@ from edgewise.attribution.base import Request, ScoringMethod
 class Random(ScoringMethod):
     """Independent normal scores from `seed`; nothing about the model or the data enters."""
 
-    seed: int = 0
+    seed: int = option(0, "what the random scores are drawn from")
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "random scores, a baseline"
     cost: ClassVar[str] = "nothing"

@@ -24,6 +24,7 @@ from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.engine.rules import BackwardRule
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
+from edgewise.options import option
 
 
 @final
@@ -35,7 +36,10 @@ class RelP(PathMethod):
     refused by that module's class name.
     """
 
-    rules: Sequence[str] | str = ("norms", "activations", "products")
+    rules: Sequence[str] | str = option(
+        ("norms", "activations", "products"),
+        "what gradients are propagated by: norms, activations, products, attention, softmax",
+    )
     name: ClassVar[str] = "relp"
     summary: ClassVar[str] = "EAP with the backward rules of relevance propagation"
     cost: ClassVar[str] = "2 forward + 1 backward"

@@ -9,12 +9,16 @@ import logging
 import os
 import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 import edgewise
 from edgewise.cli import file_commands, run_commands
+from edgewise.plugins import PluginWarning
+
+_show = warnings.showwarning
 
 app = typer.Typer(
     name="edgewise",
@@ -56,12 +60,21 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     for library in ("torchao", "torch.utils._pytree"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.showwarning = _shown
     # A polite kill unwinds like Ctrl-C, so that temporary folders go too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     finally:
         _close_quietly()
+
+
+def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """What is wrong with a member of another package, as one sentence; other warnings as they are."""
+    if issubclass(category, PluginWarning):
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        _show(message, category, *where)
 
 
 def _version(wanted: bool) -> None:

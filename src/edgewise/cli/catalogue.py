@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from edgewise.errors import UnknownName
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.option_types import words
+from edgewise.options import REQUIRED, Option, options_of
 
 Rows = list[dict[str, str]]
 
@@ -14,6 +17,61 @@ def catalogue(kind: str) -> Rows:
     if kind not in KINDS:
         raise UnknownName.of("kind", kind, KINDS)
     return KINDS[kind]()
+
+
+def details(kind: str, name: str) -> dict[str, Any]:
+    """One method or task as plain values, with its options; UnknownName, with the nearest known one, for another name."""
+    if kind.removesuffix("s") not in DETAILS:
+        if kind not in KINDS and kind not in DETAILS:
+            raise UnknownName.of("kind", kind, [*DETAILS, *KINDS])
+        raise InvalidValue(f"{kind} have no options to list: leave {name!r} out")
+    return DETAILS[kind.removesuffix("s")](name)
+
+
+def option_rows(found: Mapping[str, Any]) -> Rows:
+    """The options in the details of a member, as rows of text."""
+    return [
+        {
+            "option": one["option"],
+            "type": one["type"],
+            "default": one["default"] if isinstance(one["default"], str) else words_of(one["default"]),
+            "meaning": one["meaning"],
+        }
+        for one in found["options"]
+    ]
+
+
+def words_of(value: Any) -> str:
+    """A default as it would be written on the command line."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _method(name: str) -> dict[str, Any]:
+    from edgewise.methods import method_class
+
+    chosen = method_class(name)
+    options = [_described(one) for one in options_of(chosen).values()]
+    facts = {"method": chosen.name, "summary": chosen.summary, "cost": chosen.cost, "paper": chosen.paper}
+    return {**facts, "options": options}
+
+
+def _described(option: Option) -> dict[str, Any]:
+    from edgewise.request import LOCAL
+
+    shown = "path" if option.name in LOCAL and option.type == words(str) else option.type
+    default = "required" if option.default is REQUIRED else option.default
+    return {"option": option.name, "type": shown, "default": default, "meaning": option.sentence}
+
+
+def _task(name: str) -> dict[str, Any]:
+    from edgewise.tasks import task
+
+    chosen = task(name)
+    first, *_ = chosen.corruptions
+    corruption = {"option": "corruption", "type": " | ".join(chosen.corruptions), "default": first}
+    meaning = "how the corrupted twin of a prompt is made (--corruption)"
+    facts = {"task": chosen.name, "summary": chosen.summary, "model": chosen.model, "metric": chosen.metric}
+    return {**facts, "options": [{**corruption, "meaning": meaning}]}
 
 
 def _models() -> Rows:
@@ -89,3 +147,4 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "ablations": _ablations,
     "formats": _formats,
 }
+DETAILS: dict[str, Callable[[str], dict[str, Any]]] = {"method": _method, "task": _task}

@@ -143,11 +143,23 @@ def print_table(title: str, rows: list[dict[str, str]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in rows[0] if rows else ():
         # A name stays whole, to be copied; what is said about it gives way.
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "option"))
     for row in rows:
         table.add_row(*(escape(value) for value in row.values()))
     stdout().print(table)
     stdout().print()
+
+
+def print_details(found: dict[str, Any], rows: list[dict[str, str]]) -> None:
+    """What a method or a task is, and its options as a table."""
+    kind, *facts = [name for name in found if name != "options" and found[name]]
+    for fact in (kind, *facts):
+        stdout().print(f"{fact:9} {escape(str(found[fact]))}")
+    stdout().print()
+    if rows:
+        print_table("options", rows)
+    else:
+        stdout().print(f"this {kind} has no options")
 
 
 def described(found: Run) -> dict[str, Any]:

@@ -43,17 +43,25 @@ def show(
 @console.guarded
 def list_(
     kind: Annotated[str | None, typer.Argument(help="models, methods, tasks, metrics, ablations or formats")] = None,
+    name: Annotated[str | None, typer.Argument(help="of one method or task: list its options")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists what edgewise knows by name."""
-    from edgewise.cli.catalogue import KINDS, catalogue
+    """Lists what edgewise knows by name, or, after method or task and a name, the options of one."""
+    from edgewise.cli.catalogue import KINDS, catalogue, details, option_rows
 
-    tables = {name: catalogue(name) for name in ([kind] if kind is not None else KINDS)}
+    if kind is not None and name is not None:
+        found = details(kind, name)
+        if as_json:
+            console.print_json(found)
+        else:
+            console.print_details(found, option_rows(found))
+        return
+    tables = {one: catalogue(one) for one in ([kind] if kind is not None else KINDS)}
     if as_json:
         console.print_json(tables)
         return
-    for name, rows in tables.items():
-        console.print_table(name, rows)
+    for title, rows in tables.items():
+        console.print_table(title, rows)
 
 
 @console.guarded

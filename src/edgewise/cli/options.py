@@ -61,17 +61,34 @@ def those_given(values: dict[str, Any], names: str) -> dict[str, Any]:
     return {name: os.fspath(value) if isinstance(value, Path) else value for name, value in given}
 
 
-def key_values(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` strings as a mapping; a value that is JSON is taken as such."""
-    found: dict[str, Any] = {}
+def key_values(pairs: list[str]) -> dict[str, str]:
+    """`key=value` strings as a mapping."""
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key or key in found:
             raise InvalidValue(f"--option {pair!r}: write each option once, as key=value")
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
+        found[key] = text
+    return found
+
+
+def options_of_methods(texts: dict[str, str], methods: dict[str, str], fields: tuple[str, ...]) -> dict[str, Any]:
+    """Values of options that are written `label.key`, read by their types; `methods` has the method of each label.
+
+    What is one of `fields`, or belongs to no label, is taken as JSON where it is JSON.
+    """
+    from edgewise.methods import parsed_options
+
+    found: dict[str, Any] = {}
+    for name, text in texts.items():
+        label, _, key = name.rpartition(".")
+        if label in methods and key not in fields:
+            found[name] = parsed_options(methods[label], {key: text})[key]
+        else:
+            try:
+                found[name] = json.loads(text)
+            except ValueError:
+                found[name] = text
     return found
 
 

@@ -30,6 +30,7 @@ from edgewise.cli.options import (
     key_values,
     listed,
     numbers,
+    options_of_methods,
     sizes,
     those_given,
 )
@@ -73,6 +74,7 @@ def discover(
     quiet: Quiet = False,
 ) -> None:
     """Finds a circuit, checks it, and writes a run folder with circuit, scores, report and picture."""
+    from edgewise.methods import parsed_options
     from edgewise.runs.recipe import Recipe
     from edgewise.runs.run import default_folder, run
 
@@ -81,7 +83,10 @@ def discover(
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
-    more = {**key_values(option or []), **({"tau": numbers("--tau", tau)} if tau is not None else {})}
+    texts = key_values(option or [])
+    more = parsed_options(given.get("method", start.method), texts) if texts else {}
+    if tau is not None:
+        more["tau"] = numbers("--tau", tau)
     if more:
         given["options"] = {**start.options, **more}
     chosen = start.with_changes(**given)
@@ -180,7 +185,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
-    from edgewise.comparison.compare_recipe import CompareRecipe, with_options
+    from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
 
     given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
@@ -190,7 +195,9 @@ def compare(
     given |= those_given(read, "edges methods heads pictures")
     chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
     if option:
-        chosen = chosen.with_changes(methods=with_options(chosen.methods, key_values(option)))
+        entries = {entry.name: entry.method for entry in chosen.methods}
+        values = options_of_methods(key_values(option), entries, ENTRY_FIELDS)
+        chosen = chosen.with_changes(methods=with_options(chosen.methods, values))
     with console.progress(quiet=quiet or as_json) as track:
         found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
     if as_json:

@@ -24,6 +24,8 @@ Size = int | str
 SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
 DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
 PICTURES = ("svg", "png")
+# What can be changed of an entry beside the options of its method.
+ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "label")
 
 
 @final
@@ -172,7 +174,7 @@ def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[d
             raise InvalidValue(
                 f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
             )
-        if key in ("metric", "values", "ranking", "examples", "label"):
+        if key in ENTRY_FIELDS:
             mine[0][key] = value
         else:
             mine[0]["options"] = {**mine[0]["options"], key: value}

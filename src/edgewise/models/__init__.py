@@ -1,5 +1,6 @@
 """Model families: which Hugging Face classes are supported, and where they keep their parts."""
 
+from edgewise.errors import InvalidValue
 from edgewise.models.block import Block
 from edgewise.models.family import Family
 from edgewise.models.gemma import GEMMA
@@ -22,8 +23,16 @@ from edgewise.models.starcoder2 import STARCODER2
 from edgewise.models.subject import Subject
 from edgewise.models.toy import TOY
 from edgewise.models.ungrouped import KeyValues
+from edgewise.plugins import Members
 
-FAMILIES = {
+
+def _checked(member: object) -> Family:
+    if not isinstance(member, Family):
+        raise InvalidValue(f"{member!r} is no edgewise.Family")
+    return member
+
+
+_ALL = {
     family.name: family
     for family in (
         *(GPT2, GPT_NEO, GPT_J, NEOX, OPT, PHI, PHI3, STABLELM, STARCODER2),
@@ -32,6 +41,7 @@ FAMILIES = {
         TOY,
     )
 }
+FAMILIES: Members[Family] = Members("family", "families", _ALL, _checked)
 
 __all__ = [
     "FAMILIES",

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import torch
 
 from edgewise.errors import InvalidValue, UnknownName
+from edgewise.options import option
 from edgewise.pruning.fit import Files
 from edgewise.pruning.training import Training
 from edgewise.request import Request
@@ -28,14 +29,14 @@ class Trained:
     `curves`: an .svg or .png of them.
     """
 
-    preset: str = "default"
-    steps: int | None = None
-    learning_rate: float | None = None
-    batch: int | None = None
-    seed: int = 0
-    checkpoint: str | None = None
-    history: str | None = None
-    curves: str | None = None
+    preset: str = option("default", "how gates are trained: default, or published as in the paper")
+    steps: int | None = option(None, "how many steps of training, instead of the preset's")
+    learning_rate: float | None = option(None, "the rate of learning, instead of the preset's")
+    batch: int | None = option(None, "how many pairs one step sees, instead of the preset's")
+    seed: int = option(0, "what the gates and the order of the pairs are drawn from")
+    checkpoint: str | None = option(None, "a file for the state of training, from which an interrupted run goes on")
+    history: str | None = option(None, "a file for one JSON object a step")
+    curves: str | None = option(None, "an .svg or .png file for the curves of training")
     name: ClassVar[str]
     presets: ClassVar[dict[str, Training]]
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
+from edgewise.options import option
 from edgewise.pruning.base import Pruning
 from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.fit import Problem, fit
@@ -73,9 +74,11 @@ class EdgeMethod(Pruning):
     are those of a run that starts with all edges; one that starts with fewer takes as many fewer.
     """
 
-    sparsity: float | None = None
-    edges: int | None = None
-    gated: Gated = "edges"
+    sparsity: float | None = option(
+        None, "the share of all edges that goes; none: 0.9, unless a number of edges is given"
+    )
+    edges: int | None = option(None, "how many edges the circuit keeps, instead of a sparsity")
+    gated: Gated = option("edges", "what has gates: edges alone, or writers besides")
     dial: ClassVar[str] = "sparsity"
     dial_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
     presets: ClassVar[dict[str, Training]] = PRESETS

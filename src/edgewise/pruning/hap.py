@@ -17,6 +17,7 @@ from edgewise.attribution import ATTRIBUTIONS
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
+from edgewise.options import option
 from edgewise.pairs import NO_ANSWER
 from edgewise.pruning.edge_pruning import EdgeMethod
 from edgewise.pruning.rounding import best_edges
@@ -42,9 +43,13 @@ class HAP(EdgeMethod):
     clean run the logit difference, without wrong answers the likelihood).
     """
 
-    keep: float | None = None
-    attribution: str | None = None
-    attribution_metric: str | None = None
+    keep: float | None = option(
+        None, "the share of all edges that is proposed; none: 0.15, or twice what the circuit keeps"
+    )
+    attribution: str | None = option(None, "the method that scores the edges to propose; none: eap-ig")
+    attribution_metric: str | None = option(
+        None, "the metric they are scored by; none: the run's own, or where that is flat logit_diff or nll"
+    )
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
     cost: ClassVar[str] = "attribution, then a part of edge pruning"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from edgewise.errors import InvalidValue
+from edgewise.options import option
 from edgewise.pruning.base import Pruning
 from edgewise.pruning.fit import Problem, fit
 from edgewise.pruning.gate_layout import NodeGates
@@ -38,7 +39,7 @@ START = GATES.logit(0.9)
 class SubnetworkProbing(Pruning):
     """Train node gates. `regularization`: λ, the price of an open gate; the larger, the fewer edges."""
 
-    regularization: float = 1.0
+    regularization: float = option(1.0, "the price of an open gate: the larger, the fewer edges are kept")
     name: ClassVar[str] = "subnetwork-probing"
     summary: ClassVar[str] = "a trained gate for each q, k, v and MLP; edges between what stays open"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"

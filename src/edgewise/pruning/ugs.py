@@ -30,6 +30,7 @@ from edgewise.attribution.base import ScoringMethod
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.graph import Graph
 from edgewise.metrics import metric
+from edgewise.options import option
 from edgewise.pruning.base import Trained
 from edgewise.pruning.fit import Problem, fit
 from edgewise.pruning.gate_layout import EdgeGates
@@ -51,9 +52,9 @@ class UGS(Trained, ScoringMethod):
     whatever the run's own metric is; the provenance names it. `samples`: how many masks each pair of a batch is run under.
     """
 
-    regularization: float = 1e-3
-    loss: str = "kl"
-    samples: int | None = None
+    regularization: float = option(1e-3, "the price of an edge: the larger, the fewer are kept")
+    loss: str = option("kl", "the metric that training holds to, whatever that of the run is")
+    samples: int | None = option(None, "how many masks each pair of a batch is run under, instead of the preset's")
     name: ClassVar[str] = "ugs"
     summary: ClassVar[str] = "a trained keep-probability for each edge, by masks drawn for each example"
     cost: ClassVar[str] = "2 forward + a masked forward and backward for each of some hundred steps"

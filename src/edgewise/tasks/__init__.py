@@ -1,6 +1,7 @@
 """The tasks, by name."""
 
-from edgewise.errors import UnknownName
+from edgewise.errors import InvalidValue, UnknownName
+from edgewise.plugins import Members
 from edgewise.tasks.base import Prompt, Task
 from edgewise.tasks.capitals import CAPITALS
 from edgewise.tasks.docstring import DOCSTRING
@@ -17,7 +18,15 @@ __all__ = ["TASKS", "Prompt", "Task", "task"]
 
 _LANGUAGE = (IOI, GREATER_THAN, DOCSTRING, INDUCTION, SUBJECT_VERB_AGREEMENT, CAPITALS, GENDERED_PRONOUN)
 _ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
-TASKS = {task.name: task for task in _ALL}
+
+
+def _checked(member: object) -> Task:
+    if not isinstance(member, Task):
+        raise InvalidValue(f"{member!r} is no edgewise.tasks.Task")
+    return member
+
+
+TASKS: Members[Task] = Members("task", "tasks", {task.name: task for task in _ALL}, _checked)
 
 
 def task(name: str) -> Task:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgewise.api import attribute
 from edgewise.circuit import Circuit
@@ -20,6 +19,8 @@ from edgewise.loading import load
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Separate, Subject
 from edgewise.pairs import Pairs
+from edgewise.testing.law_report import distance
+from edgewise.testing.traces import state_of
 
 EXAMPLES, TOKENS = 5, 7
 # Beyond this, scoring every edge by its removal takes too long for a check.
@@ -68,14 +69,14 @@ def laws(subject: Subject) -> Iterator[tuple[str, Measure]]:
 
 
 def _all_kept(on: Subject, of: Pairs) -> float:
-    return _distance(_walked(on, of, on.graph.edge_mask), on.logits(*_clean(on, of)))
+    return distance(_walked(on, of, on.graph.edge_mask), on.logits(*_clean(on, of)))
 
 
 def _none_kept(on: Subject, of: Pairs) -> float:
     expected = on.logits(of.corrupted.to(on.device), of.positions.to(on.device))
     nothing = torch.zeros_like(on.graph.edge_mask)
     walks = (_walked(on, of, nothing), _walked(on, of, nothing, candidates=on.graph.edge_mask))
-    return max(_distance(walked, expected) for walked in walks)
+    return max(distance(walked, expected) for walked in walks)
 
 
 def _gradient(on: Subject, of: Pairs) -> float:
@@ -83,13 +84,13 @@ def _gradient(on: Subject, of: Pairs) -> float:
     logits = masked_forward(on, *_clean(on, of), mask, _corrupted(on, of))
     answers = Answers(of.correct.to(on.device), of.wrong.to(on.device))
     gradient = torch.autograd.grad(logit_diff(logits, answers, logits).mean(), mask)[0].cpu() * on.graph.edge_mask
-    return _distance(attribute(on, of, method="eap").values, gradient)
+    return distance(attribute(on, of, method="eap").values, gradient)
 
 
 def _batches(on: Subject, of: Pairs) -> float:
     expected = attribute(on, of, method="eap", batch_size=EXAMPLES).values
     ways = ((of, 1), (of[[3, 0, 4, 2, 1]], 2))
-    return max(_distance(attribute(on, some, method="eap", batch_size=size).values, expected) for some, size in ways)
+    return max(distance(attribute(on, some, method="eap", batch_size=size).values, expected) for some, size in ways)
 
 
 def _padding(on: Subject, of: Pairs) -> float:
@@ -100,7 +101,7 @@ def _padding(on: Subject, of: Pairs) -> float:
     mask = torch.rand(on.graph.edge_mask.shape, generator=torch.Generator().manual_seed(1)) * on.graph.edge_mask
     walks = [_walked(on, some, mask) for some in (of, other)]
     scores = [attribute(on, some, method="eap").values for some in (of, other)]
-    return max(_distance(*walks), _distance(*scores))
+    return max(distance(*walks), distance(*scores))
 
 
 def _dangling(on: Subject, of: Pairs) -> float:
@@ -112,16 +113,16 @@ def _dangling(on: Subject, of: Pairs) -> float:
         sparse = _walked(on, of, circuit.mask)
         dense = _walked(on, of, circuit.mask, candidates=on.graph.edge_mask)
         less = _walked(on, of, circuit.without_dangling().mask)
-        worst = max(worst, _distance(dense, sparse), _distance(less, sparse))
+        worst = max(worst, distance(dense, sparse), distance(less, sparse))
     return worst
 
 
 def _trace(on: Subject, of: Pairs) -> float:
     """How many things about the model and torch are others after scoring and judging."""
-    before = _state(on.model)
+    before = state_of(on.model)
     circuit = attribute(on, of, method="eap").top(max(1, on.graph.n_edges // 10))
     evaluate(on, circuit, of)
-    after = _state(on.model)
+    after = state_of(on.model)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise InvalidValue(f"changed: {', '.join(changed[:5])}")
@@ -165,22 +166,3 @@ def _walked(on: Subject, of: Pairs, mask: Tensor, *, candidates: Tensor | None =
     with torch.no_grad():
         weights = Mask(mask.to(on.device, on.work_dtype), candidates=candidates)
         return masked_forward(on, *_clean(on, of), weights, _corrupted(on, of))
-
-
-def _distance(ours: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number expected; infinite for NaN."""
-    ours, expected = ours.detach().double().cpu(), expected.detach().double().cpu()
-    found = float((ours - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
-    return found if found == found else float("inf")
-
-
-def _state(model: nn.Module) -> dict[str, Any]:
-    """Everything that a call could leave different, as comparable values."""
-    state: dict[str, Any] = {"random numbers": torch.get_rng_state().tolist(), "grad mode": torch.is_grad_enabled()}
-    for name, module in model.named_modules():
-        for key, value in vars(module).items():
-            plain = isinstance(value, (int, float, str, bool, type(None)))
-            state[f"{name}.{key}"] = list(value) if isinstance(value, dict) else value if plain else id(value)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        state[f"{name} itself"] = (tensor.data_ptr(), tensor._version, tensor.requires_grad, tensor.grad is None)
-    return state
