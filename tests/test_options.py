@@ -46,7 +46,7 @@ def test_a_value_of_another_type_is_refused_by_name(name: str, one: Option) -> N
 def test_no_text_ends_otherwise_than_in_a_value_or_a_refusal(name: str, one: Option, text: str) -> None:
     with suppress(InvalidValue):
         values = parsed_options(name, {one.name: text})
-        sweeps = one.name == METHODS[name].dial and isinstance(values[one.name], list)
+        sweeps = one.name == METHODS[name].size_option and isinstance(values[one.name], list)
         assert sweeps or _fits(one.kind, values[one.name])
 
 

@@ -1,4 +1,4 @@
-"""A sweep: one circuit for each value of a dial, and scores made of them."""
+"""A sweep: one circuit for each value of a size option, and scores made of them."""
 
 from __future__ import annotations
 
@@ -78,3 +78,9 @@ def test_a_method_that_scores_cannot_be_swept() -> None:
     subject = family_subject("gpt2")
     with pytest.raises(InvalidValue, match="use attribute"):
         ew.sweep(subject, family_pairs(), method="eap")
+
+
+def test_the_old_word_for_the_size_option_is_kept_with_a_warning() -> None:
+    sweep = ew.Sweep("tau", (0.1,), (circuit(),))
+    with pytest.warns(DeprecationWarning, match="size_option"):
+        assert sweep.dial == "tau"

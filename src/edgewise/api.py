@@ -103,8 +103,8 @@ def discover(
 ) -> Circuit:
     """The circuit a method finds.
 
-    A search decides itself what it keeps: as much as its dial says (`acdc`), or exactly `edges` (`edge-pruning`, `hap`;
-    default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
+    A search decides itself what it keeps: as much as its size option says (`acdc`), or exactly `edges` (`edge-pruning`,
+    `hap`; default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
     `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
     from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts the
     edges before and after dangling ones are dropped.
@@ -126,7 +126,7 @@ def sweep(
     track: Track = silent,
     **options: Any,
 ) -> Sweep:
-    """A search at several values of its dial (`tau` of `acdc`): a circuit for each, and Scores of all edges from them.
+    """A search at several values of its size option (`tau` of `acdc`): a circuit for each, and Scores of all edges from them.
 
     The larger the value, the fewer edges are kept. An edge's score is the smallest value at which it goes, infinite if none
     does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:

@@ -61,8 +61,8 @@ class Method(ABC):
 
     `cost` says what it takes, `paper` where it comes from. `metric`: what it goes by where none is named; None: that of the
     task. `additive`: it gives scores that are means over the examples, those of one example being scores of their own.
-    `dial` names the option that says how much a circuit keeps, the larger the fewer, where there is one; `dial_values` are
-    those that a sweep over it tries when it is not told.
+    `size_option` names the option that says how much a circuit keeps, the larger the fewer, where there is one; `size_values`
+    are those that a sweep over it tries when it is not told.
     """
 
     name: ClassVar[str]
@@ -71,8 +71,8 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     metric: ClassVar[Any] = None
     additive: ClassVar[bool] = False
-    dial: ClassVar[Any] = None
-    dial_values: ClassVar[tuple[float, ...]] = ()
+    size_option: ClassVar[Any] = None
+    size_values: ClassVar[tuple[float, ...]] = ()
 
     @abstractmethod
     def refuse(self, wanted: Wanted) -> None:

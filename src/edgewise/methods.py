@@ -61,7 +61,7 @@ def parsed_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
     chosen, values = method_class(name), {}
     for key, text in texts.items():
         wanted = require(options_of(chosen), key, chosen.name)
-        several = key == chosen.dial and ("," in text or text.startswith("["))
+        several = key == chosen.size_option and ("," in text or text.startswith("["))
         values[key] = (
             [wanted.parsed(part, chosen.name) for part in split(text)] if several else wanted.parsed(text, chosen.name)
         )
@@ -70,13 +70,13 @@ def parsed_options(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def swept_method(name: str, options: Mapping[str, Any]) -> tuple[Method, tuple[float, ...] | None]:
     """The method of that name, and the values of its size option where the options hold a list of them; each is checked."""
-    dial = method_class(name).dial
-    values = options.get(dial) if dial is not None else None
-    if dial is None or not isinstance(values, list | tuple):
+    size_option = method_class(name).size_option
+    values = options.get(size_option) if size_option is not None else None
+    if size_option is None or not isinstance(values, list | tuple):
         return method(name, options), None
     if not values:
-        raise InvalidValue(f"a sweep of {method_class(name).name} needs at least one value of {dial}")
-    variants = [method(name, {**options, dial: value}) for value in values]
+        raise InvalidValue(f"a sweep of {method_class(name).name} needs at least one value of {size_option}")
+    variants = [method(name, {**options, size_option: value}) for value in values]
     return variants[0], tuple(values)
 
 

@@ -1,10 +1,11 @@
-"""Sweep: the circuits a search finds as its dial is turned, from few edges to many."""
+"""Sweep: the circuits a search finds at values of its size option, from few edges to many."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
+from warnings import warn
 
 import torch
 
@@ -16,17 +17,23 @@ from edgewise.scores import Scores
 @final
 @dataclass(frozen=True)
 class Sweep:
-    """One circuit for each value of `dial` (`tau` of ACDC), values descending: the larger, the fewer edges."""
+    """One circuit for each value of `size_option` (`tau` of ACDC), values descending: the larger, the fewer edges."""
 
-    dial: str
+    size_option: str
     values: tuple[float, ...]
     circuits: tuple[Circuit, ...]
 
+    @property
+    def dial(self) -> str:
+        """The old name of `size_option`, which goes with version 0.3."""
+        warn("Sweep.dial is now Sweep.size_option", DeprecationWarning, stacklevel=2)
+        return self.size_option
+
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.circuits):
-            raise InvalidValue(f"a sweep needs one circuit for each of at least one value of {self.dial}")
+            raise InvalidValue(f"a sweep needs one circuit for each of at least one value of {self.size_option}")
         if list(self.values) != sorted(set(self.values), reverse=True):
-            raise InvalidValue(f"the values of {self.dial} in a sweep must descend: {self.values}")
+            raise InvalidValue(f"the values of {self.size_option} in a sweep must descend: {self.values}")
         if len({circuit.graph for circuit in self.circuits}) > 1:
             raise GraphMismatch("the circuits of a sweep are of different graphs")
 
@@ -42,8 +49,10 @@ class Sweep:
             for k, v in self.circuits[0].provenance.items()
             if k not in ("edges", "tested", "computed", "final", "seconds")
         }
-        options = {k: v for k, v in dict(shared.get("options", {})).items() if k != self.dial}
-        return Scores(graph, values, {**shared, "options": options, "dial": self.dial, "values": list(self.values)})
+        options = {k: v for k, v in dict(shared.get("options", {})).items() if k != self.size_option}
+        return Scores(
+            graph, values, {**shared, "options": options, "dial": self.size_option, "values": list(self.values)}
+        )
 
     def __len__(self) -> int:
         return len(self.circuits)
@@ -52,4 +61,4 @@ class Sweep:
         sizes = ", ".join(
             f"{value:g}: {len(circuit):,}" for value, circuit in zip(self.values, self.circuits, strict=True)
         )
-        return f"<Sweep over {self.dial}: {sizes} edges>"
+        return f"<Sweep over {self.size_option}: {sizes} edges>"

@@ -37,7 +37,7 @@ def edge_values(scores: ew.Scores) -> list[float]:
 def test_it_runs_what_it_was_asked_to_and_a_baseline(comparison: ew.Comparison) -> None:
     assert [result.name for result in comparison.results] == ["eap", "acdc", "exact", "random"]
     assert comparison.sizes == (0, 12, round(0.1 * subject("gpt2").graph.n_edges))
-    assert comparison["acdc"].outcome.dial == "tau"
+    assert comparison["acdc"].outcome.size_option == "tau"
     with pytest.raises(UnknownName, match="did you mean 'eap'"):
         comparison["eapp"]
 
@@ -250,8 +250,8 @@ class Sized(Search):
     summary: ClassVar[str] = "for this test"
     cost: ClassVar[str] = "nothing"
     metric: ClassVar[str] = "kl"
-    dial: ClassVar[str] = "edges"
-    dial_values: ClassVar[tuple[float, ...]] = (5.0,)
+    size_option: ClassVar[str] = "edges"
+    size_values: ClassVar[tuple[float, ...]] = (5.0,)
 
     def for_edges(self, edges: int | None) -> Sized:
         if edges is not None and edges < self.least:
@@ -269,7 +269,7 @@ def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest
     found = ew.compare(subject("gpt2"), pairs(), methods=methods, reference="none", edges=[5, 12, 40])["sized"]
     assert [len(circuit) for circuit in found.outcome.circuits] == [12, 40]  # 5 is fewer than it takes
     assert [point.edges for point in found.curve] == [12, 40]
-    assert (found.outcome.dial, found.outcome.tested, found.at(5).edges) == ("sparsity", 14, 12)
+    assert (found.outcome.size_option, found.outcome.tested, found.at(5).edges) == ("sparsity", 14, 12)
     assert found.outcome.work == "14 tested"
     # An edge goes at the smallest share left out at which it is not kept; one that is in every circuit never does.
     total = subject("gpt2").graph.n_edges

@@ -50,8 +50,12 @@ def comparison() -> Comparison:
         ),
     ):
         recovery = {"edges": measure_recovery(outcome.circuits or found, truth)}
-        agreement = {"spearman": 0.5 if outcome.dial is None else None, "spearman_absolute": 0.25, "overlap": 1.0}
-        areas = {"cpr": 0.75, "cmd": 0.25, "auroc": 0.875 if outcome.dial is None else None}
+        agreement = {
+            "spearman": 0.5 if outcome.size_option is None else None,
+            "spearman_absolute": 0.25,
+            "overlap": 1.0,
+        }
+        areas = {"cpr": 0.75, "cmd": 0.25, "auroc": 0.875 if outcome.size_option is None else None}
         results.append(Result(outcome.entry.name, outcome, recovery, agreement, curve, areas))
     ends = {"logit_diff": MetricReport(4.0, 0.0, 0.0, None, ()), "kl": MetricReport(0.0, 2.0, 2.0, None, ())}
     facts = {"metric": "logit_diff", "data": {"examples": 16}}

@@ -166,7 +166,7 @@ class Halving(Search):
     summary: ClassVar[str] = "for a test"
     cost: ClassVar[str] = "nothing"
     metric: ClassVar[str] = "kl"
-    dial: ClassVar[str] = "share"
+    size_option: ClassVar[str] = "share"
 
     def for_edges(self, edges: int | None) -> Halving:
         if self.everywhere:

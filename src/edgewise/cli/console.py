@@ -73,7 +73,7 @@ def print_run(run: Run) -> None:
     prompts = known.get("task") or known.get("data_file")
     console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
     if run.sweep is not None:
-        print_table(f"sweep over {run.sweep.dial}", [_cells(row) for row in run.sweep_rows])
+        print_table(f"sweep over {run.sweep.size_option}", [_cells(row) for row in run.sweep_rows])
     print_report(report)
     if run.recipe.level == "nodes":
         counts = known["nodes"]

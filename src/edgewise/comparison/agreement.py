@@ -14,7 +14,7 @@ def agreement(outcome: MethodOutcome, exact: Scores) -> dict[str, float | None]:
     """
     scores, top = outcome.scores, max(1, exact.graph.n_edges // 10)
     sizes = _sizes(scores).agreement(_sizes(exact), top=top)
-    signed = scores.agreement(exact, top=top)["spearman"] if outcome.dial is None else None
+    signed = scores.agreement(exact, top=top)["spearman"] if outcome.size_option is None else None
     return {
         "spearman": finite(signed),
         "spearman_absolute": finite(sizes["spearman"]),

@@ -76,7 +76,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     check_names([*entries, *baseline, EXACT])
     for entry in entries:
         chosen = find_method(entry.method, entry.options)
-        if entry.values is not None and chosen.dial is None:
+        if entry.values is not None and chosen.size_option is None:
             raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
         if entry.metric is not None:
             find_metric(entry.metric)

@@ -33,7 +33,7 @@ class Entry(Strict):
     """One method of a comparison: its name, its options, and under which label its results stand.
 
     `metric` is what it works with, by default that of the comparison, or of a search its own. A search that can be told how
-    many edges to keep runs once for each size; `values` makes it turn its dial through these values instead, and
+    many edges to keep runs once for each size; `values` makes it go through these values of its size option instead, and
     gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
     value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
     whose every step runs the model can do with fewer.

@@ -191,7 +191,7 @@ class ComparisonStore:
             key=plain(self.key),
             entry=plain(outcome.entry.model_dump()),
             seconds=outcome.seconds,
-            dial=outcome.dial,
+            dial=outcome.size_option,
             values=list(outcome.values),
             circuits=names,
         )

@@ -85,7 +85,7 @@ def _predicting(comparison: Comparison) -> list[Result]:
 
 
 def _scores_edges(result: Result) -> bool:
-    return result.outcome.dial is None and result.outcome.entry.method != "random"
+    return result.outcome.size_option is None and result.outcome.entry.method != "random"
 
 
 def _roles(comparison: Comparison, result: Result) -> RoleScores:

@@ -34,7 +34,7 @@ class MethodOutcome:
 
     @property
     def scores(self) -> Scores:
-        """Its score of every edge; of a search the value of its dial at which an edge goes."""
+        """Its score of every edge; of a search the value of its size option at which an edge goes."""
         assert self.found.scores is not None
         return self.found.scores
 
@@ -44,7 +44,7 @@ class MethodOutcome:
         return self.found.circuits
 
     @property
-    def dial(self) -> str | None:
+    def size_option(self) -> str | None:
         """The size option its circuits lie along, if they do."""
         return self.found.size_option
 
@@ -56,9 +56,9 @@ class MethodOutcome:
     @property
     def manner(self) -> str:
         """How it came to its circuits, in a few words."""
-        if self.dial is None:
+        if self.size_option is None:
             return "by |score|" if self.entry.absolute else "by score"
-        return f"{len(self.circuits)} by {self.dial}"
+        return f"{len(self.circuits)} by {self.size_option}"
 
     @property
     def tested(self) -> int | None:

@@ -15,7 +15,7 @@ from edgewise.scores import Scores
 def areas_of(scores: Scores, request: Request) -> dict[str, float | None]:
     """`cpr` of the signed ranking and `cmd` of the absolute one, at the benchmark's ten sizes.
 
-    The scores of a search rank edges by the value of its dial at which they go, those that never go first.
+    The scores of a search rank edges by the value of its size option at which they go, those that never go first.
     """
     how: dict[str, Any] = {
         "metric": request.metric,

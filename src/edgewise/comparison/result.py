@@ -76,7 +76,7 @@ class Result:
             "metric": provenance.get("metric"),
             "ranking": entry.ranking,
             "manner": self.outcome.manner,
-            "dial": self.outcome.dial,
+            "dial": self.outcome.size_option,
             "values": list(self.outcome.values),
             "sizes_found": [len(circuit) for circuit in self.outcome.circuits],
             "tested": self.outcome.tested,

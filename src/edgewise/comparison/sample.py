@@ -37,7 +37,7 @@ class Sample:
         The scores of a search say when an edge goes, not whether it helps: only their sizes are compared, and only by rank.
         """
         scores, effects = self._scores(outcome), torch.tensor(self.effects, dtype=torch.float64)
-        signed = outcome.dial is None
+        signed = outcome.size_option is None
         return {
             "spearman": finite(pearson(ranks(scores), ranks(effects))) if signed else None,
             "spearman_absolute": finite(pearson(ranks(scores.abs()), ranks(effects.abs()))),

@@ -79,8 +79,8 @@ class EdgeMethod(Pruning):
     )
     edges: int | None = option(None, "how many edges the circuit keeps, instead of a sparsity")
     gated: Gated = option("edges", "what has gates: edges alone, or writers besides")
-    dial: ClassVar[str] = "sparsity"
-    dial_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
+    size_option: ClassVar[str] = "sparsity"
+    size_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
     presets: ClassVar[dict[str, Training]] = PRESETS
 
     def check(self) -> None:

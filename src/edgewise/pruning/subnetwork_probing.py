@@ -44,8 +44,8 @@ class SubnetworkProbing(Pruning):
     summary: ClassVar[str] = "a trained gate for each q, k, v and MLP; edges between what stays open"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2104.03514"
-    dial: ClassVar[str] = "regularization"
-    dial_values: ClassVar[tuple[float, ...]] = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+    size_option: ClassVar[str] = "regularization"
+    size_values: ClassVar[tuple[float, ...]] = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
     presets: ClassVar[dict[str, Training]] = {
         "default": Training(steps=200, rate=0.2, start=START, gates=GATES),
         "published": Training(steps=10_000, rate=1e-3, start=START, batch=ALL, gates=GATES),

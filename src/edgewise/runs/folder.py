@@ -61,12 +61,12 @@ class Run:
         name = self.circuit.provenance["faithfulness"]["metric"]
         return [
             {
-                self.sweep.dial: value,
+                self.sweep.size_option: value,
                 "edges": len(circuit),
                 **{key: circuit.provenance[key] for key in ("tested", "final") if key in circuit.provenance},
                 "metrics": {metric: one.circuit for metric, one in report.metrics.items()},
                 "faithfulness": report[name].faithfulness,
-                "circuit": f"circuit-{self.sweep.dial}-{value!r}.json",
+                "circuit": f"circuit-{self.sweep.size_option}-{value!r}.json",
             }
             for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
         ]
@@ -104,7 +104,7 @@ def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
     rows = found.sweep_rows
     for row, circuit in zip(rows, sweep.circuits, strict=True):
         save(circuit, folder / row["circuit"])
-    head = {"schema": "edgewise/sweep", "version": VERSION, "dial": sweep.dial}
+    head = {"schema": "edgewise/sweep", "version": VERSION, "dial": sweep.size_option}
     write_bytes(folder / SWEEP_FILE, encode(dump({**head, "values": rows})))
 
 

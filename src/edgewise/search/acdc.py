@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgewise.options import option
 from edgewise.request import Request
-from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
+from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
 from edgewise.search.keep_rule import KeepRule
 from edgewise.search.state import Removal, State
@@ -103,8 +103,8 @@ class ACDC(SharingSearch):
     cost: ClassVar[str] = "part of a forward for each edge"
     paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
     metric: ClassVar[str] = "kl"
-    dial: ClassVar[str] = "tau"
-    dial_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    size_option: ClassVar[str] = "tau"
+    size_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 
     def __post_init__(self) -> None:
         _ = self.criterion  # refuses what makes no sense
@@ -124,7 +124,7 @@ class ACDC(SharingSearch):
     def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         """What `search` finds at each value; each has a trace of its own."""
         state = SearchState(request)
-        return [search._on(state) for value in values if isinstance(search := dialled(self, value), ACDC)]
+        return [search._on(state) for value in values if isinstance(search := at_value(self, value), ACDC)]
 
     def _on(self, state: SearchState) -> Kept:
         trace = Trace.open(self.trace, trace_key(self, state.request))

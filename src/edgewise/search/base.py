@@ -37,7 +37,7 @@ class Search(Method):
     """A method that decides itself which edges a circuit keeps, instead of scoring all of them."""
 
     metric: ClassVar[str]
-    dial: ClassVar[str]
+    size_option: ClassVar[str]
 
     @abstractmethod
     def for_edges(self, edges: int | None) -> Self:
@@ -72,8 +72,10 @@ class Search(Method):
         told = [size for size in sorted(wanted.sizes) if self._takes(size)] if wanted.values is None else []
         if told:
             return self._at_sizes(told, request)
-        values = sorted(set(self.dial_values if wanted.values is None else wanted.values), reverse=True)
-        return Found.along(self.dial, values, self.searches([dialled(self, value) for value in values], request))
+        values = sorted(set(self.size_values if wanted.values is None else wanted.values), reverse=True)
+        return Found.along(
+            self.size_option, values, self.searches([at_value(self, value) for value in values], request)
+        )
 
     def _at_sizes(self, sizes: Sequence[int], request: Request) -> Found:
         """One run for each number of edges."""
@@ -91,14 +93,14 @@ class Search(Method):
 
 
 class SharingSearch(Search):
-    """A search whose runs at several values of its dial share work."""
+    """A search whose runs at several values of its size option share work."""
 
     @abstractmethod
     def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         """What `search` finds at each value, in the order given."""
 
     def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
-        found = self.sweep([getattr(one, one.dial) for one in variants], request)
+        found = self.sweep([getattr(one, one.size_option) for one in variants], request)
         return [_circuit(one, request, kept, kept.seconds or 0.0) for one, kept in zip(variants, found, strict=True)]
 
 
@@ -118,9 +120,9 @@ def _circuit(search: Search, request: Request, kept: Kept, seconds: float) -> Ci
 S = TypeVar("S", bound=Search)
 
 
-def dialled(search: S, value: float) -> S:
-    """The search with its dial at a value, and with that value in the names of files that it keeps."""
-    return replace(_renamed(search, f"-{value!r}"), **{search.dial: value})  # type: ignore[type-var]
+def at_value(search: S, value: float) -> S:
+    """The search with its size option at a value, and with that value in the names of files that it keeps."""
+    return replace(_renamed(search, f"-{value!r}"), **{search.size_option: value})  # type: ignore[type-var]
 
 
 def _renamed(search: S, suffix: str) -> S:

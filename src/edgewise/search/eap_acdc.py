@@ -22,7 +22,7 @@ from edgewise.options import option
 from edgewise.request import Request
 from edgewise.scores import Scores
 from edgewise.search.acdc import GreedySearch
-from edgewise.search.base import Kept, SharingSearch, dialled, refuse_edges
+from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
 from edgewise.search.keep_rule import KeepRule
 from edgewise.search.trace import Trace, trace_key
@@ -55,8 +55,8 @@ class EAPThenACDC(SharingSearch):
     cost: ClassVar[str] = "two passes, then part of a forward for each candidate"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
     metric: ClassVar[str] = "kl"
-    dial: ClassVar[str] = "tau"
-    dial_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+    size_option: ClassVar[str] = "tau"
+    size_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 
     def __post_init__(self) -> None:
         _ = self.criterion  # refuses what makes no sense
@@ -86,7 +86,7 @@ class EAPThenACDC(SharingSearch):
 
     def sweep(self, values: Sequence[float], request: Request) -> list[Kept]:
         scores, state = self.attribute(request), SearchState(request)
-        searches = [dialled(self, value) for value in values]
+        searches = [at_value(self, value) for value in values]
         return [search.refine(state, scores) for search in searches if isinstance(search, EAPThenACDC)]
 
     def attribute(self, request: Request) -> Scores:
