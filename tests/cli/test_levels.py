@@ -10,7 +10,7 @@ import torch
 from support.command_line import SMALL, edgewise, refused
 
 import edgewise as ew
-from edgewise.formats.conversion import find
+from edgewise.formats.reading import find
 from edgewise.old_names import NeuronCircuit, NodeScores
 
 FEW = SMALL[:-2]

@@ -16,7 +16,7 @@ from edgewise.comparison import CompareRecipe
 from edgewise.comparison.from_recipe import run_comparison
 from edgewise.comparison.pages import index_page, show_comparison, tables_in
 from edgewise.comparison.table import Table
-from edgewise.formats.conversion import find
+from edgewise.formats.reading import find
 from edgewise.viewer import page
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'

@@ -27,7 +27,7 @@ from edgewise.comparison import from_recipe as run_module
 from edgewise.comparison.from_recipe import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
-from edgewise.formats.conversion import find
+from edgewise.formats.reading import find
 
 contest = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}

@@ -13,8 +13,8 @@ from torch import Tensor
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue
 from edgewise.formats import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig, read_eap_ig_nodes
-from edgewise.formats.conversion import import_finding
 from edgewise.formats.mib_submission import mib_files
+from edgewise.formats.reading import import_finding
 from edgewise.graph import SEPARATE_INPUTS, Graph
 from edgewise.old_names import NeuronCircuit, NodeScores
 

@@ -83,7 +83,8 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
-    from edgewise.formats.conversion import FolderFormat, beside, format_named, import_finding, write_folder
+    from edgewise.formats.conversion import FolderFormat, format_named, write_folder
+    from edgewise.formats.reading import beside, import_finding
     from edgewise.store.disk import write_bytes
 
     target = format_named(to)

@@ -23,7 +23,7 @@ from edgewise.comparison.sample import Sample
 from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid, GridPoint
-from edgewise.formats.conversion import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
+from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save

@@ -20,7 +20,7 @@ from edgewise.comparison.result import Comparison
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
-from edgewise.formats.conversion import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
+from edgewise.formats.reading import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.progress import Track, silent

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from edgewise.comparison.compare_recipe import Entry
 from edgewise.comparison.table import Table
 from edgewise.errors import FileError, InvalidValue
-from edgewise.formats.conversion import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
+from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
 from edgewise.store.disk import read_bytes, write_bytes
 from edgewise.store.schema import encode, parse
 from edgewise.viewer import show

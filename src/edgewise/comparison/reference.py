@@ -9,7 +9,7 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import threshold_of
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
-from edgewise.formats.conversion import find
+from edgewise.formats.reading import find
 from edgewise.models.subject import Subject
 from edgewise.scores import Scores
 from edgewise.tasks import task

@@ -11,7 +11,7 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
-from edgewise.formats.conversion import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
+from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.provenance import versions
 from edgewise.runs.recipe import MANIFEST, Recipe
 from edgewise.scores import Scores

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.evaluation import Report, evaluate
-from edgewise.formats.conversion import find
+from edgewise.formats.reading import find
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.models import Subject
