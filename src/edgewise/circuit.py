@@ -8,7 +8,7 @@ ablation puts in their place at all others. Writers without a kept neuron are no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal, final
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
-from edgewise.reachability import edges_between, live_writers, useful_readers
+from edgewise.reachability import check_neurons, edges_between, live_writers, useful_readers
 
 
 @final
@@ -248,14 +248,4 @@ class Circuit:
         return f"<{'Circuit' if self.neurons is None else 'NeuronCircuit'}: {self.describe()}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.graph, self.mask, dict(self.provenance), self.neurons)
-
-
-def _restored(graph: Graph, mask: Tensor, provenance: dict[str, Any], neurons: Tensor | None) -> Circuit:
-    return Circuit(graph, mask, provenance, neurons=neurons)
-
-
-def check_neurons(graph: Graph, values: Tensor) -> None:
-    """GraphMismatch for anything but one row of neurons for each writer."""
-    if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
-        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")
+        return partial(Circuit, neurons=self.neurons), (self.graph, self.mask, dict(self.provenance))

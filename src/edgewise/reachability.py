@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgewise.errors import GraphMismatch
 from edgewise.graph import Graph
 
 
@@ -48,3 +49,9 @@ def edges_between(graph: Graph, kept: Tensor) -> Tensor:
     readers = (graph.serves & kept[None, :]).any(dim=1)
     readers[-1] = True
     return graph.edge_mask & kept[:, None] & readers[None, :]
+
+
+def check_neurons(graph: Graph, values: Tensor) -> None:
+    """GraphMismatch for anything but one row of neurons for each writer."""
+    if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
+        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")

@@ -9,10 +9,10 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from edgewise.circuit import Circuit, check_neurons
+from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, NumericalError, UnknownName
 from edgewise.graph import Graph
-from edgewise.reachability import edges_between
+from edgewise.reachability import check_neurons, edges_between
 
 LevelName = Literal["edges", "nodes", "neurons"]
 
