@@ -30,6 +30,7 @@ from torch import Tensor
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.mask import Mask
 from edgewise.errors import UnsupportedModel
 from edgewise.models import FAMILIES, Subject
 
@@ -77,9 +78,8 @@ def assert_same(on: Subject, model: Any) -> None:
     clean, corrupted = (native(model, tokens) for tokens in (pairs().clean, pairs().corrupted))
     torch.testing.assert_close(on.logits(pairs().clean, pairs().positions), clean, rtol=1e-5, atol=1e-6)
     for mask, expected in ((on.graph.edge_mask.float(), clean), (torch.zeros(on.graph.edge_mask.shape), corrupted)):
-        walked = masked_forward(
-            on, pairs().clean, pairs().positions, mask, corrupted_run(on, pairs()), candidates=on.graph.edge_mask
-        )
+        dense = Mask(mask, candidates=on.graph.edge_mask)
+        walked = masked_forward(on, pairs().clean, pairs().positions, dense, corrupted_run(on, pairs()))
         assert distance(walked, expected) < 1e-4
 
 
