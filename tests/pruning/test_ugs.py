@@ -234,7 +234,7 @@ def test_it_costs_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counted(*args: Any, **options: Any) -> Tensor:
         logits = masked_forward(*args, **options)
-        walks["forward"].append((len(args[1]), args[3].shape[0], args[3].shape[1]))  # type: ignore[attr-defined]
+        walks["forward"].append((len(args[1]), args[3].edges.shape[0], args[3].edges.shape[1]))  # type: ignore[attr-defined]
         logits.register_hook(lambda gradient: walks.update(backward=walks["backward"] + 1))  # type: ignore[operator]
         return logits
 
