@@ -119,11 +119,6 @@ class Projections(ABC):
     def join(self, heads: Tensor, kv_heads: int) -> list[Tensor]:
         """The modules' outputs for [..., reader, d_head] of a subset of `kv_heads` groups."""
 
-    @property
-    def alike(self) -> bool:
-        """Whether the attention treats the outputs of all heads alike, so that those of one may stand in another's place."""
-        return True
-
     @contextmanager
     def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
         """While inside, the attention module accepts outputs of the heads of these groups alone."""

@@ -22,15 +22,11 @@ from edgewise.models.projections import Separate, changed
 class NormedHeads(Separate):
     """Three modules, whose outputs for q and k may pass a norm for each head."""
 
-    @property
-    def alike(self) -> bool:
-        return not self.attention.qk_layernorm
-
     @contextmanager
     def narrowed(self, groups: Sequence[int]) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(super().narrowed(groups))
-            if not self.alike:
+            if self.attention.qk_layernorm:
                 queries, keys = self.attention.q_layernorm, self.attention.k_layernorm
                 for owner, chosen in ((queries, self.heads_of(groups)), (keys, groups)):
                     norms = nn.ModuleList(owner.norms[number] for number in chosen)
@@ -39,7 +35,7 @@ class NormedHeads(Separate):
 
     def ungroup(self) -> None:
         super().ungroup()
-        if not self.alike:
+        if self.attention.qk_layernorm:
             keys, times = self.attention.k_layernorm, self.heads // self.kv_heads
             keys.norms = nn.ModuleList(_twin(norm) for norm in keys.norms for _ in range(times))
 

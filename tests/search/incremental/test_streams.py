@@ -57,18 +57,16 @@ def test_changed_rows_count_in_their_trials_and_stay_when_stored(family: str) ->
     on = subject(family, torch.float64)
     front = front_of(on, some_edges(on))
     graph, streams = on.graph, front.streams
-    # One of them stands for all trials: a head and an MLP of the middle, and the last MLP.
-    trials = {graph.writer_index["a1.h0"]: 1, graph.writer_index["m1"]: 3, len(graph.writers) - 1: 3}
+    # A head and an MLP of the middle, and the last MLP.
+    writers = (graph.writer_index["a1.h0"], graph.writer_index["m1"], len(graph.writers) - 1)
     changed = {
-        writer: torch.randn(
-            count, front.places.tokens(front.wiring.late[writer]).numel(), on.d_model, dtype=torch.float64
-        )
-        for writer, count in trials.items()
+        writer: torch.randn(3, front.places.tokens(front.wiring.late[writer]).numel(), on.d_model, dtype=torch.float64)
+        for writer in writers
     }
     whole = streams.rows.repeat(3, 1, 1, 1)
     for writer, rows in changed.items():
         where = front.places.answers_active if front.wiring.late[writer] else slice(None)
-        whole[:, writer, where] = rows.expand(3, -1, -1)
+        whole[:, writer, where] = rows
     readers = [
         reader for reader in range(len(graph.readers)) if changed.keys() & set(front.wiring.intake(reader).writers)
     ]

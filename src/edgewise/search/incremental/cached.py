@@ -25,7 +25,6 @@ from edgewise.search.incremental.places import Places, Replaced
 from edgewise.search.incremental.slot_projections import SlotProjections
 from edgewise.search.incremental.streams import Streams
 from edgewise.search.incremental.trials import Span, TrialOutcome, Trials
-from edgewise.search.incremental.versions import Group, Versions
 from edgewise.search.incremental.wiring import Intake, Wiring
 from edgewise.search.state import Removal
 
@@ -45,6 +44,7 @@ class CachedFrontier(Frontier):
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)
+        self._shared = (self.graph.heads, self.graph.heads + self.graph.kv_heads)  # where slots of k and v begin
         self._project = SlotProjections(subject)
         # Weights that have to be made are kept for as long as the search stays in a layer.
         self._outputs = [block.output_weight_later() for block in subject.blocks]
@@ -130,31 +130,23 @@ class CachedFrontier(Frontier):
     def _store(self, outcome: TrialOutcome, number: int) -> None:
         self.streams.store(outcome.rows, number)
         for (layer, slot), outputs in outcome.projected.items():
-            if (values := outputs.at(number)) is not None:
-                self.projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), values)
+            self.projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), outputs[number])
 
     def _tokens_of(self, layer: int, slot: int) -> Tensor:
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
         return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
 
     def _tried(self, span: Span, outcome: TrialOutcome) -> Tensor:
-        """Input of a frontier reader in each trial of its span, and after them if others follow and it is then otherwise.
-
-        [trial, token, d_model]; what it is after them is what it was before if none of them is expected to go.
-        """
+        """Input of a frontier reader in each trial of its span: [trial, token, d_model]."""
         trials, late = outcome.trials, self.wiring.late_reader[span.reader]
         if span.reader not in self._inputs:
             intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
             self._inputs[span.reader] = self.streams.last(intake)
         now = self._inputs[span.reader]
-        goes = trials.goes[span.first : span.stop]
-        differs = span.stop < len(trials) and any(goes) and not goes[-1]
-        streams = now.new_empty(len(goes) + differs, *now.shape)
-        for number, stream in zip(range(span.first, span.stop), streams, strict=False):
+        streams = now.new_empty(span.stop - span.first, *now.shape)
+        for number, stream in zip(range(span.first, span.stop), streams, strict=True):
             torch.sub(now, self._gone(trials.removals[number], late), out=stream)
             now = stream if trials.goes[number] else now
-        if differs:
-            streams[-1] = now
         outcome.inputs[span] = streams
         return streams
 
@@ -172,7 +164,7 @@ class CachedFrontier(Frontier):
         for intake, slots in alike.items():
             outputs = self._project(layer, slots, self.streams.now(intake, outcome.rows))
             for place, slot in enumerate(slots):
-                outcome.projected[layer, slot] = Versions(0, outputs[..., place, :])
+                outcome.projected[layer, slot] = outputs[..., place, :]
         if alike:
             self._attention(layer, outcome)
         self._read_mlp(layer, outcome)
@@ -188,16 +180,15 @@ class CachedFrontier(Frontier):
         self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
 
     def _project_frontier(self, layer: int, outcome: TrialOutcome) -> None:
-        """Outputs of the projections of the readers at the frontier, each from the first of its own trials on."""
-        trials = outcome.trials
-        for span in trials.spans:
+        """Outputs of the projections of the readers at the frontier."""
+        for span in outcome.trials.spans:
             slot = span.reader - layer * self.graph.readers_per_layer
-            if trials.removals[span.first].writers is None:
+            if outcome.trials.removals[span.first].writers is None:
                 outputs = self._replaced_projection(layer, slot)
             else:
                 outputs = self._project(layer, [slot], self._tried(span, outcome))[..., 0, :]
-            returns = not any(trials.goes[span.first : span.stop])
-            outcome.projected[layer, slot] = Versions(span.first, outputs, returns)
+            before = self.projected(layer)[slot].index_select(0, self._tokens_of(layer, slot))
+            outcome.projected[layer, slot] = torch.cat([before[None], outputs])[outcome.trials.last_made(span)]
 
     def _replaced_projection(self, layer: int, slot: int) -> Tensor:
         """Output of the projection of a reader that keeps nothing: [1, token, d_head]."""
@@ -209,40 +200,31 @@ class CachedFrontier(Frontier):
         return self.places.narrow(output) if late else output
 
     def _attention(self, layer: int, outcome: TrialOutcome) -> None:
-        """Run the heads whose projections changed."""
-        block, last = self.subject.blocks[layer], self.projected(layer)
-        changed = {slot: versions for (at, slot), versions in outcome.projected.items() if at == layer}
-        groups = Group.of(block.projections, changed)
-        # Heads that share keys and values lie on the batch axis, each group in as many versions as it has, unless the
-        # attention has something of its own for each head.
-        for together in [groups] if block.projections.alike else [[group] for group in groups]:
-            self._attend(layer, together, last, outcome)
-
-    def _attend(self, layer: int, groups: list[Group], last: Tensor, outcome: TrialOutcome) -> None:
-        """Run the heads of some groups, and keep what those that are read now write."""
-        block, counts = self.subject.blocks[layer], [group.count for group in groups]
-        outputs = last.new_empty(sum(counts), last.shape[1], len(groups[0].slots), last.shape[2])
-        for group, part in zip(groups, outputs.split(counts), strict=True):
-            group.fill(part, last, lambda slot: self._tokens_of(layer, slot))
+        """Run the heads whose projections changed, and keep what those that are read now write."""
+        projections, first = self.subject.blocks[layer].projections, layer * self.graph.readers_per_layer
+        changed = {slot: outputs for (at, slot), outputs in outcome.projected.items() if at == layer}
+        groups = sorted({projections.group_of(slot)[0] for slot in changed})
+        heads = projections.heads_of(groups)
+        slots = heads + [start + group for start in self._shared for group in groups]
+        trials = len(next(iter(changed.values())))
+        outputs = self.projected(layer)[slots].transpose(0, 1).repeat(trials, 1, 1, 1)  # [trial, token, slot, d_head]
+        for slot, values in changed.items():
+            outputs[:, :, slots.index(slot)].index_copy_(1, self._tokens_of(layer, slot), values)
         by_token = outputs.unflatten(1, self.places.shape).flatten(0, 1)
-        number, _ = block.projections.group_of(groups[0].slots[0])
-        z = native_attention(self.subject, block, self.contexts[layer], by_token, [number])
-        z = z.view(*outputs.shape[:2], len(groups[0].heads), -1)
-        for group, part in zip(groups, z.split(counts), strict=True):
-            for head in group.served:
-                versions = Versions(group.first, part[:, :, group.heads.index(head)], group.returns)
-                self._write_head(layer, head, versions, outcome)
+        z = native_attention(self.subject, self.subject.blocks[layer], self.contexts[layer], by_token, groups)
+        z = z.view(*outputs.shape[:2], len(heads), -1)
+        served = self.graph.serves[[first + slot for slot in changed]].any(dim=0)
+        for place, head in enumerate(heads):
+            writer = self.graph.head_writers(layer).start + head
+            if served[writer] and self.wiring.read_by(writer):
+                self._write_head(layer, head, z[:, :, place], outcome)
 
-    def _write_head(self, layer: int, head: int, z: Versions, outcome: TrialOutcome) -> None:
-        """Rows of a head, if it is read, for its z at all tokens."""
+    def _write_head(self, layer: int, head: int, z: Tensor, outcome: TrialOutcome) -> None:
+        """Rows of a head for its z at all tokens, [trial, token, d_head]."""
         writer = self.graph.head_writers(layer).start + head
-        if not self.wiring.read_by(writer):
-            return
         late = self.wiring.late[writer]
-        delta = z.values.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
-        rows = delta.to(self.work_dtype) @ self._outputs[layer]()[head].to(self.work_dtype)
-        everywhere = z._replace(values=rows).everywhere(len(outcome.trials), self.streams.written(writer, late)[None])
-        self._keep(writer, everywhere, outcome)
+        delta = z.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
+        self._keep(writer, delta.to(self.work_dtype) @ self._outputs[layer]()[head].to(self.work_dtype), outcome)
 
     def _keep(self, writer: int, rows: Tensor, outcome: TrialOutcome) -> None:
         outcome.rows[writer] = rows if self._alive is None else rows * self._alive[:, writer, None, None]

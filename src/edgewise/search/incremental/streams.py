@@ -17,7 +17,7 @@ class Streams:
     """`rows` [writer, token, d_model]: what each wrote last, minus its replacement, at the active tokens of `places`.
 
     `wiring`: the edges that were kept at the last `settle`, before which nothing can be asked. Rows of changed writers are
-    [trial, token, d_model], one trial where it stands for all, and at the answers alone for writers that are late.
+    [trial, token, d_model], at the answers alone for writers that are late.
     """
 
     def __init__(self, graph: Graph, places: Places, replaced: Replaced, rows: Tensor) -> None:
@@ -45,13 +45,10 @@ class Streams:
     def now(self, intake: Intake, changed: Mapping[int, Tensor]) -> Tensor:
         """What readers of an intake get in each trial, [trial, token, d_model], given the rows of writers that changed."""
         read = [writer for writer in intake.writers if writer in changed]
-        stream, parts = self._unchanged(intake, frozenset(read))[None], []
-        for writer in read:
+        stream = self._unchanged(intake, frozenset(read))[None]
+        for number, writer in enumerate(read):
             rows = changed[writer]
-            parts.append(self._places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows)
-        # The longest first: the others are added in place.
-        parts.sort(key=len, reverse=True)
-        for number, part in enumerate(parts):
+            part = self._places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows
             stream = stream.add_(part) if number else stream + part
         return stream
 
@@ -59,7 +56,7 @@ class Streams:
         """Keep what changed writers wrote in the trial of this number."""
         for writer, rows in changed.items():
             where = self._places.answers_active if self.wiring.late[writer] else slice(None)
-            self.rows[writer, where] = rows[min(number, len(rows) - 1)]
+            self.rows[writer, where] = rows[number]
             self._narrow.pop(writer, None)
         stale = [one for one, (without, _) in self._sums.items() if (changed.keys() & set(one.writers)) - without]
         for intake in stale:

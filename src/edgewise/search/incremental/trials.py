@@ -8,7 +8,6 @@ from typing import NamedTuple, final
 
 from torch import Tensor
 
-from edgewise.search.incremental.versions import Versions
 from edgewise.search.state import Removal
 
 
@@ -46,6 +45,13 @@ class Trials:
             spans.append(Span(removal.reader, first, number + 1))
         return spans
 
+    def last_made(self, span: Span) -> list[int]:
+        """In each trial, which removal of a span is the last that it makes, counted from 1; 0 if it makes none."""
+        return [
+            max((i + 1 for i, is_made in enumerate(made[span.first : span.stop]) if is_made), default=0)
+            for made in self.made
+        ]
+
     def masks(self, mask: Tensor) -> Tensor:
         """bool [trial, writer, reader]: what is kept in each trial of what `mask` keeps."""
         masks = mask.unsqueeze(0).repeat(len(self), 1, 1)
@@ -61,13 +67,12 @@ class Trials:
 class TrialOutcome:
     """Logits [trial, example, vocab] of some trials, and what has changed on the way.
 
-    `rows`: writer → [trial, token, d_model], one trial where it stands for all; `projected`: (layer, slot) →
-    [trial, token, d_head]; `inputs`: span → [trial, token, d_model], what its reader gets in its trials, and after them
-    if others follow; each at the tokens where it is needed.
+    `rows`: writer → [trial, token, d_model]; `projected`: (layer, slot) → [trial, token, d_head]; `inputs`: span →
+    [trial, token, d_model], what its reader gets in the trials of the span alone; each at the tokens where it is needed.
     """
 
     trials: Trials
     logits: Tensor
     rows: dict[int, Tensor] = field(default_factory=dict)
-    projected: dict[tuple[int, int], Versions] = field(default_factory=dict)
+    projected: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     inputs: dict[Span, Tensor] = field(default_factory=dict)
