@@ -48,7 +48,6 @@ class Batch:
 
 @final
 @dataclass(frozen=True)
-@final
 class Wanted:
     """What a method is asked for.
 

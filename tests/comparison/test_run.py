@@ -29,7 +29,7 @@ from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
 from edgewise.formats.reading import find
 
-contest = sys.modules["edgewise.comparison.compare"]
+compare_module = sys.modules["edgewise.comparison.compare"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
 PICTURES = {"roc", "precision-recall", "faithfulness", "effects", "interpolation", "histograms", "roles"}
 
@@ -64,7 +64,7 @@ def document(folder: Path) -> Any:
 def spied(monkeypatch: pytest.MonkeyPatch, stop_at: str | None = None) -> list[str]:
     """The names of the methods that are run from now on; `stop_at` is interrupted instead."""
     ran: list[str] = []
-    genuine = contest.run_entry
+    genuine = compare_module.run_entry
 
     def run_entry(entry: Any, *more: Any, **options: Any) -> Any:
         ran.append(entry.name)
@@ -72,7 +72,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, stop_at: str | None = None) -> list[s
             raise KeyboardInterrupt
         return genuine(entry, *more, **options)
 
-    monkeypatch.setattr(contest, "run_entry", run_entry)
+    monkeypatch.setattr(compare_module, "run_entry", run_entry)
     return ran
 
 
@@ -143,7 +143,7 @@ def test_heads_and_the_grid_are_studied_when_asked_for(
         assert title in table
     written = document(tmp_path / "run")
     assert len(written["grid"]["points"]) == 6
-    monkeypatch.setattr(contest, "measure_grid", lambda *_, **__: pytest.fail("the grid is measured already"))
+    monkeypatch.setattr(compare_module, "measure_grid", lambda *_, **__: pytest.fail("the grid is measured already"))
     run_comparison(recipe, tmp_path / "run")
     assert document(tmp_path / "run") == written
 
@@ -158,7 +158,7 @@ def test_a_finished_folder_computes_nothing_and_says_the_same(
     copy = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
     ran = spied(monkeypatch)
     for name in ("evaluate_each", "areas_of"):
-        monkeypatch.setattr(contest, name, lambda *_, **__: pytest.fail("circuits are measured already"))
+        monkeypatch.setattr(compare_module, name, lambda *_, **__: pytest.fail("circuits are measured already"))
     run_comparison(finished.recipe, copy)
     assert ran == []
     for name in ("comparison.json", "table.md", "figures.json", "roc.svg", "roc.png", "roles.svg", "interpolation.png"):
@@ -187,7 +187,7 @@ def test_an_interrupt_while_circuits_are_measured_loses_no_method(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(contest, "evaluate_each", interrupted)
+        patched.setattr(compare_module, "evaluate_each", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_comparison(recipe_on(tiny), tmp_path / "run")
     then = spied(monkeypatch)

@@ -98,7 +98,7 @@ class ComparisonJob:
     entries: tuple[Entry, ...]
     reference: Reference | str
     sizes: tuple[int, ...]
-    shelf: ComparisonStore
+    store: ComparisonStore
     heads: int | None = None
     grid: Thresholds | None = None
     judged: Pairs | None = None
@@ -118,14 +118,14 @@ class ComparisonJob:
                 reference = self._settled(exact, found_on[self.request.metric.name])
         known = reference.circuit if reference is not None else None
         listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
-        sample = self.shelf.sample(self._sample) if self.exact_sample is not None else None
+        sample = self.store.sample(self._sample) if self.exact_sample is not None else None
         results = tuple(self._result(one, known, exact, sample) for one in listed)
         studied = (
             study(listed, self.heads, self.request, replaced=found_on["kl"].corrupted)
             if self.heads is not None
             else None
         )
-        grid = self.shelf.grid(lambda: self._grid(known)) if self.grid is not None else None
+        grid = self.store.grid(lambda: self._grid(known)) if self.grid is not None else None
         return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid, sample)
 
     # -- steps ------------------------------------------------------------------------------------------------------
@@ -155,19 +155,19 @@ class ComparisonJob:
         return dict(report.metrics)
 
     def _outcomes(self) -> Iterator[MethodOutcome]:
-        """Every method's, from the shelf where it is there already; exact effects first if the reference needs them."""
+        """Every method's, from the store where it is there already; exact effects first if the reference needs them."""
         todo: list[Entry] = list(self.entries)
         if isinstance(self.reference, str) and self.reference != "none":
             exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
             todo = [*exact, *(entry for entry in todo if entry not in exact)]
         for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
-            yield self.shelf.outcome(entry, self._find)
+            yield self.store.outcome(entry, self._find)
 
     def _place(self, outcome: MethodOutcome) -> int:
         return self.entries.index(outcome.entry)
 
     def _find(self, entry: Entry) -> MethodOutcome:
-        return run_entry(entry, self.request, self.sizes, partial=self.shelf.partial(entry))
+        return run_entry(entry, self.request, self.sizes, partial=self.store.partial(entry))
 
     def _is_exact(self, entry: Entry) -> bool:
         return entry.method == "exact" and entry.metric in (None, self.request.metric.name)
@@ -189,8 +189,8 @@ class ComparisonJob:
         }
         mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
         mine = sample.agreement(outcome) if mine is None and sample is not None else mine
-        curve = self.shelf.curve(outcome, self._curve)
-        areas = self.shelf.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
+        curve = self.store.curve(outcome, self._curve)
+        areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
         return Result(entry.name, outcome, recovery, mine, curve, areas)
 

@@ -233,8 +233,8 @@ def check_folder(folder: Path, recipe: CompareRecipe) -> None:
         )
 
 
-def open_shelf(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> ComparisonStore:
-    """The shelf in a folder, made if it is not there, without what a killed process left half done."""
+def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> ComparisonStore:
+    """The store in a folder, made if it is not there, without what a killed process left half done."""
     check_folder(folder, recipe)
     try:
         for name in (METHODS_FOLDER, PARTIAL_FOLDER):

@@ -12,7 +12,7 @@ from typing import Any, final
 from edgewise.ablations import ablation
 from edgewise.comparison.compare import ComparisonJob, with_baseline
 from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
-from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_shelf
+from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_store
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
@@ -61,10 +61,10 @@ def run_comparison(
     """
     started, folder = time.perf_counter(), Path(out) if out is not None else None
     source = _prepare(recipe, folder)
-    contest = _contest(source, folder, track)
+    job = _job(source, folder, track)
     try:
-        comparison = contest.comparison()
-        files = write(recipe, comparison, insights(comparison, contest.request), folder) if folder is not None else ()
+        comparison = job.comparison()
+        files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_where_it_stands(folder)) from None
     return Finished(recipe, comparison, time.perf_counter() - started, folder, files)
@@ -101,7 +101,7 @@ def _prepare(recipe: CompareRecipe, out: Path | None) -> Source[CompareRecipe]:
     return source
 
 
-def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> ComparisonJob:
+def _job(source: Source[CompareRecipe], out: Path | None, track: Track) -> ComparisonJob:
     recipe = source.recipe
     subject = load(
         recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
@@ -110,7 +110,7 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
     reference = settle(recipe.reference, subject, recipe.task)
     pairs = source.pairs(subject.tokenizer)
     request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
-    shelf = ComparisonStore() if out is None else open_shelf(out, recipe, request.key)
+    store = ComparisonStore() if out is None else open_store(out, recipe, request.key)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
     judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None
     return ComparisonJob(
@@ -118,7 +118,7 @@ def _contest(source: Source[CompareRecipe], out: Path | None, track: Track) -> C
         with_baseline(recipe.methods, recipe.seed),
         reference,
         sizes,
-        shelf,
+        store,
         heads,
         recipe.grid,
         judged,

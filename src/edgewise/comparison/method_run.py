@@ -11,7 +11,7 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import Entry
 from edgewise.contract import Found
-from edgewise.methods import METHODS, method, run_method
+from edgewise.methods import method, method_class, run_method
 from edgewise.metrics import metric as find_metric
 from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
@@ -24,7 +24,6 @@ NEEDED_TO_GO_ON = ("trace", "checkpoint")
 
 @final
 @dataclass(frozen=True)
-@final
 class MethodOutcome:
     """What a method of a comparison found, and the seconds that took."""
 
@@ -74,7 +73,7 @@ class MethodOutcome:
     @property
     def cost(self) -> str:
         """What the method costs, in its own words."""
-        return METHODS[self.entry.method.replace("_", "-")].cost
+        return method_class(self.entry.method).cost
 
     def _counted(self, name: str) -> int | None:
         counts = [circuit.provenance.get(name) for circuit in self.circuits]

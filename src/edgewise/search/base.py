@@ -81,7 +81,7 @@ class Search(Method):
         """One run for each number of edges."""
         total = request.subject.graph.n_edges
         runs = [_renamed(self.for_edges(size), f"-{size}") for size in sizes]
-        return Found.along("sparsity", [1 - size / total for size in sizes], self.searches(runs, request))
+        return Found.along("sparsity", [1 - size / total for size in sizes], [_searched(one, request) for one in runs])
 
     def _takes(self, edges: int) -> bool:
         """Whether it can be told to keep so many edges."""

@@ -1,8 +1,7 @@
 """CachedFrontier: keeps what every node wrote last, and computes again only what a removal changes.
 
 Removing an edge changes one reader's input by a cached vector. Only nodes that this reader's node reaches over kept edges
-have to be computed again, late ones at the answer position alone, and none at positions before the first token in which clean
-and corrupted differ.
+have to be computed again, late ones at the answer position alone.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class CachedFrontier(Frontier):
         self.clean = record(subject, batch.clean, batch.positions)
         super().__init__(subject, self.clean.logits)
         self.replacement, self.dtype, self.work_dtype = replacement, subject.dtype, subject.work_dtype
-        self.places = Places.find(subject, batch, replacement)
+        self.places = Places.find(subject, batch)
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
         self.contexts = subject.context(batch.clean.shape[1])
         self.slots = self.graph.readers_per_layer - int(self.graph.mlps)

@@ -19,7 +19,7 @@ from edgewise.pairs import Pairs
 class Places:
     """Tokens of a batch of `shape` (examples, positions), as indices into all of them.
 
-    `active`: those that a removal can change and an answer can depend on. `answers`: those whose logits are read;
+    `active`: those that an answer can depend on. `answers`: those whose logits are read;
     `answers_active`: where these stand among the active ones. Nodes that are late are needed at the answers alone.
     """
 
@@ -29,15 +29,11 @@ class Places:
     answers_active: Tensor
 
     @classmethod
-    def find(cls, subject: Subject, batch: Pairs, replacement: Replacement) -> Places:
-        """Nothing changes before the first token in which clean and corrupted differ; nothing matters after the answer."""
+    def find(cls, subject: Subject, batch: Pairs) -> Places:
+        """Of a causal model nothing matters after the answer."""
         examples, width = batch.clean.shape
         place = torch.arange(width, device=batch.clean.device)[None]
-        differs = (batch.clean != batch.corrupted) & (place <= batch.positions[:, None])
-        seen = differs.long().cumsum(dim=1) > 0
-        if not replacement.is_run:
-            seen = torch.ones_like(seen)
-        needed = (seen & (place <= batch.positions[:, None])) | (place == batch.positions[:, None])
+        needed = place <= batch.positions[:, None]
         if not subject.causal:
             needed = torch.ones_like(needed)
         active = needed.flatten().nonzero().flatten()
