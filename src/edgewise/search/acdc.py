@@ -66,18 +66,18 @@ class GreedySearch:
         removals = []
         for reader in readers:
             writers = list(reversed(range(self.graph.reach(reader))))
-            others = tuple(writer for writer in writers if not self.candidates[writer, reader])
+            candidates = self.candidates[:, reader].tolist()
+            others = tuple(writer for writer in writers if not candidates[writer])
             removals += [Removal(reader, others, tested=False)] if others else []
-            removals += [Removal(reader, (writer,)) for writer in writers if writer not in others]
+            removals += [Removal(reader, (writer,)) for writer in writers if candidates[writer]]
         yield from self._test(removals)
 
     def _test(self, removals: Sequence[Removal]) -> Iterator[int]:
         """Make each removal, unless it is tested and changes the metric by tau or more."""
         for removal, after in self.state.effects(removals):
             kept = removal.tested and self.rule.keeps(self.state.value, after)
-            edges = int(self.mask[removal.rows, removal.reader].sum())
             self.state.decide(removal, after, kept)
-            yield 0 if kept and removal.writers is None else edges
+            yield 0 if kept and removal.writers is None else removal.edges(self.graph)
 
     def _drop(self, readers: Sequence[int]) -> int:
         edges = int(self.mask[:, readers].sum())

@@ -31,6 +31,10 @@ class Removal:
             return slice(None)
         return self.writers[0] if len(self.writers) == 1 else list(self.writers)
 
+    def edges(self, graph: Graph) -> int:
+        """How many edges go."""
+        return graph.reach(self.reader) if self.writers is None else len(self.writers)
+
     def label(self, graph: Graph) -> str:
         """`writer->reader`, several writers with commas between, or `->reader` for all edges into a reader."""
         writers = ",".join(graph.writers[writer] for writer in self.writers or ())

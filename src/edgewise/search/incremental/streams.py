@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import final
 
+import torch
 from torch import Tensor
 
 from edgewise.graph import Graph
@@ -22,7 +23,6 @@ class Streams:
 
     def __init__(self, graph: Graph, places: Places, replaced: Replaced, rows: Tensor) -> None:
         self._graph, self._places, self._replaced, self.rows = graph, places, replaced, rows
-        self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
 
     def settle(self, mask: Tensor) -> None:
         """The search moves on, with these edges kept: bool [writer, reader]."""
@@ -30,13 +30,10 @@ class Streams:
         self._replaced.forget()
         self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
 
-    def written(self, writer: int, late: bool) -> Tensor:
-        """What a writer wrote last, minus its replacement: [token, d_model]."""
-        if not late:
-            return self.rows[writer]
-        if writer not in self._narrow:
-            self._narrow[writer] = self._places.narrow(self.rows[writer])
-        return self._narrow[writer]
+    def written(self, writers: Sequence[int], late: bool) -> Tensor:
+        """What some writers wrote last, minus their replacement: [writer, token, d_model]."""
+        chosen = torch.tensor(writers, device=self.rows.device)
+        return self.rows[chosen[:, None], self._places.answers_active] if late else self.rows[chosen]
 
     def last(self, intake: Intake) -> Tensor:
         """What readers of an intake got last: [token, d_model]."""
@@ -57,7 +54,6 @@ class Streams:
         for writer, rows in changed.items():
             where = self._places.answers_active if self.wiring.late[writer] else slice(None)
             self.rows[writer, where] = rows[number]
-            self._narrow.pop(writer, None)
         stale = [one for one, (without, _) in self._sums.items() if (changed.keys() & set(one.writers)) - without]
         for intake in stale:
             del self._sums[intake]
@@ -69,10 +65,10 @@ class Streams:
         if without is None or others is None or not changed <= without:
             without = changed | (without or frozenset())
             others = self._replaced.stream(intake.site, intake.late)
-            for writer in intake.writers:
-                if writer not in without:
-                    others = others + self.written(writer, intake.late)
+            others = self._plus(others, intake, set(intake.writers) - without)
             self._sums[intake] = (without, others)
-        for writer in sorted(without - changed):
-            others = others + self.written(writer, intake.late)
-        return others
+        return self._plus(others, intake, without - changed)
+
+    def _plus(self, stream: Tensor, intake: Intake, writers: Set[int]) -> Tensor:
+        """A stream with what some writers wrote last added: [token, d_model]."""
+        return stream + self.written(sorted(writers), intake.late).sum(dim=0) if writers else stream
