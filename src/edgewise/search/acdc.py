@@ -18,10 +18,8 @@ from edgewise.options import option
 from edgewise.request import Request
 from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
-from edgewise.search.keep_rule import KeepRule
-from edgewise.search.state import Removal, State
+from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Trace, trace_key
-from edgewise.search.tracked import run_tracked
 
 
 @final
@@ -127,8 +125,6 @@ class ACDC(SharingSearch):
         return [search._on(state) for value in values if isinstance(search := at_value(self, value), ACDC)]
 
     def _on(self, state: SearchState) -> Kept:
-        trace = Trace.open(self.trace, trace_key(self, state.request))
-        state.start(self.criterion, trace)
-        return run_tracked(
-            GreedySearch(state, self.criterion, state.graph.edge_mask).run(), state, f"{self.name}, tau {self.tau:g}"
-        )
+        state.start(self.criterion, Trace.open(self.trace, trace_key(self, state.request)))
+        steps = GreedySearch(state, self.criterion, state.graph.edge_mask).run()
+        return state.run(steps, f"{self.name}, tau {self.tau:g}")

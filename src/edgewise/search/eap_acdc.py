@@ -24,9 +24,8 @@ from edgewise.scores import Scores
 from edgewise.search.acdc import GreedySearch
 from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
-from edgewise.search.keep_rule import KeepRule
+from edgewise.search.state import KeepRule
 from edgewise.search.trace import Trace, trace_key
-from edgewise.search.tracked import run_tracked
 from edgewise.tasks import TASKS, task
 
 
@@ -101,9 +100,8 @@ class EAPThenACDC(SharingSearch):
         chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
         key = {**trace_key(self, state.request), "batch_size": state.request.batch_size}
         state.start(self.criterion, Trace.open(self.trace, key))
-        found = run_tracked(
-            GreedySearch(state, self.criterion, chosen.mask).run(), state, f"{self.name}, tau {self.tau:g}"
-        )
+        steps = GreedySearch(state, self.criterion, chosen.mask).run()
+        found = state.run(steps, f"{self.name}, tau {self.tau:g}")
         return replace(found, counts={"candidates": len(chosen), **found.counts})
 
 

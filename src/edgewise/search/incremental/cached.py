@@ -22,9 +22,8 @@ from edgewise.pairs import Pairs
 from edgewise.search.incremental.frontier import Frontier
 from edgewise.search.incremental.places import Places, Replaced
 from edgewise.search.incremental.slot_projections import SlotProjections
-from edgewise.search.incremental.streams import Streams
+from edgewise.search.incremental.streams import Intake, Streams, Wiring
 from edgewise.search.incremental.trials import Span, TrialOutcome, Trials
-from edgewise.search.incremental.wiring import Intake, Wiring
 
 
 @final
@@ -141,7 +140,9 @@ class CachedFrontier(Frontier):
             intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
             self._inputs[span.reader] = self.streams.last(intake)
         removals = enumerate(trials.removals[span.first : span.stop], start=span.first)
-        numbers, writers = zip(*((number, writer) for number, one in removals for writer in one.writers or ()), strict=True)
+        numbers, writers = zip(
+            *((number, writer) for number, one in removals for writer in one.writers or ()), strict=True
+        )
         gone = [[float(made[number]) for number in numbers] for made in trials.made[span.first : span.stop]]
         rows, now = self.streams.written(writers, late), self._inputs[span.reader]
         streams = torch.addmm(now.flatten(), rows.new_tensor(gone), rows.flatten(1), alpha=-1)
