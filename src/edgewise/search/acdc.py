@@ -52,8 +52,8 @@ class GreedySearch:
         """Whole v, then k, then q readers of heads that are read, then the edges into those that are left."""
         kinds = (self.graph.v_readers(layer), self.graph.k_readers(layer), self.graph.q_readers(layer))
         readers = [reader for kind in kinds for reader in reversed(range(kind.start, kind.stop))]
-        read = self.mask.any(dim=1)
-        live = [reader for reader in readers if (self.graph.serves[reader] & read).any()]
+        serving = (self.graph.serves & self.mask.any(dim=1)).any(dim=1).tolist()
+        live = [reader for reader in readers if serving[reader]]
         yield self._drop([reader for reader in readers if reader not in live])
         if self.rule.whole_readers:
             yield from self._test([Removal(reader, None) for reader in live if self.candidates[:, reader].any()])

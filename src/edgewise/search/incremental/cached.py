@@ -140,11 +140,9 @@ class CachedFrontier(Frontier):
             intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
             self._inputs[span.reader] = self.streams.last(intake)
         removals = enumerate(trials.removals[span.first : span.stop], start=span.first)
-        numbers, writers = zip(
-            *((number, writer) for number, one in removals for writer in one.writers or ()), strict=True
-        )
-        gone = [[float(made[number]) for number in numbers] for made in trials.made[span.first : span.stop]]
-        rows, now = self.streams.written(writers, late), self._inputs[span.reader]
+        tried = sorted((writer, number) for number, removal in removals for writer in removal.writers or ())
+        gone = [[float(made[number]) for _, number in tried] for made in trials.made[span.first : span.stop]]
+        rows, now = self.streams.written([writer for writer, _ in tried], late), self._inputs[span.reader]
         streams = torch.addmm(now.flatten(), rows.new_tensor(gone), rows.flatten(1), alpha=-1)
         outcome.inputs[span] = streams.unflatten(1, now.shape)
         return outcome.inputs[span]

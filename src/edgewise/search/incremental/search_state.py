@@ -57,6 +57,7 @@ class SearchState(State):
             self._frontier = frontier(batch.subject, batch.pairs, batch.replacement)
             self._metric = SearchMetric(batch, self._frontier.clean_logits)
         self.graph, self.mask = self._frontier.graph, self._frontier.mask
+        self._mask_array = self.mask.numpy()  # the same memory, changed without a tensor operation
         most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // batch.pairs.clean.numel()))
         self._planner = BatchPlanner(self.graph, most)
         self._decisions: list[Decision] = []
@@ -108,7 +109,7 @@ class SearchState(State):
             self.trace.add(self._decisions[number:])
         self.tested += removal.tested
         if not kept:
-            self.mask[removal.rows, removal.reader] = False
+            self._mask_array[removal.rows, removal.reader] = False
             self._left -= removal.edges(self.graph)
             self.value = after
 

@@ -84,9 +84,12 @@ class Streams:
         self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
 
     def written(self, writers: Sequence[int], late: bool) -> Tensor:
-        """What some writers wrote last, minus their replacement: [writer, token, d_model]."""
-        chosen = torch.tensor(writers, device=self.rows.device)
-        return self.rows[chosen[:, None], self._places.answers_active] if late else self.rows[chosen]
+        """What some writers, in ascending order, wrote last, minus their replacement: [writer, token, d_model]."""
+        first, stop = writers[0], writers[-1] + 1
+        rows = self.rows[first:stop]  # neighbours are not copied
+        if stop - first > len(writers):
+            rows = self.rows[torch.tensor(writers, device=self.rows.device)]
+        return self._places.narrow(rows) if late else rows
 
     def last(self, intake: Intake) -> Tensor:
         """What readers of an intake got last: [token, d_model]."""
