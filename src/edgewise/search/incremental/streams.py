@@ -81,7 +81,6 @@ class Streams:
         """The search moves on, with these edges kept: bool [writer, reader]."""
         self.wiring = Wiring(self._graph, mask)
         self._replaced.forget()
-        self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
 
     def written(self, writers: Sequence[int], late: bool) -> Tensor:
         """What some writers, in ascending order, wrote last, minus their replacement: [writer, token, d_model]."""
@@ -91,14 +90,15 @@ class Streams:
             rows = self.rows[torch.tensor(writers, device=self.rows.device)]
         return self._places.narrow(rows) if late else rows
 
-    def last(self, intake: Intake) -> Tensor:
-        """What readers of an intake got last: [token, d_model]."""
-        return self._unchanged(intake, frozenset())
+    def last(self, intake: Intake, without: Set[int] = frozenset()) -> Tensor:
+        """What readers of an intake got last, but for the part of some writers: [token, d_model]."""
+        stream, writers = self._replaced.stream(intake.site, intake.late), sorted(set(intake.writers) - without)
+        return stream + self.written(writers, intake.late).sum(dim=0) if writers else stream
 
     def now(self, intake: Intake, changed: Mapping[int, Tensor]) -> Tensor:
         """What readers of an intake get in each trial, [trial, token, d_model], given the rows of writers that changed."""
         read = [writer for writer in intake.writers if writer in changed]
-        stream = self._unchanged(intake, frozenset(read))[None]
+        stream = self.last(intake, set(read))[None]
         for number, writer in enumerate(read):
             rows = changed[writer]
             part = self._places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows
@@ -110,21 +110,3 @@ class Streams:
         for writer, rows in changed.items():
             where = self._places.answers_active if self.wiring.late[writer] else slice(None)
             self.rows[writer, where] = rows[number]
-        stale = [one for one, (without, _) in self._sums.items() if (changed.keys() & set(one.writers)) - without]
-        for intake in stale:
-            del self._sums[intake]
-
-    def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
-        """The part of an intake that does not come from writers that have changed: [token, d_model]."""
-        # Much the same writers change again and again: the sum of the others is kept.
-        without, others = self._sums.get(intake, (None, None))
-        if without is None or others is None or not changed <= without:
-            without = changed | (without or frozenset())
-            others = self._replaced.stream(intake.site, intake.late)
-            others = self._plus(others, intake, set(intake.writers) - without)
-            self._sums[intake] = (without, others)
-        return self._plus(others, intake, without - changed)
-
-    def _plus(self, stream: Tensor, intake: Intake, writers: Set[int]) -> Tensor:
-        """A stream with what some writers wrote last added: [token, d_model]."""
-        return stream + self.written(sorted(writers), intake.late).sum(dim=0) if writers else stream
