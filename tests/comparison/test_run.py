@@ -29,7 +29,7 @@ from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
 from edgewise.formats.reading import find
 
-compare_module = sys.modules["edgewise.comparison.compare"]
+compare_module = sys.modules["edgewise.comparison.comparison_job"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
 PICTURES = {"roc", "precision-recall", "faithfulness", "effects", "interpolation", "histograms", "roles"}
 

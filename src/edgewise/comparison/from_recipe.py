@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, final
 
 from edgewise.ablations import ablation
-from edgewise.comparison.compare import ComparisonJob, with_baseline
+from edgewise.comparison.compare import with_baseline
 from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.comparison_job import ComparisonJob
 from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_store
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots

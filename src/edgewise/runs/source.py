@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, final
 
 from edgewise.ablations import ablation
-from edgewise.data.pair_files import Row, read_rows, to_pairs
+from edgewise.data.pair_files import read_rows, to_pairs
+from edgewise.data.rows import Row
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import metric
 from edgewise.pairs import NO_ANSWER, Pairs
