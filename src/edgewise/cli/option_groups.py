@@ -17,9 +17,11 @@ from edgewise.cli.options import (
     Data,
     Device,
     Dtype,
+    ExactFile,
     Examples,
     Kv,
     Model,
+    ScoresFile,
     Seed,
     Task,
     those_given,
@@ -65,7 +67,16 @@ class Conditions:
         return those_given(vars(self), " ".join(vars(self)))
 
 
-GROUPS: Final = (ModelAndPrompts, Conditions)
+@final
+@dataclass(frozen=True)
+class FilesBeside:
+    """What a circuit's picture or export takes from other files."""
+
+    scores: ScoresFile = None
+    exact: ExactFile = None
+
+
+GROUPS: Final = (ModelAndPrompts, Conditions, FilesBeside)
 
 
 def grouped(command: Callable[..., R]) -> Callable[..., R]:

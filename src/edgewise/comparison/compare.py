@@ -9,10 +9,10 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_job import EXACT, ComparisonJob
 from edgewise.comparison.comparison_store import ComparisonStore
 from edgewise.comparison.reference import settle
-from edgewise.comparison.result import Comparison
 from edgewise.errors import InvalidValue
 from edgewise.methods import method as find_method
 from edgewise.metrics import Metric

@@ -10,11 +10,12 @@ from edgewise.circuit import Circuit
 from edgewise.comparison.agreement import agreement
 from edgewise.comparison.case_study import heads as study
 from edgewise.comparison.compare_recipe import Entry, Thresholds
+from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_store import ComparisonStore
 from edgewise.comparison.method_run import MethodOutcome, run_entry
 from edgewise.comparison.mib_areas import areas_of, auroc_of
 from edgewise.comparison.reference import Reference, measured
-from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.result import Measured, Result
 from edgewise.comparison.sample import Sample
 from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
