@@ -17,9 +17,9 @@ from edgewise.models.subject import Subject
 from edgewise.request import Request
 from edgewise.tasks.references import REFERENCES
 
-METRIC = "kl"
+WORTH_METRIC = "kl"
 # A head counts as worth something from this share of the KL of the model with every edge replaced.
-SHARE = 0.01
+WORTH_SHARE = 0.01
 
 
 @final
@@ -71,7 +71,7 @@ class Heads:
         ]
         return {
             "size": self.size,
-            "metric": METRIC,
+            "metric": WORTH_METRIC,
             "least": self.least,
             "edges": dict(self.edges),
             "rows": rows,
@@ -84,12 +84,12 @@ def heads(outcomes: Sequence[MethodOutcome], size: int, request: Request, *, rep
     circuits = {one.entry.name: one.nearest(size) for one in outcomes if one.entry.method != "random"}
     source = request.pairs.source.get("task")
     known = roles(request.subject, str(source) if source is not None else None)
-    how: dict[str, Any] = {"ablation": request.ablation, "batch_size": request.batch_size, "metric": METRIC}
+    how: dict[str, Any] = {"ablation": request.ablation, "batch_size": request.batch_size, "metric": WORTH_METRIC}
     bases = request.track(list(circuits), len(circuits), "taking out heads")
     studies = [study_heads(request.subject, circuits, request.pairs, base=base, roles=known, **how) for base in bases]
     searches = tuple(one.entry.name for one in outcomes if one.circuits)
     sizes = {name: len(circuit) for name, circuit in circuits.items()}
-    return Heads(size, SHARE * replaced, sizes, searches, tuple(studies))
+    return Heads(size, WORTH_SHARE * replaced, sizes, searches, tuple(studies))
 
 
 def roles(subject: Subject, task_name: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
-from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.compare_recipe import DEFAULT_METHODS, DEFAULT_SIZES, Entry, Size, check_names, sizes_on
 from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_job import EXACT, ComparisonJob
 from edgewise.comparison.comparison_store import ComparisonStore
@@ -32,7 +32,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
-    edges: Sequence[Size] = SIZES,
+    edges: Sequence[Size] = DEFAULT_SIZES,
     held_out: Pairs | None = None,
     exact_sample: int | None = None,
     track: Track = silent,
