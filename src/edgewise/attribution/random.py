@@ -15,7 +15,12 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class Random(ScoringMethod):
-    """Independent normal scores from `seed`; nothing about the model or the data enters."""
+    """Score every edge by an independent normal number: the baseline every method should beat.
+
+        score(e) ~ N(0, 1)
+
+    Neither the model nor the prompts enter.
+    """
 
     seed: int = option(0, "what the random scores are drawn from")
     name: ClassVar[str] = "random"

@@ -1,16 +1,4 @@
-"""Edge Pruning: a gate for each edge, trained so that the masked model agrees with the full one at a wanted sparsity.
-
-    loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
-
-Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning". KL is taken at the answer position.
-The preset "published" has their numbers, with the weight decay that alone brings logits down from where they start and that
-bounds λ. The default starts where gates have a gradient, without decay, takes a tenth of the steps, and lets gates settle:
-towards the end ever fewer of the best-ranked edges may open, at last as many as are wanted, so that these learn to do without
-the rest. Then single edges are exchanged for others, as long as that is measured to help (`exchange.py`; their code does
-nothing of the kind, nor does "published"). Under both, other than in their code, sparsity counts an edge together with its
-writer's gate, and the circuit has exactly the number of edges asked for: when training ends all edges are ranked together by
-their logits, where they round tensor by tensor to the sparsity that came out of training.
-"""
+"""Edge Pruning: a gate for each edge, trained so that the masked model agrees with the full one at a wanted sparsity."""
 
 from __future__ import annotations
 
@@ -68,10 +56,12 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class EdgeMethod(Pruning):
-    """A method that trains gates of edges to a `sparsity` in (0, 1), or to a number of edges (default a tenth of all).
+    """What methods that train gates of edges share: they keep a given share, or number, of the edges.
 
-    `gated`: "edges", or "edges+writers" for gates on writers besides; the sparsity is then that of both together. `steps`
-    are those of a run that starts with all edges; one that starts with fewer takes as many fewer.
+    `sparsity`: the share of all edges that is removed, between 0 and 1.
+    `edges`: the number of edges to keep, instead of a sparsity.
+    `gated`: "edges", or "edges+writers" for gates on writers as well; the sparsity then counts both together. The steps
+    are those of a run that starts with all edges; one that starts with fewer takes proportionally fewer.
     """
 
     sparsity: float | None = option(
@@ -135,7 +125,22 @@ class EdgeMethod(Pruning):
 @final
 @dataclass(frozen=True)
 class EdgePruning(EdgeMethod):
-    """Train a gate for every edge of the graph."""
+    """Train a gate for every edge until the masked model agrees with the full one at the wanted sparsity.
+
+        loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
+
+    s is the sparsity of the gates and t the target, which rises during training. KL is taken at the answer position. At
+    the end all edges are ranked by their gates, and the circuit has exactly the number of edges asked for.
+
+    The preset "published" has the numbers of the paper, with the weight decay that brings gates down from where they
+    start and bounds λ. The default starts where gates have a gradient, uses no decay and a tenth of the steps, and lets
+    gates settle: towards the end fewer and fewer of the best-ranked edges may open, so that these learn to do without
+    the others. Then single edges are exchanged for others as long as that is measured to help; neither the published
+    code nor "published" does this. Under both presets, unlike in the published code, an edge counts together with the
+    gate of its writer, and edges are ranked all together instead of tensor by tensor.
+
+    Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning" (arXiv:2406.16778).
+    """
 
     name: ClassVar[str] = "edge-pruning"
     summary: ClassVar[str] = "a trained gate for each edge, led to the wanted sparsity"

@@ -1,12 +1,4 @@
-"""HAP: attribution proposes a generous subgraph, pruning finds the circuit in it.
-
-Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework".
-Stage one keeps the `keep` best edges by absolute score; all others stay replaced for good. Stage two is Edge Pruning of those
-alone. It is cheaper twice over: what no candidate reaches is never computed, and the target sparsity starts where stage one
-ended, so that fewer steps are needed (at least a third). With `keep` 1 it is Edge Pruning. Other than as published, edges
-are scored by EAP-IG, whose ranking holds what pruning finds in far fewer edges than EAP's, and under the default preset the
-gates of edges that score higher start further open: fewer steps order gates less well.
-"""
+"""HAP: attribution proposes a generous subgraph, pruning finds the circuit in it."""
 
 from __future__ import annotations
 
@@ -36,11 +28,18 @@ WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 @final
 @dataclass(frozen=True)
 class HAP(EdgeMethod):
-    """Prune what attribution proposes.
+    """Let attribution propose a generous subgraph, then find the circuit in it by edge pruning.
 
-    `keep`: the share of all edges that is proposed (default 15 %, or twice what the circuit keeps); `attribution`: the method
-    that scores them (default eap-ig); `attribution_metric`: by what (default the run's own metric, or if that is flat at the
-    clean run the logit difference, without wrong answers the likelihood).
+        candidates = the best share `keep` of all edges by |score|,        then `edge-pruning` of these alone
+
+    All other edges stay replaced for good. This is cheaper twice over: what no candidate reaches is never computed, and
+    the target sparsity starts where the first stage ended, so that fewer steps are needed (at least a third). With
+    `keep` 1 it is `edge-pruning`. Unlike as published, edges are scored by `eap-ig` instead of `eap`: what pruning
+    finds lies within far fewer of its best edges. Under the default preset, the gates of edges with higher scores start
+    further open.
+
+    Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework"
+    (arXiv:2510.03282).
     """
 
     keep: float | None = option(

@@ -88,7 +88,15 @@ class GreedySearch:
 @final
 @dataclass(frozen=True)
 class ACDC(SharingSearch):
-    """Greedy removal, edge by edge, from the output back."""
+    """Remove every edge, from the output back, whose removal changes the metric by less than a threshold.
+
+        remove e  if  metric(circuit without e) − metric(circuit) < τ        (the metric: lower is better, by default `kl`)
+
+    An edge that goes stays gone, and the metric without it is the new baseline. Before the edges into a head's q, k or
+    v are tested one by one, all of them are tried together. The larger τ, the fewer edges are kept.
+
+    Conmy et al. 2023, "Towards Automated Circuit Discovery" (arXiv:2304.14997).
+    """
 
     tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
     rule: Literal["signed", "absolute"] = option(

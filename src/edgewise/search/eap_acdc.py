@@ -1,12 +1,4 @@
-"""EAP, then ACDC: attribution names the candidates in two passes, ACDC tests these alone.
-
-    candidates = { e : |score(e)| ≥ threshold },        then ACDC on them
-
-Syed et al. 2023, "Attribution Patching Outperforms Automated Circuit Discovery". The two thresholds are independent. ACDC
-goes its way from the output back, and everything before the reader at hand is still clean, candidate or not; when the turn
-comes to a reader, its other edges go at once and untested, then the candidates are tested one after the other. A q, k or v
-without candidates is not tried as a whole.
-"""
+"""EAP, then ACDC: attribution names the candidates, ACDC tests these alone."""
 
 from __future__ import annotations
 
@@ -33,7 +25,16 @@ from edgewise.tasks import TASKS, task
 @final
 @dataclass(frozen=True)
 class EAPThenACDC(SharingSearch):
-    """Greedy removal as in ACDC, of the edges that attribution leaves."""
+    """Let attribution name the candidates, then test these alone by ACDC.
+
+        candidates = { e : |score(e)| ≥ threshold },        then `acdc` on them
+
+    The two thresholds are independent. As in `acdc`, the search goes from the output back, and everything before the
+    current reader is still clean, candidate or not. At each reader, its other edges are removed at once and untested;
+    then its candidates are tested one by one. A q, k or v without candidates is not tried as a whole.
+
+    Syed, Rager, Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv:2310.10348).
+    """
 
     share: float = option(0.1, "share of all edges that are candidates, those of the largest absolute scores")
     threshold: float | None = option(None, "instead of a share, the smallest absolute score of a candidate")
