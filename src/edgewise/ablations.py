@@ -42,20 +42,25 @@ class Replacer:
 
 
 class Ablation(ABC):
-    """Where replaced values come from."""
+    """What replaces a writer's output along the edges that are not kept."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
 
     @property
     def key(self) -> dict[str, str]:
-        """What distinguishes it from other ablations, as plain values."""
+        """What distinguishes this ablation from others, as plain values."""
         over = getattr(self, "over", None)
         return {"ablation": self.name, **({} if over is None else {"ablation_data": over.fingerprint})}
 
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
-        """Look at the data once; the function it returns gives the replacement for one batch of them."""
+        """Look at the data once, and return what makes the replacement for a batch.
+
+        `subject`: the model.
+        `pairs`: all pairs of the run.
+        `batch_size`: how many of them run at once.
+        """
 
 
 @final

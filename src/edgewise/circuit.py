@@ -23,12 +23,21 @@ from edgewise.reachability import check_neurons, edges_between, live_writers, us
 
 @final
 class Circuit:
-    """A set of edges of a Graph, or of its neurons: immutable, comparable, with set algebra.
+    """A set of edges of a Graph, or of its neurons: immutable, comparable, with the operations of sets.
 
-    `level` is "edges" or "neurons"; `kept`, bool, says which of them the circuit has. `mask` is bool [writer, reader]: its
-    edges, which of neurons are all those between writers with a kept one. `neurons` is bool [writer, d_model], None at the
-    level of edges. `provenance` is a read-only mapping that says where the circuit comes from. `a | b`, `a & b`, `a - b`,
-    `a ^ b`, `a <= b`, `len(a)` are those of sets of what the level says; they need equal levels and graphs.
+    `graph`: the graph whose edges these are.
+    `mask`: bool [writer, reader], the kept edges. For a circuit of neurons these are all edges between writers with a
+    kept neuron.
+    `provenance`: a read-only mapping that says where the circuit comes from.
+    `neurons`: bool [writer, d_model], or None for a circuit of edges.
+
+    `a | b`, `a & b`, `a - b`, `a ^ b`, `a <= b` and `len(a)` work as for sets; both circuits need the same graph and
+    level. Raises GraphMismatch for a mask of another shape, InvalidValue for a mask with pairs that are no edges.
+
+    >>> graph = Graph(layers=1, heads=2, kv_heads=2)
+    >>> circuit = Circuit.from_edges(graph, ["input->a0.h1<q>", "a0.h1->logits"])
+    >>> len(circuit), circuit.nodes, "a0.h1->logits" in circuit
+    (2, ('input', 'a0.h1'), True)
     """
 
     def __init__(
@@ -46,7 +55,11 @@ class Circuit:
 
     @classmethod
     def from_edges(cls, graph: Graph, edges: Iterable[str], provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit with the named edges; UnknownName for an edge the graph does not have."""
+        """The circuit of named edges; UnknownName for an edge that the graph lacks.
+
+        `graph`, `provenance`: as in Circuit.
+        `edges`: names of edges, such as "m0->a3.h7<q>".
+        """
         mask = torch.zeros_like(graph.edge_mask)
         for edge in edges:
             mask[graph.edge_index(edge)] = True
@@ -54,7 +67,10 @@ class Circuit:
 
     @classmethod
     def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit with these neurons, bool [writer, d_model], and all edges between their writers."""
+        """The circuit of `neurons`, bool [writer, d_model], of `graph`, and of all edges between their writers.
+
+        `provenance` is as in Circuit. Raises GraphMismatch for another number of writers.
+        """
         check_neurons(graph, neurons)
         return cls(graph, edges_between(graph, neurons.bool().any(dim=1).cpu()), provenance, neurons=neurons)
 
@@ -66,7 +82,13 @@ class Circuit:
         neurons: Mapping[str, Iterable[int]],
         provenance: Mapping[str, Any] | None = None,
     ) -> Circuit:
-        """The circuit with these coordinates of the named writers; UnknownName for a writer the graph does not have."""
+        """The circuit of the neurons at some coordinates of named writers.
+
+        `graph`, `provenance`: as in Circuit.
+        `d_model`: how many neurons each writer has.
+        `neurons`: writer name → coordinates, counted from 0.
+        Raises UnknownName for a writer that the graph lacks, InvalidValue for a coordinate out of range.
+        """
         kept = torch.zeros(len(graph.writers), d_model, dtype=torch.bool)
         for writer, coordinates in neurons.items():
             if writer not in graph.writer_index:
@@ -79,7 +101,7 @@ class Circuit:
 
     @classmethod
     def full(cls, graph: Graph, d_model: int | None = None) -> Circuit:
-        """The circuit that keeps every edge, or with `d_model` every neuron."""
+        """The circuit of all edges of `graph`, or with `d_model` of all its neurons."""
         if d_model is None:
             return cls(graph, graph.edge_mask)
         return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool))
@@ -88,34 +110,37 @@ class Circuit:
 
     @property
     def level(self) -> Literal["edges", "neurons"]:
-        """What it is a set of."""
+        """What the circuit is a set of: "edges" or "neurons"."""
         return "edges" if self.neurons is None else "neurons"
 
     @property
     def kept(self) -> Tensor:
-        """bool: the edges [writer, reader], or the neurons [writer, d_model], that it keeps."""
+        """What the circuit keeps, bool: edges [writer, reader], or neurons [writer, d_model]."""
         return self.mask if self.neurons is None else self.neurons
 
     @property
     def total(self) -> int:
-        """How many edges, or neurons, there are, kept or not."""
+        """How many edges, or neurons, the graph has, kept or not."""
         return self.graph.n_edges if self.neurons is None else self.neurons.numel()
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
-        """Names of the kept edges, reader by reader in index order."""
+        """The names of the kept edges, reader by reader in index order."""
         return tuple(self.graph.edge_name(int(w), int(r)) for r, w in self.mask.T.nonzero())
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the writers with a kept neuron, or with a kept edge out of them or into one of their readers, in order."""
+        """The names of the writers that take part, in index order.
+
+        These are the writers with a kept neuron, or with a kept edge out of them or into one of their readers.
+        """
         has_input = (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
         touched = self.mask.any(dim=1) | has_input if self.neurons is None else self.neurons.any(dim=1)
         return tuple(name for name, is_in in zip(self.graph.writers, touched.tolist(), strict=True) if is_in)
 
     @cached_property
     def circuit(self) -> Circuit:
-        """Its edges alone, as a circuit of edges; the provenance of one of neurons says how many neurons it has."""
+        """Its edges alone, as a circuit of edges; the provenance keeps the number of neurons."""
         if self.neurons is None:
             return self
         counts = {"kept": len(self), "total": self.total}
@@ -135,15 +160,16 @@ class Circuit:
 
     @property
     def indices(self) -> dict[str, list[int]]:
-        """The kept coordinates of each writer that has any; InvalidValue for a circuit of edges."""
+        """The kept coordinates of each writer that has any, by name; InvalidValue for a circuit of edges."""
         neurons = self._the_neurons()
         return {name: neurons[self.graph.writer_index[name]].nonzero().flatten().tolist() for name in self.nodes}
 
     @property
     def weighted_edges(self) -> float:
-        """Edges, of a circuit of neurons those on a path from input to logits, counted as the share of its writer's neurons.
+        """The size by which MIB compares circuits of edges, nodes and neurons.
 
-        The size that MIB gives circuits of edges, nodes and neurons in common.
+        For a circuit of edges this is their number. For one of neurons it is the number of edges on a path from input
+        to logits, each counted as the share of its writer's neurons that is kept.
         """
         if self.neurons is None:
             return float(len(self))
@@ -158,10 +184,10 @@ class Circuit:
     # -- dangling edges ---------------------------------------------------------------------------------------------
 
     def without_dangling(self) -> Circuit:
-        """The circuit without edges, or neurons of writers, that lie on no path from an input writer to `logits`.
+        """The circuit without the edges, or neurons, that lie on no path from an input writer to `logits`.
 
-        A head counts as one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what
-        the circuit computes: a node that no input writer reaches outputs its replacement (law 7).
+        A head is one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what the
+        circuit computes, because a node that no input writer reaches outputs its replacement.
         """
         live = self.mask & self.live_writers[:, None]
         on_path = live & useful_readers(self.graph, live)[None, :]
@@ -169,7 +195,7 @@ class Circuit:
 
     @cached_property
     def live_writers(self) -> Tensor:
-        """bool [writer]: those that an input writer reaches over kept edges; all others output their replacement."""
+        """The writers that an input writer reaches over kept edges, bool [writer]; all others output their replacement."""
         return live_writers(self.graph, self.mask)
 
     @property
@@ -209,12 +235,12 @@ class Circuit:
         return int(self.kept.sum())
 
     def jaccard(self, other: Circuit) -> float:
-        """Shared edges (or neurons) over all those of the two circuits; 1.0 when both are empty."""
+        """The share of the edges (or neurons) of this circuit and of `other` that both have; 1.0 if both are empty."""
         union = len(self | other)
         return len(self & other) / union if union else 1.0
 
     def with_provenance(self, **entries: Any) -> Circuit:
-        """The same circuit with entries added to its provenance."""
+        """The same circuit with `entries` added to its provenance."""
         return Circuit(self.graph, self.mask, {**self.provenance, **entries}, neurons=self.neurons)
 
     def _like(self, other: Circuit) -> Circuit:
@@ -236,7 +262,7 @@ class Circuit:
     # -- text -------------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """One line: how many out of how many, how many nodes, and whether the circuit is connected."""
+        """One line that says how large the circuit is, how many nodes it has, and whether it has a path."""
         share = f"{len(self):,} of {self.total:,} {self.level} ({len(self) / self.total:.2%}), "
         nodes = f"{'' if self.neurons is None else 'of '}{len(self.nodes)} of {len(self.graph.writers)} writers"
         return share + nodes + ("" if self.has_path else "; no path from input to logits")

@@ -17,7 +17,13 @@ from edgewise.scores import Scores
 @final
 @dataclass(frozen=True)
 class Sweep:
-    """One circuit for each value of `size_option` (`tau` of ACDC), values descending: the larger, the fewer edges."""
+    """The circuits that a search finds at several values of its size option, from few edges to many.
+
+    `size_option`: the name of the option (`tau` of ACDC).
+    `values`: its values, descending; the larger, the fewer edges.
+    `circuits`: one circuit for each value.
+    Raises InvalidValue for values that do not descend, GraphMismatch for circuits of different graphs.
+    """
 
     size_option: str
     values: tuple[float, ...]
@@ -25,7 +31,7 @@ class Sweep:
 
     @property
     def dial(self) -> str:
-        """The old name of `size_option`, which goes with version 0.3."""
+        """The old name of `size_option`; it goes with version 0.3."""
         warn("Sweep.dial is now Sweep.size_option", DeprecationWarning, stacklevel=2)
         return self.size_option
 
@@ -39,7 +45,7 @@ class Sweep:
 
     @cached_property
     def scores(self) -> Scores:
-        """The smallest value at which an edge goes; infinite for an edge that none removes."""
+        """Scores of all edges: the smallest value at which an edge goes, infinite for an edge that no value removes."""
         graph = self.circuits[0].graph
         values = torch.full(graph.edge_mask.shape, torch.inf)
         for value, circuit in zip(self.values, self.circuits, strict=True):

@@ -21,11 +21,12 @@ from edgewise.request import Request
 class EAPIG(PathMethod):
     """EAP with the gradient averaged over runs whose input lies between the replaced one and the clean one.
 
-        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over points of ∂metric/∂(input of r)
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over points of g_r
 
-    At point k of m, layer 0 gets replaced + k/m · (clean − replaced), for k = 0 … m−1. The result differs from `eap`
-    where the metric bends between the two prompts. For example, a saturated softmax has almost no gradient at the clean
-    run, but is steep on the way there. Unlike `eap`, this method can use `kl`, which is flat at the clean run.
+    g_r is ∂metric/∂(input of r). At point k of m, layer 0 gets replaced + k/m · (clean − replaced), for k = 0 … m−1.
+    The result differs from `eap` where the metric bends between the two prompts. For example, a saturated softmax has
+    almost no gradient at the clean run, but is steep on the way there. Unlike `eap`, this method can use `kl`, which is
+    flat at the clean run.
 
     The path starts where the ablation puts `input`: at the embedding of the corrupted prompt, at the mean, or at zeros.
     Zeros are no prompt. There the derivative of a norm is so large that it outweighs all other points, and without

@@ -18,9 +18,9 @@ from edgewise.options import option
 class EAPIGActivations(PathMethod):
     """EAP with the gradient averaged along the output of each sublayer in turn.
 
-        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over sublayers, points of gradient_r
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over sublayers, points of g_r
 
-    gradient_r is ∂metric/∂(input of r). The sublayers are the input, the heads of each layer together, and each MLP.
+    g_r is ∂metric/∂(input of r). The sublayers are the input, the heads of each layer together, and each MLP.
     One of them is held at replaced + k/m · (clean − replaced), for k = 1 … m; everything before it is clean and
     everything after it follows. Every such run counts for every edge. This sees how the metric bends along each
     sublayer's own output, at a much higher price than `eap-ig`. No gradient passes the sublayer that is held, so edges

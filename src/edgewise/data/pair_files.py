@@ -30,9 +30,13 @@ COLUMNS, REQUIRED = ("clean", "corrupted", "correct", "wrong"), ("clean", "corru
 @final
 @dataclass(frozen=True)
 class Row:
-    """One pair as text, and the line of the file it stands in.
+    """One pair as text, and the line of the file it comes from.
 
-    `published`: of a data set made for all tokenizers, whose rows are left out where they do not fit the one at hand.
+    `line`: the number of the line, from 1.
+    `clean`, `corrupted`: the two prompts.
+    `correct`, `wrong`: the answers, each with its leading space.
+    `published`: whether it belongs to a data set made for all tokenizers, whose rows are left out where they do not
+    fit.
     """
 
     line: int
@@ -44,9 +48,12 @@ class Row:
 
 
 def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
-    """The rows of a file, or of a data set (`owner/name`, see hub.py), whose files may be fetched.
+    """Read pairs as text from a file, or from a data set on the Hugging Face hub.
 
-    FileError with the file, the line or row, and what is wrong with it.
+    `source`: a .jsonl, .json, .csv or .parquet file with the columns `clean`, `corrupted`, `correct` and, if there are
+    any, `wrong`; or "owner/name:split". Several answers are a list, in CSV separated by `|`.
+
+    Returns a tuple of Row. Raises FileError with the file, the line, and what is wrong with it.
     """
     name = os.fspath(source)
     if Path(name).suffix.lower() in READERS:
@@ -63,12 +70,16 @@ def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
 
 
 def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None, **wording: Any) -> Pairs:
-    """The first `n` rows (default all) as Pairs; PairsError with the line of the first pair that does not fit.
+    """Turn rows of text into Pairs for a tokenizer.
 
-    `wording` is what `Pairs.from_prompts` takes: `bos` and `chat_template`.
+    `rows`: rows from `read_rows`.
+    `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
+    `name`: what messages call the data.
+    `n`: how many rows to take, by default all.
+    `wording`: `bos` and `chat_template`, as in `Pairs.from_prompts`.
 
-    Published rows that do not fit (prompts of unequal lengths, answers of several tokens) are left out instead, with a
-    warning that counts them.
+    Returns Pairs. Published rows that do not fit the tokenizer are left out, with a warning that counts them. Raises
+    PairsError, with the line, for any other row that does not fit.
     """
     if tokenizer is None or not any(row.published for row in rows):
         return _strict(rows[:n], tokenizer, name, wording)

@@ -73,11 +73,16 @@ class EapIgDocument(BaseModel):
 
 
 def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1) -> tuple[Scores, Circuit]:
-    """The scores and the circuit in an EAP-IG JSON file of either age.
+    """Read the scores and the circuit in a JSON file of the EAP-IG library or the MIB benchmark.
 
-    `graph` is that of the model at hand; without it the graph is built from the file's `cfg`, one k and v per head.
-    Edges the file does not list score 0 and are not kept. `sign` (1 or -1) multiplies the scores and is recorded in
-    the provenance. Raises FileError for a damaged file, GraphMismatch for a graph of another shape.
+    `path`: the file, in either version of the format.
+    `graph`: the graph of your model; by default the graph is built from the file, with one k and one v reader for each
+    head.
+    `sign`: 1 for scores made with a loss, as usual there; -1 for scores made with a metric that is better when higher.
+
+    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept. The score of a k or v reader
+    that heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a
+    graph of another shape.
     """
     name = os.fspath(path)
     return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
@@ -103,18 +108,26 @@ def from_document(
 
 
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
-    """`eap_ig_document` as JSON text."""
+    """Write scores, a circuit, or both as JSON text of the EAP-IG library.
+
+    `scores`: scores of edges; without them, edges of the circuit score 1 and all others 0.
+    `circuit`: which edges are kept; without it, none are.
+    `sign`: 1, or -1 to write scores for a metric that is better when higher.
+    `d_model`: the width of the model, which their reader expects; by default taken from the provenance, or 1.
+
+    Returns the text. A k or v reader that heads share is written once for each head, with its share of the score.
+    Raises InvalidValue for what the format cannot hold (infinite scores, two input writers, no MLPs), GraphMismatch for
+    different graphs.
+    """
     return dump(eap_ig_document(scores, circuit, sign=sign, d_model=d_model), indent=None)
 
 
 def eap_ig_document(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> dict[str, Any]:
-    """Scores, a circuit, or both on one graph, as EAP-IG JSON (the newer age).
+    """What `eap_ig_json` writes, as a dictionary.
 
-    Without scores the edges of the circuit score 1 and the others 0 (a membership file); without a circuit no edge is
-    kept. Their reader needs `cfg.d_model`: give it, or it is taken from the provenance, or 1 stands in. What was
-    converted is said in `cfg.edgewise`, which their reader copies along and never looks at.
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_json`.
     """
     value = scores if scores is not None else circuit
     if value is None:

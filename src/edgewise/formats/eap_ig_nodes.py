@@ -41,10 +41,14 @@ class NodeEntry(BaseModel):
 def read_eap_ig_nodes(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores | None, Circuit | None]:
-    """The scores of nodes and neurons, and the circuit of neurons, in an EAP-IG file, `.pt` or JSON; None for what it lacks.
+    """Read the scores of nodes and neurons, and the circuit of neurons, in a file of the EAP-IG library.
 
-    Arguments and errors are those of `read_eap_ig`. FileError, too, if the file keeps other edges than all those between the
-    nodes whose neurons it keeps, or has scores of some nodes only.
+    `path`: a `.json` or `.pt` file.
+    `graph`, `sign`: as in `read_eap_ig`.
+
+    Returns (Scores of nodes, Circuit of neurons), with None for what the file does not have. Raises what `read_eap_ig`
+    raises, and FileError for a file that scores only some nodes, or whose edges are not all those between the nodes it
+    keeps.
     """
     name, tensors = os.fspath(path), Path(path).suffix == ".pt"
     edges = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)[1]
@@ -63,10 +67,14 @@ def read_eap_ig_nodes(
 def eap_ig_nodes_json(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
-    """Scores of nodes and neurons, a circuit, or both, as the bytes of EAP-IG JSON.
+    """Write scores of nodes and neurons, a circuit, or both as the bytes of JSON of the EAP-IG library.
 
-    A circuit of neurons without scores has 1 for the neurons it keeps and 0 for the others. Edges score 0, and are kept if
-    they are the circuit's. FileError for scores that are infinite.
+    `scores`: scores of nodes, with those of their neurons if they are known. Without them, kept neurons score 1 and
+    others 0.
+    `circuit`: the circuit, of neurons or of edges. Edges score 0, and are kept if they are the circuit's.
+    `sign`, `d_model`: as in `eap_ig_json`.
+
+    Returns the bytes. Raises InvalidValue for infinite scores, GraphMismatch for different graphs.
     """
     return encode(dump(_document(scores, circuit, sign, d_model), indent=None))
 
@@ -74,7 +82,12 @@ def eap_ig_nodes_json(
 def eap_ig_nodes_pt(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
-    """The same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes."""
+    """Write the same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes.
+
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_nodes_json`.
+
+    Returns the bytes.
+    """
     document = _document(scores, circuit, sign, d_model)
     value, entries = tensors_of(document), list(document["nodes"].values())[:-1]
     for key, (ours, dtype) in KEYS.items():

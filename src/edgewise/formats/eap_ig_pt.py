@@ -31,9 +31,12 @@ KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "node
 def read_eap_ig_pt(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores, Circuit]:
-    """The scores and the circuit in an EAP-IG `.pt` file; arguments and errors are those of `read_eap_ig`.
+    """Read the scores and the circuit in a `.pt` file of the EAP-IG library, without running code from it.
 
-    Only tensors and plain values are loaded: a file that holds anything else is refused, nothing in it is run.
+    `path`, `graph`, `sign`: as in `read_eap_ig`.
+
+    Returns (Scores, Circuit). Only tensors and plain values are loaded; a file that holds anything else is refused.
+    Raises what `read_eap_ig` raises.
     """
     name = os.fspath(path)
     value = load_pt(read_bytes(path), name)
@@ -49,7 +52,12 @@ def read_eap_ig_pt(
 
 
 def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> bytes:
-    """Scores, a circuit, or both on one graph, as the bytes of a `.pt` file; in everything else as `eap_ig_json`."""
+    """Write scores, a circuit, or both as the bytes of a `.pt` file of the EAP-IG library.
+
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_json`, and so are the errors.
+
+    Returns the bytes.
+    """
     return to_bytes(tensors_of(eap_ig_document(scores, circuit, sign=sign, d_model=d_model)))
 
 

@@ -35,9 +35,14 @@ CONTEXTS_KEPT = 8
 
 @final
 class Subject:
-    """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
+    """A model, its tokenizer and its graph; build one with `load`, which never changes the model.
 
-    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
+    `model`: the Hugging Face model. With `kv` "ungrouped" it is a twin that has k and v weights for every query head.
+    `tokenizer`: its tokenizer, or None.
+    `family`: where its class keeps its parts.
+    `name`: what files call it.
+    `kv`: "native" or "ungrouped".
+    `origin`: where it was loaded from.
     """
 
     def __init__(
@@ -74,12 +79,12 @@ class Subject:
 
     @cached_property
     def d_model(self) -> int:
-        """Width of the residual stream."""
+        """The width of the residual stream."""
         return int(self.config.hidden_size)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype the model computes in, which is that of its weights unless they are kept in few bits."""
+        """The dtype the model computes in: that of its weights, unless they are kept in few bits."""
         return compute_dtype(self.model)
 
     @property
@@ -94,7 +99,7 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     @property
@@ -104,7 +109,10 @@ class Subject:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a file needs to name this model again: name, architecture, dtype, and hub revision or weights hash."""
+        """What a file needs to name this model again.
+
+        Name, architecture and dtype, with the hub revision or a hash of the weights.
+        """
         return {
             "model": self.name,
             "architecture": type(self.model).__name__,
@@ -160,7 +168,12 @@ class Subject:
     # -- native runs ------------------------------------------------------------------------------------------------
 
     def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Native logits [example, vocab] at the answer positions, the only ones computed. Checks tokens and result."""
+        """Native logits [example, vocab] at the answer positions alone.
+
+        `tokens`: int64 [example, position].
+        `positions`: int64 [example].
+        Raises InvalidValue for tokens that the model does not know, NumericalError for logits that are not finite.
+        """
         self._check_tokens(tokens)
         kept, where = positions.unique(return_inverse=True)
         with steady(self.model):

@@ -29,7 +29,12 @@ Measure = Callable[[Subject, Pairs], float]
 
 
 def random_pairs(subject: Subject) -> Pairs:
-    """Pairs of random tokens, whose answers stand at different positions unless the model reads in both directions."""
+    """Pairs of random tokens for any model, the same every time.
+
+    `subject`: the model, from `load`. Answers stand at different positions, unless it reads in both directions.
+
+    Returns Pairs. Raises InvalidValue for a vocabulary of fewer than three tokens.
+    """
     generator = torch.Generator().manual_seed(0)
     vocabulary, width = subject.vocab_size, min(TOKENS, subject.longest_prompt or TOKENS)
     padding = subject.pad_token
