@@ -126,7 +126,7 @@ class PositionMean(Ablation):
             width = batch.clean.shape[1]
             if width > longest:
                 raise InvalidValue(
-                    f"prompts of {width} tokens, but the mean was taken over prompts of at most {longest}"
+                    f"these prompts have {width} tokens, but the mean was taken over prompts of at most {longest}"
                 )
             means = _map(
                 sums, lambda s: (s[:width] / counts[:width].view(-1, *[1] * (s.ndim - 1)))[None].to(subject.dtype)
@@ -138,9 +138,9 @@ class PositionMean(Ablation):
 
 def _checked(member: Any) -> type[Ablation]:
     if not (isinstance(member, type) and issubclass(member, Ablation)):
-        raise InvalidValue(f"{member!r} is no class below edgewise.ablations.Ablation")
+        raise InvalidValue(f"{member!r} is not a subclass of edgewise.ablations.Ablation")
     if missing := sorted(getattr(member, "__abstractmethods__", ())):
-        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+        raise InvalidValue(f"{member.__name__} does not implement {', '.join(missing)}")
     return member
 
 

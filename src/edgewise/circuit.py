@@ -44,10 +44,12 @@ class Circuit:
         self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None, *, neurons: Tensor | None = None
     ) -> None:
         if mask.shape != graph.edge_mask.shape:
-            raise GraphMismatch(f"mask of shape {tuple(mask.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
+            raise GraphMismatch(
+                f"the mask has shape {tuple(mask.shape)}, but the graph needs {tuple(graph.edge_mask.shape)}"
+            )
         mask = mask.detach().bool().cpu().clone()
         if bool((mask & ~graph.edge_mask).any()):
-            raise InvalidValue("the mask keeps pairs that are no edges of the graph")
+            raise InvalidValue("the mask keeps pairs that are not edges of the graph")
         self.graph = graph
         self.mask = mask
         self.neurons = None if neurons is None else neurons.detach().bool().cpu().clone()
@@ -95,7 +97,7 @@ class Circuit:
                 raise UnknownName.of("writer", writer, graph.writers)
             listed = list(coordinates)
             if wrong := [place for place in listed if not 0 <= place < d_model]:
-                raise InvalidValue(f"{writer} has no neuron {wrong[0]}: it writes {d_model:,}, counted from 0")
+                raise InvalidValue(f"{writer} has no neuron {wrong[0]}; it has {d_model:,}, counted from 0")
             kept[graph.writer_index[writer], listed] = True
         return cls.of_neurons(graph, kept, provenance)
 
@@ -245,9 +247,11 @@ class Circuit:
 
     def _like(self, other: Circuit) -> Circuit:
         if self.graph != other.graph or self.kept.shape != other.kept.shape:
-            raise GraphMismatch(f"circuits of different graphs: {self._space} and {other._space}")
+            raise GraphMismatch(f"the circuits are of different graphs: {self._space} and {other._space}")
         if self.level != other.level:
-            raise GraphMismatch(f"a circuit of {self.level} and one of {other.level}: take the `circuit` of the latter")
+            raise GraphMismatch(
+                f"one circuit is of {self.level}, the other of {other.level}; compare their edges: a.circuit, b.circuit"
+            )
         return other
 
     def _with(self, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:

@@ -30,7 +30,7 @@ def ensemble(members: Sequence[Scores], how: str = "rank") -> Scores:
     graph = members[0].graph
     for other in members:
         if other.graph != graph:
-            raise GraphMismatch(f"an ensemble of scores on different graphs: {graph} and {other.graph}")
+            raise GraphMismatch(f"the scores of an ensemble are of different graphs: {graph} and {other.graph}")
     on_edges = torch.stack([MEANS[how](member.values[graph.edge_mask].double()) for member in members])
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     values[graph.edge_mask] = on_edges.mean(dim=0)
@@ -49,7 +49,7 @@ def _signed_ranks(values: Tensor) -> Tensor:
 
 def _values(values: Tensor) -> Tensor:
     if not bool(values.isfinite().all()):
-        raise InvalidValue("the mean of values that are infinite says nothing; take the mean of ranks")
+        raise InvalidValue("some scores are infinite, so the mean of values says nothing; use the mean of ranks")
     return values
 
 

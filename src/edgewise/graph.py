@@ -62,10 +62,10 @@ class Graph:
 
     def __post_init__(self) -> None:
         if self.inputs not in (ONE_INPUT, SEPARATE_INPUTS):
-            raise InvalidValue(f"the input writers of a graph are {ONE_INPUT} or {SEPARATE_INPUTS}; got {self.inputs}")
+            raise InvalidValue(f"inputs must be {ONE_INPUT} or {SEPARATE_INPUTS}, not {self.inputs}")
         if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
             raise InvalidValue(
-                f"a graph needs layers, heads and kv_heads of at least 1 and kv_heads that divide heads; "
+                f"layers, heads and kv_heads must be at least 1, and kv_heads must divide heads; "
                 f"got {self.layers}, {self.heads}, {self.kv_heads}"
             )
 

@@ -59,11 +59,11 @@ class Metric:
         Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary.
         """
         if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
-            raise PairsError(f"the metric {self.name} compares with wrong answers, and some examples have none")
+            raise PairsError(f"the metric {self.name} needs wrong answers, and some examples have none")
         largest = int(max(answers.correct.max(), answers.wrong.max()))
         if largest >= logits.shape[-1]:
             raise PairsError(
-                f"answer token id {largest} in a vocabulary of {logits.shape[-1]}: another model's tokenizer?"
+                f"answer token id {largest} is outside the vocabulary of {logits.shape[-1]}: another model's tokenizer?"
             )
         return self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
 
@@ -134,7 +134,7 @@ def accuracy(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
 
 def _checked(member: object) -> Metric:
     if not isinstance(member, Metric):
-        raise InvalidValue(f"{member!r} is no edgewise.metrics.Metric")
+        raise InvalidValue(f"{member!r} is not an edgewise.metrics.Metric")
     return member
 
 

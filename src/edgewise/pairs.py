@@ -70,7 +70,7 @@ class Pairs:
         <Pairs: 2 examples of up to 3 tokens>
         """
         if after not in ("padding", "prompt"):
-            raise InvalidValue(f"what stands after the answer is 'padding' or 'prompt', not {after!r}")
+            raise InvalidValue(f"after must be 'padding' or 'prompt', not {after!r}")
         clean, corrupted = _tokens("clean", clean), _tokens("corrupted", corrupted)
         if clean.shape != corrupted.shape:
             raise PairsError(
@@ -122,7 +122,7 @@ class Pairs:
             raise PairsError("there are no prompts")
         if not len(clean) == len(corrupted) == len(correct) == len(wrong):
             counts = [len(column) for column in (clean, corrupted, correct, wrong)]
-            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows: they need one each per pair")
+            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows; each needs one row per pair")
         reader = PromptReader(tokenizer, bos=bos, chat_template=chat_template)
         rows = [reader.pair(i, a, b) for i, (a, b) in enumerate(zip(clean, corrupted, strict=True))]
         if positions is not None:
@@ -200,7 +200,7 @@ class Pairs:
         both = (self.correct[:, :, None] == self.wrong[:, None, :]) & (self.correct != NO_ANSWER)[:, :, None]
         if bool(both.any()):
             i, k, _ = (int(x) for x in both.nonzero()[0])
-            raise PairsError(f"example {i}: token {int(self.correct[i, k])} is given as correct and as wrong")
+            raise PairsError(f"example {i}: token {int(self.correct[i, k])} is both a correct and a wrong answer")
         return self
 
     def __repr__(self) -> str:

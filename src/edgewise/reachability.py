@@ -54,4 +54,6 @@ def edges_between(graph: Graph, kept: Tensor) -> Tensor:
 def check_neurons(graph: Graph, values: Tensor) -> None:
     """GraphMismatch for anything but one row of neurons for each writer."""
     if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
-        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")
+        raise GraphMismatch(
+            f"the neurons have shape {tuple(values.shape)}, but the graph has {len(graph.writers)} writers"
+        )

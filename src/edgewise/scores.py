@@ -94,7 +94,7 @@ class Scores:
     def at(self, level: LevelName) -> Scores:
         """These scores at another `level`, "edges", "nodes" or "neurons"; InvalidValue where it is not known."""
         if level == "edges" and self.level != "edges":
-            raise InvalidValue(f"scores of {self.level} say nothing of single edges")
+            raise InvalidValue(f"scores of {self.level} say nothing about single edges")
         return {"edges": lambda: self, "nodes": lambda: self.of_nodes, "neurons": lambda: self.neuron_scores}[level]()
 
     @property
@@ -138,7 +138,7 @@ class Scores:
         nowhere in the circuit is left out, however large its score. Raises InvalidValue for scores of nodes or neurons.
         """
         if self.level != "edges":
-            raise InvalidValue(f"{self.level} are not selected greedily, only edges are: take signed or absolute")
+            raise InvalidValue(f"only edges can be selected greedily, not {self.level}; use signed or absolute")
         self._check_count(n)
         mask = torch.zeros_like(self.graph.edge_mask)
         for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
@@ -149,7 +149,7 @@ class Scores:
         count = len(self)
         if not 0 <= n <= count:
             has = f"{count:,} heads and MLPs" if self.level == "nodes" else f"{count:,}"
-            raise InvalidValue(f"asked for {n:,} {self.level}, the graph has {has}; give 0 to that many")
+            raise InvalidValue(f"asked for {n:,} {self.level}, but the graph has {has}; give 0 to {count:,}")
 
     def _best(self, n: int, absolute: bool) -> Tensor:
         """bool, like the values: the n best."""
@@ -184,10 +184,10 @@ class Scores:
         that both have. Raises GraphMismatch for scores of another graph or level.
         """
         if self.graph != other.graph or self.level != other.level:
-            raise GraphMismatch(f"scores on different graphs: {self._space} and {other._space}")
+            raise GraphMismatch(f"the scores are of different graphs: {self._space} and {other._space}")
         n = max(1, len(self) // 10) if top is None else top
         if n < 1:
-            raise InvalidValue(f"top={n}: the overlap needs at least one edge")
+            raise InvalidValue(f"top={n} must be at least 1")
         selectable = self._of.selectable(self.graph, self.values)
         mine, theirs = self.values[selectable], other.values[selectable]
         return {

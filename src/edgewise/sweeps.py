@@ -37,7 +37,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.circuits):
-            raise InvalidValue(f"a sweep needs one circuit for each of at least one value of {self.size_option}")
+            raise InvalidValue(f"a sweep needs at least one value of {self.size_option}, and one circuit for each")
         if list(self.values) != sorted(set(self.values), reverse=True):
             raise InvalidValue(f"the values of {self.size_option} in a sweep must descend: {self.values}")
         if len({circuit.graph for circuit in self.circuits}) > 1:

@@ -213,7 +213,7 @@ def test_late_nodes_at_unequal_answer_positions() -> None:
 
 
 def test_a_mask_of_another_graph_is_refused() -> None:
-    with pytest.raises(GraphMismatch, match="mask of shape"):
+    with pytest.raises(GraphMismatch, match="the mask has shape"):
         fast(subject("gpt2"), torch.ones(2, 3))
 
 

@@ -137,7 +137,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], messa
 
 
 def test_another_json_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="is no EAP-IG file: it has no 'cfg' and no 'nodes'"):
+    with pytest.raises(FileError, match="is not an EAP-IG file: it has no 'cfg' and no 'nodes'"):
         read_eap_ig(written({"edges": {}}, tmp_path))
 
 

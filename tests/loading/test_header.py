@@ -59,7 +59,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, data: bytes, message: str
 def test_other_versions_are_refused(tmp_path: Path, whole: Path, version: int) -> None:
     path = tmp_path / "other.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<I", version) + whole.read_bytes()[8:])
-    with pytest.raises(UnsupportedModel, match=f"version {version}; versions 2 and 3 are read"):
+    with pytest.raises(UnsupportedModel, match=f"version {version}; edgewise reads versions 2 and 3"):
         read_header(path)
 
 

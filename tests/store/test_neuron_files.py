@@ -105,7 +105,10 @@ def broken_scores(folder: Path, **changes: Any) -> Path:
     ("changes", "message"),
     [
         ({"nodes": {"input": 1.0}}, "a0.h0 has no score"),
-        ({"nodes": {"input": 1.0, "a0.h0": 0.0, "a0.h1": 0.0, "m0": 0.0, "m7": 0.0}}, "m7 is no writer of its graph"),
+        (
+            {"nodes": {"input": 1.0, "a0.h0": 0.0, "a0.h1": 0.0, "m0": 0.0, "m7": 0.0}},
+            "m7 is not a writer of its graph",
+        ),
         ({"neurons": {"input": [0.0]}}, "a0.h0 has no score"),
         ({"neurons": {w: [0.0] * (1 + (w == "m0")) for w in GRAPH.writers}}, "different numbers of neurons"),
         ({"edges": {}}, "unknown key 'edges'"),

@@ -36,9 +36,9 @@ class EAPIG(PathMethod):
     Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806).
     """
 
-    steps: int = option(5, "how many runs between the replaced and the clean input the gradient is averaged over")
+    steps: int = option(5, "the number of runs between the replaced and the clean input")
     points: Literal["left", "middle", "right"] | None = option(
-        None, "where in each step the run lies; none: left, as published, but in the middle under the ablation zero"
+        None, "where in each step the run lies; none: left, as published, or middle under the ablation zero"
     )
     name: ClassVar[str] = "eap-ig"
     summary: ClassVar[str] = "gradients averaged along the input, from replaced to clean"

@@ -29,7 +29,7 @@ class EAPIGActivations(PathMethod):
     Hanna, Pezzelle, Belinkov 2024 (arXiv:2403.17806), as in their library and the MIB benchmark (arXiv:2504.13151).
     """
 
-    steps: int = option(5, "how many runs between replaced and clean each sublayer takes")
+    steps: int = option(5, "the number of runs between replaced and clean for each sublayer")
     name: ClassVar[str] = "eap-ig-activations"
     summary: ClassVar[str] = "gradients averaged along the output of one sublayer after the other"
     cost: ClassVar[str] = "1 forward + steps × (2 × layers + 1) × (forward + backward)"

@@ -42,7 +42,7 @@ class Exact(ScoringMethod):
     Effects of single edges are measured in Conmy et al. 2023 (arXiv:2304.14997), among others.
     """
 
-    checkpoint: str | None = option(None, "a file for what is done so far, from which an interrupted run goes on")
+    checkpoint: str | None = option(None, "a file that keeps what is done; an interrupted run goes on from it")
     name: ClassVar[str] = "exact"
     summary: ClassVar[str] = "every edge replaced alone and measured, the oracle"
     cost: ClassVar[str] = "about half a forward for each edge"

@@ -32,7 +32,7 @@ class GIM(PathMethod):
     its code.
     """
 
-    temperature: float = option(2.0, "the temperature of the softmax that gradients pass attention at")
+    temperature: float = option(2.0, "the softmax temperature at which gradients pass attention")
     name: ClassVar[str] = "gim"
     summary: ClassVar[str] = "EAP with a backward pass that allows for interactions"
     cost: ClassVar[str] = "2 forward + 1 backward"
@@ -40,7 +40,7 @@ class GIM(PathMethod):
 
     def __post_init__(self) -> None:
         if not isinstance(self.temperature, int | float) or not self.temperature > 0:
-            raise InvalidValue(f"a softmax temperature of {self.temperature!r}: it must be above 0")
+            raise InvalidValue(f"temperature={self.temperature!r} must be above 0")
 
     @property
     def rule(self) -> BackwardRule:

@@ -34,7 +34,7 @@ class MaskIG(GradientMethod):
     is.
     """
 
-    steps: int = option(5, "at how many points of the mask's path gradients are taken")
+    steps: int = option(5, "the number of points on the path where gradients are taken")
     name: ClassVar[str] = "mask-ig"
     summary: ClassVar[str] = "gradients integrated along the mask: scores sum to the whole effect"
     cost: ClassVar[str] = "2 forward + steps × (masked forward + backward)"

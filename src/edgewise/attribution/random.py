@@ -22,7 +22,7 @@ class Random(ScoringMethod):
     Neither the model nor the prompts enter.
     """
 
-    seed: int = option(0, "what the random scores are drawn from")
+    seed: int = option(0, "the seed of the random scores")
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "random scores, a baseline"
     cost: ClassVar[str] = "nothing"

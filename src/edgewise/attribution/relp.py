@@ -36,7 +36,7 @@ class RelP(PathMethod):
 
     rules: Sequence[str] | str = option(
         ("norms", "activations", "products"),
-        "what gradients are propagated by: norms, activations, products, attention, softmax",
+        "the rules that gradients follow: norms, activations, products, attention, softmax",
     )
     name: ClassVar[str] = "relp"
     summary: ClassVar[str] = "EAP with the backward rules of relevance propagation"

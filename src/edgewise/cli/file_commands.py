@@ -89,7 +89,7 @@ def convert(
 
     target = format_named(to)
     if compare is not None and to not in ("csv", "html"):
-        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
+        raise InvalidValue(f"--compare works with --to csv or --to html, not with --to {to}; leave it out")
     path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
     read = import_finding(file, sign=sign, **_model_facts(model, kv))
     finding = beside(read, scores=scores, exact=exact, compare=compare)
@@ -125,7 +125,7 @@ def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path 
     if str(path) == "-":
         return None
     if path.exists() and not force:
-        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+        raise FileError(f"{path} already exists; name another file with --out, or replace it with --force")
     return path
 
 
@@ -133,7 +133,7 @@ def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
     """The graph of the model, and whether it has k and v readers for every head; nothing without a model."""
     if model is None:
         if kv is not None:
-            raise InvalidValue("--kv says which readers the graph of a model has; name the model with --model")
+            raise InvalidValue("--kv needs a model; name it with --model")
         return {}
     import edgewise as ew
 

@@ -67,7 +67,7 @@ def key_values(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key or key in found:
-            raise InvalidValue(f"--option {pair!r}: write each option once, as key=value")
+            raise InvalidValue(f"--option {pair!r} is not usable; write each option once, as key=value")
         found[key] = text
     return found
 
@@ -97,7 +97,7 @@ def numbers(name: str, text: str) -> float | list[float]:
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
-        raise InvalidValue(f"{name} {text!r}: give a number, or several with commas between") from None
+        raise InvalidValue(f"{name} {text!r} is not a number, nor several with commas between") from None
     return found if len(found) > 1 else found[0]
 
 

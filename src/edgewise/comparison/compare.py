@@ -87,7 +87,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     for entry in entries:
         chosen = find_method(entry.method, entry.options)
         if entry.values is not None and chosen.size_option is None:
-            raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
+            raise InvalidValue(f"{entry.name} scores every edge at once, so it takes no values; leave them out")
         if entry.metric is not None:
             find_metric(entry.metric)
     return (*entries, *baseline)
@@ -155,12 +155,12 @@ class ComparisonJob:
         mine = report[request.metric.name]
         if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
+                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed; choose another"
             )
         if mine.clean == mine.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is {mine.clean:.4g} clean and corrupted: there is nothing to find; "
-                "choose another metric or other pairs"
+                f"the metric {self.request.metric.name} is {mine.clean:.4g} both clean and corrupted, so there is nothing to "
+                "find; choose another metric or other pairs"
             )
         return dict(report.metrics)
 
@@ -216,7 +216,7 @@ class ComparisonJob:
 
     def _grid(self, reference: Circuit | None) -> Grid:
         if reference is None or self.grid is None:
-            raise InvalidValue("a grid of thresholds is held against a reference, and this comparison has none")
+            raise InvalidValue("a grid of thresholds needs a reference, and this comparison has none; name one")
         request = self.request
         how = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
         return measure_grid(request.subject, request.pairs, reference, **how, track=request.track)

@@ -61,11 +61,13 @@ def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
     else:
         found = None if Path(name).is_file() else DataSet.of(name)
         if found is None:
-            raise FileError(f"{name}: data are read from {', '.join(READERS)} files, or from the hub, as mib-bench/ioi")
+            raise FileError(
+                f"{name} cannot be read; give a {', '.join(READERS)} file, or a data set of the hub, as mib-bench/ioi"
+            )
         files = found.files(tuple(READERS))
     rows = tuple(row for path in files for row in READERS[path.suffix.lower()](read_bytes(path), os.fspath(path)))
     if not rows:
-        raise FileError(f"{name} is empty: there are no pairs in it")
+        raise FileError(f"{name} is empty: it has no pairs")
     return rows
 
 
@@ -92,7 +94,7 @@ def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None 
         last = problem or last
         taken += [] if problem else [row]
     if not taken:
-        raise PairsError(f"{name}: no row of it fits this tokenizer; the last: {last}")
+        raise PairsError(f"{name}: no row fits this tokenizer; the last row: {last}")
     if left := seen - len(taken):
         warnings.warn(f"{name}: {left} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
     pairs = _strict(tuple(taken), tokenizer, name, wording)
@@ -145,7 +147,7 @@ def _jsonl(data: bytes, name: str) -> Iterator[Row]:
 def _json(data: bytes, name: str) -> Iterator[Row]:
     values = _parsed(_text(data, name), name)
     if not isinstance(values, list):
-        raise FileError(f"{name}: a JSON {type(values).__name__}; a .json file of data is a list of objects")
+        raise FileError(f"{name} holds a JSON {type(values).__name__}; a .json file of pairs must be a list of objects")
     for number, value in enumerate(values, 1):
         yield from _structured(value, number, f"{name}, row {number}")
 
@@ -160,7 +162,7 @@ def _parquet(data: bytes, name: str) -> Iterator[Row]:
     try:
         values = parquet.read_table(io.BytesIO(data)).to_pylist()
     except (OSError, ValueError) as error:
-        raise FileError(f"{name}: not parquet ({str(error).strip().splitlines()[0]:.80})") from None
+        raise FileError(f"{name} is not a parquet file ({str(error).strip().splitlines()[0]:.80})") from None
     for number, value in enumerate(values, 1):
         yield from _structured(value, number, f"{name}, row {number}")
 
@@ -184,7 +186,9 @@ def _parsed(text: str, place: str) -> Any:
 def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
     """The row that an object with columns makes; none for one of MIB without a counterfactual."""
     if not isinstance(value, dict):
-        raise FileError(f'{place}: a JSON {type(value).__name__}; each one is an object like {{"clean": …}}')
+        raise FileError(
+            f'{place}: this is a JSON {type(value).__name__}; each row must be an object like {{"clean": …}}'
+        )
     if is_mib(value):
         pair = columns(value, place)
         if pair is not None:
@@ -197,7 +201,7 @@ def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
 def _listed(value: Any, place: str) -> tuple[str, ...]:
     answers = [value] if isinstance(value, str) else value
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise FileError(f"{place} is a string or a list of strings, not {value!r:.60}")
+        raise FileError(f"{place} must be a string or a list of strings, not {value!r:.60}")
     return tuple(answers)
 
 
@@ -219,7 +223,7 @@ def _csv(data: bytes, name: str) -> Iterator[Row]:
                 header = _header(fields, place)
                 continue
             if len(fields) != len(header):
-                raise FileError(f"{place}: {len(fields)} fields under {len(header)} columns")
+                raise FileError(f"{place}: this row has {len(fields)} fields for {len(header)} columns")
             yield _row(line, dict(zip(header, fields, strict=True)), place, _separated)
     except csv.Error as error:
         raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
@@ -230,7 +234,7 @@ def _header(fields: list[str], place: str) -> list[str]:
     _check_columns(dict.fromkeys(names), place)
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
-        raise FileError(f"{place}: the column {repeated[0]!r} stands there twice")
+        raise FileError(f"{place}: the column {repeated[0]!r} appears twice")
     return names
 
 
@@ -255,13 +259,15 @@ def _check_columns(columns: Mapping[str, Any], place: str) -> None:
             raise FileError(f"{place}: {UnknownName.of('column', column, COLUMNS)}")
     for column in REQUIRED:
         if column not in columns:
-            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(REQUIRED)}")
+            raise FileError(
+                f"{place}: the column {column!r} is missing; the required columns are {', '.join(REQUIRED)}"
+            )
 
 
 def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:
     for column in ("clean", "corrupted"):
         if not isinstance(value[column], str) or not value[column]:
-            raise FileError(f"{place}: {column!r} is a prompt, not {value[column]!r:.60}")
+            raise FileError(f"{place}: {column!r} must be text, not {value[column]!r:.60}")
     given = {side: value.get(side) for side in ("correct", "wrong")}
     sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
     if not sides["correct"] or not all(answer for side in sides.values() for answer in side):

@@ -171,7 +171,7 @@ class _Runner:
     def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[str | Metric]) -> _Runner:
         """One that has collected nothing yet; InvalidValue without a metric."""
         if not metrics:
-            raise InvalidValue("no metrics given")
+            raise InvalidValue("no metric was given; name at least one")
         return cls(subject, masks, [find_metric(name) for name in metrics])
 
     def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:

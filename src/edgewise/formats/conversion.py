@@ -91,7 +91,7 @@ def _any_scores(finding: Finding) -> Scores:
 def _scores(finding: Finding) -> Scores:
     if finding.scores is None:
         raise InvalidValue(
-            "this format holds scores, and there is only a circuit; convert the run folder or the scores"
+            "this format holds scores, but there is only a circuit; convert the run folder or the scores"
         )
     return finding.scores
 

@@ -135,15 +135,17 @@ def eap_ig_document(
     if circuit is None:
         circuit = Circuit(value.graph, torch.zeros_like(value.graph.edge_mask))
     if circuit.graph != value.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {value.graph} and {circuit.graph}")
     if value.graph.inputs != ONE_INPUT:
-        raise InvalidValue("EAP-IG files hold graphs with one input writer; this graph has token and position apart")
+        raise InvalidValue(
+            "EAP-IG files hold graphs with one input writer, but this graph has one each for tokens and positions"
+        )
     if scores is not None and not bool(scores.values.isfinite().all()):
         raise InvalidValue(
             "some scores are infinite, which EAP-IG files cannot hold; convert the circuit without scores"
         )
     if not value.graph.mlps:
-        raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
+        raise InvalidValue("EAP-IG files hold graphs with MLPs, but this graph has only attention")
     width = d_model or value.provenance.get("d_model")
     config = _config(value.graph, width, sign, value.provenance)
     nodes = {name: {"in_graph": name in circuit.nodes} for name in value.graph.writers}
@@ -179,7 +181,7 @@ def their_graph(config: Config) -> Graph:
 def _checked(value: Mapping[str, Any], name: str) -> EapIgDocument:
     missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
     if missing:
-        raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
     try:
         return EapIgDocument.model_validate(value)
     except ValidationError as error:
@@ -196,8 +198,8 @@ def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
         raise GraphMismatch(f"{name} is of another graph ({theirs}) than the one asked for ({graph})")
     if config.divided not in (None, graph.kv_heads):
         raise GraphMismatch(
-            f"{name} was written from k and v readers that heads share ({config.divided} for {graph.heads} heads), their "
-            f"scores divided; the graph asked for has {graph.kv_heads}: ask for the readers it was written from"
+            f"{name} was written from {config.divided} k and v readers that {graph.heads} heads share, with their "
+            f"scores divided, but the graph asked for has {graph.kv_heads}; ask for one with the same readers"
         )
     return graph
 
@@ -210,8 +212,8 @@ def _refuse_shared(document: EapIgDocument, name: str) -> None:
         shared = Graph(config.n_layers, config.n_heads, listed, parallel=config.parallel_attn_mlp)
         if len(edges) == shared.n_edges and edges.keys() == set(shared.edges):
             raise FileError(
-                f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads); files of this format "
-                "have one for every head"
+                f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads), but files of this "
+                "format have one for every head"
             )
 
 
@@ -222,7 +224,7 @@ def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Ten
     def shared(match: re.Match[str]) -> str:
         layer, head, kind = match.groups()
         if int(head) >= graph.heads:
-            raise UnknownName(f"it names head {head} of {graph.heads} (counted from 0)")
+            raise UnknownName(f"it names head {head}, but there are only {graph.heads} (counted from 0)")
         return f"->a{layer}.h{int(head) // group}<{kind}>"
 
     try:

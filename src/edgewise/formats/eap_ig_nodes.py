@@ -60,7 +60,7 @@ def read_eap_ig_nodes(
     except EdgewiseError as error:
         raise FileError(f"{name}: {error}") from None
     if circuit is not None and circuit.circuit.without_dangling() != edges.without_dangling():
-        raise FileError(f"{name} keeps other edges than all those between the nodes whose neurons it keeps")
+        raise FileError(f"{name} does not keep exactly the edges between the nodes whose neurons it keeps")
     return scores, circuit
 
 
@@ -111,7 +111,7 @@ def _document(scores: Scores | None, circuit: Circuit | None, sign: int, d_model
     if scores is None and circuit is None:
         raise InvalidValue("give scores of nodes, a circuit, or both")
     if scores is not None and circuit is not None and scores.graph != circuit.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {scores.graph} and {circuit.graph}")
     neurons = circuit if circuit is not None and circuit.level == "neurons" else None
     edges = circuit.circuit if circuit is not None else None
     if edges is None:
@@ -132,7 +132,9 @@ def _width(scores: Scores | None, neurons: Circuit | None) -> int | None:
     tables = [scores.neurons if scores is not None else None, neurons.kept if neurons is not None else None]
     widths = {table.shape[1] for table in tables if table is not None}
     if len(widths) > 1:
-        raise GraphMismatch(f"scores and circuit of different widths: {' and '.join(map(str, sorted(widths)))} neurons")
+        raise GraphMismatch(
+            f"the scores and the circuit have different widths: {' and '.join(map(str, sorted(widths)))} neurons"
+        )
     return widths.pop() if widths else None
 
 
@@ -171,7 +173,7 @@ def _from_json(document: Mapping[str, Any], graph: Graph, name: str) -> dict[str
         if all(row is None for row in rows):
             continue
         if any(row is None for row in rows) or len({len(row) for row in rows if isinstance(row, list)}) > 1:
-            raise FileError(f"{name}: not all nodes have {ours!r}, or not equally many")
+            raise FileError(f"{name}: the nodes do not all have {ours!r}, or not equally many values")
         found[key] = torch.tensor(rows, dtype=dtype)
     return found
 
@@ -182,9 +184,9 @@ def _scores(found: Mapping[str, Any], key: str, edges: Circuit, name: str) -> Te
     if table is None:
         return None
     if not isinstance(table, Tensor) or table.ndim != (1 if key == "nodes_scores" else 2) or len(table) != count:
-        raise FileError(f"{name}: {key!r} is no tensor with a row for each of {count} nodes")
+        raise FileError(f"{name}: {key!r} is not a tensor with a row for each of {count} nodes")
     if bool((missing := table.isnan()).any()) and not bool(missing.all()):
-        raise FileError(f"{name}: {key!r} has no value for some, which edgewise cannot rank")
+        raise FileError(f"{name}: {key!r} has no value for some nodes, so they cannot be ranked")
     return None if bool(missing.all()) else table
 
 

@@ -42,7 +42,7 @@ def read_eap_ig_pt(
     value = load_pt(read_bytes(path), name)
     theirs = their_graph(config_of(value["cfg"], name))
     if list(value["src_nodes"]) != list(theirs.writers) or list(value["dst_nodes"]) != list(theirs.readers):
-        raise FileError(f"{name}: its nodes are not those of its cfg ({theirs})")
+        raise FileError(f"{name}: its nodes do not match its cfg ({theirs})")
     scores, kept = (_matrix(value, key, theirs, name) for key in ("edges_scores", "edges_in_graph"))
     pairs = zip(scores.T[theirs.edge_mask.T].tolist(), kept.T[theirs.edge_mask.T].tolist(), strict=True)
     edges = {
@@ -91,12 +91,12 @@ def load_pt(data: bytes, name: str) -> dict[str, Any]:
         raise FileError(f"{name} is damaged, or holds more than tensors and plain values: {reason}") from None
     missing = [key for key in KEYS if not isinstance(value, dict) or key not in value]
     if missing:
-        raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
     return value
 
 
 def _matrix(value: dict[str, Any], key: str, graph: Graph, name: str) -> Tensor:
     found = value[key]
     if not isinstance(found, Tensor) or found.shape != graph.edge_mask.shape:
-        raise FileError(f"{name}: {key!r} is no tensor of shape {tuple(graph.edge_mask.shape)}")
+        raise FileError(f"{name}: {key!r} is not a tensor of shape {tuple(graph.edge_mask.shape)}")
     return found.double()

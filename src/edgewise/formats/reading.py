@@ -93,9 +93,11 @@ def _on(graph: Graph | None, finding: Finding, path: str | Path) -> Finding:
 def _run(folder: Path) -> Finding:
     if (folder / METHODS_FOLDER).is_dir():
         methods = ", ".join(sorted(path.name for path in (folder / METHODS_FOLDER).iterdir()))
-        raise FileError(f"{folder} is a comparison: name a method's folder in {folder / METHODS_FOLDER} ({methods})")
+        raise FileError(
+            f"{folder} is a comparison; name the folder of one method in {folder / METHODS_FOLDER} ({methods})"
+        )
     if not (folder / CIRCUIT_FILE).is_file():
-        raise FileError(f"{folder} is no run folder: there is no {CIRCUIT_FILE} in it")
+        raise FileError(f"{folder} is not a run folder: it has no {CIRCUIT_FILE}")
     circuit = read(folder / CIRCUIT_FILE)
     scores = read(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
     if not isinstance(circuit, Circuit):

@@ -113,7 +113,9 @@ def _family(architecture: str, family: Family | None) -> Family:
     if not isinstance(family, Family):
         raise InvalidValue(f"family={family!r}: it must be an edgewise.Family (docs/families.md)")
     if architecture not in family.architectures:
-        raise UnsupportedModel(f"family {family.name!r} has architectures={family.architectures!r}, not {architecture}")
+        raise UnsupportedModel(
+            f"family {family.name!r} is for architectures={family.architectures!r}, not for {architecture}"
+        )
     return family
 
 

@@ -160,8 +160,8 @@ class Subject:
             return batch.trimmed().to(self.device)
         if batch.after == "padding" and bool((batch.positions != batch.clean.shape[1] - 1).any()):
             raise PairsError(
-                f"{self.name} reads in both directions, what stands after the answer position too, and there it is padding; "
-                'give prompts of one length, and if they go on after the answer position, after="prompt"'
+                f"{self.name} reads in both directions, so it would read the padding after the answer position; "
+                'give prompts of one length, with after="prompt" if they go on after the answer position'
             )
         return batch.to(self.device)
 
@@ -228,10 +228,10 @@ class Subject:
         vocabulary, longest = self.vocab_size, self.longest_prompt
         if int(tokens.max()) >= vocabulary:
             raise InvalidValue(
-                f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?"
+                f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
             )
         if longest is not None and tokens.shape[1] > longest:
-            raise InvalidValue(f"prompts of {tokens.shape[1]} tokens; {self.name} takes at most {longest}")
+            raise InvalidValue(f"the prompts have {tokens.shape[1]} tokens, but {self.name} takes at most {longest}")
 
     @property
     def longest_prompt(self) -> int | None:
@@ -242,7 +242,7 @@ class Subject:
         devices = {parameter.device for parameter in self.model.parameters()}
         if len(devices) != 1 or torch.device("meta") in devices:
             shown = ", ".join(sorted(map(str, devices)))
-            raise UnsupportedModel(f"the model's weights lie on {shown}; load it whole on one device")
+            raise UnsupportedModel(f"the model's weights are spread over {shown}; load it on one device")
         if self.dtype not in DTYPES.values():
             raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
 

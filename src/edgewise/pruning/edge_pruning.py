@@ -65,10 +65,10 @@ class EdgeMethod(Pruning):
     """
 
     sparsity: float | None = option(
-        None, "the share of all edges that goes; none: 0.9, unless a number of edges is given"
+        None, "the share of all edges to remove; none: 0.9, unless a number of edges is given"
     )
-    edges: int | None = option(None, "how many edges the circuit keeps, instead of a sparsity")
-    gated: Gated = option("edges", "what has gates: edges alone, or writers besides")
+    edges: int | None = option(None, "the number of edges to keep, instead of a sparsity")
+    gated: Gated = option("edges", "what has gates: edges alone, or writers as well")
     size_option: ClassVar[str] = "sparsity"
     size_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
     presets: ClassVar[dict[str, Training]] = PRESETS
@@ -77,11 +77,11 @@ class EdgeMethod(Pruning):
         if self.sparsity is not None and not (isinstance(self.sparsity, int | float) and 0 < self.sparsity < 1):
             raise InvalidValue(f"sparsity={self.sparsity!r} must lie between 0 and 1, for example 0.95")
         if self.edges is not None and (not isinstance(self.edges, int) or self.edges < 1):
-            raise InvalidValue(f"{self.edges!r} edges: a path from input to logits needs at least one")
+            raise InvalidValue(f"edges={self.edges!r} must be at least 1: a path from input to logits needs one")
         if self.edges is not None and self.sparsity is not None:
             raise InvalidValue(f"give {self.name} a number of edges or a sparsity, not both")
         if self.gated not in ("edges", "edges+writers"):
-            raise InvalidValue(f"gated={self.gated!r}: gates are on 'edges' or on 'edges+writers'")
+            raise InvalidValue(f"gated must be 'edges' or 'edges+writers', not {self.gated!r}")
 
     @final
     def wanted(self, graph: Graph) -> int:

@@ -42,12 +42,10 @@ class HAP(EdgeMethod):
     (arXiv:2510.03282).
     """
 
-    keep: float | None = option(
-        None, "the share of all edges that is proposed; none: 0.15, or twice what the circuit keeps"
-    )
+    keep: float | None = option(None, "the share of all edges to propose; none: 0.15, or twice what the circuit keeps")
     attribution: str | None = option(None, "the method that scores the edges to propose; none: eap-ig")
     attribution_metric: str | None = option(
-        None, "the metric they are scored by; none: the run's own, or where that is flat logit_diff or nll"
+        None, "the metric that scores them; none: the run's own, or logit_diff or nll where that is flat"
     )
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
@@ -57,14 +55,14 @@ class HAP(EdgeMethod):
     def check(self) -> None:
         super().check()
         if self.keep is not None and not (isinstance(self.keep, int | float) and 0 < self.keep <= 1):
-            raise InvalidValue(f"keep={self.keep!r}: the share of edges to prune among lies above 0 and is at most 1")
+            raise InvalidValue(f"keep={self.keep!r} must be above 0 and at most 1: it is a share of all edges")
         if self.attribution is not None and self.attribution not in ATTRIBUTIONS:
             raise UnknownName.of("attribution method", self.attribution, ATTRIBUTIONS)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
         if self.sparsity is not None and self.keep is not None and self.keep + self.sparsity < 1 - 1e-9:
             raise InvalidValue(
-                f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps: raise keep"
+                f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps; raise keep"
             )
 
     def search(self, request: Request) -> Kept:

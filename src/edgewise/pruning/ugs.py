@@ -48,8 +48,8 @@ class UGS(Trained, ScoringMethod):
     """
 
     regularization: float = option(1e-3, "the price of an edge: the larger, the fewer are kept")
-    loss: str = option("kl", "the metric that training holds to, whatever that of the run is")
-    samples: int | None = option(None, "how many masks each pair of a batch is run under, instead of the preset's")
+    loss: str = option("kl", "the metric that training preserves, whatever the metric of the run is")
+    samples: int | None = option(None, "the number of masks for each pair of a batch, instead of the preset's")
     name: ClassVar[str] = "ugs"
     summary: ClassVar[str] = "a trained keep-probability for each edge, by masks drawn for each example"
     cost: ClassVar[str] = "2 forward + a masked forward and backward for each of some hundred steps"

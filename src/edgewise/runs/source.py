@@ -49,7 +49,7 @@ class Source(Generic[S]):
         rows = tuple(row for row in self.rows if row.clean not in seen)
         if not rows:
             raise InvalidValue(
-                f"{self.recipe.data}: no row is left to hold out; take fewer to find circuits on, with --examples"
+                f"{self.recipe.data}: no row is left to hold out; use fewer for finding circuits, with --examples"
             )
         return to_pairs(rows, tokenizer, str(self.recipe.data), n=n, **self.recipe.wording)
 

@@ -36,20 +36,20 @@ class EAPThenACDC(SharingSearch):
     Syed, Rager, Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv:2310.10348).
     """
 
-    share: float = option(0.1, "share of all edges that are candidates, those of the largest absolute scores")
-    threshold: float | None = option(None, "instead of a share, the smallest absolute score of a candidate")
+    share: float = option(0.1, "the share of all edges to test: those with the largest absolute scores")
+    threshold: float | None = option(None, "the smallest absolute score of a candidate, instead of a share")
     attribution: str = option("eap", "the method that scores the candidates")
     attribution_metric: str | None = option(
         None,
-        "the metric of these scores (unset: the task's, or logit_diff); KL, by which ACDC goes, has no slope when clean",
+        "the metric of these scores; none: the task's, or logit_diff (kl is flat at the clean run)",
     )
-    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
     rule: Literal["signed", "absolute"] = option(
         "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
     )
-    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before testing them one by one")
     trace: str | None = option(
-        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+        None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
     name: ClassVar[str] = "eap+acdc"
     summary: ClassVar[str] = "attribution keeps candidates, ACDC tests these alone"
@@ -63,10 +63,12 @@ class EAPThenACDC(SharingSearch):
         _ = self.criterion  # refuses what makes no sense
         if not _is_number(self.share) or not 0 <= self.share <= 1:
             raise InvalidValue(
-                f"share is {self.share!r}: give the share of all edges that ACDC is to test, from 0 to 1"
+                f"share={self.share!r} must be from 0 to 1: it is the share of all edges that ACDC tests"
             )
         if self.threshold is not None and (not _is_number(self.threshold) or not self.threshold >= 0):
-            raise InvalidValue(f"threshold is {self.threshold!r}: give the smallest absolute score of a candidate")
+            raise InvalidValue(
+                f"threshold={self.threshold!r} must be at least 0: it is the smallest absolute score of a candidate"
+            )
         if self.attribution not in ATTRIBUTIONS:
             raise UnknownName.of("attribution", self.attribution, ATTRIBUTIONS)
         if self.attribution_metric is not None:

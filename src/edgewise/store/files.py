@@ -177,7 +177,9 @@ def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
         values[places[0], places[1]] = torch.tensor(list(edges.values()), dtype=torch.float32)
     if len(edges) < graph.n_edges:
         missing = next(edge for edge in graph.edges if edge not in edges)
-        raise FileError(f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, {missing} for one")
+        raise FileError(
+            f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, for example {missing}"
+        )
     return values
 
 

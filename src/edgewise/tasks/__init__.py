@@ -22,7 +22,7 @@ _ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
 
 def _checked(member: object) -> Task:
     if not isinstance(member, Task):
-        raise InvalidValue(f"{member!r} is no edgewise.tasks.Task")
+        raise InvalidValue(f"{member!r} is not an edgewise.tasks.Task")
     return member
 
 

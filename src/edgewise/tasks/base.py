@@ -136,7 +136,7 @@ class Task:
         if len(found) < n and seen:
             raise TaskError(
                 f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
-                "that circuits are found on; ask for fewer of either"
+                "that circuits are found on; ask for fewer of one or the other"
             )
         if len(found) < n:
             raise self._too_few(len(found), n, name, chat_template)

@@ -40,7 +40,7 @@ def random_pairs(subject: Subject) -> Pairs:
     padding = subject.pad_token
     known = torch.tensor([token for token in range(min(vocabulary, 5000)) if token != padding])
     if len(known) < 3:
-        raise InvalidValue(f"a vocabulary of {vocabulary}: pairs need three tokens at least")
+        raise InvalidValue(f"the vocabulary has {vocabulary} tokens, but pairs need at least three")
 
     def drawn(*shape: int) -> Tensor:
         return known[torch.randint(len(known), shape, generator=generator)]

@@ -49,7 +49,7 @@ def check_method(method: Method | type[Method]) -> LawReport:
     """
     made = method() if isinstance(method, type) else method
     if not isinstance(made, Method):
-        raise InvalidValue(f"{method!r} is no method: it must be a subclass of edgewise.contract.Method")
+        raise InvalidValue(f"{method!r} is not a method: it must be a subclass of edgewise.contract.Method")
     title = f"the method {made.name!r}"
     trial = _Trial(_quick(made), tiny_subject())
     with torch.set_grad_enabled(True):

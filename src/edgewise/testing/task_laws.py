@@ -25,7 +25,7 @@ def check_task(task: Task, tokenizer: Any = None) -> LawReport:
     Returns a LawReport if all laws hold. Raises InvalidValue with the laws that are broken.
     """
     if not isinstance(task, Task):
-        raise InvalidValue(f"{task!r} is no task: it must be an edgewise.tasks.Task")
+        raise InvalidValue(f"{task!r} is not a task: it must be an edgewise.tasks.Task")
     chosen = tokenizer if tokenizer is not None else load(task.model).tokenizer
     laws = {
         "its metric is known": _metric,

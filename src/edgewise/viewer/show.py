@@ -62,7 +62,7 @@ def show(
     if suffix not in PICTURES:
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
     if compare is not None and suffix != ".html":
-        raise InvalidValue(f"two circuits are compared on the page: name a .html file, not {suffix}")
+        raise InvalidValue(f"only a page compares two circuits; name a .html file, not {suffix}")
     finding = gathered(value, scores=scores, exact=exact, compare=compare)
     return write_bytes(path, PICTURES[suffix](finding))
 
