@@ -49,7 +49,16 @@ def section(title: str, *content: nodes.Node, prefix: str = "") -> nodes.section
 
 
 class _Page(SphinxDirective):
-    """What all of them share: text of a docstring becomes paragraphs."""
+    """What all of them share: their page is read again whenever the site is built, since it depends on the code."""
+
+    def run(self) -> list[nodes.Node]:
+        """What the directive stands for."""
+        self.env.note_reread()
+        return self.content_of_page()
+
+    def content_of_page(self) -> list[nodes.Node]:
+        """What the directive stands for, each in its way."""
+        raise NotImplementedError
 
     def text(self, docstring: str) -> list[nodes.Node]:
         """The paragraphs of a docstring of the house form."""
@@ -62,7 +71,7 @@ class _Page(SphinxDirective):
 class Methods(_Page):
     """Every method: what it computes, its cost and paper, and its options."""
 
-    def run(self) -> list[nodes.Node]:
+    def content_of_page(self) -> list[nodes.Node]:
         """A table of all, and a section for each."""
         return [self._summary(), *(self._method(name) for name in METHODS)]
 
@@ -87,7 +96,7 @@ class Methods(_Page):
 class Tasks(_Page):
     """Every task: an example, its default model and metric, and its options."""
 
-    def run(self) -> list[nodes.Node]:
+    def content_of_page(self) -> list[nodes.Node]:
         """A section for each."""
         return [self._task(name) for name in TASKS]
 
@@ -109,7 +118,7 @@ class Known(_Page):
 
     required_arguments = 1
 
-    def run(self) -> list[nodes.Node]:
+    def content_of_page(self) -> list[nodes.Node]:
         """One table."""
         return [table(catalogue(self.arguments[0]), code=("name", "suffix"))]
 
@@ -117,7 +126,7 @@ class Known(_Page):
 class CommandLine(_Page):
     """Every command with its arguments and options, under the headings that its help has."""
 
-    def run(self) -> list[nodes.Node]:
+    def content_of_page(self) -> list[nodes.Node]:
         """A section for each command."""
         group: Any = typer.main.get_command(command_line)
         return [self._command(name, command) for name, command in group.commands.items()]

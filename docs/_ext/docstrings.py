@@ -21,6 +21,18 @@ ENDS_A_LIST = re.compile(r"(Returns|Raises|Yields)\b")
 CODE = re.compile(r"(?<![`:\\])`([^`]+)`(?!`)")
 # Characters that stand for themselves in our docstrings, and for markup in reStructuredText.
 SPECIAL = re.compile(r"[*|\\]")
+# Classes that edgewise builds.
+HANDED_OUT = {
+    "Comparison",
+    "FusedBlocks",
+    "FusedHeads",
+    "Measured",
+    "MetricReport",
+    "NeuronCount",
+    "NormKind",
+    "Report",
+}
+HANDED_OUT |= {"Result", "Separate", "Subject"}
 PUBLIC = {name for name in edgewise.__all__ if name != "__version__"}
 
 
@@ -77,6 +89,14 @@ def _code(text: str) -> str:
     )
 
 
+def _signature(app: Sphinx, what: str, name: str, thing: Any, *given: Any) -> tuple[str, str | None] | None:
+    """No constructor for what users never build, and a default that can be parsed for a field that has a factory."""
+    _, arguments, returned = given
+    if name.rpartition(".")[2] in HANDED_OUT:
+        return "", None
+    return None if arguments is None else (arguments.replace("<factory>", "..."), returned)
+
+
 def _process(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     lines[:] = reformatted(lines)
 
@@ -94,6 +114,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls."""
     for module in set(edgewise._HOMES.values()):
         import_module(f"edgewise.{module}")
+    app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-docstring", _process)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True}

@@ -44,7 +44,7 @@ class AtPGradDrop(ScoringMethod):
     """
 
     name: ClassVar[str] = "atp-graddrop"
-    summary: ClassVar[str] = "EAP without one layer's gradient after the other, so that effects cannot cancel"
+    summary: ClassVar[str] = "EAP over passes that each leave out one layer's gradient, so that effects cannot cancel"
     cost: ClassVar[str] = "2 forward + layers × backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
     additive: ClassVar[bool] = False

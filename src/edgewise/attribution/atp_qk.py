@@ -35,7 +35,7 @@ class AtPQK(GradientMethod):
     """
 
     name: ClassVar[str] = "atp-qk"
-    summary: ClassVar[str] = "EAP with queries and keys taken exactly through attention"
+    summary: ClassVar[str] = "EAP with the attention computed again for edges into queries and keys"
     cost: ClassVar[str] = "3 forward + 1 backward + one attention for each edge into a query or key"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
 

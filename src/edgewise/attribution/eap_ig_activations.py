@@ -31,7 +31,7 @@ class EAPIGActivations(PathMethod):
 
     steps: int = option(5, "the number of runs between replaced and clean for each sublayer")
     name: ClassVar[str] = "eap-ig-activations"
-    summary: ClassVar[str] = "gradients averaged along the output of one sublayer after the other"
+    summary: ClassVar[str] = "gradients averaged along each sublayer's output in turn"
     cost: ClassVar[str] = "1 forward + steps × (2 × layers + 1) × (forward + backward)"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.17806"
 

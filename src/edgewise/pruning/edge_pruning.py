@@ -143,7 +143,7 @@ class EdgePruning(EdgeMethod):
     """
 
     name: ClassVar[str] = "edge-pruning"
-    summary: ClassVar[str] = "a trained gate for each edge, led to the wanted sparsity"
+    summary: ClassVar[str] = "a trained gate for each edge, up to the wanted sparsity"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
 

@@ -51,7 +51,7 @@ class UGS(Trained, ScoringMethod):
     loss: str = option("kl", "the metric that training preserves, whatever the metric of the run is")
     samples: int | None = option(None, "the number of masks for each pair of a batch, instead of the preset's")
     name: ClassVar[str] = "ugs"
-    summary: ClassVar[str] = "a trained keep-probability for each edge, by masks drawn for each example"
+    summary: ClassVar[str] = "a trained probability of being kept for each edge, with a mask for each example"
     cost: ClassVar[str] = "2 forward + a masked forward and backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.09951"
     additive: ClassVar[bool] = False

@@ -52,7 +52,7 @@ class EAPThenACDC(SharingSearch):
         None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
     name: ClassVar[str] = "eap+acdc"
-    summary: ClassVar[str] = "attribution keeps candidates, ACDC tests these alone"
+    summary: ClassVar[str] = "attribution names candidates, ACDC tests these alone"
     cost: ClassVar[str] = "two passes, then part of a forward for each candidate"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
     metric: ClassVar[str] = "kl"
