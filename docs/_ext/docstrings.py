@@ -65,11 +65,12 @@ def _paragraph(block: Sequence[str]) -> Iterator[str]:
     """A paragraph, with its parameters as a list."""
     inside = False
     for line in block:
-        if PARAMETER.match(line):
+        if names := PARAMETER.match(line):
             if not inside:
                 yield ""
             inside = True
-            yield f"* {_inline(line)}"
+            # A parameter may be called like a public function, which it is not.
+            yield f"* {names[0].replace('`', '``')}{_inline(line[names.end() :])}"
         elif inside and ENDS_A_LIST.match(line):
             inside = False
             yield from ("", _inline(line))
