@@ -20,11 +20,11 @@ class EAPIGActivations(PathMethod):
 
         score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over sublayers, points of g_r
 
-    g_r is ∂metric/∂(input of r). The sublayers are the input, the heads of each layer together, and each MLP.
-    One of them is held at replaced + k/m · (clean − replaced), for k = 1 … m; everything before it is clean and
-    everything after it follows. Every such run counts for every edge. This sees how the metric bends along each
-    sublayer's own output, at a much higher price than `eap-ig`. No gradient passes the sublayer that is held, so edges
-    before it count for less, even in a linear model.
+    g_r is ∂metric/∂(input of r). The sublayers are the input, the heads of each layer together, and each MLP. One of
+    them is held at replaced + k/m · (clean − replaced), for k = 1 … m; everything before it is clean and everything
+    after it follows. Every such run counts for every edge. This sees how the metric bends along each sublayer's own
+    output, at a much higher price than `eap-ig`. No gradient passes the sublayer that is held, so edges before it count
+    for less, even in a linear model.
 
     Hanna, Pezzelle, Belinkov 2024 (arXiv:2403.17806), as in their library and the MIB benchmark (arXiv:2504.13151).
     """

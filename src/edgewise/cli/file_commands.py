@@ -9,18 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from edgewise.cli import console
+from edgewise.cli.option_groups import FilesBeside, grouped
 from edgewise.cli.options import AsJson, Kv, Source
 from edgewise.errors import FileError, InvalidValue
 
 
 @console.guarded
+@grouped
 def show(
     file: Source,
+    *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg, .png or .dot file")] = None,
-    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
-    exact: Annotated[
-        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
-    ] = None,
+    others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
     open_: Annotated[
         bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
@@ -33,7 +33,7 @@ def show(
     """
     from edgewise.comparison.pages import show_file
 
-    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
+    path = show_file(file, out, **vars(others), compare=compare)
     console.print_path(path, as_json)
     wanted = open_ if open_ is not None else console.is_watched() and not as_json
     if wanted and path.suffix.lower() == ".html":
@@ -65,19 +65,18 @@ def list_(
 
 
 @console.guarded
+@grouped
 def convert(
     file: Annotated[
         Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON or .pt", show_default=False)
     ],
+    *,
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
     model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
     kv: Kv = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
-    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
-    exact: Annotated[
-        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
-    ] = None,
+    others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
@@ -92,7 +91,7 @@ def convert(
         raise InvalidValue(f"--compare works with --to csv or --to html, not with --to {to}; leave it out")
     path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
     read = import_finding(file, sign=sign, **_model_facts(model, kv))
-    finding = beside(read, scores=scores, exact=exact, compare=compare)
+    finding = beside(read, **vars(others), compare=compare)
     if isinstance(target, FolderFormat):
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from edgewise.comparison.result import Comparison, Result
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.result import Result
 from edgewise.figures.by_role import RoleScores, draw_roles, groups_by_layer, roles
 from edgewise.figures.canvas import Draw, grid_size, pictures
 from edgewise.figures.effects import Scatter, draw_scatters, scatter

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.result import Measured, Result
 from edgewise.evaluation import Recovery
 from edgewise.evaluation.recovery import RecoveryPoint
 from edgewise.figures import Line, Panel, draw_panels, panels_size, pictures

@@ -1,7 +1,8 @@
-"""Comparison: what every method found, beside one another; frozen, printable, serialisable."""
+"""What every method of a comparison found, beside one another; frozen and serialisable."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,7 +12,6 @@ from edgewise.comparison.case_study import Heads
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
-from edgewise.comparison.tables import tables
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
@@ -94,22 +94,9 @@ class Result:
         }
 
 
-@final
 @dataclass(frozen=True)
-class Comparison:
-    """What several methods found on one model and one set of pairs; `print` shows the tables.
-
-    `facts`: what was compared on: model, data, metric, ablation, examples, versions.
-    `ends`: the clean and the corrupted value of every metric.
-    `sizes`: the numbers of edges at which circuits were compared.
-    `reference`: the circuit to recover, if there is one.
-    `results`: a Result for each method.
-    `exact`: the measured effect of every edge, if it was measured.
-    `heads`: which heads the circuits of one size keep, if that was asked for.
-    `grid`: how `eap+acdc` does over both of its thresholds, if that was asked for.
-    `sample`: the measured effects of some edges, if that was asked for. Where there are held-out pairs, `ends` and
-    every curve are measured on them.
-    """
+class Compared(ABC):
+    """What several methods found on one model and one set of pairs, as values; a Comparison prints them as tables."""
 
     facts: Mapping[str, Any]
     ends: Mapping[str, MetricReport]
@@ -169,8 +156,9 @@ class Comparison:
             }
         )
 
+    @abstractmethod
     def __str__(self) -> str:
-        return "\n\n".join(str(table) for table in tables(self))
+        """The tables."""
 
 
 def _recovery(one: Recovery) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.evaluation import Report, evaluate
 from edgewise.formats.reading import find
-from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.progress import Track, silent
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.run import prepare, reported_metrics
+from edgewise.runs.resolved import resolve
+from edgewise.runs.run import reported_metrics
 
 
 def check(
@@ -38,17 +38,15 @@ def check(
         )
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
-    source = prepare(recipe).source
-    subject = load(
-        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
-    )
+    setting = resolve(recipe)
+    subject = setting.model.load(track)
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)
-    pairs = source.pairs(subject.tokenizer)
-    names = names or reported_metrics(source.metric(pairs))
-    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
-    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **how)
+    pairs = setting.source.pairs(subject.tokenizer)
+    names = names or reported_metrics(setting.reported_metric(pairs))
+    options = {"ablation": setting.ablation, "batch_size": setting.batch_size, "random": recipe.seed}
+    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **options)
 
 
 def known_fields(circuit: Circuit) -> dict[str, Any]:

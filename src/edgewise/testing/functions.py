@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,7 +38,7 @@ def check_metric(metric: Metric) -> LawReport:
         "what it is given stays as it is": _left_alone,
         "sign is 1 or -1": _sign,
     }
-    return kept(f"the metric {metric.name!r}", [(law, partial(one, metric)) for law, one in laws.items()])
+    return _kept(f"the metric {metric.name!r}", laws, metric)
 
 
 def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
@@ -56,8 +57,12 @@ def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
         "8 it leaves no trace": _trace,
         "its key is plain values": _key,
     }
-    on = tiny_subject()
-    return kept(f"the ablation {made.name!r}", [(law, partial(one, made, on)) for law, one in laws.items()])
+    return _kept(f"the ablation {made.name!r}", laws, made, tiny_subject())
+
+
+def _kept(title: str, laws: Mapping[str, Callable[..., float]], *member: object) -> LawReport:
+    """The report of laws that each take the member, and what it is tried on."""
+    return kept(title, [(law, partial(measure, *member)) for law, measure in laws.items()])
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------
