@@ -54,8 +54,8 @@ def attribute(
     ablation that is not known, and InvalidValue for an option that makes no sense or a memory limit that is too small.
     NumericalError says that the metric has no gradient that the method can use. The model is never changed.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    return _scores(on.found(method, options, Wanted("scores", memory_limit=memory_limit)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
 def effects(
@@ -102,8 +102,8 @@ def attribute_nodes(
     Returns Scores of nodes, float32 [writer]; their `neurons` are float32 [writer, d_model]. The cost is that of
     scoring edges. Raises InvalidValue for a method that scores no nodes.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    return _scores(on.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
 def discover(
@@ -132,8 +132,8 @@ def discover(
     logits; the provenance counts both. Raises InvalidValue if the method cannot be told how many edges to keep, and
     whatever `attribute` raises.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = on.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = asked.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
     return found.circuit(edges, absolute=absolute)
 
 
@@ -159,8 +159,8 @@ def sweep(
     that `discover` finds; the values share what work they can. Raises InvalidValue for a method that scores all edges
     at once.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = on.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = asked.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
     assert found.sweep is not None
     return found.sweep
 

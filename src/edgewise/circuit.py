@@ -1,8 +1,7 @@
 """Circuit: a set of edges of a Graph, or of neurons with the edges between their writers, with its provenance.
 
-A neuron is one of the d_model coordinates of what a writer puts out, as in the EAP-IG library and MIB, not a hidden unit of
-an MLP. A circuit of neurons gives every reader clean values at the kept coordinates of the writers it reads, and what the
-ablation puts in their place at all others. Writers without a kept neuron are not in it, and have no edges.
+A neuron is one of the d_model coordinates of what a writer puts out, as in the EAP-IG library and MIB, not a hidden
+unit of an MLP. Readers get clean values at the kept coordinates, and what the ablation says at all others.
 """
 
 from __future__ import annotations
@@ -27,16 +26,13 @@ class Circuit:
     """A set of edges of a Graph, or of its neurons: immutable, comparable, with the operations of sets.
 
     `graph`: the graph whose edges these are.
-    `mask`: bool [writer, reader], the kept edges. For a circuit of neurons these are all edges between writers with a
-    kept neuron.
+    `mask`: bool [writer, reader], the kept edges; of neurons all edges between writers with a kept one.
     `provenance`: a read-only mapping that says where the circuit comes from.
     `neurons`: bool [writer, d_model], or None for a circuit of edges.
+    Raises GraphMismatch for a mask of another shape, InvalidValue for one with pairs that are no edges. The operations
+    `|`, `&`, `-`, `^`, `<=` and `len` are those of sets; two circuits need the same graph and level.
 
-    `a | b`, `a & b`, `a - b`, `a ^ b`, `a <= b` and `len(a)` work as for sets; both circuits need the same graph and
-    level. Raises GraphMismatch for a mask of another shape, InvalidValue for a mask with pairs that are no edges.
-
-    >>> graph = Graph(layers=1, heads=2, kv_heads=2)
-    >>> circuit = Circuit.from_edges(graph, ["input->a0.h1<q>", "a0.h1->logits"])
+    >>> circuit = Circuit.from_edges(Graph(layers=1, heads=2, kv_heads=2), ["input->a0.h1<q>", "a0.h1->logits"])
     >>> len(circuit), circuit.nodes, "a0.h1->logits" in circuit
     (2, ('input', 'a0.h1'), True)
     """
@@ -58,11 +54,7 @@ class Circuit:
 
     @classmethod
     def from_edges(cls, graph: Graph, edges: Iterable[str], provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit of named edges; UnknownName for an edge that the graph lacks.
-
-        `graph`, `provenance`: as in Circuit.
-        `edges`: names of edges, such as "m0->a3.h7<q>".
-        """
+        """The circuit of the named `edges` of a `graph`, with `provenance`; UnknownName for an edge that it lacks."""
         mask = torch.zeros_like(graph.edge_mask)
         for edge in edges:
             mask[graph.edge_index(edge)] = True
@@ -70,10 +62,7 @@ class Circuit:
 
     @classmethod
     def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit of `neurons`, bool [writer, d_model], of `graph`, and of all edges between their writers.
-
-        `provenance` is as in Circuit. Raises GraphMismatch for another number of writers.
-        """
+        """The circuit of `neurons` of a `graph`, bool [writer, d_model], and all edges between them, with `provenance`."""
         check_neurons(graph, neurons)
         return cls(graph, edges_between(graph, neurons.bool().any(dim=1).cpu()), provenance, neurons=neurons)
 
@@ -85,13 +74,7 @@ class Circuit:
         neurons: Mapping[str, Iterable[int]],
         provenance: Mapping[str, Any] | None = None,
     ) -> Circuit:
-        """The circuit of the neurons at some coordinates of named writers.
-
-        `graph`, `provenance`: as in Circuit.
-        `d_model`: how many neurons each writer has.
-        `neurons`: writer name → coordinates, counted from 0.
-        Raises UnknownName for a writer that the graph lacks, InvalidValue for a coordinate out of range.
-        """
+        """The circuit of the `neurons` (writer name → coordinates below `d_model`) of a `graph`, with `provenance`."""
         return cls.of_neurons(graph, named_neurons(graph, d_model, neurons), provenance)
 
     @classmethod
@@ -125,10 +108,7 @@ class Circuit:
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """The names of the writers that take part, in index order.
-
-        These are the writers with a kept neuron, or with a kept edge out of them or into one of their readers.
-        """
+        """The names of the writers with a kept neuron, or a kept edge out of them or into one of their readers."""
         has_input = (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
         touched = self.mask.any(dim=1) | has_input if self.neurons is None else self.neurons.any(dim=1)
         return tuple(name for name, is_in in zip(self.graph.writers, touched.tolist(), strict=True) if is_in)
@@ -161,11 +141,7 @@ class Circuit:
 
     @property
     def weighted_edges(self) -> float:
-        """The size by which MIB compares circuits of edges, nodes and neurons.
-
-        For a circuit of edges this is their number. For one of neurons it is the number of edges on a path from input
-        to logits, each counted as the share of its writer's neurons that is kept.
-        """
+        """The size in MIB: edges, of neurons those on a path, each weighed by the kept share of its writer's neurons."""
         if self.neurons is None:
             return float(len(self))
         shares = self.neurons.double().mean(dim=1)
@@ -179,10 +155,10 @@ class Circuit:
     # -- dangling edges ---------------------------------------------------------------------------------------------
 
     def without_dangling(self) -> Circuit:
-        """The circuit without the edges, or neurons, that lie on no path from an input writer to `logits`.
+        """The circuit without edges, or neurons, that lie on no path from an input writer to `logits`.
 
-        A head is one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what the
-        circuit computes, because a node that no input writer reaches outputs its replacement.
+        A head is one node: an edge into its q keeps the edges out of it. What the circuit computes stays the same (law
+        7).
         """
         live = self.mask & self.live_writers[:, None]
         on_path = live & useful_readers(self.graph, live)[None, :]

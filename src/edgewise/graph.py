@@ -41,9 +41,7 @@ class ReaderPlace(NamedTuple):
 class Graph:
     """The graph of one model: writers, readers, and which pairs are edges; it never changes.
 
-    `layers`: how many layers the model has.
-    `heads`: how many heads each layer has.
-    `kv_heads`: how many key and value heads; with grouped attention several query heads share one k and one v reader.
+    `layers`, `heads`, `kv_heads`: how many layers, heads in each, and keys and values that these share.
     `parallel`: whether the MLP does not read the heads of its own layer (GPT-NeoX).
     `mlps`: False for attention-only models.
     `inputs`: the names of the input writers, ("input",) or ("input", "positions").

@@ -22,16 +22,14 @@ NO_ANSWER = -1
 class Pairs:
     """Clean and corrupted prompts, token by token, with the tokens that count as right and wrong answers.
 
-    Build them with `from_tokens`, `from_prompts` or a task.
-
-    `clean`, `corrupted`: int64 [example, position], padded on the right. Causal models never read what comes after the
-    answer position, so padding needs no mask.
+    `clean`, `corrupted`: int64 [example, position], padded on the right; causal models never read that far.
     `correct`, `wrong`: int64 [example, answer], padded with -1.
     `positions`: int64 [example], the index of the token whose logits predict the answer.
     `texts`: the two prompts of each pair as text, if known.
     `source`: where the pairs come from, for the provenance of what is found on them.
     `after`: what follows the answer position: "padding", or the rest of the "prompt". In the latter case prompts fill
-    their rows, and models that read in both directions may be asked at any position.
+    their rows, and models that read in both directions may be asked at any position. Build them with `from_tokens`,
+    `from_prompts` or a task.
     """
 
     clean: Tensor
@@ -58,8 +56,7 @@ class Pairs:
     ) -> Pairs:
         """Build pairs from token ids.
 
-        `clean`, `corrupted`: integers [example, position]. Rows that are shorter than the widest are padded on the
-        right with any token.
+        `clean`, `corrupted`: integers [example, position]; shorter rows are padded on the right with any token.
         `correct`, `wrong`: integers [example] or [example, answer], padded with -1.
         `positions`: integers [example], where the answer is read, by default the last column.
         `after`: "padding", or "prompt" if every row is a prompt from end to end.
@@ -106,13 +103,11 @@ class Pairs:
         `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
         `clean`, `corrupted`: the prompts. The two prompts of a pair need the same number of tokens.
         `correct`, `wrong`: one answer or several for each pair, as they continue the prompt, with their leading space.
-        `positions`: the index of the token where each answer is read, by default the last of its prompt. If given, all
-        prompts need the same length, and are read from end to end.
+        `positions`: the index of the token where each answer is read, by default the last. If given, all prompts need
+        the same length, and are read from end to end.
         `bos`: a begin token before each prompt: "yes", "no", or "auto", as the tokenizer does it.
-        `chat_template`: "assistant" if a prompt begins the model's turn in the tokenizer's chat template, "user" if it
-        is the user's turn, "none" for no template.
-        Raises PairsError, with the pair, for prompts that are misaligned or hold unknown words, and for an answer that
-        is not a single token.
+        `chat_template`: "assistant" (prompts begin the model's turn), "user" (they are the user's) or "none".
+        Raises PairsError for prompts that are misaligned or hold unknown words, and for answers of several tokens.
         """
         if tokenizer is None:
             raise PairsError(
@@ -158,10 +153,7 @@ class Pairs:
             yield self[start : start + size]
 
     def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
-        """The first `n` pairs as text, token by token up to the answer position, with their answers.
-
-        `tokenizer`: writes the tokens; None writes their numbers.
-        """
+        """The first `n` pairs as text up to the answer position, token by token; without `tokenizer` as numbers."""
         return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
 
     def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:

@@ -21,16 +21,14 @@ from edgewise.score_levels import LEVELS, LevelName
 class Scores:
     """One number for each edge, node or neuron of a Graph; a positive number means that it helps.
 
-    A score is the predicted drop of the metric (for the method "exact" the measured one; higher is better) when this
-    edge, node or neuron alone is replaced: mean over examples, sum over positions and model dimensions.
+    A score is the predicted drop of the metric (for "exact" the measured one; higher is better) when this edge, node or
+    neuron alone is replaced: mean over examples, sum over positions and model dimensions.
 
-    `graph`: the graph that is scored.
+    `graph`, `provenance`: the graph that is scored; a read-only mapping that says where the scores come from.
     `values`: float32; [writer, reader] for edges (0 where the pair is no edge), [writer] for nodes, [writer, d_model]
-    for neurons.
-    `provenance`: a read-only mapping that says where the scores come from.
+    for neurons. NaN is refused.
     `level`: "edges", "nodes" or "neurons".
     `parts`: for nodes, the Scores of the neurons that they sum up, if known.
-    Raises GraphMismatch for values of another shape, NumericalError for NaN.
 
     >>> graph = Graph(layers=1, heads=1, kv_heads=1, mlps=False)
     >>> scores = Scores(graph, torch.tensor([[0.5, 0.1, 0.1, -2.0], [0.0, 0.0, 0.0, 1.0]]))
@@ -109,8 +107,7 @@ class Scores:
 
         `n`: exactly how many; call `without_dangling()` on the result to drop those on no path.
         `absolute`: whether to rank by absolute value, or by signed value.
-
-        For nodes, the circuit has all edges between the chosen ones, from the input writers and to `logits`; input
+        Returns a Circuit. For nodes, it has all edges between the chosen ones, from the input writers and to `logits`; input
         writers always stay and do not count. Neurons of input writers count like all others, as in MIB. Raises
         InvalidValue if there are fewer than `n`.
         """
@@ -131,8 +128,7 @@ class Scores:
     def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
         """The circuit that grows backwards from `logits`, always by the best edge into what already reaches `logits`.
 
-        `n`: how many edges at most.
-        `absolute`: whether to rank by absolute value, or by signed value.
+        `n`: how many edges at most; `absolute`: whether to rank by absolute value, or by signed value.
 
         A writer that is reached brings in the edges into all readers it is computed from. An edge whose writer leads
         nowhere in the circuit is left out, however large its score. Raises InvalidValue for scores of nodes or neurons.
@@ -179,7 +175,6 @@ class Scores:
         """How far these scores agree with `other` ones on the same graph and level.
 
         `top`: how many of the best, by absolute value, the overlap compares; by default a tenth of all.
-
         Returns the correlations `pearson` and `spearman` of the signed scores, and `overlap`, the share of the top ones
         that both have. Raises GraphMismatch for scores of another graph or level.
         """

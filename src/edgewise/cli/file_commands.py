@@ -35,8 +35,8 @@ def show(
 
     path = show_file(file, out, **vars(others), compare=compare)
     console.print_path(path, as_json)
-    wanted = open_ if open_ is not None else console.is_watched() and not as_json
-    if wanted and path.suffix.lower() == ".html":
+    opens = open_ if open_ is not None else console.is_watched() and not as_json
+    if opens and path.suffix.lower() == ".html":
         console.open_page(path)
 
 
@@ -47,7 +47,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Lists what edgewise knows by name, or, after method or task and a name, the options of one."""
-    from edgewise.cli.catalogue import KINDS, catalogue, details, option_rows
+    from edgewise.cli.catalogue import CATALOGUES, catalogue, details, option_rows
 
     if kind is not None and name is not None:
         found = details(kind, name)
@@ -56,7 +56,7 @@ def list_(
         else:
             console.print_details(found, option_rows(found))
         return
-    tables = {one: catalogue(one) for one in ([kind] if kind is not None else KINDS)}
+    tables = {one: catalogue(one) for one in ([kind] if kind is not None else CATALOGUES)}
     if as_json:
         console.print_json(tables)
         return

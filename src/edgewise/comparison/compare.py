@@ -8,7 +8,7 @@ from typing import Any
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
-from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.compare_recipe import DEFAULT_METHODS, DEFAULT_SIZES, Entry, Size, check_names, sizes_on
 from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_job import EXACT, ComparisonJob
 from edgewise.comparison.comparison_store import ComparisonStore
@@ -32,7 +32,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
-    edges: Sequence[Size] = SIZES,
+    edges: Sequence[Size] = DEFAULT_SIZES,
     held_out: Pairs | None = None,
     exact_sample: int | None = None,
     track: Track = silent,
@@ -60,10 +60,10 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
     source = pairs.source.get("task")
-    wanted = settle(reference, subject, str(source) if source is not None else None)
+    settled = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
     return ComparisonJob(
-        request, baseline, wanted, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
+        request, baseline, settled, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
     ).comparison()
 
 

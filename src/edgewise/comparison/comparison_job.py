@@ -90,15 +90,15 @@ class ComparisonJob:
         """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
         empty = Circuit.from_edges(request.subject.graph, [])
         report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
-        mine = report[request.metric.name]
-        if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
+        by_metric = report[request.metric.name]
+        if by_metric.clean != by_metric.clean or by_metric.corrupted != by_metric.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed; choose another"
             )
-        if mine.clean == mine.corrupted:
+        if by_metric.clean == by_metric.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is {mine.clean:.4g} both clean and corrupted, so there is nothing to "
-                "find; choose another metric or other pairs"
+                f"the metric {self.request.metric.name} is {by_metric.clean:.4g} both clean and corrupted, so there is "
+                "nothing to find; choose another metric or other pairs"
             )
         return dict(report.metrics)
 
@@ -135,12 +135,12 @@ class ComparisonJob:
             for level in RECOVERED
             if reference is not None and _tells_apart(reference, level)
         }
-        mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        mine = sample.agreement(outcome) if mine is None and sample is not None else mine
+        agreeing = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
+        agreeing = sample.agreement(outcome) if agreeing is None and sample is not None else agreeing
         curve = self.store.curve(outcome, self._curve)
         areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
-        return Result(entry.name, outcome, recovery, mine, curve, areas)
+        return Result(entry.name, outcome, recovery, agreeing, curve, areas)
 
     def _areas(self, outcome: MethodOutcome) -> Mapping[str, float | None]:
         return areas_of(outcome.scores, self._judging)
@@ -156,8 +156,8 @@ class ComparisonJob:
         if reference is None or self.grid is None:
             raise InvalidValue("a grid of thresholds needs a reference, and this comparison has none; name one")
         request = self.request
-        how = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
-        return measure_grid(request.subject, request.pairs, reference, **how, track=request.track)
+        options = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
+        return measure_grid(request.subject, request.pairs, reference, **options, track=request.track)
 
     def _how(self, track: Track) -> dict[str, Any]:
         request = self.request

@@ -18,7 +18,7 @@ from typing import Any, final
 from edgewise.data.mib_rows import columns, is_mib
 from edgewise.errors import FileError, UnknownName
 
-COLUMNS, NEEDED = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
+COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
 
 
 @final
@@ -156,9 +156,9 @@ def _check_columns(columns: Mapping[str, Any], place: str) -> None:
     for column in columns:
         if column not in COLUMNS:
             raise FileError(f"{place}: {UnknownName.of('column', column, COLUMNS)}")
-    for column in NEEDED:
+    for column in NEEDED_COLUMNS:
         if column not in columns:
-            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(NEEDED)}")
+            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(NEEDED_COLUMNS)}")
 
 
 def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:

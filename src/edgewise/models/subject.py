@@ -37,12 +37,9 @@ CONTEXTS_KEPT = 8
 class Subject:
     """A model, its tokenizer and its graph; build one with `load`, which never changes the model.
 
-    `model`: the Hugging Face model. With `kv` "ungrouped" it is a twin that has k and v weights for every query head.
-    `tokenizer`: its tokenizer, or None.
-    `family`: where its class keeps its parts.
-    `name`: what files call it.
-    `kv`: "native" or "ungrouped".
-    `origin`: where it was loaded from.
+    `model`: the Hugging Face model; with `kv` "ungrouped" a twin that has k and v weights for every query head.
+    `tokenizer`, `name`: its tokenizer, or None; what files call it.
+    `family`, `origin`: where its class keeps its parts; where it was loaded from.
     """
 
     def __init__(
@@ -109,10 +106,7 @@ class Subject:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a file needs to name this model again.
-
-        Name, architecture and dtype, with the hub revision or a hash of the weights.
-        """
+        """What a file needs to name this model: name, architecture, dtype, and hub revision or hash of the weights."""
         return {
             "model": self.name,
             "architecture": type(self.model).__name__,
@@ -168,11 +162,9 @@ class Subject:
     # -- native runs ------------------------------------------------------------------------------------------------
 
     def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Native logits [example, vocab] at the answer positions alone.
+        """Native logits [example, vocab] at the answer positions alone; checks tokens and result.
 
-        `tokens`: int64 [example, position].
-        `positions`: int64 [example].
-        Raises InvalidValue for tokens that the model does not know, NumericalError for logits that are not finite.
+        `tokens`: int64 [example, position]; `positions`: int64 [example]. Raises InvalidValue, NumericalError.
         """
         self._check_tokens(tokens)
         kept, where = positions.unique(return_inverse=True)
