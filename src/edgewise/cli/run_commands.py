@@ -10,6 +10,11 @@ import typer
 from edgewise.cli import console
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
+    CIRCUIT,
+    METHOD,
+    MODEL,
+    OUTPUT,
+    PROMPTS,
     Ablation,
     AsJson,
     MemoryLimit,
@@ -29,30 +34,64 @@ from edgewise.cli.options import (
 def discover(
     *,
     asked: ModelAndPrompts,
-    method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap-ig]")] = None,
-    metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="see edgewise list methods [default: eap-ig]", rich_help_panel=METHOD)
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="what edges are scored by [default: the task's]", rich_help_panel=METHOD)
+    ] = None,
     ablation: Ablation = None,
-    edges: Annotated[int | None, typer.Option(help="how many edges to select [default: a tenth of all]")] = None,
-    nodes: Annotated[int | None, typer.Option(help="instead, how many heads and MLPs, with all edges between")] = None,
-    neurons: Annotated[int | None, typer.Option(help="instead, how many coordinates of what nodes write")] = None,
-    ranking: Annotated[str | None, typer.Option(help="absolute or signed [default: absolute]")] = None,
+    edges: Annotated[
+        int | None, typer.Option(help="how many edges to select [default: a tenth of all]", rich_help_panel=CIRCUIT)
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(help="instead, how many heads and MLPs, with all edges between them", rich_help_panel=CIRCUIT),
+    ] = None,
+    neurons: Annotated[
+        int | None,
+        typer.Option(help="instead, how many coordinates of what heads and MLPs write", rich_help_panel=CIRCUIT),
+    ] = None,
+    ranking: Annotated[
+        str | None,
+        typer.Option(help="rank scores by absolute or signed value [default: absolute]", rich_help_panel=CIRCUIT),
+    ] = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
-    curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
+    curve: Annotated[
+        int | None, typer.Option(help="at how many sizes to measure faithfulness [default: 6]", rich_help_panel=CIRCUIT)
+    ] = None,
     stability: Annotated[
-        int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
+        int | None,
+        typer.Option(
+            help="how often to draw the examples again, such as 100, to see which edges stay [default: 0]",
+            rich_help_panel=CIRCUIT,
+        ),
     ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="an option of the method, key=value: see edgewise list method NAME; repeatable", rich_help_panel=METHOD
+        ),
+    ] = None,
     tau: Annotated[
-        str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
+        str | None,
+        typer.Option(help="the threshold of acdc; several, separated by commas, are a sweep", rich_help_panel=METHOD),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run of this command")] = False,
-    out: Annotated[Path | None, typer.Option(help="new folder for the results [default: runs/…]")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="start from a recipe or a manifest; other options change it", rich_help_panel=OUTPUT),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with an interrupted run of this command", rich_help_panel=OUTPUT)
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="a new folder for the results [default: runs/…]", rich_help_panel=OUTPUT)
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Finds a circuit, checks it, and writes a run folder with circuit, scores, report and picture."""
+    """Find a circuit, check it, and write a run folder with circuit, scores, report and picture."""
     from edgewise.methods import parsed_options
     from edgewise.runs.recipe import Recipe
     from edgewise.runs.run import default_folder, run
@@ -84,14 +123,19 @@ def evaluate(
     file: Source,
     *,
     asked: ModelAndPrompts,
-    metric: Annotated[list[str] | None, typer.Option(help="what to report; repeat it [default: the circuit's]")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="what to report; repeatable [default: the circuit's]", rich_help_panel=METHOD),
+    ] = None,
     ablation: Ablation = None,
     conditions: Conditions,
-    allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
+    allow_other_weights: Annotated[
+        bool, typer.Option(help="evaluate even on other weights than it was found with", rich_help_panel=MODEL)
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
+    """Evaluate a circuit from a file, by default on the model and prompts it was found with."""
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
@@ -111,40 +155,66 @@ def compare(
     *,
     asked: ModelAndPrompts,
     methods: Annotated[
-        str | None, typer.Option(help="names separated by commas [default: eap-ig,eap,acdc,exact]")
+        str | None,
+        typer.Option(help="names, separated by commas [default: eap-ig,eap,acdc,exact]", rich_help_panel=METHOD),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="task, exact:1%, exact:0.05, none or a circuit's file [default: task's, or exact:1%]"),
+        typer.Option(
+            help="task, exact:1%, exact:0.05, none, or a circuit's file [default: the task's, or exact:1%]",
+            rich_help_panel=CIRCUIT,
+        ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="what scores and circuits are measured by [default: the task's]")
+        str | None,
+        typer.Option(help="what scores and circuits are measured by [default: the task's]", rich_help_panel=METHOD),
     ] = None,
     ablation: Ablation = None,
-    edges: Annotated[str | None, typer.Option(help="sizes of circuits [default: 1%,2%,5%,10%,20%,50%]")] = None,
+    edges: Annotated[
+        str | None,
+        typer.Option(
+            help="sizes of circuits, separated by commas [default: 1%,2%,5%,10%,20%,50%]", rich_help_panel=CIRCUIT
+        ),
+    ] = None,
     heads: Annotated[
-        str | None, typer.Option(help="also study which heads the circuits of this size keep, as in 10%")
+        str | None,
+        typer.Option(help="study which heads circuits of this size keep, such as 10%", rich_help_panel=CIRCUIT),
     ] = None,
     conditions: Conditions,
     held_out: Annotated[
         int | None,
-        typer.Option(help="measure circuits on so many pairs that no method has seen [default: the same pairs]"),
+        typer.Option(
+            help="measure circuits on so many pairs that no method has seen [default: the same pairs]",
+            rich_help_panel=PROMPTS,
+        ),
     ] = None,
     exact_sample: Annotated[
-        int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
+        int | None,
+        typer.Option(
+            help="replace so many edges, drawn evenly, one by one, to see how far scores agree", rich_help_panel=CIRCUIT
+        ),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
+        list[str] | None,
+        typer.Option(help="an option of one method, method.key=value; repeatable", rich_help_panel=METHOD),
     ] = None,
-    pictures: Annotated[str | None, typer.Option(help="svg, png, both, or none [default: svg,png]")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    pictures: Annotated[
+        str | None, typer.Option(help="svg, png, or none [default: svg,png]", rich_help_panel=OUTPUT)
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="start from a recipe or a manifest; other options change it", rich_help_panel=OUTPUT),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="folder for the results; goes on if unfinished [default: runs/…]")
+        Path | None,
+        typer.Option(
+            help="a folder for the results; goes on if it is unfinished [default: runs/…]", rich_help_panel=OUTPUT
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
+    """Compare methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
 
