@@ -425,7 +425,7 @@ def test_prompts_longer_than_the_model_takes() -> None:
     subject = ew.load(make_model(gpt2_config()))
     clean = torch.zeros((1, 33), dtype=torch.long)
     of = ew.Pairs.from_tokens(clean, clean + 1, correct=[1], wrong=[2])
-    with pytest.raises(InvalidValue, match="prompts of 33 tokens; GPT2LMHeadModel takes at most 32"):
+    with pytest.raises(InvalidValue, match="prompts have 33 tokens, but GPT2LMHeadModel takes at most 32"):
         ew.attribute(subject, of)
 
 

@@ -36,7 +36,7 @@ from edgewise.runs import run as run_module
         (["--data", "nobody/nothing:test"], "the data set nobody/nothing is neither a local file nor on"),
         (["--seed", "-1"], "seed: "),
         (["--stability", "-1"], "stability: "),
-        (["--stability", "1"], "1 samples: at least 2"),
+        (["--stability", "1"], "1 samples cannot be compared; give at least 2"),
         (["--stability", "9", "--method", "acdc"], "leave the stability out, or use a method that scores edges"),
         (["--stability", "9", "--method", "acdc", "--tau", "1,2"], "is not measured for a sweep of acdc; leave it out"),
         (["--stability", "9", "--method", "hisp"], "leave the stability out, or use a method that scores edges"),

@@ -137,7 +137,7 @@ def test_parquet_holds_the_same_rows(tmp_path: Path, hub: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist([IOI]), snapshot / "train-00000-of-00001.parquet")
     assert read_rows("mib-bench/ioi")[0].clean == IOI["prompt"]
     (tmp_path / "rows.parquet").write_text("no")
-    with pytest.raises(FileError, match=r"rows\.parquet: not parquet"):
+    with pytest.raises(FileError, match=r"rows\.parquet is not a parquet file"):
         read_rows(tmp_path / "rows.parquet")
 
 

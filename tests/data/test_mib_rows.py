@@ -48,10 +48,10 @@ def test_rows_without_a_counterfactual_are_passed_over(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({**IOI, "metadata": {"subject": "Chris"}}, "rows.jsonl, line 1: .*'indirect_object'"),
-        ({**IOI, "metadata": None}, "lacks a column or value"),
-        ({**CHOICE, "answerKey": 7}, "lacks a column or value: list index out of range"),
+        ({**IOI, "metadata": None}, "lacks a column or a value"),
+        ({**CHOICE, "answerKey": 7}, "lacks a column or a value: list index out of range"),
         ({**SUM, "random_counterfactual": {"label": 3}}, "'prompt'"),
-        ({**SUM, "random_counterfactual": "11 + 52 = "}, "lacks a column or value"),
+        ({**SUM, "random_counterfactual": "11 + 52 = "}, "lacks a column or a value"),
         ({**SUM, "prompt": 3}, "'clean' must be text, not 3"),
         ({"prompt": "a", "label": 1}, "unknown column 'prompt'"),
     ],

@@ -89,7 +89,7 @@ GOOD = '{"clean": "met", "corrupted": "and", "correct": " Mary"}\n'
         ("a.csv", "clean,corrupted,correct\n", "is empty"),
         ("a.txt", "x", r"cannot be read; give a \.jsonl, \.csv, \.json, \.parquet file, or a data set of the hub"),
         ("a.jsonl", GOOD + "{oops", r"line 2: not JSON"),
-        ("a.jsonl", GOOD + '"text"', r"line 2: a JSON str"),
+        ("a.jsonl", GOOD + '"text"', r"line 2: this is a JSON str"),
         ("a.jsonl", GOOD + '{"clean": "a", "correct": "b"}', r"line 2: the column 'corrupted' is missing"),
         ("a.jsonl", GOOD + GOOD.replace("clean", "cleen"), r"line 2: unknown column 'cleen'; did you mean 'clean'"),
         (
@@ -105,7 +105,7 @@ GOOD = '{"clean": "met", "corrupted": "and", "correct": " Mary"}\n'
         ("a.csv", "clean,corrupted,corect\n", r"line 1: unknown column 'corect'; did you mean 'correct'"),
         ("a.csv", "clean,correct\n", r"line 1: the column 'corrupted' is missing"),
         ("a.csv", "clean,clean,corrupted,correct\n", r"line 1: the column 'clean' appears twice"),
-        ("a.csv", "clean,corrupted,correct\na,b, c\nd,e\n", r"line 3: 2 fields under 3 columns"),
+        ("a.csv", "clean,corrupted,correct\na,b, c\nd,e\n", r"line 3: this row has 2 fields for 3 columns"),
         ("a.csv", "clean,corrupted,correct\na,b,\n", r"line 2: an answer is empty"),
         ("a.csv", "clean,corrupted,correct\na,b, c| d|\n", r"line 2: an answer is empty"),
         ("a.csv", 'clean,corrupted,correct\na,b," c\n', r"not CSV"),

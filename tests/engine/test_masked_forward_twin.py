@@ -160,7 +160,7 @@ def test_masks_of_each_example_are_examples_one_by_one(family: str, how: str) ->
             expected = fast(on, mask, how)[example]
             assert distance(together[number, example], expected) < NEAR, (number, example)
     assert not torch.allclose(together[0], together[1])
-    with pytest.raises(GraphMismatch, match="for 5 examples"):
+    with pytest.raises(GraphMismatch, match="for 4 examples, but there are 5"):
         masked_forward(on, of.clean, of.positions, masks[:, :4], corrupted_run(on, of))
 
 

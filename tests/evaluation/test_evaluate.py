@@ -147,7 +147,7 @@ def test_to_dict_holds_everything_json_can_hold() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"metrics": []}, InvalidValue, "no metrics"),
+        ({"metrics": []}, InvalidValue, "no metric was given"),
         ({"metrics": ["acuracy"]}, UnknownName, "did you mean 'accuracy'"),
         ({"ablation": "meen"}, UnknownName, "unknown ablation"),
         ({"batch_size": 0}, InvalidValue, "batch size 0"),

@@ -123,7 +123,7 @@ def test_a_circuit_without_scores_is_written_as_membership() -> None:
     ("change", "message"),
     [
         ({"edges": {"input->a0.h9<q>": {"score": 1.0, "in_graph": True}}}, "unknown reader 'a0.h9<q>'"),
-        ({"edges": {"input->a0.h9<k>": {"score": 1.0, "in_graph": True}}}, "head 9 of 2"),
+        ({"edges": {"input->a0.h9<k>": {"score": 1.0, "in_graph": True}}}, "head 9, but there are only 2"),
         ({"edges": {"input->m0": {"score": 1.0}}}, "the key 'edges.input->m0.in_graph' is missing"),
         ({"edges": {"input->m0": {"score": "high", "in_graph": True}}}, "edges.input->m0.score"),
         ({"edges": {"input->m0": {"score": 1e999, "in_graph": True}}}, "not usable JSON|finite"),
@@ -142,7 +142,7 @@ def test_another_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_graphs_without_mlps_cannot_be_written() -> None:
-    with pytest.raises(InvalidValue, match="attention only"):
+    with pytest.raises(InvalidValue, match="has only attention"):
         eap_ig_json(None, Circuit.full(Graph(1, 1, 1, mlps=False)))
     with pytest.raises(InvalidValue, match="give scores, a circuit, or both"):
         eap_ig_json(None, None)

@@ -125,9 +125,7 @@ ODD = replace(family_of("LlamaForCausalLM"), name="odd", architectures=("OddForC
 def test_an_attribute_that_differs_and_is_read_is_named_with_its_value() -> None:
     """What it does on long prompts the self-check, on short ones, would not see."""
     ew.load(unheard(), family=ODD)
-    expected = (
-        r"OddForCausalLM with odd_scale=2.5 is not known to be handled; the default 1.0 is, and .* odd_scale among"
-    )
+    expected = r"OddForCausalLM with odd_scale=2.5 is not known to be handled, only the default 1.0 is; .* must name odd_scale in"
     with pytest.raises(UnsupportedModel, match=expected):
         ew.load(unheard(odd_scale=2.5), family=ODD)
     ew.load(unheard(odd_scale=2.5), family=replace(ODD, native=("odd_scale",)))

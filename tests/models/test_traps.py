@@ -116,7 +116,7 @@ def test_phi3_takes_no_prompts_for_which_it_would_change_its_angles() -> None:
     rope = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
     on = make_subject(phi3_config(rope_parameters=rope, original_max_position_embeddings=6))
     assert on.longest_prompt == 6
-    with pytest.raises(InvalidValue, match="prompts of 7 tokens; tiny Phi3ForCausalLM takes at most 6"):
+    with pytest.raises(InvalidValue, match="prompts have 7 tokens, but tiny Phi3ForCausalLM takes at most 6"):
         on.logits(pairs().clean, pairs().positions)
 
 

@@ -164,7 +164,7 @@ def test_unknown_layers_are_refused_by_their_class() -> None:
     model: Any = make_model(llama_config())
     model.model.layers[1].self_attn.o_proj = HQQLinear()
     with pytest.raises(
-        UnsupportedModel, match=r"HQQLinear \(.*\) is no linear layer whose matrix edgewise can read: known"
+        UnsupportedModel, match=r"HQQLinear \(.*\) is not a linear layer that edgewise can read; it reads"
     ):
         ew.load(model)
 

@@ -261,7 +261,7 @@ def test_scores_without_a_value_for_every_edge_are_refused(tmp_path: Path) -> No
     path = ew.save(some_scores(), tmp_path / "s.json")
     value = json.loads(path.read_text())
     del value["edges"]["m0->logits"]
-    with pytest.raises(FileError, match=r"1 of .* edges have no score, m0->logits"):
+    with pytest.raises(FileError, match=r"1 of .* edges have no score, for example m0->logits"):
         ew.open(written(value, tmp_path))
 
 

@@ -83,7 +83,7 @@ def test_a_document_says_which_coordinates_of_which_writers(tmp_path: Path) -> N
         ({"version": 2}, "written by a newer edgewise"),
         ({"neuron": {}}, "unknown key 'neuron'; did you mean 'neurons'"),
         ({"neurons": {"m1": [0]}}, "unknown writer 'm1'; did you mean 'm0'"),
-        ({"neurons": {"m0": [4]}}, "m0 has no neuron 4: it writes 4"),
+        ({"neurons": {"m0": [4]}}, "m0 has no neuron 4; it has 4"),
         ({"neurons": {"m0": [-1]}}, "m0 has no neuron -1"),
         ({"neurons": {"m0": [1, 1, 2]}}, "1 neurons are named twice"),
         ({"neurons": {"m0": [1.5]}}, "neurons.m0.0: input should be a valid integer"),

@@ -90,12 +90,12 @@ class ComparisonJob:
         """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
         empty = Circuit.from_edges(request.subject.graph, [])
         report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
-        by_metric = report[request.metric.name]
-        if by_metric.clean != by_metric.clean or by_metric.corrupted != by_metric.corrupted:
+        ends = report[request.metric.name]
+        if ends.clean != ends.clean or ends.corrupted != ends.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed; choose another"
             )
-        if by_metric.clean == by_metric.corrupted:
+        if ends.clean == ends.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is {by_metric.clean:.4g} both clean and corrupted, so there is "
                 "nothing to find; choose another metric or other pairs"
