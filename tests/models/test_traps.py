@@ -135,7 +135,9 @@ def test_angles_that_grow_with_the_prompt_are_the_usual_ones_in_all_prompts_that
         assert torch.equal(on.logits(clean[:, :6], positions.clamp(max=5)), alone)
         on.model(input_ids=clean.repeat(1, 3))
     for tokens in (torch.cat([clean, clean[:, :1]], dim=1), clean.repeat(1, 2)):
-        with pytest.raises(InvalidValue, match=rf"prompts of {tokens.shape[1]} tokens; tiny Llama.* takes at most 7"):
+        with pytest.raises(
+            InvalidValue, match=rf"prompts have {tokens.shape[1]} tokens, but tiny Llama.* takes at most 7"
+        ):
             on.logits(tokens, positions)
 
 

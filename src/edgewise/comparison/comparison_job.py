@@ -97,7 +97,7 @@ class ComparisonJob:
             )
         if ends.clean == ends.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is {by_metric.clean:.4g} both clean and corrupted, so there is "
+                f"the metric {self.request.metric.name} is {ends.clean:.4g} both clean and corrupted, so there is "
                 "nothing to find; choose another metric or other pairs"
             )
         return dict(report.metrics)
