@@ -241,7 +241,7 @@ def test_a_task_that_breaks_a_law_is_told_which(task: Task, message: str) -> Non
 
 def test_what_is_no_member_is_refused() -> None:
     for check, word in ((check_task, "task"), (check_metric, "metric"), (check_ablation, "ablation")):
-        with pytest.raises(InvalidValue, match=f"is no {word}"):
+        with pytest.raises(InvalidValue, match=f"is not an? {word}"):
             check("ioi")  # type: ignore[arg-type]
 
 
