@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.command_line import SMALL, edgewise, make_model, refused
 
+from edgewise.runs import resolved
 from edgewise.runs import run as run_module
 
 
@@ -42,7 +43,7 @@ from edgewise.runs import run as run_module
         (["--stability", "9", "--method", "hisp"], "leave the stability out, or use a method that scores edges"),
         (["--stability", "9", "--edges", "0"], "stability needs at least one edge"),
         (["--stability", "9", "--examples", "1"], "at least one edge and two examples"),
-        (["--option", "x"], "--option 'x': write each option once, as key=value"),
+        (["--option", "x"], "--option 'x' is not usable; write each option once, as key=value"),
         (["--option", "x=1", "--option", "x=2"], "write each option once"),
         (["--option", "steps=0"], "steps=0 must be a whole number of at least 1"),
         (["--option", "points=center"], "eap-ig: points must be 'left', 'middle' or 'right' or none, not 'center'"),
@@ -154,7 +155,7 @@ def test_usage_errors_exit_with_2(here: Path, arguments: list[str]) -> None:
 
 
 def test_the_folder_is_refused_before_anything_is_computed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
+    monkeypatch.setattr(resolved, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
     Path("file").write_text("")
     refused(edgewise("discover", "--out", "file/run"), message="cannot be created")
 
@@ -164,7 +165,7 @@ def test_an_interrupt_leaves_nothing(here: Path, model: Path, step: str, monkeyp
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, step, interrupted)
+    monkeypatch.setattr(resolved if step == "load" else run_module, step, interrupted)
     result = edgewise("discover", "--model", model, *SMALL)
     assert result.exit_code == 130
     assert result.stderr == "interrupted; nothing was written\n"

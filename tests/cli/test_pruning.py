@@ -52,7 +52,7 @@ def test_a_circuit_is_found_and_reported(here: Path, model: Path, method: str, o
             "edges=0 must be at least 1: a path from input to logits needs one",
         ),
         (["--method", "edge-pruning", "--edges", "1000000"], "asked for 1,000,000 edges"),
-        (["--method", "edge-pruning", "--option", "learning_rate=1e9"], "lower it"),
+        (["--method", "edge-pruning", "--option", "learning_rate=1e9"], "lower the rate"),
         (["--method", "edge-pruning", "--option", "checkpoint=other"], "other is not a checkpoint of edgewise"),
         (["--method", "edge-pruning", "--option", "preset=best"], "unknown preset of edge-pruning 'best'"),
         (["--method", "hap", "--edges", "60", "--option", "keep=0.1"], "raise keep"),

@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(here: Path, deep: Path, tau: str
     partial = folder.with_name(folder.name + ".partial")
     kill_when([*command, *where], lambda: written(partial) > 3000)
     assert (partial / "recipe.json").is_file()
-    refused(edgewise(*command, *where), message=f"{partial} holds the state of an interrupted run: go on with --resume")
+    refused(edgewise(*command, *where), message=f"{partial} holds the state of an interrupted run; go on with --resume")
     if out:
         other = edgewise(*command, *where, "--seed", "7", "--resume")
         refused(other, message=f"{partial} holds the state of another run")

@@ -401,7 +401,7 @@ def test_the_published_settings_have_a_name() -> None:
         ({"loss": "accuracy"}, NumericalError, "gradient of accuracy is zero"),
         ({"samples": 0}, InvalidValue, "samples=0 must be at least 1"),
         ({"steps": 0}, InvalidValue, "steps=0 must be at least 1"),
-        ({"learning_rate": 1e7}, NumericalError, "lower it"),
+        ({"learning_rate": 1e7}, NumericalError, "lower the rate"),
         ({"preset": "publisht"}, UnknownName, "did you mean 'published'"),
         ({"seed": -1}, InvalidValue, "seed=-1"),
         ({"lamb": 1}, InvalidValue, "the method ugs has no option 'lamb'"),

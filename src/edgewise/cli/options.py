@@ -12,91 +12,102 @@ import typer
 from edgewise.errors import InvalidValue
 
 # The headings of options in the help of a command.
-MODEL = "Model"
-PROMPTS = "Prompts"
-METHOD = "Method"
-CIRCUIT = "Circuit"
-OUTPUT = "Output"
+MODEL_OPTIONS = "Model"
+PROMPT_OPTIONS = "Prompts"
+METHOD_OPTIONS = "Method"
+CIRCUIT_OPTIONS = "Circuit"
+OUTPUT_OPTIONS = "Output"
 
 Model = Annotated[
     str | None,
     typer.Option(
         help="see edgewise list models; or a hub id, a folder or a GGUF file [default: the task's]",
-        rich_help_panel=MODEL,
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 Task = Annotated[
     str | None,
-    typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]", rich_help_panel=PROMPTS),
+    typer.Option(
+        help="where prompts come from: see edgewise list tasks [default: ioi]", rich_help_panel=PROMPT_OPTIONS
+    ),
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
         help="pairs instead of a task: a .jsonl, .json, .csv or .parquet file, or a hub id, owner/name:split",
-        rich_help_panel=PROMPTS,
+        rich_help_panel=PROMPT_OPTIONS,
     ),
 ]
 Ablation = Annotated[
-    str | None, typer.Option(help="what edges that are not kept carry [default: corrupted]", rich_help_panel=METHOD)
+    str | None,
+    typer.Option(help="what edges that are not kept carry [default: corrupted]", rich_help_panel=METHOD_OPTIONS),
 ]
 Examples = Annotated[
-    int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]", rich_help_panel=PROMPTS)
+    int | None,
+    typer.Option(help="how many pairs [default: 64 of a task, all of a file]", rich_help_panel=PROMPT_OPTIONS),
 ]
-BatchSize = Annotated[int | None, typer.Option(help="how many pairs run at once [default: 8]", rich_help_panel=METHOD)]
-Seed = Annotated[int | None, typer.Option(help="the seed of everything random [default: 0]", rich_help_panel=PROMPTS)]
+BatchSize = Annotated[
+    int | None, typer.Option(help="how many pairs run at once [default: 8]", rich_help_panel=METHOD_OPTIONS)
+]
+Seed = Annotated[
+    int | None, typer.Option(help="the seed of everything random [default: 0]", rich_help_panel=PROMPT_OPTIONS)
+]
 Corruption = Annotated[
     str | None,
-    typer.Option(help="how a task corrupts its prompts [default: the published way]", rich_help_panel=PROMPTS),
+    typer.Option(help="how a task corrupts its prompts [default: the published way]", rich_help_panel=PROMPT_OPTIONS),
 ]
 Bos = Annotated[
     str | None,
     typer.Option(
         help="a begin token before each prompt: yes, no, or auto (the tokenizer decides) [default: auto]",
-        rich_help_panel=PROMPTS,
+        rich_help_panel=PROMPT_OPTIONS,
     ),
 ]
 ChatTemplate = Annotated[
     str | None,
     typer.Option(
         help="assistant: prompts begin the model's turn; user: they are the user's turn [default: none]",
-        rich_help_panel=PROMPTS,
+        rich_help_panel=PROMPT_OPTIONS,
     ),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="float32, bfloat16, float16 or float64 [default: the model's]", rich_help_panel=MODEL)
+    str | None,
+    typer.Option(help="float32, bfloat16, float16 or float64 [default: the model's]", rich_help_panel=MODEL_OPTIONS),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
         help="such as cpu or cuda [default: the best there is; cpu for models that come with edgewise]",
-        rich_help_panel=MODEL,
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 Kv = Annotated[
     str | None,
     typer.Option(
         help="ungrouped: a k and a v reader for every query head, not shared ones [default: native]",
-        rich_help_panel=MODEL,
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 Adapter = Annotated[
     str | None,
     typer.Option(
-        help="a LoRA adapter to put on the model, unmerged: a folder or hub id [default: none]", rich_help_panel=MODEL
+        help="a LoRA adapter to put on the model, unmerged: a folder or hub id [default: none]",
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(
-        help="how much memory scoring may use, model included, such as 2GB [default: any]", rich_help_panel=MODEL
+        help="how much memory scoring may use, model included, such as 2GB [default: any]",
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 ScoresFile = Annotated[Path | None, typer.Option(help="the scores of a circuit, if they are in another file")]
 ExactFile = Annotated[Path | None, typer.Option(help="measured effects of the edges: scores by the method exact")]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="print one JSON document and nothing else", rich_help_panel=OUTPUT)
+    bool, typer.Option("--json", help="print one JSON document and nothing else", rich_help_panel=OUTPUT_OPTIONS)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors", rich_help_panel=OUTPUT_OPTIONS)]
 Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]
 
 

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from edgewise.cli import console
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
-    CIRCUIT,
-    METHOD,
-    MODEL,
-    OUTPUT,
-    PROMPTS,
     Ablation,
     AsJson,
     MemoryLimit,
@@ -27,6 +17,33 @@ from edgewise.cli.options import (
     sizes,
     those_given,
 )
+from edgewise.cli.run_options import (
+    ComparedEdges,
+    ComparedExactSample,
+    ComparedHeads,
+    ComparedHeldOut,
+    ComparedMethods,
+    ComparedMetric,
+    ComparedOption,
+    ComparedOut,
+    ComparedPictures,
+    ComparedReference,
+    Curve,
+    Edges,
+    EvaluatedAllowOtherWeights,
+    EvaluatedMetric,
+    Method,
+    MethodOption,
+    Metric,
+    Neurons,
+    Nodes,
+    Out,
+    Ranking,
+    RecipeFile,
+    Resume,
+    Stability,
+    Tau,
+)
 
 
 @console.guarded
@@ -34,60 +51,22 @@ from edgewise.cli.options import (
 def discover(
     *,
     asked: ModelAndPrompts,
-    method: Annotated[
-        str | None, typer.Option(help="see edgewise list methods [default: eap-ig]", rich_help_panel=METHOD)
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="what edges are scored by [default: the task's]", rich_help_panel=METHOD)
-    ] = None,
+    method: Method = None,
+    metric: Metric = None,
     ablation: Ablation = None,
-    edges: Annotated[
-        int | None, typer.Option(help="how many edges to select [default: a tenth of all]", rich_help_panel=CIRCUIT)
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(help="instead, how many heads and MLPs, with all edges between them", rich_help_panel=CIRCUIT),
-    ] = None,
-    neurons: Annotated[
-        int | None,
-        typer.Option(help="instead, how many coordinates of what heads and MLPs write", rich_help_panel=CIRCUIT),
-    ] = None,
-    ranking: Annotated[
-        str | None,
-        typer.Option(help="rank scores by absolute or signed value [default: absolute]", rich_help_panel=CIRCUIT),
-    ] = None,
+    edges: Edges = None,
+    nodes: Nodes = None,
+    neurons: Neurons = None,
+    ranking: Ranking = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
-    curve: Annotated[
-        int | None, typer.Option(help="at how many sizes to measure faithfulness [default: 6]", rich_help_panel=CIRCUIT)
-    ] = None,
-    stability: Annotated[
-        int | None,
-        typer.Option(
-            help="how often to draw the examples again, such as 100, to see which edges stay [default: 0]",
-            rich_help_panel=CIRCUIT,
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="an option of the method, key=value: see edgewise list method NAME; repeatable", rich_help_panel=METHOD
-        ),
-    ] = None,
-    tau: Annotated[
-        str | None,
-        typer.Option(help="the threshold of acdc; several, separated by commas, are a sweep", rich_help_panel=METHOD),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="start from a recipe or a manifest; other options change it", rich_help_panel=OUTPUT),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with an interrupted run of this command", rich_help_panel=OUTPUT)
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="a new folder for the results [default: runs/…]", rich_help_panel=OUTPUT)
-    ] = None,
+    curve: Curve = None,
+    stability: Stability = None,
+    option: MethodOption = None,
+    tau: Tau = None,
+    recipe: RecipeFile = None,
+    resume: Resume = False,
+    out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -123,15 +102,10 @@ def evaluate(
     file: Source,
     *,
     asked: ModelAndPrompts,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(help="what to report; repeatable [default: the circuit's]", rich_help_panel=METHOD),
-    ] = None,
+    metric: EvaluatedMetric = None,
     ablation: Ablation = None,
     conditions: Conditions,
-    allow_other_weights: Annotated[
-        bool, typer.Option(help="evaluate even on other weights than it was found with", rich_help_panel=MODEL)
-    ] = False,
+    allow_other_weights: EvaluatedAllowOtherWeights = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -154,63 +128,19 @@ def evaluate(
 def compare(
     *,
     asked: ModelAndPrompts,
-    methods: Annotated[
-        str | None,
-        typer.Option(help="names, separated by commas [default: eap-ig,eap,acdc,exact]", rich_help_panel=METHOD),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="task, exact:1%, exact:0.05, none, or a circuit's file [default: the task's, or exact:1%]",
-            rich_help_panel=CIRCUIT,
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="what scores and circuits are measured by [default: the task's]", rich_help_panel=METHOD),
-    ] = None,
+    methods: ComparedMethods = None,
+    reference: ComparedReference = None,
+    metric: ComparedMetric = None,
     ablation: Ablation = None,
-    edges: Annotated[
-        str | None,
-        typer.Option(
-            help="sizes of circuits, separated by commas [default: 1%,2%,5%,10%,20%,50%]", rich_help_panel=CIRCUIT
-        ),
-    ] = None,
-    heads: Annotated[
-        str | None,
-        typer.Option(help="study which heads circuits of this size keep, such as 10%", rich_help_panel=CIRCUIT),
-    ] = None,
+    edges: ComparedEdges = None,
+    heads: ComparedHeads = None,
     conditions: Conditions,
-    held_out: Annotated[
-        int | None,
-        typer.Option(
-            help="measure circuits on so many pairs that no method has seen [default: the same pairs]",
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
-    exact_sample: Annotated[
-        int | None,
-        typer.Option(
-            help="replace so many edges, drawn evenly, one by one, to see how far scores agree", rich_help_panel=CIRCUIT
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="an option of one method, method.key=value; repeatable", rich_help_panel=METHOD),
-    ] = None,
-    pictures: Annotated[
-        str | None, typer.Option(help="svg, png, or none [default: svg,png]", rich_help_panel=OUTPUT)
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="start from a recipe or a manifest; other options change it", rich_help_panel=OUTPUT),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="a folder for the results; goes on if it is unfinished [default: runs/…]", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    held_out: ComparedHeldOut = None,
+    exact_sample: ComparedExactSample = None,
+    option: ComparedOption = None,
+    pictures: ComparedPictures = None,
+    recipe: RecipeFile = None,
+    out: ComparedOut = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

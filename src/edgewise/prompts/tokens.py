@@ -78,7 +78,7 @@ class PromptReader:
             begin = boundaries(self.tokenizer, [self._begin])
             warnings.warn(
                 f"the prompts begin with {begin!r} themselves, so the one that this tokenizer adds is left out; "
-                "bos='yes' (--bos yes) says that one is meant",
+                "give bos='yes' (--bos yes) if one is meant",
                 stacklevel=3,
             )
 
