@@ -147,7 +147,7 @@ def test_underscores_are_hyphens_and_methods_are_values() -> None:
             NumericalError,
             "cannot use kl, whose gradient is zero at the clean run; use the method eap-ig",
         ),
-        ({"metric": "accuracy"}, NumericalError, "gradient of accuracy is zero wherever it exists"),
+        ({"metric": "accuracy"}, NumericalError, "cannot use accuracy, whose gradient is zero wherever it exists"),
     ],
 )
 def test_refusals(changes: dict[str, Any], error: type[EdgewiseError], message: str) -> None:

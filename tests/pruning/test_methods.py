@@ -195,7 +195,7 @@ def test_the_published_settings_have_a_name() -> None:
         ("edge-pruning", {"seed": -1}, InvalidValue, "seed=-1"),
         ("hap", {"keep": 0}, InvalidValue, "keep=0"),
         ("hap", {"keep": 1.5}, InvalidValue, "keep=1.5"),
-        ("hap", {"keep": 0.05, "sparsity": 0.9}, InvalidValue, "fewer edges than a sparsity of 0.9 keeps: raise keep"),
+        ("hap", {"keep": 0.05, "sparsity": 0.9}, InvalidValue, "fewer edges than a sparsity of 0.9 keeps; raise keep"),
         (
             "hap",
             {"keep": 0.1, "edges": 27},
