@@ -221,5 +221,5 @@ def test_what_needs_no_model_is_refused_without_one() -> None:
     with pytest.raises(InvalidValue, match="raise keep"):
         HAP(keep=0.05, sparsity=0.9)
     HAP(keep=0.05, sparsity=0.95)  # just enough, although 1 − 0.95 is more than 0.05 in floating point
-    with pytest.raises(InvalidValue, match="0 edges"):
+    with pytest.raises(InvalidValue, match="edges=0 must be"):
         EdgePruning().for_edges(0)
