@@ -46,9 +46,41 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return guard
 
 
+def together(command: Callable[P, R]) -> Callable[P, R]:
+    """The command, done by all processes that `torchrun` started, each its share; the first of them writes and tells."""
+
+    @functools.wraps(command)
+    def shared(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "WORLD_SIZE" not in os.environ:  # torch is not imported for nothing
+            return command(*args, **kwargs)
+        from edgewise.ranks import distributed, started_together
+
+        if not started_together():
+            return command(*args, **kwargs)
+        with distributed() as ranks:
+            try:
+                return command(*args, **kwargs)
+            except EdgewiseError as error:
+                ranks.say(error)
+                if ranks.repeats(error):
+                    raise typer.Exit(2) from None
+                raise error if ranks.first else type(error)(f"rank {ranks.number}: {error}") from None
+
+    return shared
+
+
+def silenced() -> bool:
+    """Whether another rank tells what is going on."""
+    if "WORLD_SIZE" not in os.environ:
+        return False
+    from edgewise.ranks import current
+
+    return not current().first
+
+
 def stdout() -> Console:
     """The console for results."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, quiet=silenced())
 
 
 def stderr() -> Console:
@@ -59,7 +91,7 @@ def stderr() -> Console:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Track]:
     """A Track that draws bars on stderr while the block runs; silent if `quiet` or if nobody is watching."""
-    if quiet:
+    if quiet or silenced():
         yield silent
         return
     with shown() as track:

@@ -37,6 +37,7 @@ from edgewise.cli.options import (
 
 
 @console.guarded
+@console.together
 def discover(
     model: Model = None,
     task: Task = None,
@@ -100,6 +101,7 @@ def discover(
 
 
 @console.guarded
+@console.together
 def evaluate(
     file: Source,
     model: Model = None,
@@ -137,6 +139,7 @@ def evaluate(
 
 
 @console.guarded
+@console.together
 def compare(
     model: Model = None,
     task: Task = None,

@@ -18,13 +18,14 @@ from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.result import Comparison
 from edgewise.comparison.tables import interpolation_table, long_table, tables
-from edgewise.errors import FileError
+from edgewise.errors import FileError, InvalidValue
 from edgewise.figures import need_matplotlib
 from edgewise.formats.reading import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.runs.folder import file_hash
 from edgewise.runs.partial import free_folder
@@ -59,6 +60,8 @@ def run_comparison(
     Every name in the recipe, its files and the folder are checked before anything is computed. What is finished is kept at
     once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
     """
+    if current().count > 1:
+        raise InvalidValue("a comparison is no work that ranks share: start it in one process, without torchrun")
     started, folder = time.perf_counter(), Path(out) if out is not None else None
     source = _prepare(recipe, folder)
     job = _job(source, folder, track)
