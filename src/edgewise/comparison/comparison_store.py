@@ -108,12 +108,23 @@ class ComparisonStore:
     folder: Path | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
 
+    def has(self, entry: Entry) -> bool:
+        """Whether the method is done."""
+        return self.folder is not None and (self.folder / METHODS_FOLDER / entry.folder / FOUND_FILE).is_file()
+
+    def has_measures(self, entry: Entry) -> bool:
+        """Whether its circuits are measured."""
+        if self.folder is None:
+            return False
+        place = self.folder / METHODS_FOLDER / entry.folder
+        return (place / CURVE_FILE).is_file() and (place / AREAS_FILE).is_file()
+
     def outcome(self, entry: Entry, find: Callable[[Entry], MethodOutcome]) -> MethodOutcome:
         """What the method found: read, if it is there, else found now and kept."""
         if self.folder is None:
             return find(entry)
         place = self.folder / METHODS_FOLDER / entry.folder
-        if (place / FOUND_FILE).is_file():
+        if self.has(entry):
             return self._read(entry, place)
         outcome = find(entry)
         with new_folder(place) as fresh:

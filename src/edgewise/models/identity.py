@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +13,14 @@ from edgewise.models.weights import stored_parts
 
 
 class Origin(NamedTuple):
-    """Where a model comes from, beyond its name: the adapter put on it, and what its identity says of the file it was in."""
+    """Where a model comes from, beyond its name: the adapter put on it, and what its identity says of the file it was in.
+
+    `again` loads it in another process, given its identity; None for a model that was made by the caller.
+    """
 
     adapter: str | None = None
     file: Mapping[str, str] | None = None
+    again: Callable[[dict[str, Any]], Any] | None = None
 
 
 def weight_facts(model: Any, adapter: str | None) -> dict[str, Any]:

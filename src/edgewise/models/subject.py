@@ -65,6 +65,15 @@ class Subject:
         self._refuse_unusual_storage()
         self._refuse_unusual_projections()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A Subject is sent to another process as the name it is loaded by; its weights stay where they are."""
+        if self.origin.again is None:
+            raise InvalidValue(
+                f"{self.name} was given as a model in memory, which no other process can load: save it to a folder, and load "
+                "it by the folder's name"
+            )
+        return self.origin.again, (self.identity,)
+
     # -- facts ------------------------------------------------------------------------------------------------------
 
     @property
