@@ -32,12 +32,12 @@ def option_rows(found: Mapping[str, Any]) -> Rows:
     """The options in the details of a member, as rows of text."""
     return [
         {
-            "option": one["option"],
-            "type": one["type"],
-            "default": one["default"] if isinstance(one["default"], str) else words_of(one["default"]),
-            "meaning": one["meaning"],
+            "option": option["option"],
+            "type": option["type"],
+            "default": option["default"] if isinstance(option["default"], str) else words_of(option["default"]),
+            "meaning": option["meaning"],
         }
-        for one in found["options"]
+        for option in found["options"]
     ]
 
 

@@ -35,8 +35,8 @@ def show(
 
     path = show_file(file, out, **vars(others), compare=compare)
     console.print_path(path, as_json)
-    wanted = open_ if open_ is not None else console.is_watched() and not as_json
-    if wanted and path.suffix.lower() == ".html":
+    opens = open_ if open_ is not None else console.is_watched() and not as_json
+    if opens and path.suffix.lower() == ".html":
         console.open_page(path)
 
 

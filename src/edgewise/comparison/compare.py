@@ -54,12 +54,12 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
     source = pairs.source.get("task")
-    wanted = settle(reference, subject, str(source) if source is not None else None)
+    settled = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
     return ComparisonJob(
         request,
         baseline,
-        wanted,
+        settled,
         sizes,
         ComparisonStore(),
         judged=held_out,

@@ -169,15 +169,15 @@ def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[d
     changed = [entry.model_dump() for entry in entries]
     for name, value in options.items():
         place, dot, key = name.rpartition(".")
-        mine = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
-        if not dot or not mine:
+        matching = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
+        if not dot or not matching:
             raise InvalidValue(
                 f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
             )
         if key in ENTRY_FIELDS:
-            mine[0][key] = value
+            matching[0][key] = value
         else:
-            mine[0]["options"] = {**mine[0]["options"], key: value}
+            matching[0]["options"] = {**matching[0]["options"], key: value}
     return changed
 
 

@@ -96,14 +96,14 @@ class ComparisonJob:
         """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
         empty = Circuit.from_edges(request.subject.graph, [])
         report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
-        mine = report[request.metric.name]
-        if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
+        ends = report[request.metric.name]
+        if ends.clean != ends.clean or ends.corrupted != ends.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
             )
-        if mine.clean == mine.corrupted:
+        if ends.clean == ends.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is {mine.clean:.4g} clean and corrupted: there is nothing to find; "
+                f"the metric {self.request.metric.name} is {ends.clean:.4g} clean and corrupted: there is nothing to find; "
                 "choose another metric or other pairs"
             )
         return dict(report.metrics)
@@ -173,11 +173,11 @@ class ComparisonJob:
             for level in RECOVERED
             if reference is not None and _tells_apart(reference, level)
         }
-        mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        mine = sample.agreement(outcome) if mine is None and sample is not None else mine
+        agreeing = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
+        agreeing = sample.agreement(outcome) if agreeing is None and sample is not None else agreeing
         curve, areas = measured
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
-        return Result(entry.name, outcome, recovery, mine, curve, areas)
+        return Result(entry.name, outcome, recovery, agreeing, curve, areas)
 
     def _areas(self, outcome: MethodOutcome) -> Mapping[str, float | None]:
         return areas_of(outcome.scores, self._judging)
@@ -193,8 +193,8 @@ class ComparisonJob:
         if reference is None or self.grid is None:
             raise InvalidValue("a grid of thresholds is held against a reference, and this comparison has none")
         request = self.request
-        how = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
-        return measure_grid(request.subject, request.pairs, reference, **how, track=request.track)
+        options = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
+        return measure_grid(request.subject, request.pairs, reference, **options, track=request.track)
 
     def _how(self, track: Track) -> dict[str, Any]:
         request = self.request

@@ -167,7 +167,7 @@ class ComparisonStore:
         path = self.folder / GRID_FILE
         if path.is_file():
             document = validate(GridDocument, parse(read_bytes(path), str(path)), str(path))
-            return Grid(document.level, tuple(one.point() for one in document.points))
+            return Grid(document.level, tuple(point.point() for point in document.points))
         grid = measure()
         write_bytes(path, encode(dump(grid.to_dict())))
         return grid

@@ -56,9 +56,9 @@ def insights(comparison: Comparison, request: Request) -> Insights:
 
 def drawn(found: Insights, formats: Iterable[str]) -> dict[str, bytes]:
     """File name → bytes of every figure there are data for."""
-    wanted, files = tuple(formats), {}
+    image_formats, files = tuple(formats), {}
     for name, (draw, size) in _drawings(found).items():
-        files |= {f"{name}.{suffix}": data for suffix, data in pictures(draw, size, wanted).items()}
+        files |= {f"{name}.{suffix}": data for suffix, data in pictures(draw, size, image_formats).items()}
     return files
 
 

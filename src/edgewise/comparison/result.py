@@ -162,10 +162,10 @@ class Compared(ABC):
         """The tables."""
 
 
-def _recovery(one: Recovery) -> dict[str, Any]:
+def _recovery(recovery: Recovery) -> dict[str, Any]:
     """A recovery with no more points than a curve needs; the ends are always among them."""
-    fields = one.to_dict()
-    points, step = fields["points"], -(-len(one.points) // POINTS_WRITTEN)
+    fields = recovery.to_dict()
+    points, step = fields["points"], -(-len(recovery.points) // POINTS_WRITTEN)
     shown = [*points[:-1:step], points[-1]]
-    best = {"youden": one.best.youden, **one.best._asdict()}
+    best = {"youden": recovery.best.youden, **recovery.best._asdict()}
     return {**fields, "points": shown, "points_in_all": len(points), "best": best}

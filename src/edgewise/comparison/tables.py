@@ -19,7 +19,7 @@ def tables(comparison: Compared) -> tuple[Table, ...]:
     agreement += (
         [_agreement_on_sample(comparison)] if comparison.exact is None and comparison.sample is not None else []
     )
-    areas = [_areas(comparison)] if any(one.areas["cpr"] is not None for one in comparison.results) else []
+    areas = [_areas(comparison)] if any(result.areas["cpr"] is not None for result in comparison.results) else []
     kept = [_kept(comparison, name) for name in comparison.ends]
     studied = head_tables(comparison.heads) if comparison.heads is not None else ()
     grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
@@ -50,7 +50,8 @@ def long_table(comparison: Compared) -> Table:
 def interpolation_table(curves: Sequence[Interpolation]) -> Table:
     """How the metric goes as the value on single edges moves from clean to replaced, and how far the score is off."""
     rows = [
-        (one.edge, f"{one.effect:.4g}", f"{one.score:.4g}", f"{one.overestimate:+.4g}", one.shape) for one in curves
+        (curve.edge, f"{curve.effect:.4g}", f"{curve.score:.4g}", f"{curve.overestimate:+.4g}", curve.shape)
+        for curve in curves
     ]
     note = (
         "Concave: the drop slows down on the way, so the first slope promises too much; convex: it speeds up. "
@@ -67,8 +68,8 @@ def _recovery(comparison: Compared, level: str) -> Table:
         ("AUC, steps", _area(level, "auc_pessimistic")),
         ("AUC, lines", _area(level, "auc_trapezoid")),
         ("avg. precision", _area(level, "average_precision")),
-        ("best J", lambda one: f"{one.recovery[level].best.youden:.3f}"),
-        ("at", lambda one: f"{one.recovery[level].best.size:,}"),
+        ("best J", lambda result: f"{result.recovery[level].best.youden:.3f}"),
+        ("at", lambda result: f"{result.recovery[level].best.size:,}"),
     ]
     note = _about_reference(comparison) if level == "edges" else ""
     return Table(f"Recovery of the reference, {level}", *_filled(comparison, columns), note)
@@ -130,12 +131,12 @@ def _areas(comparison: Compared) -> Table:
 
 def _cost(comparison: Compared) -> Table:
     columns: list[tuple[str, Cell]] = [
-        ("metric", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
-        ("circuits", lambda one: one.outcome.manner),
-        ("work", lambda one: one.outcome.work or ABSENT),
-        ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
+        ("metric", lambda result: _readable(str(result.scores.provenance.get("metric", ABSENT)))),
+        ("circuits", lambda result: result.outcome.manner),
+        ("work", lambda result: result.outcome.work or ABSENT),
+        ("seconds", lambda result: f"{result.outcome.seconds:.2f}"),
     ]
-    costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
+    costs = "; ".join(f"{result.name}: {result.outcome.cost}" for result in comparison.results)
     note = f"Seconds for the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
     return Table("Cost", *_filled(comparison, columns), note)
 

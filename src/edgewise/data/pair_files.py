@@ -45,20 +45,20 @@ def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None 
     """
     if tokenizer is None or not any(row.published for row in rows):
         return _strict(rows[:n], tokenizer, name, wording)
-    taken: list[Row] = []
+    fitting: list[Row] = []
     seen, last = 0, ""
     for row in rows:
-        if n is not None and len(taken) == n:
+        if n is not None and len(fitting) == n:
             break
         seen, problem = seen + 1, _problem(tokenizer, row, wording) if row.published else ""
         last = problem or last
-        taken += [] if problem else [row]
-    if not taken:
+        fitting += [] if problem else [row]
+    if not fitting:
         raise PairsError(f"{name}: no row of it fits this tokenizer; the last: {last}")
-    if left := seen - len(taken):
-        warnings.warn(f"{name}: {left} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
-    pairs = _strict(tuple(taken), tokenizer, name, wording)
-    return replace(pairs, source={**pairs.source, **({"left_out": left} if left else {})})
+    if left_out := seen - len(fitting):
+        warnings.warn(f"{name}: {left_out} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
+    pairs = _strict(tuple(fitting), tokenizer, name, wording)
+    return replace(pairs, source={**pairs.source, **({"left_out": left_out} if left_out else {})})
 
 
 def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str, wording: Mapping[str, Any]) -> Pairs:

@@ -58,10 +58,10 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
 
 def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
     known = known_fields(circuit)
-    said = known.keys() | changes.keys()
-    if "model" not in said:
+    named = known.keys() | changes.keys()
+    if "model" not in named:
         raise InvalidValue(f"{file} does not say which model it is of; give --model")
-    if not said & {"task", "data"}:
+    if not named & {"task", "data"}:
         raise InvalidValue(f"{file} does not say which prompts it was found on; give --task or --data")
     if "model" in changes and changes["model"] != known.get("model"):
         known.pop("dtype", None)

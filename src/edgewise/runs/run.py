@@ -98,7 +98,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
     report = _evaluate(request, circuit, reported, recipe.seed)
-    others = [_evaluate(request, one, reported, None) for one in (found.sweep.circuits if found.sweep else ())]
+    others = [_evaluate(request, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -134,8 +134,8 @@ def _check_size(recipe: Recipe, subject: Subject) -> None:
 def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     """What only the recipe knows, for the provenance."""
     prompts = {} if recipe.task else {"data_file": recipe.data}
-    mine = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
-    return {**mine, "recipe": recipe.model_dump()}
+    facts = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
+    return {**facts, "recipe": recipe.model_dump()}
 
 
 def _evaluate(request: Request, circuit: Circuit, reported: str, random: int | None) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from itertools import combinations
@@ -76,14 +77,20 @@ class Stability:
 
 
 def stability(
-    subject: Subject, pairs: Pairs, *, method: Any = "edge-pruning", seeds: int | Sequence[int] = 5, executor: Executor | None = None, **how: Any
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: Any = "edge-pruning",
+    seeds: int | Sequence[int] = 5,
+    executor: Executor | None = None,
+    **how: Any,
 ) -> Stability:
     """Runs a method that depends on chance with several seeds and says how far its circuits agree.
 
     `seeds`: how many (0, 1, …), or which. `how` are the other arguments of `discover`, options of the method included.
     InvalidValue for a method without a seed.
     """
-    wanted = range(seeds) if isinstance(seeds, int) else seeds
+    seed_values = range(seeds) if isinstance(seeds, int) else seeds
     options = {name: how.pop(name) for name in list(how) if name not in _DISCOVER}
     chosen = find_method(method, options)
     if "seed" not in {field.name for field in fields(chosen)}:  # type: ignore[arg-type]
@@ -91,8 +98,8 @@ def stability(
     track = how.pop("track", silent)
     inner = {**how, "track": track if executor is None else silent}
     work = partial(_with_seed, subject, pairs, chosen, inner)
-    found = dict(each_done(work, wanted, executor, track, f"{chosen.name} with {len(wanted)} seeds"))
-    return Stability(tuple(found[seed] for seed in wanted))
+    found = dict(each_done(work, seed_values, executor, track, f"{chosen.name} with {len(seed_values)} seeds"))
+    return Stability(tuple(found[seed] for seed in seed_values))
 
 
 def _with_seed(subject: Subject, pairs: Pairs, method: Any, how: dict[str, Any], seed: int) -> Circuit:
