@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
     from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
     from edgewise.pairs import Pairs
-    from edgewise.ranks import distributed
+    from edgewise.rank_group import distributed
     from edgewise.runs.seeds import Stability, stability
     from edgewise.scores import Scores
     from edgewise.store import open, save  # noqa: A004
@@ -40,7 +40,7 @@ _HOMES = {
     "compare": "comparison",
     "attribute_nodes": "api",
     "discover": "api",
-    "distributed": "ranks",
+    "distributed": "rank_group",
     "effects": "api",
     "ensemble": "ensembles",
     "evaluate": "evaluation",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgewise.cli.together import silenced
 from edgewise.errors import EdgewiseError
 from edgewise.progress import Track, shown, silent
 
@@ -44,38 +45,6 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(130) from None
 
     return guard
-
-
-def together(command: Callable[P, R]) -> Callable[P, R]:
-    """The command, done by all processes that `torchrun` started, each its share; the first of them writes and tells."""
-
-    @functools.wraps(command)
-    def shared(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "WORLD_SIZE" not in os.environ:  # torch is not imported for nothing
-            return command(*args, **kwargs)
-        from edgewise.ranks import distributed, started_together
-
-        if not started_together():
-            return command(*args, **kwargs)
-        with distributed() as ranks:
-            try:
-                return command(*args, **kwargs)
-            except EdgewiseError as error:
-                ranks.say(error)
-                if ranks.repeats(error):
-                    raise typer.Exit(2) from None
-                raise error if ranks.first else type(error)(f"rank {ranks.number}: {error}") from None
-
-    return shared
-
-
-def silenced() -> bool:
-    """Whether another rank tells what is going on."""
-    if "WORLD_SIZE" not in os.environ:
-        return False
-    from edgewise.ranks import current
-
-    return not current().first
 
 
 def stdout() -> Console:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -52,18 +53,23 @@ class Finished:
 
 
 def run_comparison(
-    recipe: CompareRecipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent
+    recipe: CompareRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    executor: Executor | None = None,
+    track: Track = silent,
 ) -> Finished:
     """Makes the comparison of a recipe in the folder `out`; without `out` nothing is written.
 
     Every name in the recipe, its files and the folder are checked before anything is computed. What is finished is kept at
     once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
+    An `executor` runs the methods beside one another.
     """
     if current().count > 1:
         raise InvalidValue("a comparison is no work that ranks share: start it in one process, without torchrun")
     started, folder = time.perf_counter(), Path(out) if out is not None else None
     setting = _prepare(recipe, folder)
-    job = _job(recipe, setting, folder, track)
+    job = replace(_job(recipe, setting, folder, track), executor=executor)
     try:
         comparison = job.comparison()
         files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()

@@ -17,7 +17,7 @@ from edgewise.models.family import Family
 from edgewise.models.family_fit import check_family
 from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
-from edgewise.models.identity import Origin, weight_facts
+from edgewise.models.identity import Origin, sent, weight_facts
 from edgewise.models.norms import Norm
 from edgewise.models.text_config import text_config
 from edgewise.models.ungrouped import KeyValues, with_readers
@@ -64,6 +64,10 @@ class Subject:
         self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
         self._refuse_unusual_storage()
         self._refuse_unusual_projections()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A Subject is sent to another process as the name it is loaded by; its weights stay where they are."""
+        return sent(self.name, self.origin), (self.identity,)
 
     # -- facts ------------------------------------------------------------------------------------------------------
 
