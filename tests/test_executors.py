@@ -108,7 +108,7 @@ def test_a_comparison_goes_on_cell_by_cell(two: Executor, model: Path, tmp_path:
         if "acdc" in str(path):
             path.unlink()
     again = run_comparison(recipe, folder, executor=two).comparison
-    assert again.results == beside.results
+    assert [one.curve for one in again.results] == [one.curve for one in beside.results]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
@@ -157,9 +157,9 @@ class TestDask:
     def test_a_scheduler_that_is_nowhere_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgewise.executors.SECONDS_TO_CONNECT", 0.5)
         started = time.monotonic()
-        with pytest.raises(WorkerError, match="no dask scheduler answers at tcp://127.0.0.1:1"):
-            with workers(dask="tcp://127.0.0.1:1"):
-                pass
+        nowhere = "tcp://127.0.0.1:1"
+        with pytest.raises(WorkerError, match=f"no dask scheduler answers at {nowhere}"), workers(dask=nowhere):
+            pass
         assert time.monotonic() - started < 60
 
 

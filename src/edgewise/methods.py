@@ -62,7 +62,8 @@ def run_method(method: Method, request: Request) -> Found:
     method.refuse(request.wanted)
     if current().count > 1:
         current().check_alike(_facts(method, request))
-    return method.run(request)
+    with request.subject.turn:
+        return method.run(request)
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:

@@ -90,7 +90,7 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     effects = torch.zeros(len(edges), dtype=torch.float64)
     mine = request.share()
     units = ((patcher, reader) for patcher in map(Patcher.of, mine.each_batch()) for reader in sorted(by_reader))
-    with torch.no_grad(), steady(request.subject.model):
+    with request.subject.turn, torch.no_grad(), steady(request.subject.model):
         label = f"patching {len(edges):,} edges one by one"
         for patcher, reader in request.track(units, mine.batches * len(by_reader), label):
             numbers, writers = zip(*by_reader[reader], strict=True)

@@ -163,7 +163,7 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
     subject, space, mine = request.subject, Workspace(), request.share()
     values: list[Tensor] = []
-    with steady(subject.model):
+    with subject.turn, steady(subject.model):
         for batch in request.track(mine.each_batch(), mine.batches, "evaluating circuits of every size"):
             pairs, replacement = batch.pairs, batch.replacement
             clean = subject.logits(pairs.clean, pairs.positions)

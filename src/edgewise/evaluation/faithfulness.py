@@ -174,9 +174,9 @@ class _Runner:
         if batch_size < 1:
             raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
         mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
-        replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
         label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
-        with steady(self.subject.model):
+        with self.subject.turn, steady(self.subject.model):
+            replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
             for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):
                 ready = self.subject.ready(batch)
                 self.add(ready, replacer(ready))

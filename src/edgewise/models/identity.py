@@ -28,8 +28,8 @@ def sent(name: str, origin: Origin) -> Callable[[dict[str, Any]], Any]:
     """What loads the model of this name in another process; InvalidValue if nothing does."""
     if origin.again is None:
         raise InvalidValue(
-            f"{name} was given as a model in memory, which no other process can load: save it to a folder, and load it by the "
-            "folder's name"
+            f"{name} was given as a model in memory, which no other process can load: save it to a folder, and load it by "
+            "that name"
         )
     return origin.again
 

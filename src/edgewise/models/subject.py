@@ -20,6 +20,7 @@ from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, 
 from edgewise.models.identity import Origin, sent, weight_facts
 from edgewise.models.norms import Norm
 from edgewise.models.text_config import text_config
+from edgewise.models.turns import turn_on
 from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
@@ -57,6 +58,7 @@ class Subject:
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
+        self.turn = turn_on(model)
         self.origin = origin or Origin()
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
