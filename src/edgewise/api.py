@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 from edgewise.ablations import Ablation
@@ -12,6 +14,7 @@ from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
+from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.methods import run_method
 from edgewise.metrics import Metric
@@ -146,6 +149,7 @@ def sweep(
     metric: str | Metric | None = None,
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
+    executor: Executor | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Sweep:
@@ -154,13 +158,17 @@ def sweep(
     `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`, `options`: as in `discover`.
     `method`: a search, such as `acdc`, whose size option is `tau`.
     `values`: values of the size option, by default the method's own. The larger the value, the fewer edges are kept.
+    `executor`: one of `concurrent.futures`, or of dask, whose workers search at one value each; they share no work.
 
     Returns a Sweep: a circuit for each value, and Scores of all edges that follow from them. Each circuit is the one
     that `discover` finds; the values share what work they can. Raises InvalidValue for a method that scores all edges
     at once.
     """
-    asked = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = asked.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    wanted = Wanted("sweep", values=None if values is None else tuple(values))
+    if executor is not None:
+        return _beside(on, find_method(method, options), wanted, executor)
+    found = on.found(method, options, wanted)
     assert found.sweep is not None
     return found.sweep
 
@@ -186,6 +194,23 @@ class _On:
         ablation = find_ablation(self.ablation)
         request = Request(self.subject, self.pairs, metric, ablation, self.batch_size, self.track, wanted)
         return run_method(chosen, request)
+
+
+def _beside(on: _On, method: Method, wanted: Wanted, executor: Executor) -> Sweep:
+    """A sweep whose values are searched at by the workers of an executor."""
+    method.refuse(wanted)
+    values = method.size_values if wanted.values is None else wanted.values
+    quiet = replace(on, track=silent)
+    found = dict(each_done(partial(_at_value, quiet, method), values, executor, on.track, f"sweeping {method.name}"))
+    assert method.size_option is not None
+    sweep = Found.along(method.size_option, values, [found[value] for value in values]).sweep
+    assert sweep is not None
+    return sweep
+
+
+def _at_value(on: _On, method: Method, value: float) -> Circuit:
+    (circuit,) = on.found(method, {}, Wanted("sweep", values=(value,))).circuits
+    return circuit
 
 
 def _scores(found: Found) -> Scores:

@@ -102,6 +102,17 @@ MemoryLimit = Annotated[
         rich_help_panel=MODEL_OPTIONS,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="processes on this machine that share the work [default: none]", rich_help_panel=OUTPUT_OPTIONS),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        help="a dask scheduler whose workers share the work, such as tcp://host:8786 [default: none]",
+        rich_help_panel=OUTPUT_OPTIONS,
+    ),
+]
 ScoresFile = Annotated[Path | None, typer.Option(help="the scores of a circuit, if they are in another file")]
 ExactFile = Annotated[Path | None, typer.Option(help="measured effects of the edges: scores by the method exact")]
 AsJson = Annotated[

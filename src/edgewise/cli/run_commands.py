@@ -7,9 +7,11 @@ from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
     AsJson,
+    Dask,
     MemoryLimit,
     Quiet,
     Source,
+    Workers,
     key_values,
     listed,
     numbers,
@@ -44,9 +46,11 @@ from edgewise.cli.run_options import (
     Stability,
     Tau,
 )
+from edgewise.cli.together import together
 
 
 @console.guarded
+@together
 @grouped
 def discover(
     *,
@@ -97,6 +101,7 @@ def discover(
 
 
 @console.guarded
+@together
 @grouped
 def evaluate(
     file: Source,
@@ -124,6 +129,7 @@ def evaluate(
 
 
 @console.guarded
+@together
 @grouped
 def compare(
     *,
@@ -140,6 +146,8 @@ def compare(
     option: ComparedOption = None,
     pictures: ComparedPictures = None,
     recipe: RecipeFile = None,
+    workers: Workers = None,
+    dask: Dask = None,
     out: ComparedOut = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -147,6 +155,7 @@ def compare(
     """Compare methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
+    from edgewise.executors import workers as shared
 
     given = asked.given | conditions.given
     given |= those_given(locals(), "reference metric ablation held_out exact_sample")
@@ -158,8 +167,9 @@ def compare(
         entries = {entry.name: entry.method for entry in chosen.methods}
         values = options_of_methods(key_values(option), entries, ENTRY_FIELDS)
         chosen = chosen.with_changes(methods=with_options(chosen.methods, values))
-    with console.progress(quiet=quiet or as_json) as track:
-        found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
+    folder = out if out is not None else default_folder(chosen)
+    with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
+        found = run_comparison(chosen, folder, executor=executor, track=track)
     if as_json:
         console.print_json(console.compared(found))
     elif not quiet:

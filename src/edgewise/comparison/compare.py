@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -35,6 +36,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     edges: Sequence[Size] = DEFAULT_SIZES,
     held_out: Pairs | None = None,
     exact_sample: int | None = None,
+    executor: Executor | None = None,
     track: Track = silent,
 ) -> Comparison:
     """Compare methods on one model and one set of pairs.
@@ -51,6 +53,8 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     `held_out`: pairs to measure circuits on, instead of those they were found on.
     `exact_sample`: how many edges, drawn evenly, to replace one by one, for the agreement with exact effects where
     measuring all takes too long.
+    `executor`: one of `concurrent.futures`, or of dask, whose workers run the methods beside one another; other processes
+    need a model that was loaded by name.
 
     Returns a Comparison: what each method recovers of the reference, at the level of edges and of nodes; how its scores
     agree with exact effects; and what its circuits keep of the behaviour at each size. For a search that cannot be told
@@ -63,7 +67,14 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     settled = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
     return ComparisonJob(
-        request, baseline, settled, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
+        request,
+        baseline,
+        settled,
+        sizes,
+        ComparisonStore(),
+        judged=held_out,
+        exact_sample=exact_sample,
+        executor=executor,
     ).comparison()
 
 
