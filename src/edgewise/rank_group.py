@@ -38,8 +38,8 @@ def distributed() -> Iterator[Ranks]:
     made from the variables that `torchrun` sets, and taken down at the end. A model loaded inside without a `device` goes to
     the GPU with the rank's local number.
 
-    Yields the Ranks: `number`, `count`, `first`. Raises InvalidValue without a process group or `torchrun`; calls inside
-    raise RankError if a rank is gone or was given something else.
+    Returns a context that gives the Ranks, with `number`, `count` and `first`. Raises InvalidValue without a process group
+    or `torchrun`; calls inside raise RankError if a rank is gone or was given something else.
     """
     with _group() as ranks, _own_gpu(), working_as(ranks):
         try:

@@ -25,12 +25,7 @@ from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 CONTEXTS_KEPT = 8
 
 
