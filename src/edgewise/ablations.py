@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -42,20 +42,29 @@ class Replacer:
 
 
 class Ablation(ABC):
-    """Where replaced values come from."""
+    """What replaces a writer's output along the edges that are not kept."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
 
     @property
     def key(self) -> dict[str, str]:
-        """What distinguishes it from other ablations, as plain values."""
+        """What distinguishes this ablation from others, as plain values."""
         over = getattr(self, "over", None)
         return {"ablation": self.name, **({} if over is None else {"ablation_data": over.fingerprint})}
 
+    def over_all(self, pairs: Pairs) -> Self:
+        """The ablation with its averages taken over these pairs, also where only some of them are at hand."""
+        return replace(self, over=pairs) if getattr(self, "over", pairs) is None else self  # type: ignore[type-var]
+
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
-        """Look at the data once; the function it returns gives the replacement for one batch of them."""
+        """Look at the data once, and return what makes the replacement for a batch.
+
+        `subject`: the model.
+        `pairs`: all pairs of the run.
+        `batch_size`: how many of them run at once.
+        """
 
 
 @final
@@ -121,7 +130,7 @@ class PositionMean(Ablation):
             width = batch.clean.shape[1]
             if width > longest:
                 raise InvalidValue(
-                    f"prompts of {width} tokens, but the mean was taken over prompts of at most {longest}"
+                    f"these prompts have {width} tokens, but the mean was taken over prompts of at most {longest}"
                 )
             means = _map(
                 sums, lambda s: (s[:width] / counts[:width].view(-1, *[1] * (s.ndim - 1)))[None].to(subject.dtype)
@@ -133,9 +142,9 @@ class PositionMean(Ablation):
 
 def _checked(member: Any) -> type[Ablation]:
     if not (isinstance(member, type) and issubclass(member, Ablation)):
-        raise InvalidValue(f"{member!r} is no class below edgewise.ablations.Ablation")
+        raise InvalidValue(f"{member!r} is not a subclass of edgewise.ablations.Ablation")
     if missing := sorted(getattr(member, "__abstractmethods__", ())):
-        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+        raise InvalidValue(f"{member.__name__} does not implement {', '.join(missing)}")
     return member
 
 

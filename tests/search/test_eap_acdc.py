@@ -58,9 +58,9 @@ def test_all_edges_as_candidates_are_acdc_and_none_are_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"share": 2}, "share is 2"),
-        ({"share": float("nan")}, "share is nan"),
-        ({"threshold": -1.0}, "threshold is -1.0"),
+        ({"share": 2}, "share=2 must be"),
+        ({"share": float("nan")}, "share=nan must be"),
+        ({"threshold": -1.0}, "threshold=-1.0 must be"),
         ({"attribution": "eapp"}, "unknown attribution 'eapp'; did you mean 'eap'"),
         ({"attribution_metric": "kll"}, "did you mean 'kl'"),
         ({"attribution_metric": "kl"}, "kl"),

@@ -17,6 +17,7 @@ from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
+from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
@@ -81,24 +82,26 @@ class GradientMethod(ScoringMethod):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        parts = fitting_parts(request, self.resolved(request).batch_scores)
-        for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
+        mine = request.share()
+        parts = fitting_parts(mine, self.resolved(request).batch_scores)
+        for part in request.track(parts, mine.batches, f"scoring edges ({self.name})"):
             total += part.double().cpu()
+        total = current().sum(total)
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
 
 
 def scores_no_nodes(name: str) -> InvalidValue:
     """The refusal of nodes and neurons by a method that scores none."""
-    return InvalidValue(f"{name} scores no nodes: take a method made of gradients at native runs, such as eap-ig")
+    return InvalidValue(f"{name} scores no nodes; use a method made of gradients, such as eap-ig")
 
 
 def needs_slope_at_clean(name: str, metric: Metric) -> None:
     """NumericalError for a metric whose gradient is zero at the clean run, the only place where the method `name` looks."""
     if metric.flat_at_clean:
         raise NumericalError(
-            f"the gradient of {metric.name} is zero at the clean run, where it is smallest, so {name} cannot use it; "
-            "take the method eap-ig, whose points lie elsewhere, or exact, or the metric logit_diff, prob_diff or nll"
+            f"{name} cannot use {metric.name}, whose gradient is zero at the clean run; "
+            "use the method eap-ig or exact, or the metric logit_diff, prob_diff or nll"
         )
     needs_slope(name, metric)
 
@@ -107,8 +110,8 @@ def needs_slope(name: str, metric: Metric) -> None:
     """NumericalError for a metric that has no gradient anywhere."""
     if not metric.differentiable:
         raise NumericalError(
-            f"the gradient of {metric.name} is zero wherever it exists, so {name} cannot use it; "
-            "take logit_diff, prob_diff or nll, or the method exact"
+            f"{name} cannot use {metric.name}, whose gradient is zero wherever it exists; "
+            "use the metric logit_diff, prob_diff or nll, or the method exact"
         )
 
 

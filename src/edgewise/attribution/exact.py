@@ -1,9 +1,7 @@
-"""Exact scores: each edge replaced alone, everything else left clean. The oracle.
+"""Exact scores: each edge is replaced alone and the metric is measured.
 
-    score(w → r) = metric(clean) − metric(clean with that one edge replaced),   mean over examples
-
-One edge changes one node's input; the rest of the run is native. So the changed node is recomputed for many writers at once
-on the batch axis, and the model finishes each of these runs from that layer on.
+One edge changes the input of one node; the rest of the run is native. So the changed node is computed again for many
+writers at once, on the batch axis, and the model finishes each of these runs from that layer on.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from edgewise.engine.writes import expand
 from edgewise.models.block import Block
 from edgewise.models.hooks import steady
 from edgewise.options import option
+from edgewise.ranks import current
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
 # Tokens (edges × examples × positions) of one native continuation.
@@ -34,9 +33,17 @@ TOKENS_AT_ONCE = 4096
 @final
 @dataclass(frozen=True)
 class Exact(ScoringMethod):
-    """Patch every edge alone. With `checkpoint`, a file, an interrupted run goes on where it was."""
+    """Replace every edge alone and measure the drop of the metric: the oracle that other methods predict.
 
-    checkpoint: str | None = option(None, "a file for what is done so far, from which an interrupted run goes on")
+        score(w → r) = metric(clean) − metric(clean with that one edge replaced),   mean over examples
+
+    The cost is about half a forward pass for each edge. With a checkpoint file, an interrupted run goes on where it
+    stopped.
+
+    Effects of single edges are measured in Conmy et al. 2023 (arXiv:2304.14997), among others.
+    """
+
+    checkpoint: str | None = option(None, "a file that keeps what is done; an interrupted run goes on from it")
     name: ClassVar[str] = "exact"
     summary: ClassVar[str] = "every edge replaced alone and measured, the oracle"
     cost: ClassVar[str] = "about half a forward for each edge"
@@ -60,16 +67,24 @@ class Exact(ScoringMethod):
         return sums / len(request.pairs)
 
     def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
-        """(reader, effects of the writers it reads, summed over a batch), None for units that were done before."""
+        """(reader, effects of the writers it reads, summed over a batch), None for units that were done before.
+
+        Each rank patches one reader while the others patch those next to it.
+        """
         readers = len(request.subject.graph.readers)
         for number, batch in enumerate(request.each_batch()):
             if (number + 1) * readers <= done:
                 yield from ((reader, None) for reader in range(readers))
                 continue
-            patcher = Patcher.of(batch)
-            for reader in range(readers):
-                finished = number * readers + reader < done
-                yield reader, None if finished else patcher.effects(reader)
+            patcher, ranks = Patcher.of(batch), current()
+            for first in range(0, readers, ranks.count):
+                together = range(first, min(first + ranks.count, readers))
+                if number * readers + together[-1] < done:
+                    yield from ((reader, None) for reader in together)
+                    continue
+                mine = patcher.effects(together[ranks.number]) if ranks.number < len(together) else None
+                for reader, effects in zip(together, ranks.gather(mine), strict=False):
+                    yield reader, None if number * readers + reader < done else effects
 
 
 def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
@@ -79,13 +94,14 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     for number, (writer, reader) in enumerate(places):
         by_reader[reader].append((number, writer))
     effects = torch.zeros(len(edges), dtype=torch.float64)
-    units = ((patcher, reader) for patcher in map(Patcher.of, request.each_batch()) for reader in sorted(by_reader))
-    with torch.no_grad(), steady(request.subject.model):
+    mine = request.share()
+    units = ((patcher, reader) for patcher in map(Patcher.of, mine.each_batch()) for reader in sorted(by_reader))
+    with request.subject.turn, torch.no_grad(), steady(request.subject.model):
         label = f"patching {len(edges):,} edges one by one"
-        for patcher, reader in request.track(units, request.batches * len(by_reader), label):
+        for patcher, reader in request.track(units, mine.batches * len(by_reader), label):
             numbers, writers = zip(*by_reader[reader], strict=True)
             effects[list(numbers)] += patcher.effects(reader, writers)
-    return effects / len(request.pairs)
+    return current().sum(effects) / len(request.pairs)
 
 
 @final

@@ -11,93 +11,26 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
-
-from pydantic import Field
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import CompareRecipe, Entry
 from edgewise.comparison.method_run import MethodOutcome
+from edgewise.comparison.part_documents import AreasDocument, CurveDocument, GridDocument, PartDocument, SampleDocument
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
 from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
-from edgewise.evaluation import Grid, GridPoint
+from edgewise.evaluation import Grid
 from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
+from edgewise.store.schema import dump, encode, parse, plain, validate
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
-COMPARISON_PART = "edgewise/comparison-part"
-
-
-class PartDocument(Strict):
-    """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
-
-    kind: Literal["edgewise/comparison-part"] = Field(default=COMPARISON_PART, alias="schema")
-    version: Literal[1] = VERSION
-    key: dict[str, Any]
-    entry: dict[str, Any]
-    seconds: float
-    dial: str | None
-    values: list[float]
-    circuits: list[str]
-
-
-class PointDocument(Strict):
-    """One measured circuit."""
-
-    edges: int
-    live_edges: int
-    metrics: dict[str, float | None]
-    faithfulness: dict[str, float | None]
-
-
-class CurveDocument(Strict):
-    """`curve.json`: the measured circuits of a method."""
-
-    curve: list[PointDocument]
-
-
-class AreasDocument(Strict):
-    """`areas.json`: the areas of a method that cost runs of the model; None is no number."""
-
-    cpr: float | None
-    cmd: float | None
-
-
-class GridPointDocument(Strict):
-    """One pair of thresholds; `youden` follows from the rates."""
-
-    threshold: float
-    tau: float
-    candidates: int
-    edges: int
-    forwards: int
-    tpr: float
-    fpr: float
-    youden: float
-
-    def point(self) -> GridPoint:
-        return GridPoint(**self.model_dump(exclude={"youden"}))
-
-
-class GridDocument(Strict):
-    """`grid.json`: the grid of thresholds of a comparison."""
-
-    level: str
-    points: list[GridPointDocument]
-
-
-class SampleDocument(Strict):
-    """`sample.json`: edges drawn evenly, and the effect of patching each alone."""
-
-    edges: list[str]
-    effects: list[float]
 
 
 @final
@@ -108,12 +41,23 @@ class ComparisonStore:
     folder: Path | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
 
+    def has(self, entry: Entry) -> bool:
+        """Whether the method is done."""
+        return self.folder is not None and (self.folder / METHODS_FOLDER / entry.folder / FOUND_FILE).is_file()
+
+    def has_measures(self, entry: Entry) -> bool:
+        """Whether its circuits are measured."""
+        if self.folder is None:
+            return False
+        place = self.folder / METHODS_FOLDER / entry.folder
+        return (place / CURVE_FILE).is_file() and (place / AREAS_FILE).is_file()
+
     def outcome(self, entry: Entry, find: Callable[[Entry], MethodOutcome]) -> MethodOutcome:
         """What the method found: read, if it is there, else found now and kept."""
         if self.folder is None:
             return find(entry)
         place = self.folder / METHODS_FOLDER / entry.folder
-        if (place / FOUND_FILE).is_file():
+        if self.has(entry):
             return self._read(entry, place)
         outcome = find(entry)
         with new_folder(place) as fresh:
@@ -170,7 +114,7 @@ class ComparisonStore:
             document = validate(SampleDocument, parse(read_bytes(path), str(path)), str(path))
             if len(document.edges) != len(document.effects):
                 raise FileError(
-                    f"{path} has {len(document.edges)} edges and {len(document.effects)} effects; delete it"
+                    f"{path} is damaged: it has {len(document.edges)} edges but {len(document.effects)} effects; delete it"
                 )
             return Sample(tuple(document.edges), tuple(document.effects))
         sample = measure()
@@ -202,13 +146,11 @@ class ComparisonStore:
         name = str(place / FOUND_FILE)
         found = validate(PartDocument, parse(read_bytes(name), name), name)
         if _entry(found.entry) != entry or found.key != plain(self.key):
-            raise FileError(
-                f"{place} was made on another model, other prompts or with other options; name a new folder"
-            )
+            raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
         scores, circuits = read(place / SCORES_FILE), [read(place / one) for one in found.circuits]
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
-            raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
+            raise FileError(f"{place} is damaged: its files do not fit together; delete it, or name a new folder")
         return MethodOutcome(entry, Found(scores, kept, found.dial, tuple(found.values)), found.seconds)
 
 
@@ -225,9 +167,9 @@ def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
-        raise FileError(f"{folder} exists already and is no folder; name a new one")
+        raise FileError(f"{folder} already exists and is not a folder; name a new one")
     if not (folder / RECIPE_FILE).is_file():
-        raise FileError(f"{folder} exists already and is no comparison; name a new folder")
+        raise FileError(f"{folder} already exists and holds no comparison; name a new folder")
     if CompareRecipe.read(folder / RECIPE_FILE) != recipe:
         raise FileError(
             f"{folder} holds a comparison of another recipe; name a new folder, or give --recipe {folder}/recipe.json"
@@ -243,7 +185,7 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
         for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     except OSError as error:
-        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+        raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():
         write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
     return ComparisonStore(folder, key)

@@ -27,6 +27,7 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.ranks import current, split_or_refuse
 
 
 @torch.no_grad()
@@ -41,11 +42,16 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     random: int | None = 0,
     track: Track = silent,
 ) -> Report:
-    """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
+    """Run the model with only a circuit's edges kept, and compare it with the clean and the corrupted run.
 
-    `metrics`: names or Metrics. `ablation`: what edges outside the circuit carry; of a circuit of neurons, the coordinates
-    outside it. `batch_size`: pairs run at once. `random`: the seed of a random circuit of the same size to compare with, or
-    None for no comparison. `track`: shows how far it is.
+    `subject`: the model, from `load`.
+    `circuit`: the circuit, of edges or of neurons.
+    `pairs`: the prompts to measure on; best those that no method has seen.
+    `metrics`: names of metrics, or Metrics.
+    `ablation`: what edges (or coordinates) outside the circuit carry.
+    `batch_size`: how many pairs run at once.
+    `random`: the seed of a random circuit of the same size to compare with, or None for no comparison.
+    `track`: shows progress; the default shows nothing.
 
     Returns a Report, with means over the pairs. Raises GraphMismatch for a circuit of another graph, UnknownName for a
     metric or an ablation that is not known, InvalidValue without a metric.
@@ -73,9 +79,10 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     batch_size: int = 8,
     track: Track = silent,
 ) -> list[Report]:
-    """A Report for each circuit, as `evaluate` without a random twin; the clean and the ablated model run only once.
+    """A Report for each circuit, as by `evaluate` without a random circuit; other runs are made only once.
 
-    The seconds of each are its share of the whole.
+    `subject`, `pairs`, `metrics`, `ablation`, `batch_size`, `track`: as in `evaluate`.
+    `circuits`: the circuits. The seconds of each report are its share of the whole.
     """
     started = time.perf_counter()
     for circuit in circuits:
@@ -165,19 +172,22 @@ class _Runner:
     def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[str | Metric]) -> _Runner:
         """One that has collected nothing yet; InvalidValue without a metric."""
         if not metrics:
-            raise InvalidValue("no metrics given")
+            raise InvalidValue("no metric was given; name at least one")
         return cls(subject, masks, [find_metric(name) for name in metrics])
 
     def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:
-        """Run all pairs, so many at a time."""
+        """Run all pairs, so many at a time, each rank its share of them."""
         if batch_size < 1:
             raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-        replacer = ablation.prepare(self.subject, pairs, batch_size)
+        mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
         label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
-        with steady(self.subject.model):
-            for batch in track(pairs.batches(batch_size), -(-len(pairs) // batch_size), label):
+        with self.subject.turn, steady(self.subject.model):
+            replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
+            for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):
                 ready = self.subject.ready(batch)
                 self.add(ready, replacer(ready))
+        for key, values in self.values.items():
+            self.values[key] = [current().cat(torch.cat(values))]
 
     def add(self, batch: Pairs, replacement: Replacement) -> None:
         """Run one batch clean, replaced, and under each mask."""

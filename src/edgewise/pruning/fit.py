@@ -27,6 +27,7 @@ from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
 from edgewise.pruning.trained_gates import TrainedGates
 from edgewise.pruning.training import Training
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
@@ -65,7 +66,9 @@ class Files:
 def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
     """Trains the gates. NumericalError with the step if numbers run away; the last good state is then kept."""
     if not request.metric.differentiable:
-        raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
+        raise NumericalError(
+            f"training cannot use {request.metric.name}, whose gradient is zero wherever it exists; use kl or logit_diff"
+        )
     check_curves(files.curves)
     checkpoint = Checkpoint(Path(files.checkpoint) if files.checkpoint else None, files.key)
     run = Optimization(problem, request)
@@ -79,7 +82,7 @@ def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
                 pass
     finally:
         history.close()
-    if files.curves:
+    if files.curves and current().first:
         draw_curves(history.records, files.curves)
     checkpoint.save()
     return TrainedGates(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
@@ -132,10 +135,12 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self._draw(len(ready.batch.pairs)))
-        loss = ready.loss(ready.run(draw.mask, self.workspace))
-        total = loss + penalty.value(draw, self.step, self.multipliers)
-        gradients = torch.autograd.grad(total, self.parameters)
+        draw = Draw(self.logits, self._draw(ready.whole))
+        share = ready.loss(ready.run(ready.own(draw.mask), self.workspace))
+        ranks = current()
+        total = share + penalty.value(draw, self.step, self.multipliers) / ranks.count
+        gradients = [ranks.sum(gradient) for gradient in torch.autograd.grad(total, self.parameters)]
+        loss = ranks.sum(share.detach())
         _finite("loss", loss)
         _finite("gradient", *gradients)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -175,7 +180,7 @@ class Optimization:
                 parameter.data.copy_(old)
             rate = self.problem.training.rate
             raise NumericalError(
-                f"gates or multipliers run away to {largest:.3g} at a learning rate of {rate:g}; lower it"
+                f"gates or multipliers grow to {largest:.3g} at a learning rate of {rate:g}; lower the rate"
             )
 
     def _record(self, draw: Draw, loss: Tensor, norm: Tensor) -> Record:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import FileError
+from edgewise.ranks import current
 from edgewise.store.disk import reason
 
 
@@ -57,7 +58,7 @@ class History:
     def open(cls, path: Path | None, earlier: Iterable[Record] = ()) -> History:
         """A history that begins with the records of an interrupted run."""
         records = list(earlier)
-        if path is None:
+        if path is None or not current().first:
             return cls(records)
         try:
             file = path.open("w", encoding="utf-8")
@@ -103,7 +104,7 @@ def read_history(path: str | Path) -> list[Record]:
     except OSError as error:
         raise FileError(f"{path}: {reason(error)}") from None
     except (ValueError, TypeError) as error:
-        raise FileError(f"{path} is no history of a pruning run: {error}") from None
+        raise FileError(f"{path} is not the history of a pruning run: {error}") from None
 
 
 _NOTHING = dict.fromkeys(("target", "linear", "quadratic"), float("nan"))

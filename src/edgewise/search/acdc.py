@@ -86,15 +86,23 @@ class GreedySearch:
 @final
 @dataclass(frozen=True)
 class ACDC(SharingSearch):
-    """Greedy removal, edge by edge, from the output back."""
+    """Remove every edge, from the output back, whose removal changes the metric by less than a threshold.
 
-    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+        remove e  if  metric(circuit without e) − metric(circuit) < τ        (the metric: lower is better, by default `kl`)
+
+    An edge that goes stays gone, and the metric without it is the new baseline. Before the edges into a head's q, k or
+    v are tested one by one, all of them are tried together. The larger τ, the fewer edges are kept.
+
+    Conmy et al. 2023, "Towards Automated Circuit Discovery" (arXiv:2304.14997).
+    """
+
+    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
     rule: Literal["signed", "absolute"] = option(
         "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
     )
-    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before testing them one by one")
     trace: str | None = option(
-        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+        None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
     name: ClassVar[str] = "acdc"
     summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"

@@ -58,13 +58,13 @@ class KeepRule:
 
     def __post_init__(self) -> None:
         if self.sign not in ("signed", "absolute"):
-            raise InvalidValue(f"the rule of acdc is 'signed' or 'absolute', not {self.sign!r}")
+            raise InvalidValue(f"rule must be 'signed' or 'absolute', not {self.sign!r}")
         tau = self.tau
         if isinstance(tau, bool) or not isinstance(tau, (int, float)) or math.isnan(tau):
             raise InvalidValue(f"tau must be a number, not {tau!r}")
         if -math.inf < tau < 0:
             raise InvalidValue(
-                f"tau is {tau!r}, and must be at least 0: it is the change of the metric that keeps an edge"
+                f"tau must be at least 0, not {tau!r}: it is the change of the metric that keeps an edge"
             )
 
     def keeps(self, before: float, after: float) -> bool:
