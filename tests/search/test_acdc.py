@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.families import FAMILIES, pairs, subject
 from support.one_at_a_time import OneAtATime, read_trace
+from support.thinned import thinned
 from torch import Tensor
 
 import edgewise as ew
@@ -36,8 +37,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("metric", "ablation", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("metric", "ablation", "options", "family"), thinned(CASES, FAMILIES, one_in=3))
 def test_same_decisions_as_one_edge_at_a_time(
     family: str, metric: str, ablation: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
