@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
-from edgewise.engine.writes import Writes, expand, token_chunks
+from edgewise.engine.writes import Writes, expand
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
-
-# Readers of so many layers share one product with the writers: a wider product runs closer to the processor's speed, at
-# the price of some writers the earlier of these layers do not read.
-LAYERS_AT_ONCE = 2
 
 
 def contract(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
@@ -42,12 +39,12 @@ def contract_each(subject: Subject, deltas: Writes, slopes: ReaderGradients, exa
 def _contract_rows(subject: Subject, flat: Writes, slopes: ReaderGradients, tokens: slice) -> Tensor:
     """Scores [writer, reader] of some consecutive tokens of flat writes."""
     assert slopes.final is not None
-    graph, d = subject.graph, subject.d_model
+    graph, d, tiling = subject.graph, subject.d_model, tiling_for(subject.device)
     scores = flat.inputs.new_zeros(len(graph.writers), len(graph.readers))
-    groups = list(_groups(graph))
+    groups = list(_groups(graph, tiling.layers))
     widest = max(group.stop - group.start for group, _ in groups)
     space = Workspace()
-    for chunk in token_chunks(tokens.stop - tokens.start, (len(graph.writers) + widest) * d * scores.itemsize):
+    for chunk in tiling.chunks(tokens.stop - tokens.start, (len(graph.writers) + widest) * d * scores.itemsize):
         rows, size = slice(tokens.start + chunk.start, tokens.start + chunk.stop), chunk.stop - chunk.start
         writers = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, d), scores))
         if subject.final_norm.centred:
@@ -55,16 +52,17 @@ def _contract_rows(subject: Subject, flat: Writes, slopes: ReaderGradients, toke
             writers -= writers.mean(dim=-1, keepdim=True)
         writers, pulled = writers.flatten(1), space.take("readers", (widest, size, d), scores)
         for readers, reach in groups:
-            slopes.into(pulled, readers, rows)
-            count = readers.stop - readers.start
-            scores[:reach, readers] += writers[:reach] @ pulled[:count].flatten(1).T
-        scores[:, -1] += writers @ slopes.final[rows].flatten()
+            with tiling.rounding(subject.device):
+                slopes.into(pulled, readers, rows)
+                read = pulled[: readers.stop - readers.start].flatten(1)
+                scores[:reach, readers].addmm_(writers[:reach], read.T)
+        scores[:, -1].addmv_(writers, slopes.final[rows].flatten())
     return scores
 
 
-def _groups(graph: Graph) -> Iterator[tuple[slice, int]]:
+def _groups(graph: Graph, at_once: int) -> Iterator[tuple[slice, int]]:
     """Readers of consecutive layers, and how many writers the last of them reads."""
-    for first in range(0, graph.layers, LAYERS_AT_ONCE):
-        stop = min(graph.layers, first + LAYERS_AT_ONCE)
+    for first in range(0, graph.layers, at_once):
+        stop = min(graph.layers, first + at_once)
         last = graph.mlp_reader(stop - 1) if graph.mlps else graph.q_readers(stop - 1).start
         yield slice(first * graph.readers_per_layer, stop * graph.readers_per_layer), graph.reach(last)

@@ -21,14 +21,12 @@ from torch import Tensor
 from edgewise.attribution.base import Batch, Request, ScoringMethod
 from edgewise.engine.native import Continuation, mlp, native_attention, project
 from edgewise.engine.record import Recording, record
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writes import expand
 from edgewise.models.block import Block
 from edgewise.models.hooks import steady
 from edgewise.options import option
 from edgewise.store.checkpoint import Checkpoint, Tensors
-
-# Tokens (edges × examples × positions) of one native continuation.
-TOKENS_AT_ONCE = 4096
 
 
 @final
@@ -110,10 +108,15 @@ class Patcher:
         rest = Continuation(subject, pairs.positions, pairs.clean.shape[1])
         return cls(batch, clean, deltas, rest, batch.objective(clean.logits, clean.logits))
 
+    @property
+    def at_once(self) -> int:
+        """How many edges are replaced, each alone, in one run."""
+        return max(1, tiling_for(self.batch.subject.device).patched_tokens // self.deltas.shape[1])
+
     def effects(self, reader: int, writers: Sequence[int] | None = None) -> Tensor:
         """Effect of replacing each edge into `reader` alone, from all writers it reads or some; summed over the batch."""
         chosen = range(self.batch.subject.graph.reach(reader)) if writers is None else writers
-        size = max(1, TOKENS_AT_ONCE // self.deltas.shape[1])
+        size = self.at_once
         chunks = (chosen[start : start + size] for start in range(0, len(chosen), size))
         return torch.cat([self._effects(reader, chunk) for chunk in chunks])
 

@@ -22,7 +22,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.engine.writes import CHUNK_BYTES
+from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
 from edgewise.models.hooks import OnInput, hooked, steady
 from edgewise.models.subject import Subject
@@ -69,7 +69,7 @@ class MemoryEstimate:
         answers = len(pairs.positions.unique()) * subject.vocab_size
         each = saved * (1 + 2 / graph.layers) + graph.layers * per_layer + 4 * answers * work
         scores = 4 * len(graph.writers) * len(graph.readers) * 8
-        return cls(_taken(subject), 2 * CHUNK_BYTES + scores, round(MARGIN * each))
+        return cls(_taken(subject), 2 * tiling_for(subject.device).chunk_bytes + scores, round(MARGIN * each))
 
     def peak(self, examples: int) -> int:
         """The estimate for a batch of so many examples."""
