@@ -89,7 +89,7 @@ def mlp(block: Block, stream: Tensor) -> Tensor | float:
     return 0.0 if block.mlp is None else block.mlp_write(stream)
 
 
-def project(block: Block, x: Tensor, slots: list[int]) -> Tensor:
+def project(block: Block, x: Tensor, slots: list[int] | slice) -> Tensor:
     """Outputs of the projections of the readers `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
     weight, bias = block.projections.rows(slots)
     out = torch.einsum("...d,red->...re", block.attention_norm(x), weight.to(x.dtype))
