@@ -23,6 +23,11 @@ OPEN = {"EdgeMethod", "FusedBlocks", "GradientSink", "Pruning", "Separate", "Tra
 # What a class of this kind is for says whether it may be extended.
 KINDS = {"ABC", "BaseModel", "Enum", "Exception", "NamedTuple", "Protocol", "StrEnum"}
 
+# Constants of the same meaning in several members of one family; the sizes of two kinds of work that are chunked alike.
+SAME_CONSTANTS = {"TOKENS_AT_ONCE"}
+FAMILIES = {"tasks": "behaviours", "programs": "behaviours"}
+LONGEST_FILE, LONGEST_FUNCTION = 250, 60
+
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(SOURCE.rglob("*.py")):
@@ -54,6 +59,43 @@ def test_a_class_name_stands_for_one_thing() -> None:
         places[node.name].append(str(path.relative_to(SOURCE)))
     shared = {name: paths for name, paths in places.items() if len(paths) > 1 and not name.startswith("_")}
     assert {name: paths for name, paths in shared.items() if name not in TWICE} == {}
+
+
+def constants(module: ast.Module) -> set[str]:
+    """The names in capitals that a module gives a value, those of private ones left out."""
+    given = (node for node in module.body if isinstance(node, ast.Assign | ast.AnnAssign))
+    targets = (target for node in given for target in (node.targets if isinstance(node, ast.Assign) else [node.target]))
+    names = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return {name for name in names if name.isupper() and len(name) > 1 and not name.startswith("_")}
+
+
+def test_a_constant_stands_for_one_thing() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for path, module in modules():
+        folder = path.relative_to(SOURCE).parts[0]
+        for name in constants(module):
+            places[name].add(FAMILIES.get(folder, str(path.relative_to(SOURCE))))
+    shared = {name: sorted(paths) for name, paths in places.items() if len(paths) > 1}
+    assert {name: paths for name, paths in shared.items() if name not in SAME_CONSTANTS} == {}
+
+
+def test_files_and_functions_are_short() -> None:
+    files = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path, _ in modules()}
+    assert {name: lines for name, lines in files.items() if lines > LONGEST_FILE} == {}
+    functions = {
+        f"{path.relative_to(SOURCE)}:{node.name}": length(node)
+        for path, module in modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in functions.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Its lines from `def` to the last one, those of its docstring left out."""
+    promise = function.body[0] if ast.get_docstring(function) is not None else None
+    described = promise.end_lineno - promise.lineno + 1 if promise is not None else 0  # type: ignore[operator]
+    return function.end_lineno - function.lineno + 1 - described  # type: ignore[operator]
 
 
 def test_a_file_name_stands_for_one_thing() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 import edgewise as ew
 from edgewise.errors import EdgewiseError, GraphMismatch, InvalidValue, NumericalError, UnknownName
 from edgewise.graph import Graph
+from edgewise.neurons import edges_between
 from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
-from edgewise.reachability import edges_between
 
 GRAPH = Graph(layers=1, heads=2, kv_heads=1)
 # Writers: input, a0.h0, a0.h1, m0; readers: two q, one k, one v, m0, logits. 4 + 3 + 4 = 11 edges.

@@ -16,8 +16,8 @@ from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
 from edgewise.models import Subject
+from edgewise.neurons import edges_between
 from edgewise.old_names import NodeScores
-from edgewise.reachability import edges_between
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 

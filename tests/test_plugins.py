@@ -13,11 +13,13 @@ from support.command_line import ENTRY
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
-from edgewise.errors import UnknownName
+from edgewise.attribution import attribution
+from edgewise.errors import InvalidValue, UnknownName
 from edgewise.loading import family_of
 from edgewise.methods import METHODS, method
 from edgewise.metrics import METRICS, metric
 from edgewise.plugins import PluginWarning, _entries
+from edgewise.runs.recipe import Recipe
 from edgewise.tasks import TASKS
 
 MODULE = '''
@@ -73,6 +75,7 @@ number = plugged_in:number
 
 [edgewise.tasks]
 backwards = plugged_in:backwards
+gone-task = plugged_in:vanished
 
 [edgewise.metrics]
 half-diff = plugged_in:half
@@ -116,7 +119,7 @@ def test_members_are_known_by_name(package: Path) -> None:
     assert ew.task("backwards").metric == "logit_diff"
     assert ablation("nothing_at_all").name == "nothing-at-all"
     assert family_of("PluggedTransformer").name == "plugged"
-    assert ("backwards" in list(TASKS), "half_diff" in list(METRICS)) == (True, True)
+    assert ("backwards" in listed(TASKS), "half_diff" in list(METRICS)) == (True, True)
     assert "nothing-at-all" in ABLATIONS
 
 
@@ -128,6 +131,29 @@ def test_they_run_through_the_api(package: Path) -> None:
     circuit = ew.discover(subject, pairs, method="eap-ig", metric="half_diff", ablation="nothing-at-all", edges=5)
     assert circuit.provenance["metric"] == "half_diff"
     assert "half_diff" in ew.evaluate(subject, circuit, pairs, metrics=["half_diff"]).metrics
+
+
+def test_an_attribution_of_another_package_proposes_to_methods_that_take_one(package: Path) -> None:
+    subject = ew.load("reverse")
+    pairs = ew.task("backwards").pairs(subject.tokenizer, n=4)
+    options = {"attribution": "even-scores", "threshold": 0.5, "tau": 1.0}
+    circuit = ew.discover(subject, pairs, method="eap+acdc", **options)
+    assert circuit.provenance["candidates"] == subject.graph.n_edges
+    assert attribution("even_scores") is attribution("even-scores")
+    assert method("hap", {"attribution": "even-scores"}).attribution == "even-scores"  # type: ignore[attr-defined]
+    with pytest.raises(UnknownName, match=r"'number' of the package plugged-package cannot be used: it does not score"):
+        method("eap+acdc", {"attribution": "number"})
+    with pytest.raises(UnknownName, match="unknown attribution 'acdc'"):
+        method("hap", {"attribution": "acdc"})
+
+
+def test_a_task_of_another_package_brings_its_model(package: Path) -> None:
+    assert Recipe(task="backwards").model == TASKS["backwards"].model == "reverse"
+    assert Recipe(task="nobodys").model == "nano"
+    with pytest.raises(UnknownName, match="the task 'gone-task' of the package plugged-package cannot be used"):
+        Recipe.of(task="gone-task")
+    with pytest.raises(InvalidValue, match="task"):
+        Recipe.of(task=["ioi"])
 
 
 def test_a_broken_one_is_named_in_one_sentence_and_harms_no_other(package: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from edgewise.engine.record import record, record_writes
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import Writes
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.errors import InvalidValue
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.plugins import Members
@@ -152,10 +152,7 @@ def ablation(name: str | Ablation) -> Ablation:
     """The ablation of that name, or the Ablation itself."""
     if isinstance(name, Ablation):
         return name
-    key = str(name).replace("_", "-")
-    if key not in ABLATIONS:
-        raise UnknownName.of("ablation", name, ABLATIONS)
-    return ABLATIONS[key]()
+    return ABLATIONS.named(name)()
 
 
 def _shapes(subject: Subject) -> Writes:

@@ -43,8 +43,8 @@ def attribute(
     `memory_limit` ("2GB", or bytes): batches are made so small that all that is taken, the model included, is estimated to
     stay within it (attribution/footprint.py); InvalidValue, with the least that would do, if it is too small.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    return _scores(on.found(method, options, Wanted("scores", memory_limit=memory_limit)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
 def effects(
@@ -83,8 +83,8 @@ def attribute_nodes(
 
     For the methods that are a path of gradients (eap, eap-ig, relp, …), at their own cost; arguments as of `attribute`.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    return _scores(on.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
 def discover(
@@ -109,8 +109,8 @@ def discover(
     from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts the
     edges before and after dangling ones are dropped.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = on.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = asked.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
     return found.circuit(edges, absolute=absolute)
 
 
@@ -132,8 +132,8 @@ def sweep(
     does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:
     each circuit is the one that `discover` finds, and its provenance counts what was `tested` and what of it `computed`.
     """
-    on = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = on.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
+    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    found = asked.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
     assert found.sweep is not None
     return found.sweep
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from edgewise.display import rich
-from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
+from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
-from edgewise.reachability import check_neurons, edges_between, live_writers, useful_readers
+from edgewise.neurons import check_neurons, edges_between, named_neurons
+from edgewise.reachability import live_writers, useful_readers
 
 
 @final
@@ -67,15 +68,7 @@ class Circuit:
         provenance: Mapping[str, Any] | None = None,
     ) -> Circuit:
         """The circuit with these coordinates of the named writers; UnknownName for a writer the graph does not have."""
-        kept = torch.zeros(len(graph.writers), d_model, dtype=torch.bool)
-        for writer, coordinates in neurons.items():
-            if writer not in graph.writer_index:
-                raise UnknownName.of("writer", writer, graph.writers)
-            listed = list(coordinates)
-            if wrong := [place for place in listed if not 0 <= place < d_model]:
-                raise InvalidValue(f"{writer} has no neuron {wrong[0]}: it writes {d_model:,}, counted from 0")
-            kept[graph.writer_index[writer], listed] = True
-        return cls.of_neurons(graph, kept, provenance)
+        return cls.of_neurons(graph, named_neurons(graph, d_model, neurons), provenance)
 
     @classmethod
     def full(cls, graph: Graph, d_model: int | None = None) -> Circuit:

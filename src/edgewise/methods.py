@@ -8,7 +8,7 @@ from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.contract import Found, Method
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.errors import InvalidValue
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
 from edgewise.plugins import Members
@@ -82,10 +82,7 @@ def swept_method(name: str, options: Mapping[str, Any]) -> tuple[Method, tuple[f
 
 def method_class(name: str) -> type[Method]:
     """The class of the method of that name; UnknownName, with the nearest known one, if there is none."""
-    key = str(name).replace("_", "-")
-    if key not in METHODS:
-        raise UnknownName.of("method", name, METHODS)
-    return METHODS[key]
+    return METHODS.named(name)
 
 
 def option_names(name: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.errors import InvalidValue, PairsError, UnknownName
+from edgewise.errors import InvalidValue, PairsError
 from edgewise.pairs import NO_ANSWER
 from edgewise.plugins import Members
 
@@ -146,10 +146,7 @@ def metric(name: str | Metric) -> Metric:
     """The metric of that name (`-` and `_` are the same), or the Metric itself."""
     if isinstance(name, Metric):
         return name
-    key = str(name).replace("-", "_")
-    if key not in METRICS:
-        raise UnknownName.of("metric", name, METRICS)
-    return METRICS[key]
+    return METRICS.named(name)
 
 
 def _gather(values: Tensor, tokens: Tensor) -> Tensor:

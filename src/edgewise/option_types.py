@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+TRUTH_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def _unquoted(text: str) -> str:
 
 # The ways to read a text, of which the first that can does.
 READ: dict[Any, tuple[Callable[[str], Any], ...]] = {
-    bool: (lambda text: WORDS[text.lower()],),
+    bool: (lambda text: TRUTH_WORDS[text.lower()],),
     int: (int, lambda text: _whole(float(text))),
     float: (int, float),
     str: (_unquoted,),

@@ -50,11 +50,20 @@ class Members(MutableMapping[str, M], Generic[M]):
         self._said: set[str] = set()
 
     def __getitem__(self, name: str) -> M:
+        if not isinstance(name, str):
+            raise KeyError(name)
         if name in self._built_in:
             return self._built_in[name]
-        if not isinstance(name, str) or name not in (others := self._others()[0]):
+        if name not in (others := self._others()[0]):
             raise KeyError(name)
         return self._member(name, others[name])
+
+    def named(self, name: object) -> M:
+        """The member of that name, however it is spelled; UnknownName, with the nearest known one, if there is none."""
+        key = self._spelled(str(name))
+        if key not in self:
+            raise UnknownName.of(self.kind, str(name), self)
+        return self[key]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._built_in

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgewise.errors import GraphMismatch
 from edgewise.graph import Graph
 
 
@@ -42,16 +41,3 @@ def writers_on_path(graph: Graph, mask: Tensor) -> Tensor:
     on_path = live & ((mask != 0) & useful_readers(graph, mask)).any(dim=1)
     on_path[: len(graph.inputs)] = True
     return on_path
-
-
-def edges_between(graph: Graph, kept: Tensor) -> Tensor:
-    """bool [writer, reader]: all edges between kept writers, bool [writer]: none from or into any other node."""
-    readers = (graph.serves & kept[None, :]).any(dim=1)
-    readers[-1] = True
-    return graph.edge_mask & kept[:, None] & readers[None, :]
-
-
-def check_neurons(graph: Graph, values: Tensor) -> None:
-    """GraphMismatch for anything but one row of neurons for each writer."""
-    if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
-        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")

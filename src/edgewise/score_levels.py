@@ -12,7 +12,7 @@ from torch import Tensor
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, NumericalError, UnknownName
 from edgewise.graph import Graph
-from edgewise.reachability import check_neurons, edges_between
+from edgewise.neurons import check_neurons, edges_between
 
 LevelName = Literal["edges", "nodes", "neurons"]
 

@@ -111,7 +111,7 @@ def test_an_interrupt_says_how_to_go_on(here: Path, model: Path, monkeypatch: py
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["edgewise.comparison.compare"], "run_entry", interrupted)
+    monkeypatch.setattr(sys.modules["edgewise.comparison.comparison_job"], "run_entry", interrupted)
     result = edgewise("compare", "--model", model, *FEW)
     assert result.exit_code == 130
     expected = (

@@ -12,7 +12,7 @@ from support.families import pairs, subject
 import edgewise as ew
 from edgewise.ablations import ablation
 from edgewise.comparison import Entry
-from edgewise.comparison.case_study import SHARE, Cooperation, Heads, heads, roles
+from edgewise.comparison.case_study import WORTH_SHARE, Cooperation, Heads, heads, roles
 from edgewise.comparison.method_run import run_entry
 from edgewise.comparison.reference import known_reference
 from edgewise.comparison.studies import head_tables
@@ -40,7 +40,7 @@ def test_it_is_a_study_of_each_circuit_but_the_random_one(request_: Request) -> 
     circuits = {one.entry.name: one.nearest(SIZE) for one in outcomes[:2]}
     assert found.edges == {name: len(circuit) for name, circuit in circuits.items()}
     assert found.edges["eap"] == SIZE
-    assert (found.searches, found.least) == (("acdc",), SHARE * 2.0)
+    assert (found.searches, found.least) == (("acdc",), WORTH_SHARE * 2.0)
     for study in found.studies:
         assert study == study_heads(subject("gpt2"), circuits, pairs(), base=study.base)
     for row, worth in found.rows():

@@ -23,13 +23,13 @@ from support.command_line import ENTRY, make_model
 import edgewise as ew
 from edgewise.comparison import CompareRecipe, compare
 from edgewise.comparison import compare as compare_package
-from edgewise.comparison import from_recipe as run_module
 from edgewise.comparison.from_recipe import Finished, default_folder, run_comparison
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import measure_grid
 from edgewise.formats.reading import find
+from edgewise.runs import resolved
 
-compare_module = sys.modules["edgewise.comparison.compare"]
+compare_module = sys.modules["edgewise.comparison.comparison_job"]
 FILES = {"comparison.json", "figures.json", "manifest.json", "recipe.json", "reference.json", "table.md"}
 PICTURES = {"roc", "precision-recall", "faithfulness", "effects", "interpolation", "histograms", "roles"}
 
@@ -332,7 +332,7 @@ def test_a_part_that_someone_changed_is_said(
 def test_everything_is_refused_before_a_model_is_loaded(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
+    monkeypatch.setattr(resolved, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
     for changes in (
         {"task": "iou"},
         {"reference": "none.json"},

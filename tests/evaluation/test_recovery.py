@@ -23,7 +23,7 @@ from edgewise.tasks.references import reference
 PUBLISHED = json.loads((Path(__file__).parents[1] / "golden" / "published_roc.json").read_text())["curves"]
 TASK = {"ioi": "ioi", "greaterthan": "greater-than", "docstring": "docstring"}
 GRAPH = Graph(2, 2, 1)
-NAMES = tuple(universe.LEVELS)
+NAMES = tuple(universe.UNIVERSES)
 
 
 def name_of(curve: dict[str, str]) -> str:

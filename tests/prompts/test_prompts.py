@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from edgewise.data.pair_files import Row, to_pairs
+from edgewise.data.pair_files import to_pairs
+from edgewise.data.rows import Row
 from edgewise.errors import InvalidValue, PairsError, TaskError
 from edgewise.pairs import Pairs
 from edgewise.prompts.chat import REQUEST

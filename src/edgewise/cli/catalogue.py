@@ -14,16 +14,16 @@ Rows = list[dict[str, str]]
 
 def catalogue(kind: str) -> Rows:
     """The rows of one kind (models, methods, tasks, metrics, ablations, formats); UnknownName for another."""
-    if kind not in KINDS:
-        raise UnknownName.of("kind", kind, KINDS)
-    return KINDS[kind]()
+    if kind not in CATALOGUES:
+        raise UnknownName.of("kind", kind, CATALOGUES)
+    return CATALOGUES[kind]()
 
 
 def details(kind: str, name: str) -> dict[str, Any]:
     """One method or task as plain values, with its options; UnknownName, with the nearest known one, for another name."""
     if kind.removesuffix("s") not in DETAILS:
-        if kind not in KINDS and kind not in DETAILS:
-            raise UnknownName.of("kind", kind, [*DETAILS, *KINDS])
+        if kind not in CATALOGUES and kind not in DETAILS:
+            raise UnknownName.of("kind", kind, [*DETAILS, *CATALOGUES])
         raise InvalidValue(f"{kind} have no options to list: leave {name!r} out")
     return DETAILS[kind.removesuffix("s")](name)
 
@@ -32,12 +32,12 @@ def option_rows(found: Mapping[str, Any]) -> Rows:
     """The options in the details of a member, as rows of text."""
     return [
         {
-            "option": one["option"],
-            "type": one["type"],
-            "default": one["default"] if isinstance(one["default"], str) else words_of(one["default"]),
-            "meaning": one["meaning"],
+            "option": option["option"],
+            "type": option["type"],
+            "default": option["default"] if isinstance(option["default"], str) else words_of(option["default"]),
+            "meaning": option["meaning"],
         }
-        for one in found["options"]
+        for option in found["options"]
     ]
 
 
@@ -139,7 +139,7 @@ def first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
-KINDS: dict[str, Callable[[], Rows]] = {
+CATALOGUES: dict[str, Callable[[], Rows]] = {
     "models": _models,
     "methods": _methods,
     "tasks": _tasks,

@@ -98,16 +98,16 @@ def print_comparison(found: Finished) -> None:
     recipe, console = found.recipe, stdout()
     examples = found.comparison.facts["data"]["examples"]
     console.print(f"[bold]{escape(recipe.prompts)}[/] in [bold]{escape(recipe.model)}[/], {examples} pairs\n")
-    for one in tables(found.comparison):
+    for entry in tables(found.comparison):
         table = Table(
-            title=one.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+            title=entry.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
         )
-        for number, column in enumerate(one.header):
+        for number, column in enumerate(entry.header):
             table.add_column(column, justify="right" if number else "left", overflow="fold")
-        for row in one.rows:
+        for row in entry.rows:
             table.add_row(*(escape(cell) for cell in row))
         console.print(table)
-        console.print(f"[dim]{escape(one.note)}[/]\n")
+        console.print(f"[dim]{escape(entry.note)}[/]\n")
     console.print(f"time      {found.seconds:.1f} s")
     if found.folder is not None:
         console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from edgewise.cli import console
+from edgewise.cli.option_groups import FilesBeside, grouped
 from edgewise.cli.options import AsJson, Kv, Source
 from edgewise.errors import FileError, InvalidValue
 
 
 @console.guarded
+@grouped
 def show(
     file: Source,
+    *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="an .html, .svg, .png or .dot file")] = None,
-    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
-    exact: Annotated[
-        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
-    ] = None,
+    others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
     open_: Annotated[
         bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
@@ -33,10 +33,10 @@ def show(
     """
     from edgewise.comparison.pages import show_file
 
-    path = show_file(file, out, scores=scores, exact=exact, compare=compare)
+    path = show_file(file, out, **vars(others), compare=compare)
     console.print_path(path, as_json)
-    wanted = open_ if open_ is not None else console.is_watched() and not as_json
-    if wanted and path.suffix.lower() == ".html":
+    opens = open_ if open_ is not None else console.is_watched() and not as_json
+    if opens and path.suffix.lower() == ".html":
         console.open_page(path)
 
 
@@ -47,7 +47,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Lists what edgewise knows by name, or, after method or task and a name, the options of one."""
-    from edgewise.cli.catalogue import KINDS, catalogue, details, option_rows
+    from edgewise.cli.catalogue import CATALOGUES, catalogue, details, option_rows
 
     if kind is not None and name is not None:
         found = details(kind, name)
@@ -56,7 +56,7 @@ def list_(
         else:
             console.print_details(found, option_rows(found))
         return
-    tables = {one: catalogue(one) for one in ([kind] if kind is not None else KINDS)}
+    tables = {one: catalogue(one) for one in ([kind] if kind is not None else CATALOGUES)}
     if as_json:
         console.print_json(tables)
         return
@@ -65,19 +65,18 @@ def list_(
 
 
 @console.guarded
+@grouped
 def convert(
     file: Annotated[
         Path, typer.Argument(help="a run folder, a file of edgewise, or EAP-IG JSON or .pt", show_default=False)
     ],
+    *,
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
     model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
     kv: Kv = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
-    scores: Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")] = None,
-    exact: Annotated[
-        Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")
-    ] = None,
+    others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
     as_json: AsJson = False,
@@ -92,7 +91,7 @@ def convert(
         raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
     path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
     read = import_finding(file, sign=sign, **_model_facts(model, kv))
-    finding = beside(read, scores=scores, exact=exact, compare=compare)
+    finding = beside(read, **vars(others), compare=compare)
     if isinstance(target, FolderFormat):
         folder = out if out is not None else file.parent / target.folder(finding)
         console.print_path(write_folder(finding, target, folder), as_json)

@@ -50,6 +50,8 @@ Adapter = Annotated[
 MemoryLimit = Annotated[
     str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
 ]
+ScoresFile = Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")]
+ExactFile = Annotated[Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]

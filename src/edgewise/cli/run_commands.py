@@ -8,25 +8,13 @@ from typing import Annotated
 import typer
 
 from edgewise.cli import console
+from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
-    Adapter,
     AsJson,
-    BatchSize,
-    Bos,
-    ChatTemplate,
-    Corruption,
-    Data,
-    Device,
-    Dtype,
-    Examples,
-    Kv,
     MemoryLimit,
-    Model,
     Quiet,
-    Seed,
     Source,
-    Task,
     key_values,
     listed,
     numbers,
@@ -37,10 +25,10 @@ from edgewise.cli.options import (
 
 
 @console.guarded
+@grouped
 def discover(
-    model: Model = None,
-    task: Task = None,
-    data: Data = None,
+    *,
+    asked: ModelAndPrompts,
     method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap-ig]")] = None,
     metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
     ablation: Ablation = None,
@@ -48,16 +36,7 @@ def discover(
     nodes: Annotated[int | None, typer.Option(help="instead, how many heads and MLPs, with all edges between")] = None,
     neurons: Annotated[int | None, typer.Option(help="instead, how many coordinates of what nodes write")] = None,
     ranking: Annotated[str | None, typer.Option(help="absolute or signed [default: absolute]")] = None,
-    examples: Examples = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    corruption: Corruption = None,
-    bos: Bos = None,
-    chat_template: ChatTemplate = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    kv: Kv = None,
-    adapter: Adapter = None,
+    conditions: Conditions,
     memory_limit: MemoryLimit = None,
     curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
     stability: Annotated[
@@ -78,8 +57,8 @@ def discover(
     from edgewise.runs.recipe import Recipe
     from edgewise.runs.run import default_folder, run
 
-    given = those_given(locals(), "model task data method metric ablation ranking examples batch_size seed corruption")
-    given |= those_given(locals(), "bos chat_template dtype device kv adapter memory_limit curve stability")
+    given = asked.given | conditions.given
+    given |= those_given(locals(), "method metric ablation ranking memory_limit curve stability")
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
@@ -100,23 +79,14 @@ def discover(
 
 
 @console.guarded
+@grouped
 def evaluate(
     file: Source,
-    model: Model = None,
-    task: Task = None,
-    data: Data = None,
+    *,
+    asked: ModelAndPrompts,
     metric: Annotated[list[str] | None, typer.Option(help="what to report; repeat it [default: the circuit's]")] = None,
     ablation: Ablation = None,
-    examples: Examples = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    corruption: Corruption = None,
-    bos: Bos = None,
-    chat_template: ChatTemplate = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    kv: Kv = None,
-    adapter: Adapter = None,
+    conditions: Conditions,
     allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -124,8 +94,7 @@ def evaluate(
     """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
     from edgewise.runs.from_file import check
 
-    given = those_given(locals(), "model task data ablation examples batch_size seed corruption bos chat_template")
-    given |= those_given(locals(), "dtype device kv adapter")
+    given = asked.given | conditions.given | those_given(locals(), "ablation")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
@@ -137,10 +106,10 @@ def evaluate(
 
 
 @console.guarded
+@grouped
 def compare(
-    model: Model = None,
-    task: Task = None,
-    data: Data = None,
+    *,
+    asked: ModelAndPrompts,
     methods: Annotated[
         str | None, typer.Option(help="names separated by commas [default: eap-ig,eap,acdc,exact]")
     ] = None,
@@ -156,10 +125,7 @@ def compare(
     heads: Annotated[
         str | None, typer.Option(help="also study which heads the circuits of this size keep, as in 10%")
     ] = None,
-    examples: Examples = None,
-    batch_size: BatchSize = None,
-    seed: Seed = None,
-    corruption: Corruption = None,
+    conditions: Conditions,
     held_out: Annotated[
         int | None,
         typer.Option(help="measure circuits on so many pairs that no method has seen [default: the same pairs]"),
@@ -167,12 +133,6 @@ def compare(
     exact_sample: Annotated[
         int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
     ] = None,
-    bos: Bos = None,
-    chat_template: ChatTemplate = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    kv: Kv = None,
-    adapter: Adapter = None,
     option: Annotated[
         list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
     ] = None,
@@ -188,8 +148,8 @@ def compare(
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
 
-    given = those_given(locals(), "model task data reference metric ablation examples batch_size seed corruption")
-    given |= those_given(locals(), "held_out exact_sample bos chat_template dtype device kv adapter")
+    given = asked.given | conditions.given
+    given |= those_given(locals(), "reference metric ablation held_out exact_sample")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

@@ -2,6 +2,7 @@
 
 from edgewise.comparison.compare import compare
 from edgewise.comparison.compare_recipe import CompareRecipe, Entry
-from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.result import Measured, Result
 
 __all__ = ["CompareRecipe", "Comparison", "Entry", "Measured", "Result", "compare"]

@@ -17,9 +17,9 @@ from edgewise.models.subject import Subject
 from edgewise.request import Request
 from edgewise.tasks.references import REFERENCES
 
-METRIC = "kl"
+WORTH_METRIC = "kl"
 # A head counts as worth something from this share of the KL of the model with every edge replaced.
-SHARE = 0.01
+WORTH_SHARE = 0.01
 
 
 @final
@@ -49,11 +49,11 @@ class Heads:
     @property
     def cooperation(self) -> tuple[Cooperation, ...]:
         """Every search beside every method that only scores."""
-        pairs = ((one, other) for one in self.studies for other in self.edges)
+        pairs = ((study, other) for study in self.studies for other in self.edges)
         return tuple(
-            Cooperation(one.base, other, one.cooperating(other, above=self.least))
-            for one, other in pairs
-            if one.base in self.searches and other not in self.searches
+            Cooperation(study.base, other, study.cooperating(other, above=self.least))
+            for study, other in pairs
+            if study.base in self.searches and other not in self.searches
         )
 
     def rows(self) -> Iterator[tuple[HeadRow, dict[str, float]]]:
@@ -71,7 +71,7 @@ class Heads:
         ]
         return {
             "size": self.size,
-            "metric": METRIC,
+            "metric": WORTH_METRIC,
             "least": self.least,
             "edges": dict(self.edges),
             "rows": rows,
@@ -81,15 +81,21 @@ class Heads:
 
 def heads(outcomes: Sequence[MethodOutcome], size: int, request: Request, *, replaced: float) -> Heads:
     """The study of what these methods found; `replaced` is the KL of the model with every edge replaced."""
-    circuits = {one.entry.name: one.nearest(size) for one in outcomes if one.entry.method != "random"}
+    circuits = {outcome.entry.name: outcome.nearest(size) for outcome in outcomes if outcome.entry.method != "random"}
     source = request.pairs.source.get("task")
     known = roles(request.subject, str(source) if source is not None else None)
-    how: dict[str, Any] = {"ablation": request.ablation, "batch_size": request.batch_size, "metric": METRIC}
+    conditions: dict[str, Any] = {
+        "ablation": request.ablation,
+        "batch_size": request.batch_size,
+        "metric": WORTH_METRIC,
+    }
     bases = request.track(list(circuits), len(circuits), "taking out heads")
-    studies = [study_heads(request.subject, circuits, request.pairs, base=base, roles=known, **how) for base in bases]
-    searches = tuple(one.entry.name for one in outcomes if one.circuits)
+    studies = [
+        study_heads(request.subject, circuits, request.pairs, base=base, roles=known, **conditions) for base in bases
+    ]
+    searches = tuple(outcome.entry.name for outcome in outcomes if outcome.circuits)
     sizes = {name: len(circuit) for name, circuit in circuits.items()}
-    return Heads(size, SHARE * replaced, sizes, searches, tuple(studies))
+    return Heads(size, WORTH_SHARE * replaced, sizes, searches, tuple(studies))
 
 
 def roles(subject: Subject, task_name: str | None) -> dict[str, str]:

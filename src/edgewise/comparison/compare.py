@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from collections.abc import Sequence
+from typing import Any
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
-from edgewise.comparison.agreement import agreement
-from edgewise.comparison.case_study import heads as study
-from edgewise.comparison.compare_recipe import DEFAULT_METHODS, SIZES, Entry, Size, Thresholds, check_names, sizes_on
+from edgewise.comparison.compare_recipe import DEFAULT_METHODS, DEFAULT_SIZES, Entry, Size, check_names, sizes_on
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.comparison_job import EXACT, ComparisonJob
 from edgewise.comparison.comparison_store import ComparisonStore
-from edgewise.comparison.method_run import MethodOutcome, run_entry
-from edgewise.comparison.mib_areas import areas_of, auroc_of
-from edgewise.comparison.reference import Reference, measured, settle
-from edgewise.comparison.result import Comparison, Measured, Result
-from edgewise.comparison.sample import Sample
-from edgewise.errors import InvalidValue, NumericalError
-from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
-from edgewise.evaluation.universe import denominators
+from edgewise.comparison.reference import settle
+from edgewise.errors import InvalidValue
 from edgewise.methods import method as find_method
-from edgewise.metrics import METRICS, Metric
+from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
-from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
-from edgewise.provenance import versions
 from edgewise.request import Request
-from edgewise.scores import Scores
-
-LEVELS = ("edges", "nodes")
-EXACT = Entry(method="exact", label="exact effects")
 
 
 def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparison
@@ -44,7 +32,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     metric: str | Metric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
-    edges: Sequence[Size] = SIZES,
+    edges: Sequence[Size] = DEFAULT_SIZES,
     held_out: Pairs | None = None,
     exact_sample: int | None = None,
     track: Track = silent,
@@ -62,10 +50,10 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
     source = pairs.source.get("task")
-    wanted = settle(reference, subject, str(source) if source is not None else None)
+    settled = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
     return ComparisonJob(
-        request, baseline, wanted, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
+        request, baseline, settled, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
     ).comparison()
 
 
@@ -81,179 +69,6 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
         if entry.metric is not None:
             find_metric(entry.metric)
     return (*entries, *baseline)
-
-
-@final
-@dataclass(frozen=True)
-class ComparisonJob:
-    """A comparison about to be made: `reference` settled, or still to be measured (`exact:…`) or not wanted (`none`).
-
-    `heads` is the size of the circuits whose heads are studied; None studies none. `grid` are thresholds of `eap+acdc`,
-    each pair to be held against the reference. `judged` are the pairs on which circuits are measured, None for those of
-    the request, on which they are found. `exact_sample` is how many edges are patched alone; `with_areas` whether the areas
-    of the MIB benchmark are taken.
-    """
-
-    request: Request
-    entries: tuple[Entry, ...]
-    reference: Reference | str
-    sizes: tuple[int, ...]
-    store: ComparisonStore
-    heads: int | None = None
-    grid: Thresholds | None = None
-    judged: Pairs | None = None
-    exact_sample: int | None = None
-    with_areas: bool = True
-
-    def comparison(self) -> Comparison:
-        """Run every method, then measure what it found."""
-        found_on = self._ends(self.request)
-        ends = found_on if self.judged is None else self._ends(self._judging)
-        reference = self.reference if isinstance(self.reference, Reference) else None
-        outcomes, exact = [], None
-        for outcome in self._outcomes():
-            outcomes.append(outcome)
-            if exact is None and self._is_exact(outcome.entry):
-                exact = outcome.scores
-                reference = self._settled(exact, found_on[self.request.metric.name])
-        known = reference.circuit if reference is not None else None
-        listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
-        sample = self.store.sample(self._sample) if self.exact_sample is not None else None
-        results = tuple(self._result(one, known, exact, sample) for one in listed)
-        studied = (
-            study(listed, self.heads, self.request, replaced=found_on["kl"].corrupted)
-            if self.heads is not None
-            else None
-        )
-        grid = self.store.grid(lambda: self._grid(known)) if self.grid is not None else None
-        return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid, sample)
-
-    # -- steps ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _judging(self) -> Request:
-        """The request on the pairs that circuits are measured on."""
-        return self.request if self.judged is None else replace(self.request, pairs=self.judged)
-
-    def _sample(self) -> Sample:
-        return Sample.measured(self.request, self.exact_sample or 0, seed=0)
-
-    def _ends(self, request: Request) -> dict[str, MetricReport]:
-        """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
-        empty = Circuit.from_edges(request.subject.graph, [])
-        report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
-        mine = report[request.metric.name]
-        if mine.clean != mine.clean or mine.corrupted != mine.corrupted:
-            raise NumericalError(
-                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
-            )
-        if mine.clean == mine.corrupted:
-            raise NumericalError(
-                f"the metric {self.request.metric.name} is {mine.clean:.4g} clean and corrupted: there is nothing to find; "
-                "choose another metric or other pairs"
-            )
-        return dict(report.metrics)
-
-    def _outcomes(self) -> Iterator[MethodOutcome]:
-        """Every method's, from the store where it is there already; exact effects first if the reference needs them."""
-        todo: list[Entry] = list(self.entries)
-        if isinstance(self.reference, str) and self.reference != "none":
-            exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
-            todo = [*exact, *(entry for entry in todo if entry not in exact)]
-        for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
-            yield self.store.outcome(entry, self._find)
-
-    def _place(self, outcome: MethodOutcome) -> int:
-        return self.entries.index(outcome.entry)
-
-    def _find(self, entry: Entry) -> MethodOutcome:
-        return run_entry(entry, self.request, self.sizes, partial=self.store.partial(entry))
-
-    def _is_exact(self, entry: Entry) -> bool:
-        return entry.method == "exact" and entry.metric in (None, self.request.metric.name)
-
-    def _settled(self, exact: Scores, ends: MetricReport) -> Reference | None:
-        if isinstance(self.reference, Reference):
-            return self.reference
-        return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
-
-    def _result(
-        self, outcome: MethodOutcome, reference: Circuit | None, exact: Scores | None, sample: Sample | None
-    ) -> Result:
-        entry = outcome.entry
-        found = outcome.circuits or outcome.scores
-        recovery = {
-            level: measure_recovery(found, reference, level=level, absolute=entry.absolute)
-            for level in LEVELS
-            if reference is not None and _tells_apart(reference, level)
-        }
-        mine = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
-        mine = sample.agreement(outcome) if mine is None and sample is not None else mine
-        curve = self.store.curve(outcome, self._curve)
-        areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
-        areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
-        return Result(entry.name, outcome, recovery, mine, curve, areas)
-
-    def _areas(self, outcome: MethodOutcome) -> Mapping[str, float | None]:
-        return areas_of(outcome.scores, self._judging)
-
-    def _curve(self, outcome: MethodOutcome) -> tuple[Measured, ...]:
-        """What the circuits of a method keep, from few edges to many."""
-        circuits = outcome.measurable(self.sizes)
-        request = self._judging
-        reports = evaluate_each(request.subject, circuits, request.pairs, **self._how(request.track))
-        return tuple(_measured(report) for report in reports)
-
-    def _grid(self, reference: Circuit | None) -> Grid:
-        if reference is None or self.grid is None:
-            raise InvalidValue("a grid of thresholds is held against a reference, and this comparison has none")
-        request = self.request
-        how = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
-        return measure_grid(request.subject, request.pairs, reference, **how, track=request.track)
-
-    def _how(self, track: Track) -> dict[str, Any]:
-        request = self.request
-        return {
-            "metrics": reported(request),
-            "ablation": request.ablation,
-            "batch_size": request.batch_size,
-            "track": track,
-        }
-
-    def _facts(self) -> dict[str, Any]:
-        request = self.request
-        return {
-            "model": request.subject.identity,
-            "data": {**_described(request.pairs), **({"judged_on": _described(self.judged)} if self.judged else {})},
-            "metric": request.metric.name,
-            **request.ablation.key,
-            "batch_size": request.batch_size,
-            "versions": versions(),
-        }
-
-
-def reported(request: Request) -> list[str | Metric]:
-    """What circuits are measured by: the metric at hand, then those of the tables of the literature."""
-    answered = not bool((request.pairs.wrong == NO_ANSWER).all(dim=1).any())
-    others = ("logit_diff", "kl", "accuracy") if answered else ("kl", "accuracy")
-    return [request.metric, *(METRICS[name] for name in others if name != request.metric.name)]
-
-
-def _described(pairs: Pairs) -> dict[str, Any]:
-    return {**pairs.source, "sha256": pairs.fingerprint, "examples": len(pairs)}
-
-
-def _tells_apart(reference: Circuit, level: str) -> bool:
-    """Whether there is something in the reference at this level, and something out of it."""
-    present, total = denominators(reference)[level]
-    return 0 < present < total
-
-
-def _measured(report: Report) -> Measured:
-    plain = {name: one.to_dict() for name, one in report.metrics.items()}
-    metrics = {name: one["circuit"] for name, one in plain.items()}
-    shares = {name: one["faithfulness"] for name, one in plain.items()}
-    return Measured(report.edges, report.live_edges, metrics, shares)
 
 
 def _fields(entry: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, final
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from edgewise.errors import InvalidValue
+from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
 from edgewise.runs.recipe import Setting
 from edgewise.search import EAPThenACDC
@@ -21,9 +22,8 @@ SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 
 # Number of edges, or a share of all of them as text: "5%".
 Size = int | str
-SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
+DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
 DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
-PICTURES = ("svg", "png")
 # What can be changed of an entry beside the options of its method.
 ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "label")
 
@@ -107,13 +107,13 @@ class CompareRecipe(Setting):
         default_factory=lambda: [Entry(method=name) for name in DEFAULT_METHODS], min_length=1
     )
     reference: str | None = None
-    edges: list[Size] = Field(default_factory=lambda: list(SIZES), min_length=1)
+    edges: list[Size] = Field(default_factory=lambda: list(DEFAULT_SIZES), min_length=1)
     heads: Size | None = None
     grid: Thresholds | None = None
     held_out: int | None = Field(default=None, ge=1)
     exact_sample: int | None = Field(default=None, ge=2)
     areas: Literal["mib", "none"] = "mib"
-    pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(PICTURES))
+    pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(IMAGE_FORMATS))
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -169,15 +169,15 @@ def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[d
     changed = [entry.model_dump() for entry in entries]
     for name, value in options.items():
         place, dot, key = name.rpartition(".")
-        mine = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
-        if not dot or not mine:
+        matching = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
+        if not dot or not matching:
             raise InvalidValue(
                 f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
             )
         if key in ENTRY_FIELDS:
-            mine[0][key] = value
+            matching[0][key] = value
         else:
-            mine[0]["options"] = {**mine[0]["options"], key: value}
+            matching[0]["options"] = {**matching[0]["options"], key: value}
     return changed
 
 

@@ -24,20 +24,21 @@ from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid, GridPoint
 from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
+from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
 
-RECIPE_FILE, AREAS, GRID, SAMPLE = "recipe.json", "areas.json", "grid.json", "sample.json"
+AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
-PART = "edgewise/comparison-part"
+COMPARISON_PART = "edgewise/comparison-part"
 
 
 class PartDocument(Strict):
     """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
 
-    kind: Literal["edgewise/comparison-part"] = Field(default=PART, alias="schema")
+    kind: Literal["edgewise/comparison-part"] = Field(default=COMPARISON_PART, alias="schema")
     version: Literal[1] = VERSION
     key: dict[str, Any]
     entry: dict[str, Any]
@@ -141,7 +142,7 @@ class ComparisonStore:
         """The areas of a method: read, if they are there, else measured now and kept."""
         if self.folder is None:
             return measure(outcome)
-        path = self.folder / METHODS_FOLDER / outcome.entry.folder / AREAS
+        path = self.folder / METHODS_FOLDER / outcome.entry.folder / AREAS_FILE
         if path.is_file():
             return validate(AreasDocument, parse(read_bytes(path), str(path)), str(path)).model_dump()
         areas = measure(outcome)
@@ -152,10 +153,10 @@ class ComparisonStore:
         """The grid of thresholds: read, if it is there, else measured now and kept."""
         if self.folder is None:
             return measure()
-        path = self.folder / GRID
+        path = self.folder / GRID_FILE
         if path.is_file():
             document = validate(GridDocument, parse(read_bytes(path), str(path)), str(path))
-            return Grid(document.level, tuple(one.point() for one in document.points))
+            return Grid(document.level, tuple(point.point() for point in document.points))
         grid = measure()
         write_bytes(path, encode(dump(grid.to_dict())))
         return grid
@@ -164,7 +165,7 @@ class ComparisonStore:
         """The exact effects of some edges: read, if they are there, else measured now and kept."""
         if self.folder is None:
             return measure()
-        path = self.folder / SAMPLE
+        path = self.folder / SAMPLE_FILE
         if path.is_file():
             document = validate(SampleDocument, parse(read_bytes(path), str(path)), str(path))
             if len(document.edges) != len(document.effects):

@@ -9,19 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-from edgewise.ablations import ablation
-from edgewise.comparison.compare import ComparisonJob, with_baseline
+from edgewise.comparison.compare import with_baseline
 from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.comparison_job import ComparisonJob
 from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_store
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
-from edgewise.comparison.result import Comparison
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError
 from edgewise.figures import need_matplotlib
 from edgewise.formats.reading import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
-from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
@@ -29,7 +28,7 @@ from edgewise.request import Request
 from edgewise.runs.folder import file_hash
 from edgewise.runs.partial import free_folder
 from edgewise.runs.recipe import MANIFEST
-from edgewise.runs.source import Source, open_source
+from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
 from edgewise.store.schema import VERSION, dump, encode
@@ -60,8 +59,8 @@ def run_comparison(
     once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
     """
     started, folder = time.perf_counter(), Path(out) if out is not None else None
-    source = _prepare(recipe, folder)
-    job = _job(source, folder, track)
+    setting = _prepare(recipe, folder)
+    job = _job(recipe, setting, folder, track)
     try:
         comparison = job.comparison()
         files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()
@@ -89,27 +88,25 @@ def _usable(folder: Path, recipe: CompareRecipe) -> bool:
     return True
 
 
-def _prepare(recipe: CompareRecipe, out: Path | None) -> Source[CompareRecipe]:
-    """All that can be refused before a model is loaded."""
-    source = open_source(recipe)
+def _prepare(recipe: CompareRecipe, out: Path | None) -> ResolvedSetting:
+    """What the recipe's setting names; all that can be refused before a model is loaded is."""
+    setting = resolve(recipe)
     with_baseline(recipe.methods, recipe.seed)
     check_wanted(recipe.reference, recipe.task)
     if recipe.pictures and out is not None:
         need_matplotlib()
     if out is not None:
         check_folder(out, recipe)
-    return source
+    return setting
 
 
-def _job(source: Source[CompareRecipe], out: Path | None, track: Track) -> ComparisonJob:
-    recipe = source.recipe
-    subject = load(
-        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
-    )
+def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, track: Track) -> ComparisonJob:
+    subject, source = setting.model.load(track), setting.source
     sizes = sizes_on(subject.graph, recipe.edges)
     reference = settle(recipe.reference, subject, recipe.task)
     pairs = source.pairs(subject.tokenizer)
-    request = Request(subject, pairs, metric(source.metric(pairs)), ablation(recipe.ablation), recipe.batch_size, track)
+    going_by = metric(setting.reported_metric(pairs))
+    request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track)
     store = ComparisonStore() if out is None else open_store(out, recipe, request.key)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
     judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None

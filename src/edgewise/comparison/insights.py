@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from edgewise.comparison.result import Comparison, Result
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.result import Result
 from edgewise.figures.by_role import RoleScores, draw_roles, groups_by_layer, roles
 from edgewise.figures.canvas import Draw, grid_size, pictures
 from edgewise.figures.effects import Scatter, draw_scatters, scatter
@@ -55,9 +56,9 @@ def insights(comparison: Comparison, request: Request) -> Insights:
 
 def drawn(found: Insights, formats: Iterable[str]) -> dict[str, bytes]:
     """File name → bytes of every figure there are data for."""
-    wanted, files = tuple(formats), {}
+    image_formats, files = tuple(formats), {}
     for name, (draw, size) in _drawings(found).items():
-        files |= {f"{name}.{suffix}": data for suffix, data in pictures(draw, size, wanted).items()}
+        files |= {f"{name}.{suffix}": data for suffix, data in pictures(draw, size, image_formats).items()}
     return files
 
 

@@ -17,16 +17,16 @@ def areas_of(scores: Scores, request: Request) -> dict[str, float | None]:
 
     The scores of a search rank edges by the value of its size option at which they go, those that never go first.
     """
-    how: dict[str, Any] = {
+    conditions: dict[str, Any] = {
         "metric": request.metric,
         "ablation": request.ablation,
         "batch_size": request.batch_size,
         "track": request.track,
     }
-    absolute = size_curve(request.subject, scores, request.pairs, selection="absolute", **how)
+    absolute = size_curve(request.subject, scores, request.pairs, selection="absolute", **conditions)
     if bool((scores.values >= 0).all()):
         return {"cpr": _known(absolute.cpr), "cmd": _known(absolute.cmd)}  # Both rankings are the same.
-    signed = size_curve(request.subject, scores, request.pairs, selection="signed", **how)
+    signed = size_curve(request.subject, scores, request.pairs, selection="signed", **conditions)
     return {"cpr": _known(signed.cpr), "cmd": _known(absolute.cmd)}
 
 

@@ -23,7 +23,7 @@ from edgewise.viewer.caption import clean
 INDEX_FILE = "comparison.html"
 # The plots on the page, of those that a comparison leaves.
 PLOTS = {"roc.svg": "recovery: ROC curves", "faithfulness.svg": "faithfulness over the number of edges"}
-CELL = re.compile(r"(?<!\\)\|")
+CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 def show_file(
@@ -126,7 +126,7 @@ def _plot(path: Path, text: str) -> str:
 
 
 def _cells(line: str) -> tuple[str, ...]:
-    return tuple(cell.strip().replace("\\|", "|") for cell in CELL.split(line)[1:-1])
+    return tuple(cell.strip().replace("\\|", "|") for cell in CELL_BORDER.split(line)[1:-1])
 
 
 def _table(table: Table, links: Mapping[str, str]) -> str:

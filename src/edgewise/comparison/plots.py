@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from edgewise.comparison.result import Comparison, Measured, Result
+from edgewise.comparison.comparison import Comparison
+from edgewise.comparison.result import Measured, Result
 from edgewise.evaluation import Recovery
 from edgewise.evaluation.recovery import RecoveryPoint
 from edgewise.figures import Line, Panel, draw_panels, panels_size, pictures
@@ -13,9 +14,9 @@ from edgewise.figures import Line, Panel, draw_panels, panels_size, pictures
 
 def plots(comparison: Comparison, formats: Iterable[str]) -> dict[str, bytes]:
     """File name → bytes of every picture: `roc` and `precision-recall` (with a reference), `faithfulness`."""
-    wanted, files = tuple(formats), {}
+    image_formats, files = tuple(formats), {}
     for name, panels in figures(comparison).items():
-        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), panels_size(panels), wanted)
+        drawn = pictures(lambda figure, of=panels: draw_panels(figure, of), panels_size(panels), image_formats)
         files |= {f"{name}.{suffix}": data for suffix, data in drawn.items()}
     return files
 

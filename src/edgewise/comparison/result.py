@@ -1,7 +1,8 @@
-"""Comparison: what every method found, beside one another; frozen, printable, serialisable."""
+"""What every method of a comparison found, beside one another; frozen and serialisable."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,7 +12,6 @@ from edgewise.comparison.case_study import Heads
 from edgewise.comparison.method_run import MethodOutcome
 from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
-from edgewise.comparison.tables import tables
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.scores import Scores
@@ -90,16 +90,14 @@ class Result:
         }
 
 
-@final
 @dataclass(frozen=True)
-class Comparison:
+class Compared(ABC):
     """Methods beside one another on one model and one set of pairs.
 
     `facts` say on what (model, data, metric, ablation, examples, versions); `ends` has the clean and the corrupted value of
     every metric; `exact` the measured effect of every edge, where it was measured; `heads` which heads circuits of one size
     keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for; `sample` the measured effects
     of some edges. `ends` and every curve are of the pairs in `facts["data"]["judged_on"]` where there are held-out ones.
-    `print` shows the tables.
     """
 
     facts: Mapping[str, Any]
@@ -159,14 +157,15 @@ class Comparison:
             }
         )
 
+    @abstractmethod
     def __str__(self) -> str:
-        return "\n\n".join(str(table) for table in tables(self))
+        """The tables."""
 
 
-def _recovery(one: Recovery) -> dict[str, Any]:
+def _recovery(recovery: Recovery) -> dict[str, Any]:
     """A recovery with no more points than a curve needs; the ends are always among them."""
-    fields = one.to_dict()
-    points, step = fields["points"], -(-len(one.points) // POINTS_WRITTEN)
+    fields = recovery.to_dict()
+    points, step = fields["points"], -(-len(recovery.points) // POINTS_WRITTEN)
     shown = [*points[:-1:step], points[-1]]
-    best = {"youden": one.best.youden, **one.best._asdict()}
+    best = {"youden": recovery.best.youden, **recovery.best._asdict()}
     return {**fields, "points": shown, "points_in_all": len(points), "best": best}

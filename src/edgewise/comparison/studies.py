@@ -10,9 +10,9 @@ from edgewise.evaluation import Grid
 def head_tables(study: Heads) -> tuple[Table, ...]:
     """Which heads every circuit keeps and what they are worth to it; which of them methods that only score drop."""
     together = [
-        (one.dropped_by, one.kept_by, ", ".join(f"{row.head} ({number(row.worth, '.3f')})" for row in one.heads))
-        for one in study.cooperation
-        if one.heads
+        (pair.dropped_by, pair.kept_by, ", ".join(f"{row.head} ({number(row.worth, '.3f')})" for row in pair.heads))
+        for pair in study.cooperation
+        if pair.heads
     ]
     what = f"worth more than {study.least:.3g} to the circuit of a search"
     kept = _kept(

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from edgewise.comparison.result import Compared, Measured, Result
 from edgewise.comparison.studies import grid_table, head_tables
 from edgewise.comparison.table import ABSENT, Table, number
 from edgewise.figures import Interpolation
 
-if TYPE_CHECKING:
-    from edgewise.comparison.result import Comparison, Measured, Result
-
-Cell = Callable[["Result"], str]
+Cell = Callable[[Result], str]
 
 
-def tables(comparison: Comparison) -> tuple[Table, ...]:
+def tables(comparison: Compared) -> tuple[Table, ...]:
     """Recovery (with a reference), agreement, areas and cost, then what circuits keep, their heads, the grid."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     agreement = [_agreement(comparison)] if comparison.exact is not None else []
     agreement += (
         [_agreement_on_sample(comparison)] if comparison.exact is None and comparison.sample is not None else []
     )
-    areas = [_areas(comparison)] if any(one.areas["cpr"] is not None for one in comparison.results) else []
+    areas = [_areas(comparison)] if any(result.areas["cpr"] is not None for result in comparison.results) else []
     kept = [_kept(comparison, name) for name in comparison.ends]
     studied = head_tables(comparison.heads) if comparison.heads is not None else ()
     grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
     return (*recovery, *agreement, *areas, _cost(comparison), *kept, *studied, *grid)
 
 
-def long_table(comparison: Comparison) -> Table:
+def long_table(comparison: Compared) -> Table:
     """One row for each method and size, with everything measured there."""
     names = list(comparison.ends)
     header = ("method", "edges", "share", "on a path", *(_readable(name) for name in names), "faithfulness", "seconds")
@@ -53,7 +50,8 @@ def long_table(comparison: Comparison) -> Table:
 def interpolation_table(curves: Sequence[Interpolation]) -> Table:
     """How the metric goes as the value on single edges moves from clean to replaced, and how far the score is off."""
     rows = [
-        (one.edge, f"{one.effect:.4g}", f"{one.score:.4g}", f"{one.overestimate:+.4g}", one.shape) for one in curves
+        (curve.edge, f"{curve.effect:.4g}", f"{curve.score:.4g}", f"{curve.overestimate:+.4g}", curve.shape)
+        for curve in curves
     ]
     note = (
         "Concave: the drop slows down on the way, so the first slope promises too much; convex: it speeds up. "
@@ -65,19 +63,19 @@ def interpolation_table(curves: Sequence[Interpolation]) -> Table:
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 
-def _recovery(comparison: Comparison, level: str) -> Table:
+def _recovery(comparison: Compared, level: str) -> Table:
     columns: list[tuple[str, Cell]] = [
         ("AUC, steps", _area(level, "auc_pessimistic")),
         ("AUC, lines", _area(level, "auc_trapezoid")),
         ("avg. precision", _area(level, "average_precision")),
-        ("best J", lambda one: f"{one.recovery[level].best.youden:.3f}"),
-        ("at", lambda one: f"{one.recovery[level].best.size:,}"),
+        ("best J", lambda result: f"{result.recovery[level].best.youden:.3f}"),
+        ("at", lambda result: f"{result.recovery[level].best.size:,}"),
     ]
     note = _about_reference(comparison) if level == "edges" else ""
     return Table(f"Recovery of the reference, {level}", *_filled(comparison, columns), note)
 
 
-def _about_reference(comparison: Comparison) -> str:
+def _about_reference(comparison: Compared) -> str:
     reference, sizes = comparison.reference, comparison.results[0].recovery["edges"].denominators
     assert reference is not None
     counts = {name: f"{true:,} of {total:,}" for name, (true, total) in sizes.items()}
@@ -89,7 +87,7 @@ def _about_reference(comparison: Comparison) -> str:
     )
 
 
-def _agreement(comparison: Comparison) -> Table:
+def _agreement(comparison: Compared) -> Table:
     top = max(1, comparison.total_edges // 10)
     columns = [
         ("ρ, signed", _agreeing("spearman")),
@@ -103,7 +101,7 @@ def _agreement(comparison: Comparison) -> Table:
     return Table("Agreement with exact effects", *_filled(comparison, columns), note)
 
 
-def _agreement_on_sample(comparison: Comparison) -> Table:
+def _agreement_on_sample(comparison: Compared) -> Table:
     columns = [("ρ, signed", _agreeing("spearman")), ("ρ, size", _agreeing("spearman_absolute"))]
     columns += [("r", _agreeing("pearson"))]
     edges = len(comparison.sample.edges) if comparison.sample is not None else 0
@@ -115,7 +113,7 @@ def _agreement_on_sample(comparison: Comparison) -> Table:
     return Table("Agreement with exact effects of a sample of edges", *_filled(comparison, columns), note)
 
 
-def _areas(comparison: Comparison) -> Table:
+def _areas(comparison: Compared) -> Table:
     columns: list[tuple[str, Cell]] = [("CPR ↑", _of_areas("cpr")), ("CMD ↓", _of_areas("cmd"))]
     known = comparison.reference is not None
     columns += [("AUROC ↑", _of_areas("auroc"))] if known else []
@@ -131,19 +129,19 @@ def _areas(comparison: Comparison) -> Table:
     return Table("Areas under faithfulness", *_filled(comparison, columns), note)
 
 
-def _cost(comparison: Comparison) -> Table:
+def _cost(comparison: Compared) -> Table:
     columns: list[tuple[str, Cell]] = [
-        ("metric", lambda one: _readable(str(one.scores.provenance.get("metric", ABSENT)))),
-        ("circuits", lambda one: one.outcome.manner),
-        ("work", lambda one: one.outcome.work or ABSENT),
-        ("seconds", lambda one: f"{one.outcome.seconds:.2f}"),
+        ("metric", lambda result: _readable(str(result.scores.provenance.get("metric", ABSENT)))),
+        ("circuits", lambda result: result.outcome.manner),
+        ("work", lambda result: result.outcome.work or ABSENT),
+        ("seconds", lambda result: f"{result.outcome.seconds:.2f}"),
     ]
-    costs = "; ".join(f"{one.name}: {one.outcome.cost}" for one in comparison.results)
+    costs = "; ".join(f"{result.name}: {result.outcome.cost}" for result in comparison.results)
     note = f"Seconds for the whole method on {comparison.facts['data']['examples']} pairs. Cost: {costs}."
     return Table("Cost", *_filled(comparison, columns), note)
 
 
-def _kept(comparison: Comparison, metric: str) -> Table:
+def _kept(comparison: Compared, metric: str) -> Table:
     """What the circuits of every method have of a metric, size by size."""
     ends, share = comparison.ends[metric], metric == comparison.metric
     show = _faithfulness if share else _value
@@ -161,7 +159,7 @@ def _kept(comparison: Comparison, metric: str) -> Table:
     return Table(title, *_filled(comparison, columns), note)
 
 
-def _shares(comparison: Comparison) -> str:
+def _shares(comparison: Compared) -> str:
     return ", ".join(f"{100 * size / comparison.total_edges:.2g}%" for size in comparison.sizes)
 
 
@@ -169,7 +167,7 @@ def _shares(comparison: Comparison) -> str:
 
 
 def _filled(
-    comparison: Comparison, columns: Sequence[tuple[str, Cell]]
+    comparison: Compared, columns: Sequence[tuple[str, Cell]]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     header = ("method", *(title for title, _ in columns))
     return header, tuple((result.name, *(cell(result) for _, cell in columns)) for result in comparison.results)

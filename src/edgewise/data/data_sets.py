@@ -55,13 +55,13 @@ class DataSet:
         patterns = self._patterns(self._fetched([README]) / README)
         folder = self._fetched(patterns)
         found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes and path.is_file()]
-        wanted = [path for path in found if _fits(path.relative_to(folder).as_posix(), patterns)]
-        if not wanted:
+        of_split = [path for path in found if _fits(path.relative_to(folder).as_posix(), patterns)]
+        if not of_split:
             raise FileError(
                 f"{self.name} has no files of the split {self.split!r} that edgewise reads ({', '.join(suffixes)}): "
                 "name another split after a colon, or one of its files"
             )
-        return wanted
+        return of_split
 
     def _fetched(self, patterns: list[str]) -> Path:
         """A folder in which its files with these patterns are."""
@@ -70,8 +70,8 @@ class DataSet:
         from huggingface_hub import snapshot_download
 
         try:
-            how: dict[str, Any] = {"repo_type": "dataset", "revision": self.revision, "allow_patterns": patterns}
-            return Path(snapshot_download(self.name, **how))
+            options: dict[str, Any] = {"repo_type": "dataset", "revision": self.revision, "allow_patterns": patterns}
+            return Path(snapshot_download(self.name, **options))
         except Exception as error:  # whatever the network and its libraries raise
             first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise FileError(

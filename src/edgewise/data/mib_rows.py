@@ -32,7 +32,7 @@ def _numbers(row: Mapping[str, Any], other: Mapping[str, Any]) -> Answers:
     return str(row["label"]), str(other["label"])
 
 
-ANSWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Answers]] = {
+ANSWERS_OF: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Answers]] = {
     "s2_io_flip_counterfactual": _names,
     "symbol_counterfactual": _choices,
     "random_counterfactual": _numbers,
@@ -41,17 +41,17 @@ ANSWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Answers]] = 
 
 def is_mib(value: Mapping[str, Any]) -> bool:
     """Whether the columns are those of one of the benchmark's data sets."""
-    return "prompt" in value and any(column in value for column in ANSWERS)
+    return "prompt" in value and any(column in value for column in ANSWERS_OF)
 
 
 def columns(value: Mapping[str, Any], place: str) -> dict[str, str] | None:
     """The row as `clean`, `corrupted`, `correct`, `wrong`; None without a counterfactual; FileError if it is damaged."""
-    column = next(column for column in ANSWERS if column in value)
+    column = next(column for column in ANSWERS_OF if column in value)
     other = value[column]
     if other is None or (isinstance(other, Mapping) and other.get("prompt", "") is None):
         return None
     try:
-        correct, wrong = ANSWERS[column](value, other)
+        correct, wrong = ANSWERS_OF[column](value, other)
         return {"clean": value["prompt"], "corrupted": other["prompt"], "correct": correct, "wrong": wrong}
     except (KeyError, IndexError, TypeError) as error:
         raise FileError(

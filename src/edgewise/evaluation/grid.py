@@ -93,7 +93,7 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     """Both thresholds of `eap+acdc` over a grid, against `reference`; `metric` is what ACDC goes by.
 
     Attribution runs once, and searches that decide alike share what they measure. `level` names what is counted
-    (`universe.LEVELS`). GraphMismatch if the reference is of another graph, InvalidValue if there is nothing to try.
+    (`universe.UNIVERSES`). GraphMismatch if the reference is of another graph, InvalidValue if there is nothing to try.
     """
     if not isinstance(reference, Circuit) or not len(reference) or len(reference) == subject.graph.n_edges:
         raise InvalidValue(
@@ -106,7 +106,7 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     searches = [EAPThenACDC(threshold=threshold, tau=tau) for threshold in thresholds for tau in taus]
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), BATCH_SIZE, track)
     scores, state = searches[0].attribute(request), SearchState(request)
-    return Grid(level, tuple(_point(one, state, scores, reference, level) for one in searches))
+    return Grid(level, tuple(_point(search, state, scores, reference, level) for search in searches))
 
 
 def _point(search: EAPThenACDC, state: SearchState, scores: Scores, truth: Circuit, level: str) -> GridPoint:

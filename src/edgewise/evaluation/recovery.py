@@ -96,7 +96,7 @@ def measure_recovery(
 ) -> Recovery:
     """How well `found` recovers `reference`: ROC and precision-recall over all thresholds, or over the circuits given.
 
-    `level` names what is counted (`universe.LEVELS`). Edges with equal scores enter together and make one point; `absolute`
+    `level`, of `UNIVERSES`, is what is counted. Edges with equal scores enter together and make one point; `absolute`
     ranks scores by absolute value, as `Scores.top`. Circuits may come in any order and need not be nested.
 
     Raises GraphMismatch if the reference is of another graph, InvalidValue if it is missing, empty or everything at this

@@ -50,7 +50,7 @@ def published_nodes(graph: Graph, values: Tensor) -> Tensor:
     return torch.cat([_read(values, [*attention, *attention, -1]), values.amax(dim=1)])
 
 
-LEVELS: dict[str, Level] = {
+UNIVERSES: dict[str, Level] = {
     "edges": edges,
     "counted-edges": counted_edges,
     "nodes": nodes,
@@ -60,9 +60,9 @@ LEVELS: dict[str, Level] = {
 
 def level(name: str) -> Level:
     """The level of that name; UnknownName, with the nearest known one, if there is none."""
-    if name not in LEVELS:
-        raise UnknownName.of("level", name, LEVELS)
-    return LEVELS[name]
+    if name not in UNIVERSES:
+        raise UnknownName.of("level", name, UNIVERSES)
+    return UNIVERSES[name]
 
 
 def denominators(circuit: Circuit) -> dict[str, tuple[int, int]]:
@@ -71,7 +71,7 @@ def denominators(circuit: Circuit) -> dict[str, tuple[int, int]]:
     >>> denominators(Circuit.from_edges(Graph(1, 2, 2), ["input->a0.h1<v>", "a0.h1->logits"]))["counted-edges"]
     (3, 19)
     """
-    present = {name: one(circuit.graph, circuit.mask) for name, one in LEVELS.items()}
+    present = {name: one(circuit.graph, circuit.mask) for name, one in UNIVERSES.items()}
     return {name: (int(units.sum()), units.numel()) for name, units in present.items()}
 
 

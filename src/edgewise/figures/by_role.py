@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
-from edgewise.figures.canvas import COLOURS, FAINT, axes_grid
+from edgewise.figures.canvas import COLOURS, PLOT_FAINT, axes_grid
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OTHERS = "others"
+OTHER_ROLES = "others"
 
 
 @final
@@ -61,7 +61,7 @@ def roles(
     if not bool(scores.values[mask].isfinite().all()):
         raise InvalidValue("these scores are infinite for some edges: those of a search have no mean")
     found = []
-    for role, writers in {**groups, OTHERS: _rest(graph, groups)}.items():
+    for role, writers in {**groups, OTHER_ROLES: _rest(graph, groups)}.items():
         rows = [_index(graph, writer) for writer in writers]
         values = scores.values[rows][mask[rows]].double()
         if len(values):
@@ -99,8 +99,10 @@ def draw_roles(figure: Figure, methods: Sequence[RoleScores]) -> None:
         names = [f"{role.name} ({role.edges:,})" for role in one.roles]
         means, spread = [role.mean for role in one.roles], [role.deviation for role in one.roles]
         colours = [COLOURS[0] if mean >= 0 else COLOURS[1] for mean in means]
-        axes.barh(names, means, xerr=spread, color=colours, height=0.62, error_kw={"ecolor": FAINT, "capsize": 2.5})
-        axes.axvline(0.0, color=FAINT, linewidth=0.8)
+        axes.barh(
+            names, means, xerr=spread, color=colours, height=0.62, error_kw={"ecolor": PLOT_FAINT, "capsize": 2.5}
+        )
+        axes.axvline(0.0, color=PLOT_FAINT, linewidth=0.8)
         axes.grid(visible=False, axis="y")
         axes.set_title(one.name)
         axes.set_xlabel(f"score ({one.metric.replace('_', ' ')}), mean ± sd")

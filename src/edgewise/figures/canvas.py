@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("svg", "png")
-COLUMNS = 3
-INK, FAINT, GRID = "#20242a", "#6b7480", "#e3e6ea"
+IMAGE_FORMATS = ("svg", "png")
+PANELS_ABREAST = 3
+PLOT_INK, PLOT_FAINT, GRID = "#20242a", "#6b7480", "#e3e6ea"
 # Told apart by every kind of colour vision (Okabe and Ito 2008), the pale ones darkened; then the same, dashed.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0508a", "#b97f00", "#2f9fd8", "#7a5c2e", "#5a3fb0")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.4, 1.5)))
 MARKERS = "osD^vPX<>"
-STYLE: dict[Any, Any] = {
+PLOT_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "edgewise",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
+    "axes.edgecolor": PLOT_FAINT,
+    "axes.labelcolor": PLOT_INK,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -39,11 +39,11 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "text.color": PLOT_INK,
+    "xtick.color": PLOT_FAINT,
+    "ytick.color": PLOT_FAINT,
+    "xtick.labelcolor": PLOT_INK,
+    "ytick.labelcolor": PLOT_INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.8,
@@ -67,15 +67,15 @@ def pictures(draw: Draw, size: tuple[float, float], formats: Iterable[str]) -> d
     """What `draw` puts on a figure of `size` (inches), in every format asked for: suffix → bytes."""
     wanted = list(formats)
     for name in wanted:
-        if name not in FORMATS:
-            raise UnknownName.of("picture format", name, FORMATS)
+        if name not in IMAGE_FORMATS:
+            raise UnknownName.of("picture format", name, IMAGE_FORMATS)
     if not wanted:
         return {}
     need_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         figure = Figure(figsize=size, facecolor="white")
         draw(figure)
         return {name: _bytes(figure, name) for name in wanted}
@@ -83,7 +83,7 @@ def pictures(draw: Draw, size: tuple[float, float], formats: Iterable[str]) -> d
 
 def axes_grid(figure: Figure, count: int, *, sharey: bool = False) -> list[Axes]:
     """`count` axes in rows of three."""
-    across = min(COLUMNS, count)
+    across = min(PANELS_ABREAST, count)
     grid = figure.subplots(-(-count // across), across, squeeze=False, sharey=sharey).flatten().tolist()
     for unused in grid[count:]:
         unused.set_visible(False)
@@ -92,7 +92,7 @@ def axes_grid(figure: Figure, count: int, *, sharey: bool = False) -> list[Axes]
 
 def grid_size(count: int, width: float, height: float) -> tuple[float, float]:
     """The size in inches of a figure with such a grid, from that of one pair of axes."""
-    across = min(COLUMNS, count)
+    across = min(PANELS_ABREAST, count)
     return across * width, -(-count // max(1, across)) * height
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from edgewise.figures.canvas import COLOURS, DASHES, FAINT, INK, MARKERS
+from edgewise.figures.canvas import COLOURS, DASHES, MARKERS, PLOT_FAINT, PLOT_INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,9 +69,9 @@ def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[(number // len(COLOURS)) % len(DASHES)]
         looks[name] = {"color": colour, "linestyle": dash, "marker": MARKERS[number % len(MARKERS)], "zorder": 3}
         if name == "exact":
-            looks[name] = {"color": INK, "linestyle": "-", "marker": "*", "zorder": 2.5}
+            looks[name] = {"color": PLOT_INK, "linestyle": "-", "marker": "*", "zorder": 2.5}
         if name == "random":
-            looks[name] = {"color": FAINT, "linestyle": (0, (1.2, 1.6)), "marker": "x", "zorder": 2}
+            looks[name] = {"color": PLOT_FAINT, "linestyle": (0, (1.2, 1.6)), "marker": "x", "zorder": 2}
     return looks
 
 
@@ -101,14 +101,14 @@ def _legend(axes: Axes, panel: Panel) -> None:
 
 
 def _roc(axes: Axes, panel: Panel) -> None:
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=1)
+    axes.plot([0, 1], [0, 1], color=PLOT_FAINT, linewidth=0.8, zorder=1)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
 def _precision(axes: Axes, panel: Panel) -> None:
     if panel.level is not None:
-        axes.axhline(panel.level, color=FAINT, linewidth=0.8, zorder=1)
-        axes.annotate("chance", (1.0, panel.level), ha="right", va="bottom", fontsize=8, color=FAINT)
+        axes.axhline(panel.level, color=PLOT_FAINT, linewidth=0.8, zorder=1)
+        axes.annotate("chance", (1.0, panel.level), ha="right", va="bottom", fontsize=8, color=PLOT_FAINT)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05), aspect="equal")
 
 
@@ -116,8 +116,8 @@ def _share(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import PercentFormatter
 
     values = [y for line in panel.lines for y in line.y]
-    axes.axhline(1.0, color=FAINT, linewidth=0.8, zorder=1)
-    axes.axhline(0.0, color=FAINT, linewidth=0.8, zorder=1)
+    axes.axhline(1.0, color=PLOT_FAINT, linewidth=0.8, zorder=1)
+    axes.axhline(0.0, color=PLOT_FAINT, linewidth=0.8, zorder=1)
     axes.set_ylim(max(-0.5, min([*values, 0.0])) - 0.05, min(1.6, max([*values, 1.0])) + 0.08)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _sizes_axis(axes)
@@ -126,7 +126,7 @@ def _share(axes: Axes, panel: Panel) -> None:
 def _distance(axes: Axes, panel: Panel) -> None:
     axes.set_yscale("log")
     if panel.level is not None:
-        axes.axhline(panel.level, color=FAINT, linewidth=0.8, zorder=1)
+        axes.axhline(panel.level, color=PLOT_FAINT, linewidth=0.8, zorder=1)
     _sizes_axis(axes)
 
 

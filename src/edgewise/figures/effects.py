@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from edgewise.errors import GraphMismatch, InvalidValue
-from edgewise.figures.canvas import COLOURS, FAINT, axes_grid
+from edgewise.figures.canvas import COLOURS, PLOT_FAINT, axes_grid
 from edgewise.scores import Scores
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def draw_scatters(figure: Figure, scatters: Sequence[Scatter]) -> None:
     for axes, one in zip(axes_grid(figure, len(scatters)), scatters, strict=True):
         ends = np.array([min(one.scores), max(one.scores)])
         both = [min(*one.scores, *one.effects), max(*one.scores, *one.effects)]
-        axes.plot(both, both, color=FAINT, linewidth=0.9, label="score = effect", zorder=1)
+        axes.plot(both, both, color=PLOT_FAINT, linewidth=0.9, label="score = effect", zorder=1)
         # A vector for every point of a large model would make a file of megabytes.
         many = len(one.scores) > POINTS_AS_VECTORS
         axes.scatter(

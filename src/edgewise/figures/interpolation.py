@@ -19,7 +19,7 @@ from torch import Tensor
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import InvalidValue
-from edgewise.figures.canvas import COLOURS, FAINT, axes_grid
+from edgewise.figures.canvas import COLOURS, PLOT_FAINT, axes_grid
 from edgewise.request import Batch, Request
 from edgewise.scores import Scores
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # λ of every point; with 0 the clean run and 1 the edge replaced.
 SHARES = tuple(number / 10 for number in range(11))
 # A bend of less than this share of the largest effect is none.
-TOLERANCE = 1e-3
+STRAIGHT_WITHIN = 1e-3
 MASKS_AT_ONCE = 4
 EDGES_SHOWN = 6
 
@@ -70,7 +70,7 @@ class Interpolation:
         An edge whose replacement helps is turned round first.
         """
         bends = np.diff(np.array(self.effects) * self._direction, 2)
-        tolerance = TOLERANCE * max(map(abs, self.effects))
+        tolerance = STRAIGHT_WITHIN * max(map(abs, self.effects))
         slows, grows = bool((bends <= tolerance).all()), bool((bends >= -tolerance).all())
         return "straight" if slows and grows else "concave" if slows else "convex" if grows else "mixed"
 
@@ -135,7 +135,7 @@ def draw_interpolations(figure: Figure, curves: Sequence[Interpolation]) -> None
     """A panel for each edge: the measured curve, and the line its score draws."""
     grid = axes_grid(figure, len(curves))
     for axes, one in zip(grid, curves, strict=True):
-        axes.axhline(0.0, color=FAINT, linewidth=0.8, zorder=1)
+        axes.axhline(0.0, color=PLOT_FAINT, linewidth=0.8, zorder=1)
         axes.plot(one.shares, one.effects, color=COLOURS[0], marker="o", label="measured")
         axes.plot((0, 1), (0, one.score), color=COLOURS[1], linestyle=(0, (5, 1.6)), label="score")
         axes.set_title(one.edge)

@@ -27,30 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
+from edgewise.formats.eap_ig_graph import KEY_OR_VALUE, Config, their_graph, ungrouped
 from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import dump, first_problem, parse
-
-KEY_OR_VALUE = re.compile(r"->a(\d+)\.h(\d+)<([kv])>$")
-
-
-class Config(BaseModel):
-    """The shape of the model, as far as their graph needs it; other keys are left alone."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    n_layers: int = Field(ge=1)
-    n_heads: int = Field(ge=1)
-    parallel_attn_mlp: bool = False
-    d_model: int | None = None
-    edgewise: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def divided(self) -> int | None:
-        """How many k and v heads shared the scores that were divided for this file; None if none did."""
-        kv_heads = self.edgewise.get("kv_heads")
-        return kv_heads if isinstance(kv_heads, int) else None
 
 
 class EdgeEntry(BaseModel):
@@ -150,19 +131,6 @@ def is_eap_ig(data: bytes) -> bool:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def config_of(value: Any, name: str) -> Config:
-    """Their `cfg`, checked; FileError if it is no shape of a model."""
-    try:
-        return Config.model_validate(value)
-    except ValidationError as error:
-        raise FileError(f"{name}: {first_problem(error, Config)}") from None
-
-
-def their_graph(config: Config) -> Graph:
-    """The graph of a `cfg`: one key and one value for each query head, and MLPs."""
-    return Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
-
-
 def _checked(value: Mapping[str, Any], name: str) -> EapIgDocument:
     missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
     if missing:
@@ -246,15 +214,7 @@ def _edges(scores: Scores | None, circuit: Circuit, sign: int) -> Iterator[tuple
     values = (scores.values if scores is not None else circuit.mask.double()).T.tolist()
     kept = circuit.mask.T.tolist()
     for r, reader in enumerate(graph.readers):
-        names = _ungrouped(reader, group)
+        names = ungrouped(reader, group)
         for w in range(graph.reach(r)):
             entry = {"score": sign * values[r][w] / len(names), "in_graph": kept[r][w]}
             yield from ((f"{graph.writers[w]}->{name}", entry) for name in names)
-
-
-def _ungrouped(reader: str, group: int) -> list[str]:
-    match = KEY_OR_VALUE.fullmatch(f"->{reader}")
-    if match is None:
-        return [reader]
-    layer, head, kind = match.groups()
-    return [f"a{layer}.h{int(head) * group + i}<{kind}>" for i in range(group)]

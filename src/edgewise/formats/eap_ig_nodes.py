@@ -77,14 +77,14 @@ def eap_ig_nodes_pt(
     """The same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes."""
     document = _document(scores, circuit, sign, d_model)
     value, entries = tensors_of(document), list(document["nodes"].values())[:-1]
-    for key, (ours, dtype) in KEYS.items():
+    for key, (ours, dtype) in NODE_KEYS.items():
         if ours in entries[0]:
             value[key] = torch.tensor([entry[ours] for entry in entries], dtype=dtype)
     return to_bytes(value)
 
 
 # Their tensor → the key of their JSON, and its type.
-KEYS = {
+NODE_KEYS = {
     "nodes_scores": ("score", torch.float32),
     "neurons_in_graph": ("neurons", torch.bool),
     "neurons_scores": ("neurons_scores", torch.float32),
@@ -153,7 +153,7 @@ def _from_json(document: Mapping[str, Any], graph: Graph, name: str) -> dict[str
     except ValidationError as error:
         raise FileError(f"{name}: nodes: {first_problem(error, NodeEntry)}") from None
     found: dict[str, Tensor] = {}
-    for key, (ours, dtype) in KEYS.items():
+    for key, (ours, dtype) in NODE_KEYS.items():
         rows = [getattr(entries.get(writer), ours, None) for writer in graph.writers]
         if all(row is None for row in rows):
             continue

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
-from edgewise.formats.eap_ig_json import config_of, eap_ig_document, from_document, their_graph
+from edgewise.formats.eap_ig_graph import config_of, their_graph
+from edgewise.formats.eap_ig_json import eap_ig_document, from_document
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes

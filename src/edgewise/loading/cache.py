@@ -28,7 +28,7 @@ from edgewise.store.disk import new_folder, reason, write_bytes
 
 # Raised when the same file would be converted to something else: what older versions kept is then not taken any more.
 FORMAT = "converted-1"
-MANIFEST = "converted.json"
+ENTRY_FILE = "converted.json"
 MOMENT = 0.1
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -167,14 +167,14 @@ def _keep(folder: Path, facts: Mapping[str, Any], write: Writer) -> None:
             files = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
             when = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = {**facts, "created": when, "files": files}
-            write_bytes(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
+            write_bytes(temporary / ENTRY_FILE, json.dumps(manifest, indent=1).encode())
     except FileError as error:
         raise _Unwritable(str(error)) from None
 
 
 def _entry(folder: Path) -> KeptModel:
     try:
-        facts = json.loads((folder / MANIFEST).read_bytes())
+        facts = json.loads((folder / ENTRY_FILE).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in facts["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return KeptModel(folder, {})

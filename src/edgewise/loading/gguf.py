@@ -29,7 +29,7 @@ from edgewise.progress import Track, staged
 SUFFIX = ".gguf"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 NEEDED = ("gguf", "accelerate")
-INSTALL = 'pip install "edgewise[gguf]"'
+INSTALL_GGUF = 'pip install "edgewise[gguf]"'
 CHUNK = 1 << 24
 # Vocabularies that keep every digit apart, by the name of what cuts text for them; the conversion would cut as GPT-2 does.
 DIGITS_APART = ("smollm", "starcoder", "refact", "command-r")
@@ -80,7 +80,7 @@ def _sha256(path: Path, track: Track) -> str:
 def _convert(path: Path, header: Header, accepts: Callable[[str], object], track: Track) -> cache.Writer:
     """Reads the file; what is returned writes it as a folder."""
     if missing := missing_packages():
-        raise FileError(f"{path} needs the packages {' and '.join(missing)} to be read: {INSTALL}")
+        raise FileError(f"{path} needs the packages {' and '.join(missing)} to be read: {INSTALL_GGUF}")
     try:
         config = staged(track, f"reading {path.name}", partial(_config, path, header, accepts))
         model = staged(track, "dequantising its weights", partial(_model, path, header, config))

@@ -22,9 +22,9 @@ VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4
 # Numbers of metadata by the code of their type; a text has code 8, an array 9.
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-TEXT, ARRAY = 8, 9
+TEXT_KIND, ARRAY_KIND = 8, 9
 # In how many bytes a block of a stored type lies, by the code of the type; for blocks of so many values.
-SIZES = {
+BLOCK_SIZES = {
     1: {0: 4, 1: 2, 24: 1, 25: 2, 26: 4, 27: 8, 28: 8, 30: 2},
     32: {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 9: 40, 20: 18, 39: 17},
     64: {40: 36},
@@ -32,7 +32,7 @@ SIZES = {
     256: {10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292, 16: 66, 17: 74, 18: 98, 19: 50, 21: 110, 22: 82, 23: 136}
     | {29: 56, 34: 54, 35: 66},
 }
-BLOCKS = {kind: (values, size) for values, sizes in SIZES.items() for kind, size in sizes.items()}
+BLOCKS = {kind: (values, size) for values, sizes in BLOCK_SIZES.items() for kind, size in sizes.items()}
 # Sizes that no tensor of the file shows, and that make nothing large.
 FREE = ("context_length", "sliding_window")
 
@@ -145,12 +145,12 @@ def _unique(entries: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 def _value(cursor: _Cursor) -> Any:
     kind = cursor.number("I")
-    if kind == TEXT:
+    if kind == TEXT_KIND:
         return cursor.text()
-    if kind != ARRAY:
+    if kind != ARRAY_KIND:
         return cursor.number(_form(kind))
     element = cursor.number("I")
-    if element == TEXT:
+    if element == TEXT_KIND:
         count = cursor.count("texts", 8)
         for _ in range(count):
             cursor.skip(cursor.number("Q"))

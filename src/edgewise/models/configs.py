@@ -52,7 +52,7 @@ _REST = """
 """
 NATIVE = frozenset(" ".join((_SIZES, _TOKENS, _TRAINING, _HEADS, _ATTENTION, _REST)).split())
 # What no family can do without, asked of every config: the values that are taken; a missing attribute is one of them.
-REQUIRED: Mapping[str, tuple[Any, ...]] = {
+DEMANDED: Mapping[str, tuple[Any, ...]] = {
     "is_heterogeneous": (False,),
     "is_causal": (True,),
     "is_encoder_decoder": (False,),
@@ -84,7 +84,7 @@ def check_config(model: Any, family: Family) -> None:
     """Refuse, by name and value, attributes of the model's config that change the computation and are not handled."""
     name = type(model).__name__
     for config, where in _configs(model.config):
-        for attribute, allowed in {**REQUIRED, **family.handled}.items():
+        for attribute, allowed in {**DEMANDED, **family.handled}.items():
             value = getattr(config, attribute, allowed[0])
             if not any(value is known or value == known for known in allowed):
                 raise UnsupportedModel(
@@ -117,7 +117,7 @@ def _unknown(model: Any, config: Any, family: Family) -> Iterator[tuple[str, Any
     # A class's own words for what others call by another name, and the configs inside this one.
     synonyms = (own for usual, own in getattr(config, "attribute_map", {}).items() if usual in NATIVE)
     parts = getattr(config, "sub_configs", ())
-    known = NATIVE.union(REQUIRED, family.handled, family.native, _named(family), synonyms, parts)
+    known = NATIVE.union(DEMANDED, family.handled, family.native, _named(family), synonyms, parts)
     present: dict[str, Any] = getattr(config, "__dict__", {})
     candidates = sorted(name for name in _names(config) & present.keys() if name not in known)
     read = _read(model, candidates, _declared(config))

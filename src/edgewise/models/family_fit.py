@@ -21,7 +21,7 @@ from edgewise.models.weights import unreadable
 
 # The kernel by which transformers runs experts unless told otherwise.
 GROUPED_EXPERTS = "grouped_mm"
-SIZES = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
+SIZE_FIELDS = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
 
 
 def check_family(model: Any, family: Family) -> None:
@@ -64,7 +64,7 @@ class _Fit:
 
     def sizes(self) -> None:
         """The config has the numbers that a graph is made of."""
-        for size in SIZES:
+        for size in SIZE_FIELDS:
             if not isinstance(getattr(self.config, size, None), int):
                 raise UnsupportedModel(
                     f"{type(self.model).__name__}: its config has no number {size}, which edgewise reads there; give "

@@ -20,8 +20,8 @@ from edgewise.models.few_bits import AsGguf, In4Bits, In8Bits, OfTorchAo
 from edgewise.models.kinds import Kind, Matrix, Plain, Subclass, library_of
 from edgewise.models.low_rank import Saved, WithLora
 
-PLAIN = Plain()
-_INNER: tuple[Kind, ...] = (PLAIN, OfTorchAo(), In4Bits(), In8Bits(), AsGguf())
+PLAIN_KIND = Plain()
+_INNER: tuple[Kind, ...] = (PLAIN_KIND, OfTorchAo(), In4Bits(), In8Bits(), AsGguf())
 # Tried in this order: libraries subclass nn.Linear too.
 KINDS: tuple[Kind, ...] = (*_INNER, WithLora(_INNER), Saved(_INNER), Subclass())
 
@@ -37,8 +37,8 @@ _kept: ContextVar[OrderedDict[nn.Module, Matrix] | None] = ContextVar("matrices 
 
 def effective(module: nn.Module) -> Matrix:
     """The matrix a linear map applies, and its bias, in the dtype it is kept in; UnsupportedModel for what is no such map."""
-    if PLAIN.claims(module):
-        return PLAIN.read(module)
+    if PLAIN_KIND.claims(module):
+        return PLAIN_KIND.read(module)
     kept = _kept.get()
     if kept is None:
         return read(module)
@@ -88,7 +88,7 @@ def keeping() -> Iterator[None]:
 
 def is_stored(module: nn.Module) -> bool:
     """Whether the matrix of a module lies there as it is applied, so that it costs nothing to hold on to."""
-    return PLAIN.claims(module)
+    return PLAIN_KIND.claims(module)
 
 
 def outputs(module: nn.Module) -> int:
@@ -106,7 +106,7 @@ def linear_maps(module: nn.Module, path: str = "") -> dict[str, nn.Module]:
 
 def check(module: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
     """UnsupportedModel unless a module, tried on random numbers, gives and hands back as gradients what its matrix says."""
-    if PLAIN.claims(module):
+    if PLAIN_KIND.claims(module):
         return
     weight, bias = (None if part is None else part.to(device, dtype) for part in effective(module))
     assert weight is not None

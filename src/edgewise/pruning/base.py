@@ -17,7 +17,7 @@ from edgewise.search.base import Search
 # Options that name files and change nothing about the result.
 FILES = ("checkpoint", "history", "curves")
 # Options that, if given, take the place of what a preset says, and what that is called there.
-CHANGES = {"steps": "steps", "learning_rate": "rate", "batch": "batch", "samples": "samples"}
+SCHEDULE_OPTIONS = {"steps": "steps", "learning_rate": "rate", "batch": "batch", "samples": "samples"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Trained:
     @property
     def training(self) -> Training:
         """The preset with the options that change it."""
-        given = {name: getattr(self, option, None) for option, name in CHANGES.items()}
+        given = {name: getattr(self, option, None) for option, name in SCHEDULE_OPTIONS.items()}
         return replace(self.presets[self.preset], **{name: v for name, v in given.items() if v is not None})
 
     @final

@@ -31,7 +31,7 @@ from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
 # A gate is open or closed for good long before its logit is this large.
-LARGEST = 1e4
+LARGEST_LOGIT = 1e4
 
 
 @final
@@ -170,7 +170,7 @@ class Optimization:
             group["lr"] = group["rate"] * self.problem.training.share(self.step)
         self.optimizer.step()
         largest = max(float(parameter.detach().abs().max()) for parameter in self.parameters)
-        if not largest <= LARGEST:
+        if not largest <= LARGEST_LOGIT:
             for parameter, old in zip(self.parameters, before, strict=True):
                 parameter.data.copy_(old)
             rate = self.problem.training.rate

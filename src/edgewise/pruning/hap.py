@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from edgewise.attribution import ATTRIBUTIONS
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.attribution import attribution as find_attribution
+from edgewise.errors import InvalidValue
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.options import option
@@ -59,8 +59,8 @@ class HAP(EdgeMethod):
         super().check()
         if self.keep is not None and not (isinstance(self.keep, int | float) and 0 < self.keep <= 1):
             raise InvalidValue(f"keep={self.keep!r}: the share of edges to prune among lies above 0 and is at most 1")
-        if self.attribution is not None and self.attribution not in ATTRIBUTIONS:
-            raise UnknownName.of("attribution method", self.attribution, ATTRIBUTIONS)
+        if self.attribution is not None:
+            find_attribution(self.attribution)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
         if self.sparsity is not None and self.keep is not None and self.keep + self.sparsity < 1 - 1e-9:
@@ -82,10 +82,11 @@ class HAP(EdgeMethod):
         if proposed == graph.n_edges:
             trained = self.prune(request, graph.edge_mask)
             return Kept(trained.mask, {**trained.counts, "candidates": proposed})
-        attribution, scored = self.attribution or ATTRIBUTION, replace(request, metric=self._scored_by(request))
-        scores = ATTRIBUTIONS[attribution]().resolved(scored).scores(scored).abs()
+        attribution = find_attribution(self.attribution or ATTRIBUTION)
+        scored = replace(request, metric=self._scored_by(request))
+        scores = attribution().resolved(scored).scores(scored).abs()
         trained = self.prune(request, best_edges(graph, scores, proposed), scores)
-        return Kept(trained.mask, {**trained.counts, "candidates": proposed, "proposed_by": attribution})
+        return Kept(trained.mask, {**trained.counts, "candidates": proposed, "proposed_by": attribution.name})
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

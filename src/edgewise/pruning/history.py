@@ -41,7 +41,7 @@ class Record:
         return f"step {self.step}: loss {self.loss:.3g}, sparsity {self.sparsity:.1%}{led}{multipliers}, {self.edges:,} edges"
 
 
-COLUMNS = tuple(f.name for f in fields(Record))
+HISTORY_COLUMNS = tuple(f.name for f in fields(Record))
 WHOLE = ("step", "edges")
 
 
@@ -85,13 +85,13 @@ class History:
 
     def to_tensor(self, count: int) -> Tensor:
         """The first `count` records, float64 [record, column]."""
-        rows = [[float(getattr(record, name)) for name in COLUMNS] for record in self.records[:count]]
-        return torch.tensor(rows, dtype=torch.float64).view(len(rows), len(COLUMNS))
+        rows = [[float(getattr(record, name)) for name in HISTORY_COLUMNS] for record in self.records[:count]]
+        return torch.tensor(rows, dtype=torch.float64).view(len(rows), len(HISTORY_COLUMNS))
 
 
 def from_tensor(rows: Tensor) -> list[Record]:
     """The records that `History.to_tensor` made numbers of."""
-    named = (dict(zip(COLUMNS, row, strict=True)) for row in rows.tolist())
+    named = (dict(zip(HISTORY_COLUMNS, row, strict=True)) for row in rows.tolist())
     return [Record(**{name: int(v) if name in WHOLE else v for name, v in row.items()}) for row in named]
 
 

@@ -31,7 +31,7 @@ from edgewise.search.base import Kept, refuse_edges
 GATES = HardConcrete(edge=1e-4)
 ALL = 1 << 30  # pairs in a batch
 # 0.9 of a gate: where the published code starts.
-START = GATES.logit(0.9)
+START_LOGIT = GATES.logit(0.9)
 
 
 @final
@@ -47,8 +47,8 @@ class SubnetworkProbing(Pruning):
     size_option: ClassVar[str] = "regularization"
     size_values: ClassVar[tuple[float, ...]] = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
     presets: ClassVar[dict[str, Training]] = {
-        "default": Training(steps=200, rate=0.2, start=START, gates=GATES),
-        "published": Training(steps=10_000, rate=1e-3, start=START, batch=ALL, gates=GATES),
+        "default": Training(steps=200, rate=0.2, start=START_LOGIT, gates=GATES),
+        "published": Training(steps=10_000, rate=1e-3, start=START_LOGIT, batch=ALL, gates=GATES),
     }
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
 from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.provenance import versions
-from edgewise.runs.recipe import MANIFEST, Recipe
+from edgewise.runs.recipe import MANIFEST, RECIPE_FILE, Recipe
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
@@ -90,7 +90,7 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
     if found.curve is not None:
         write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
-    write_bytes(folder / "recipe.json", encode(found.recipe.to_json()))
+    write_bytes(folder / RECIPE_FILE, encode(found.recipe.to_json()))
     if found.sweep is not None:
         _write_sweep(found, found.sweep, folder)
     for suffix in (".svg", ".dot", ".html"):

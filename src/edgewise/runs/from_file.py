@@ -10,12 +10,12 @@ from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.evaluation import Report, evaluate
 from edgewise.formats.reading import find
-from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.progress import Track, silent
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.run import prepare, reported_metrics
+from edgewise.runs.resolved import resolve
+from edgewise.runs.run import reported_metrics
 
 
 def check(
@@ -36,17 +36,15 @@ def check(
         raise FileError(f"{file} holds scores; evaluate takes a circuit: a run folder or a circuit's .json")
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
-    source = prepare(recipe).source
-    subject = load(
-        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
-    )
+    setting = resolve(recipe)
+    subject = setting.model.load(track)
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)
-    pairs = source.pairs(subject.tokenizer)
-    names = names or reported_metrics(source.metric(pairs))
-    how = {"ablation": recipe.ablation, "batch_size": recipe.batch_size, "random": recipe.seed}
-    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **how)
+    pairs = setting.source.pairs(subject.tokenizer)
+    names = names or reported_metrics(setting.reported_metric(pairs))
+    options = {"ablation": setting.ablation, "batch_size": setting.batch_size, "random": recipe.seed}
+    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **options)
 
 
 def known_fields(circuit: Circuit) -> dict[str, Any]:
@@ -60,10 +58,10 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
 
 def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
     known = known_fields(circuit)
-    said = known.keys() | changes.keys()
-    if "model" not in said:
+    named = known.keys() | changes.keys()
+    if "model" not in named:
         raise InvalidValue(f"{file} does not say which model it is of; give --model")
-    if not said & {"task", "data"}:
+    if not named & {"task", "data"}:
         raise InvalidValue(f"{file} does not say which prompts it was found on; give --task or --data")
     if "model" in changes and changes["model"] != known.get("model"):
         known.pop("dtype", None)

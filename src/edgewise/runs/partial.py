@@ -17,14 +17,13 @@ from typing import Literal, final
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import option_names
 from edgewise.request import LOCAL
-from edgewise.runs.recipe import Recipe
+from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.store.disk import reason, write_bytes
 from edgewise.store.schema import encode
 
 Start = Literal["new", "resume"]
-RECIPE = "recipe.json"
 # The names of a method's own files; what a trace or a history tells is part of the result.
-NAMES = {"trace": "trace.jsonl", "checkpoint": "checkpoint", "history": "history.jsonl"}
+OWN_FILES = {"trace": "trace.jsonl", "checkpoint": "checkpoint", "history": "history.jsonl"}
 RESULTS = ("trace*.jsonl", "history*.jsonl", "curves*.svg")
 
 
@@ -56,7 +55,7 @@ class Partial:
         """Whether nothing was kept so far."""
         if self.folder is None or not self.folder.is_dir():
             return True
-        return {path.name for path in self.folder.iterdir() if path.stat().st_size} <= {RECIPE}
+        return {path.name for path in self.folder.iterdir() if path.stat().st_size} <= {RECIPE_FILE}
 
 
 def partial_folder(out: str | os.PathLike[str]) -> Path:
@@ -125,7 +124,7 @@ def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Par
     names = option_names(recipe.method)
     # A picture of the history needs matplotlib; a run does not.
     drawn = {"curves": "curves.svg"} if find_spec("matplotlib") is not None else {}
-    files = {name: str(folder / file) for name, file in {**NAMES, **drawn}.items() if name in names}
+    files = {name: str(folder / file) for name, file in {**OWN_FILES, **drawn}.items() if name in names}
     kept = Partial(folder, files, tuple(parent for parent in folder.parents if not parent.exists()))
     if start == "resume" and not folder.is_dir():
         raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")
@@ -134,23 +133,25 @@ def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Par
             f"{folder} holds the state of an interrupted run: go on with --resume, name another folder, or remove it"
         )
     if not kept.empty and not is_of(folder, recipe):
-        raise FileError(f"{folder} holds the state of another run: its {RECIPE} differs from what is asked for now")
+        raise FileError(
+            f"{folder} holds the state of another run: its {RECIPE_FILE} differs from what is asked for now"
+        )
     if start == "resume":
         _clear_leftovers(Path(os.path.abspath(out)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
-    write_bytes(folder / RECIPE, encode(recipe.to_json()))
+    write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
     return kept
 
 
 def is_of(folder: Path, recipe: Recipe) -> bool:
     """Whether a partial folder is that of a recipe."""
-    if not (folder / RECIPE).is_file():
+    if not (folder / RECIPE_FILE).is_file():
         return False
     # How much memory may be taken changes nothing about the result.
-    return Recipe.read(folder / RECIPE).with_changes(memory_limit=None) == recipe.with_changes(memory_limit=None)
+    return Recipe.read(folder / RECIPE_FILE).with_changes(memory_limit=None) == recipe.with_changes(memory_limit=None)
 
 
 def _clear_leftovers(out: Path) -> None:

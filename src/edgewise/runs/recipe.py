@@ -17,6 +17,8 @@ from edgewise.store.schema import VERSION, Strict, check_version, dump, first_pr
 from edgewise.tasks import TASKS
 
 RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
+# What a recipe is called in the folders of runs.
+RECIPE_FILE = "recipe.json"
 TASK, MODEL = "ioi", "nano"
 
 

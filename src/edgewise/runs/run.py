@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
 
-from edgewise.ablations import ablation
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.curve import Curve
 from edgewise.errors import InvalidValue
 from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
-from edgewise.loading import load
-from edgewise.methods import method, run_method, swept_method
+from edgewise.methods import run_method, swept_method
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
@@ -27,7 +25,7 @@ from edgewise.request import LOCAL, Request, Wanted
 from edgewise.runs.folder import Run, write
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.source import Source, open_source
+from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import new_folder, write_bytes
 
 __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
@@ -36,12 +34,16 @@ __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "r
 @final
 @dataclass(frozen=True)
 class Job:
-    """A recipe whose names are resolved: where its prompts come from, its method with its options, what is wanted of it."""
+    """A recipe whose names are resolved: its setting, its method with its options, what is wanted of it.
+
+    `resampling` is how the examples are drawn again, None where they are not. `recipe` is what the result is labelled with.
+    """
 
     recipe: Recipe
-    source: Source[Recipe]
+    setting: ResolvedSetting
     method: Method
     wanted: Wanted
+    resampling: Resampling | None
 
     @property
     def absolute(self) -> bool:
@@ -79,27 +81,24 @@ def prepare(recipe: Recipe) -> Job:
         memory_limit=recipe.memory_limit,
     )
     chosen.refuse(wanted)
-    if recipe.stability:
-        _check_stability(recipe, chosen, wanted)
-    return Job(recipe, open_source(recipe), chosen, wanted)
+    resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
+    return Job(recipe, resolve(recipe), chosen, wanted, resampling)
 
 
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
-    started, recipe = time.perf_counter(), job.recipe
-    subject = load(
-        recipe.model, dtype=recipe.dtype, device=recipe.device, kv=recipe.kv, adapter=recipe.adapter, track=track
-    )
+    started, recipe, setting = time.perf_counter(), job.recipe, job.setting
+    subject = setting.model.load(track)
     _check_size(recipe, subject)
-    pairs = job.source.pairs(subject.tokenizer)
-    reported = job.source.metric(pairs)
-    going_by = metric(recipe.metric or job.method.metric or reported)
-    request = Request(subject, pairs, going_by, ablation(recipe.ablation), recipe.batch_size, track, job.wanted)
+    pairs = setting.source.pairs(subject.tokenizer)
+    reported = setting.reported_metric(pairs)
+    going_by = metric(setting.metric or job.method.metric or reported)
+    request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, job.wanted)
     found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
-    report = _evaluate(recipe, request, circuit, reported, recipe.seed)
-    others = [_evaluate(recipe, request, one, reported, None) for one in (found.sweep.circuits if found.sweep else ())]
+    report = _evaluate(request, circuit, reported, recipe.seed)
+    others = [_evaluate(request, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -110,7 +109,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
         sweep=found.sweep,
         sweep_reports=tuple(others),
         curve=_curve(job, request, found, reported),
-        stability=_stability(job, request, circuit, reported) if recipe.stability else None,
+        stability=_stability(job.method, job.resampling, request, circuit, reported) if job.resampling else None,
         seconds=time.perf_counter() - started,
     )
 
@@ -135,18 +134,18 @@ def _check_size(recipe: Recipe, subject: Subject) -> None:
 def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     """What only the recipe knows, for the provenance."""
     prompts = {} if recipe.task else {"data_file": recipe.data}
-    mine = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
-    return {**mine, "recipe": recipe.model_dump()}
+    facts = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
+    return {**facts, "recipe": recipe.model_dump()}
 
 
-def _evaluate(recipe: Recipe, request: Request, circuit: Circuit, reported: str, random: int | None) -> Report:
+def _evaluate(request: Request, circuit: Circuit, reported: str, random: int | None) -> Report:
     return evaluate(
         request.subject,
         circuit,
         request.pairs,
         metrics=reported_metrics(reported),
-        ablation=recipe.ablation,
-        batch_size=recipe.batch_size,
+        ablation=request.ablation,
+        batch_size=request.batch_size,
         random=random,
         track=request.track,
     )
@@ -162,17 +161,17 @@ def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | N
         [scores.top(n, absolute=job.absolute) for n in curve_sizes(scores.graph, recipe.curve)],
         request.pairs,
         metric=reported,
-        ablation=recipe.ablation,
+        ablation=request.ablation,
         ranking=recipe.ranking,
-        batch_size=recipe.batch_size,
+        batch_size=request.batch_size,
         random=recipe.seed,
         track=request.track,
     )
 
 
-def _check_stability(recipe: Recipe, chosen: Method, wanted: Wanted) -> None:
-    """Refuse, before anything is computed, what could not be drawn again."""
-    Resampling(recipe.stability, recipe.seed, recipe.ranking == "absolute")
+def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
+    """How the examples are drawn again; InvalidValue, before anything is computed, for what could not be."""
+    resampling = Resampling(recipe.stability, recipe.seed, recipe.ranking == "absolute")
     if recipe.level != "edges":
         raise InvalidValue(f"the stability of {recipe.level} is not measured, only that of edges: leave it out")
     if wanted.values is not None:
@@ -182,20 +181,20 @@ def _check_stability(recipe: Recipe, chosen: Method, wanted: Wanted) -> None:
         raise InvalidValue(
             "the stability of no edges, or on a single example, says nothing: ask for more, or leave it out"
         )
+    return resampling
 
 
-def _stability(job: Job, request: Request, circuit: Circuit, reported: str) -> Bootstrap:
-    recipe = job.recipe
+def _stability(chosen: Method, resampling: Resampling, request: Request, circuit: Circuit, reported: str) -> Bootstrap:
     # Files of a method are those of a run on all examples, not on one.
-    options = {name: value for name, value in recipe.options.items() if name not in LOCAL}
+    no_files = {option.name: option.default for option in fields(chosen) if option.name in LOCAL}  # type: ignore[arg-type]
     return bootstrap(
         request.subject,
         request.pairs,
         edges=int(circuit.provenance["edges"]["selected"]),
-        method=resampled_method(method(recipe.method, options)),
+        method=resampled_method(replace(chosen, **no_files)),  # type: ignore[type-var]
         metric=reported,
-        ablation=recipe.ablation,
-        resampling=Resampling(recipe.stability, recipe.seed, job.absolute),
+        ablation=request.ablation,
+        resampling=resampling,
         track=request.track,
     )
 

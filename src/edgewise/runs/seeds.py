@@ -81,12 +81,12 @@ def stability(
     `seeds`: how many (0, 1, …), or which. `how` are the other arguments of `discover`, options of the method included.
     InvalidValue for a method without a seed.
     """
-    wanted = range(seeds) if isinstance(seeds, int) else seeds
+    seed_values = range(seeds) if isinstance(seeds, int) else seeds
     options = {name: how.pop(name) for name in list(how) if name not in _DISCOVER}
     chosen = find_method(method, options)
     if "seed" not in {field.name for field in fields(chosen)}:  # type: ignore[arg-type]
         raise InvalidValue(f"{chosen.name} has no seed: it finds the same circuit every time")
-    found = [discover(subject, pairs, method=replace(chosen, seed=seed), **how) for seed in wanted]  # type: ignore[type-var]
+    found = [discover(subject, pairs, method=replace(chosen, seed=seed), **how) for seed in seed_values]  # type: ignore[type-var]
     return Stability(tuple(found))
 
 

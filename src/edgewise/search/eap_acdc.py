@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
-from edgewise.attribution import ATTRIBUTIONS
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.attribution import attribution as find_attribution
+from edgewise.errors import InvalidValue
 from edgewise.metrics import metric
 from edgewise.options import option
 from edgewise.request import Request
@@ -66,8 +66,7 @@ class EAPThenACDC(SharingSearch):
             )
         if self.threshold is not None and (not _is_number(self.threshold) or not self.threshold >= 0):
             raise InvalidValue(f"threshold is {self.threshold!r}: give the smallest absolute score of a candidate")
-        if self.attribution not in ATTRIBUTIONS:
-            raise UnknownName.of("attribution", self.attribution, ATTRIBUTIONS)
+        find_attribution(self.attribution)  # refuses what scores no edges
         if self.attribution_metric is not None:
             metric(self.attribution_metric)
 
@@ -94,7 +93,7 @@ class EAPThenACDC(SharingSearch):
         task_name = str(request.pairs.source.get("task"))
         usual_metric = task(task_name).metric if task_name in TASKS else "logit_diff"
         for_scores = replace(request, metric=metric(self.attribution_metric or usual_metric))
-        return Scores(request.subject.graph, ATTRIBUTIONS[self.attribution]().scores(for_scores))
+        return Scores(request.subject.graph, find_attribution(self.attribution)().scores(for_scores))
 
     def refine(self, state: SearchState, scores: Scores) -> Kept:
         """ACDC on the candidates that these scores name."""

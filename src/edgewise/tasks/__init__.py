@@ -1,6 +1,6 @@
 """The tasks, by name."""
 
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.errors import InvalidValue
 from edgewise.plugins import Members
 from edgewise.tasks.base import Prompt, Task
 from edgewise.tasks.capitals import CAPITALS
@@ -38,6 +38,4 @@ def task(name: str) -> Task:
     >>> task("ioi").metric
     'logit_diff'
     """
-    if name not in TASKS:
-        raise UnknownName.of("task", name, TASKS)
-    return TASKS[name]
+    return TASKS.named(name)

@@ -14,7 +14,7 @@ from edgewise.testing.law_report import LawReport, found_of
 from edgewise.testing.laws import laws, random_pairs
 
 # How far two ways to the same numbers may part, relative to the largest of them.
-ALLOWED = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 0.2}
+ALLOWED_BY_DTYPE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 0.2}
 
 
 def check_family(model: Any, family: Family | None = None) -> LawReport:
@@ -33,6 +33,6 @@ def family_report(model: Any, family: Family | None = None) -> LawReport:
     """The report of all laws, whether they hold or not; arguments as of `check_family`."""
     subject = load(model, family=family)
     pairs = random_pairs(subject)
-    allowed = ALLOWED[subject.dtype]
+    allowed = ALLOWED_BY_DTYPE[subject.dtype]
     findings = [found_of(law, partial(measure, subject, pairs), allowed) for law, measure in laws(subject)]
     return LawReport(f"{type(subject.model).__name__} as family {subject.family.name!r}", tuple(findings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgewise.errors import InvalidValue
 from edgewise.metrics import Answers, Metric
 from edgewise.models import Subject
 from edgewise.testing.law_report import LawReport, demand, distance, kept, whole
-from edgewise.testing.laws import EXAMPLES, random_pairs
+from edgewise.testing.laws import N_EXAMPLES, random_pairs
 from edgewise.testing.method_laws import tiny_subject
 from edgewise.testing.traces import untouched
 
@@ -32,7 +33,7 @@ def check_metric(metric: Metric) -> LawReport:
         "what it is given stays as it is": _left_alone,
         "sign is 1 or -1": _sign,
     }
-    return kept(f"the metric {metric.name!r}", [(law, partial(one, metric)) for law, one in laws.items()])
+    return _kept(f"the metric {metric.name!r}", laws, metric)
 
 
 def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
@@ -46,8 +47,12 @@ def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
         "8 it leaves no trace": _trace,
         "its key is plain values": _key,
     }
-    on = tiny_subject()
-    return kept(f"the ablation {made.name!r}", [(law, partial(one, made, on)) for law, one in laws.items()])
+    return _kept(f"the ablation {made.name!r}", laws, made, tiny_subject())
+
+
+def _kept(title: str, laws: Mapping[str, Callable[..., float]], *member: object) -> LawReport:
+    """The report of laws that each take the member, and what it is tried on."""
+    return kept(title, [(law, partial(measure, *member)) for law, measure in laws.items()])
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------
@@ -56,7 +61,7 @@ def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
 def _given() -> tuple[Tensor, Answers, Tensor]:
     """Logits, answers of two kinds, and the logits of the clean run, float64."""
     generator = torch.Generator().manual_seed(0)
-    logits, clean = (torch.randn(EXAMPLES, VOCABULARY, generator=generator, dtype=torch.float64) for _ in range(2))
+    logits, clean = (torch.randn(N_EXAMPLES, VOCABULARY, generator=generator, dtype=torch.float64) for _ in range(2))
     correct, wrong = torch.tensor([[0, -1], [1, 2], [3, -1], [4, 5], [6, -1]]), torch.tensor([[7], [8], [9], [10], [0]])
     return logits, Answers(correct, wrong), clean
 
@@ -64,8 +69,8 @@ def _given() -> tuple[Tensor, Answers, Tensor]:
 def _one_each(metric: Metric) -> float:
     value = metric.function(*_given())
     got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    shaped = isinstance(value, Tensor) and value.shape == (EXAMPLES,)
-    demand(shaped, f"{metric.name} gives {got} for {EXAMPLES} examples: it must give shape [{EXAMPLES}]")
+    shaped = isinstance(value, Tensor) and value.shape == (N_EXAMPLES,)
+    demand(shaped, f"{metric.name} gives {got} for {N_EXAMPLES} examples: it must give shape [{N_EXAMPLES}]")
     demand(whole(value), f"{metric.name} gives {value.tolist()}")
     return 0.0
 
@@ -73,7 +78,7 @@ def _one_each(metric: Metric) -> float:
 def _alone(metric: Metric) -> float:
     logits, answers, clean = _given()
     together = metric.function(logits, answers, clean)
-    rows = [slice(i, i + 1) for i in range(EXAMPLES)]
+    rows = [slice(i, i + 1) for i in range(N_EXAMPLES)]
     alone = [metric.function(logits[r], Answers(answers.correct[r], answers.wrong[r]), clean[r]) for r in rows]
     return distance(torch.cat(alone), together)
 
@@ -118,7 +123,7 @@ def _sign(metric: Metric) -> float:
 # -- ablations --------------------------------------------------------------------------------------------------------
 
 
-def _values(ablation: Ablation, on: Subject, batch_size: int = EXAMPLES) -> Tensor:
+def _values(ablation: Ablation, on: Subject, batch_size: int = N_EXAMPLES) -> Tensor:
     return attribute(on, random_pairs(on), method="eap", ablation=ablation, batch_size=batch_size).values
 
 

@@ -22,7 +22,7 @@ from edgewise.pairs import Pairs
 from edgewise.testing.law_report import distance
 from edgewise.testing.traces import state_of
 
-EXAMPLES, TOKENS = 5, 7
+N_EXAMPLES, N_TOKENS = 5, 7
 # Beyond this, scoring every edge by its removal takes too long for a check.
 EDGES_REMOVED = 6000
 Measure = Callable[[Subject, Pairs], float]
@@ -31,7 +31,7 @@ Measure = Callable[[Subject, Pairs], float]
 def random_pairs(subject: Subject) -> Pairs:
     """Pairs of random tokens, whose answers stand at different positions unless the model reads in both directions."""
     generator = torch.Generator().manual_seed(0)
-    vocabulary, width = subject.vocab_size, min(TOKENS, subject.longest_prompt or TOKENS)
+    vocabulary, width = subject.vocab_size, min(N_TOKENS, subject.longest_prompt or N_TOKENS)
     padding = subject.pad_token
     known = torch.tensor([token for token in range(min(vocabulary, 5000)) if token != padding])
     if len(known) < 3:
@@ -40,14 +40,14 @@ def random_pairs(subject: Subject) -> Pairs:
     def drawn(*shape: int) -> Tensor:
         return known[torch.randint(len(known), shape, generator=generator)]
 
-    clean, other = drawn(EXAMPLES, width), drawn(EXAMPLES, width)
+    clean, other = drawn(N_EXAMPLES, width), drawn(N_EXAMPLES, width)
     corrupted = torch.where(torch.rand(clean.shape, generator=generator) < 0.5, other, clean)
     corrupted[:, 0] = other[:, 0]
-    correct = drawn(EXAMPLES, 1)
+    correct = drawn(N_EXAMPLES, 1)
     wrong = known[(torch.searchsorted(known, correct) + 1) % len(known)]
     if not subject.causal:
         return Pairs.from_tokens(clean, corrupted, correct=correct, wrong=wrong)
-    positions = width - 1 - torch.arange(EXAMPLES) % max(1, width - 2)
+    positions = width - 1 - torch.arange(N_EXAMPLES) % max(1, width - 2)
     return Pairs.from_tokens(clean, corrupted, correct=correct, wrong=wrong, positions=positions)
 
 
@@ -88,7 +88,7 @@ def _gradient(on: Subject, of: Pairs) -> float:
 
 
 def _batches(on: Subject, of: Pairs) -> float:
-    expected = attribute(on, of, method="eap", batch_size=EXAMPLES).values
+    expected = attribute(on, of, method="eap", batch_size=N_EXAMPLES).values
     ways = ((of, 1), (of[[3, 0, 4, 2, 1]], 2))
     return max(distance(attribute(on, some, method="eap", batch_size=size).values, expected) for some, size in ways)
 

@@ -21,7 +21,7 @@ from edgewise.progress import silent
 from edgewise.pruning.base import Trained
 from edgewise.request import Request, Wanted
 from edgewise.testing.law_report import LawReport, demand, distance, kept, whole
-from edgewise.testing.laws import EXAMPLES, random_pairs
+from edgewise.testing.laws import N_EXAMPLES, random_pairs
 from edgewise.testing.traces import other_random_numbers, untouched
 
 SHAPE = ToyConfig(
@@ -97,13 +97,13 @@ class _Trial:
 
     # -- runs ---------------------------------------------------------------------------------------------------------
 
-    def run(self, wanted: Wanted | None = None, pairs: Pairs | None = None, batch_size: int = EXAMPLES) -> Found:
+    def run(self, wanted: Wanted | None = None, pairs: Pairs | None = None, batch_size: int = N_EXAMPLES) -> Found:
         by = metric(self.method.metric or "logit_diff")
         wanted = wanted or Wanted("scores" if self.scores() else "circuit")
         of = self.pairs if pairs is None else pairs
         return run_method(self.method, Request(self.subject, of, by, ablation("corrupted"), batch_size, silent, wanted))
 
-    def values(self, pairs: Pairs | None = None, batch_size: int = EXAMPLES) -> torch.Tensor:
+    def values(self, pairs: Pairs | None = None, batch_size: int = N_EXAMPLES) -> torch.Tensor:
         """Scores, or the mask of the circuit."""
         found = self.run(None, pairs, batch_size)
         if not self.scores():
@@ -137,7 +137,7 @@ class _Trial:
         return max(distance(self.values(pairs, size), expected) for pairs, size in ways)
 
     def padding(self) -> float:
-        of, more = self.pairs, torch.full((EXAMPLES, 3), 7)
+        of, more = self.pairs, torch.full((N_EXAMPLES, 3), 7)
         behind = torch.arange(of.clean.shape[1]) > of.positions[:, None]
         clean, corrupted = (
             torch.cat([torch.where(behind, tokens.flip(1), tokens), more], dim=1) for tokens in (of.clean, of.corrupted)

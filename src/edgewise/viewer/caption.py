@@ -9,7 +9,7 @@ from typing import Any
 from edgewise.circuit import Circuit
 
 TOLD = "model dtype task data_file corruption bos chat_template examples seed method metric ablation".split()
-TOP = {"n": "", "nodes": " nodes", "neurons": " neurons"}
+TOP_WORDS = {"n": "", "nodes": " nodes", "neurons": " neurons"}
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -53,7 +53,7 @@ def selection(provenance: Mapping[str, Any]) -> str:
     if not isinstance(chosen, Mapping):
         return ""
     ranking = "absolute" if chosen.get("absolute", True) else "signed"
-    sizes = {f"top {chosen[key]}{what}" for key, what in TOP.items() if key in chosen}
+    sizes = {f"top {chosen[key]}{what}" for key, what in TOP_WORDS.items() if key in chosen}
     limit = sizes.pop() if sizes else f"at least {chosen.get('threshold')}"
     return f"{limit} by {ranking} score"
 

@@ -15,7 +15,7 @@ from typing import final
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph, layer_of
 
-MARGIN, LABELS = 28.0, 34.0
+LAYOUT_MARGIN, LABELS = 28.0, 34.0
 BOX, BAR, GAP = (50.0, 20.0), 22.0, 12.0
 MANY = 450
 # How far above its heads an MLP is drawn: less than half a row, because its edges to the next heads run flat.
@@ -103,7 +103,7 @@ class Grid:
 
     def x(self, place: int) -> float:
         """Centre of the column at a place."""
-        return MARGIN + LABELS + self.column * (place + 0.5)
+        return LAYOUT_MARGIN + LABELS + self.column * (place + 0.5)
 
     def y(self, place: int) -> float:
         """Centre of the heads' row at a place, counted from below."""
@@ -117,7 +117,7 @@ def arrange(circuit: Circuit) -> Layout:
     boxes = {box.name: box for box in (*_bars(grid, circuit), *_nodes(grid, kept))}
     bars = tuple(_shared(grid, circuit)) if circuit.graph.kv_heads != circuit.graph.heads else ()
     return Layout(
-        width=_right(grid) + grid.arcs + MARGIN,
+        width=_right(grid) + grid.arcs + LAYOUT_MARGIN,
         height=grid.height,
         column=grid.column,
         row=grid.row,
@@ -146,7 +146,7 @@ def _right(grid: Grid) -> float:
 
 
 def _bars(grid: Grid, circuit: Circuit) -> Iterator[Box]:
-    left, right = MARGIN + LABELS, _right(grid)
+    left, right = LAYOUT_MARGIN + LABELS, _right(grid)
     x, width = (left + right) / 2, right - left
     inputs = circuit.graph.inputs
     each = (width - GAP * (len(inputs) - 1)) / len(inputs)
@@ -178,7 +178,7 @@ def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Position]]:
                 yield f"a{layer}.h{head // group}<v>", Position(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
         if grid.graph.mlps:
             yield f"m{layer}", Position(grid.mlp_x, grid.y(place) - MLP_RISE * grid.row + BOX[1] / 2)
-    yield "logits", Position((MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
+    yield "logits", Position((LAYOUT_MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
 
 
 def _shared(grid: Grid, circuit: Circuit) -> Iterator[Box]:
@@ -194,6 +194,6 @@ def _shared(grid: Grid, circuit: Circuit) -> Iterator[Box]:
 
 
 def _bands(grid: Grid) -> Iterator[Box]:
-    width = _right(grid) + grid.arcs - MARGIN
+    width = _right(grid) + grid.arcs - LAYOUT_MARGIN
     for place, layer in enumerate(grid.layers):
-        yield Box(str(layer), MARGIN + width / 2, grid.y(place) - grid.row * 0.2, width, grid.row, True)
+        yield Box(str(layer), LAYOUT_MARGIN + width / 2, grid.y(place) - grid.row * 0.2, width, grid.row, True)

@@ -14,8 +14,8 @@ from edgewise.viewer.style import HELPS, HURTS, LINES, UNSCORED, Stroke
 PANEL = 236.0
 X, LINE_END = 14.0, 62.0
 ROW = 22.0
-SHARES = (1.0, 0.25, 0.05)
-KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head"))
+WIDTH_SHARES = (1.0, 0.25, 0.05)
+READER_KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", "the value of a head"))
 
 
 @final
@@ -49,7 +49,7 @@ def _sign(shapes: list[Shape], y: float, lines: list[Stroke]) -> float:
 
 def _kinds(shapes: list[Shape], y: float, circuit: Circuit) -> float:
     y = _head(shapes, y, "The edge goes into")
-    for kind, name in KINDS:
+    for kind, name in READER_KINDS:
         shapes.append(Mark(kind, Position(LINE_END, y - 4)))
         y = _sample(shapes, y, name, Look(INK, kind))
     y = _sample(shapes, y, "an MLP or the logits", Look(INK, arrow=True))
@@ -65,7 +65,7 @@ def _widths(shapes: list[Shape], y: float, lines: list[Stroke]) -> None:
         return
     y = _head(shapes, y, "Size of the score")
     strongest = scored[-1]
-    for share in SHARES:
+    for share in WIDTH_SHARES:
         sample = Stroke("", "logits", 1.0, share**0.5, 1, strongest.crowd)
         text = f"{abs(strongest.score or 0.0) * share:.3g}{' (the largest)' if share == 1 else ''}"
         y = _sample(shapes, y, text, Look(INK, width=sample.width, opacity=sample.opacity))

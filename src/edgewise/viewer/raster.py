@@ -44,12 +44,12 @@ from edgewise.viewer.style import PATTERNS
 
 # Pixels of a scene per inch: to the renderer, whose own unit is the point, and in the file, as screens count them.
 POINTS, SCREEN = 72, 96
-FONT, UNKNOWN, BOLD = "DejaVu Sans", "\ufffd", 600
+PIXEL_FONT, MISSING_LETTER, BOLD_WEIGHT = "DejaVu Sans", "\ufffd", 600
 STYLE: dict[Any, Any] = {"text.hinting": "no_hinting", "agg.path.chunksize": 0}
 # How far the control points of a quarter of a circle lie from its ends, as a share of the radius.
 ROUND = 0.5523
 # Pixels of the PNG that text leaves free on the right.
-MARGIN = 16.0
+PIXEL_MARGIN = 16.0
 
 
 def raster(drawn: Scene, factor: float) -> bytes:
@@ -118,16 +118,16 @@ class Pen:
             self.fill(head, line.colour, opacity=line.opacity)
 
     def _label(self, label: Label) -> None:
-        font = FontProperties(family=FONT, weight="bold" if label.weight == "600" else "normal", size=label.size)
+        font = FontProperties(family=PIXEL_FONT, weight="bold" if label.weight == "600" else "normal", size=label.size)
         known = _letters(findfont(font))
-        text = "".join(letter if ord(letter) in known else UNKNOWN for letter in label.text)
+        text = "".join(letter if ord(letter) in known else MISSING_LETTER for letter in label.text)
         x, y = (self.origin.x + label.at.x) * self.factor, (self.origin.y + label.at.y) * self.factor
         width, room = self.renderer.get_text_width_height_descent(text, font, False)[0], self.renderer.width - x
         if label.anchor == "middle":
             x -= width / 2
-        elif width > room - MARGIN:
+        elif width > room - PIXEL_MARGIN:
             # A line is wrapped for letters of usual width; one of wider letters is drawn smaller.
-            font.set_size(label.size * (room - MARGIN) / width)
+            font.set_size(label.size * (room - PIXEL_MARGIN) / width)
         self.renderer.draw_text(self._pen(label.fill), x, y, text, font, 0.0)
 
     def _pen(self, colour: str, width: float = 0.0, opacity: float = 1.0) -> Any:

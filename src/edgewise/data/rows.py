@@ -1,0 +1,174 @@
+"""The rows of a file of prompt pairs: JSONL, JSON, CSV or parquet.
+
+Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
+leading space included. Several answers are a list, in CSV separated by `|`. Rows of the MIB benchmark's data sets
+are read as they are published, from all but CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, final
+
+from edgewise.data.mib_rows import columns, is_mib
+from edgewise.errors import FileError, UnknownName
+
+COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One pair as text, and the line of the file it stands in.
+
+    `published`: of a data set made for all tokenizers, whose rows are left out where they do not fit the one at hand.
+    """
+
+    line: int
+    clean: str
+    corrupted: str
+    correct: tuple[str, ...]
+    wrong: tuple[str, ...]
+    published: bool = False
+
+
+# -- JSON, JSONL and parquet ------------------------------------------------------------------------------------------
+
+
+def _jsonl(data: bytes, name: str) -> Iterator[Row]:
+    for number, line in enumerate(_text(data, name).split("\n"), 1):
+        if line.strip():
+            place = f"{name}, line {number}"
+            yield from _structured(_parsed(line, place), number, place)
+
+
+def _json(data: bytes, name: str) -> Iterator[Row]:
+    values = _parsed(_text(data, name), name)
+    if not isinstance(values, list):
+        raise FileError(f"{name}: a JSON {type(values).__name__}; a .json file of data is a list of objects")
+    for number, value in enumerate(values, 1):
+        yield from _structured(value, number, f"{name}, row {number}")
+
+
+def _parquet(data: bytes, name: str) -> Iterator[Row]:
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ImportError:
+        raise FileError(
+            f"{name}: reading parquet needs pyarrow; install it with: pip install 'edgewise[data]'"
+        ) from None
+    try:
+        values = parquet.read_table(io.BytesIO(data)).to_pylist()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{name}: not parquet ({str(error).strip().splitlines()[0]:.80})") from None
+    for number, value in enumerate(values, 1):
+        yield from _structured(value, number, f"{name}, row {number}")
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FileError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise FileError(f"{place}: not JSON ({detail})") from None
+
+
+def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
+    """The row that an object with columns makes; none for one of MIB without a counterfactual."""
+    if not isinstance(value, dict):
+        raise FileError(f'{place}: a JSON {type(value).__name__}; each one is an object like {{"clean": …}}')
+    if is_mib(value):
+        pair = columns(value, place)
+        if pair is not None:
+            yield replace(_row(number, pair, place, _listed), published=True)
+        return
+    _check_columns(value, place)
+    yield _row(number, value, place, _listed)
+
+
+def _listed(value: Any, place: str) -> tuple[str, ...]:
+    answers = [value] if isinstance(value, str) else value
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise FileError(f"{place} is a string or a list of strings, not {value!r:.60}")
+    return tuple(answers)
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def _csv(data: bytes, name: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(_text(data, name), newline=""), strict=True)
+    header: list[str] | None = None
+    before = 0
+    try:
+        for fields in reader:
+            # A quoted field may span lines: a row stands where it begins.
+            line, before = before + 1, reader.line_num
+            place = f"{name}, line {line}"
+            if not fields:
+                continue
+            if header is None:
+                header = _header(fields, place)
+                continue
+            if len(fields) != len(header):
+                raise FileError(f"{place}: {len(fields)} fields under {len(header)} columns")
+            yield _row(line, dict(zip(header, fields, strict=True)), place, _separated)
+    except csv.Error as error:
+        raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _header(fields: list[str], place: str) -> list[str]:
+    names = [field.strip() for field in fields]
+    _check_columns(dict.fromkeys(names), place)
+    repeated = [name for i, name in enumerate(names) if name in names[:i]]
+    if repeated:
+        raise FileError(f"{place}: the column {repeated[0]!r} stands there twice")
+    return names
+
+
+def _separated(value: str, place: str) -> tuple[str, ...]:
+    return tuple(value.split("|")) if value else ()
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+def _check_columns(columns: Mapping[str, Any], place: str) -> None:
+    for column in columns:
+        if column not in COLUMNS:
+            raise FileError(f"{place}: {UnknownName.of('column', column, COLUMNS)}")
+    for column in NEEDED_COLUMNS:
+        if column not in columns:
+            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(NEEDED_COLUMNS)}")
+
+
+def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:
+    for column in ("clean", "corrupted"):
+        if not isinstance(value[column], str) or not value[column]:
+            raise FileError(f"{place}: {column!r} is a prompt, not {value[column]!r:.60}")
+    given = {side: value.get(side) for side in ("correct", "wrong")}
+    sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
+    if not sides["correct"] or not all(answer for side in sides.values() for answer in side):
+        raise FileError(f"{place}: an answer is empty; 'correct' needs at least one, with its leading space")
+    return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"])
+
+
+READERS: dict[str, Callable[[bytes, str], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".json": _json,
+    ".parquet": _parquet,
+}
