@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks import large
 from benchmarks.counting import Count, counted
 from benchmarks.ops import both_count, far, forward_count, gpt2_shape, llama_shape, masked, random_pairs
 from benchmarks.other_device import elsewhere
@@ -215,3 +216,10 @@ def test_evaluation_and_training_stay_near_the_bare_passes(shape: str, there: No
     on = of_layers(shape, 3)
     assert counted(evaluation(on)).operations <= 1.6 * bare(on, 3, 0)
     assert counted(training(on)).operations <= 2.5 * bare(on, 3, 1)
+
+
+@pytest.mark.slow
+def test_the_table_of_large_models_can_be_made_of_tiny_ones() -> None:
+    rows = list(large.tiny_table(rounds=1))
+    assert len(rows) == 13
+    assert all(float(row[1]) > 0 for row in rows)

@@ -90,8 +90,14 @@ class Plan:
 
     def arranged(self, edges: Tensor) -> Tensor:
         """Of a mask [.., writer, reader] what belongs to the computed writers and the readers that are read, in order."""
-        rows, columns = (self.picks(places, edges.device) for places in (self.computed, self.readers))
-        return edges[..., rows, :][..., columns]
+        for dim, places in ((-2, self.computed), (-1, self.readers)):
+            picks = self.picks(places, edges.device)
+            edges = (
+                edges.narrow(dim, places[0], len(places))
+                if isinstance(picks, slice)
+                else edges.index_select(dim, picks)
+            )
+        return edges
 
 
 def make_plan(

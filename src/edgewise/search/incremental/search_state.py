@@ -8,6 +8,7 @@ from typing import final
 import torch
 
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.tiling import tiling_for
 from edgewise.errors import FileError
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
@@ -21,9 +22,6 @@ from edgewise.search.keep_rule import KeepRule
 from edgewise.search.search_metric import SearchMetric
 from edgewise.search.state import Removal, State
 from edgewise.search.trace import Decision, Trace
-
-# Tokens (removals × examples × positions) of one batch of removals, and how many removals it has at the most.
-TOKENS_AT_ONCE, REMOVALS_AT_ONCE = 8192, 32
 
 
 @final
@@ -42,7 +40,8 @@ class SearchState(State):
             self._frontier = frontier(batch.subject, batch.pairs, batch.replacement)
             self._metric = SearchMetric(batch, self._frontier.clean_logits)
         self.graph, self.mask = self._frontier.graph, self._frontier.mask
-        self._most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // batch.pairs.clean.numel()))
+        tiling = tiling_for(request.subject.device)
+        self._most = max(1, min(tiling.removals, tiling.removal_tokens // batch.pairs.clean.numel()))
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
         self._behind = False
