@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
     from edgewise.old_names import NeuronCircuit, NeuronScores, NodeScores
     from edgewise.pairs import Pairs
+    from edgewise.rank_group import distributed
     from edgewise.runs.seeds import Stability, stability
     from edgewise.scores import Scores
     from edgewise.store import open, save  # noqa: A004
@@ -39,6 +40,7 @@ _HOMES = {
     "compare": "comparison",
     "attribute_nodes": "api",
     "discover": "api",
+    "distributed": "rank_group",
     "effects": "api",
     "ensemble": "ensembles",
     "evaluate": "evaluation",
@@ -94,6 +96,7 @@ __all__ = [
     "attribute_nodes",
     "compare",
     "discover",
+    "distributed",
     "effects",
     "ensemble",
     "evaluate",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -52,6 +52,10 @@ class Ablation(ABC):
         """What distinguishes it from other ablations, as plain values."""
         over = getattr(self, "over", None)
         return {"ablation": self.name, **({} if over is None else {"ablation_data": over.fingerprint})}
+
+    def over_all(self, pairs: Pairs) -> Self:
+        """The ablation with its averages taken over these pairs, also where only some of them are at hand."""
+        return replace(self, over=pairs) if getattr(self, "over", pairs) is None else self  # type: ignore[type-var]
 
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:

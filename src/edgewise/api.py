@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 from edgewise.ablations import Ablation
@@ -12,6 +14,7 @@ from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
+from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.methods import run_method
 from edgewise.metrics import Metric
@@ -123,6 +126,7 @@ def sweep(
     metric: str | Metric | None = None,
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
+    executor: Executor | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Sweep:
@@ -131,9 +135,13 @@ def sweep(
     The larger the value, the fewer edges are kept. An edge's score is the smallest value at which it goes, infinite if none
     does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:
     each circuit is the one that `discover` finds, and its provenance counts what was `tested` and what of it `computed`.
+    With an `executor` (of `concurrent.futures`, or of dask) they run beside one another, and share nothing.
     """
-    asked = _On(subject, pairs, metric, ablation, batch_size, track)
-    found = asked.found(method, options, Wanted("sweep", values=None if values is None else tuple(values)))
+    on = _On(subject, pairs, metric, ablation, batch_size, track)
+    wanted = Wanted("sweep", values=None if values is None else tuple(values))
+    if executor is not None:
+        return _beside(on, find_method(method, options), wanted, executor)
+    found = on.found(method, options, wanted)
     assert found.sweep is not None
     return found.sweep
 
@@ -159,6 +167,23 @@ class _On:
         ablation = find_ablation(self.ablation)
         request = Request(self.subject, self.pairs, metric, ablation, self.batch_size, self.track, wanted)
         return run_method(chosen, request)
+
+
+def _beside(on: _On, method: Method, wanted: Wanted, executor: Executor) -> Sweep:
+    """A sweep whose values are searched at by the workers of an executor."""
+    method.refuse(wanted)
+    values = method.size_values if wanted.values is None else wanted.values
+    quiet = replace(on, track=silent)
+    found = dict(each_done(partial(_at_value, quiet, method), values, executor, on.track, f"sweeping {method.name}"))
+    assert method.size_option is not None
+    sweep = Found.along(method.size_option, values, [found[value] for value in values]).sweep
+    assert sweep is not None
+    return sweep
+
+
+def _at_value(on: _On, method: Method, value: float) -> Circuit:
+    (circuit,) = on.found(method, {}, Wanted("sweep", values=(value,))).circuits
+    return circuit
 
 
 def _scores(found: Found) -> Scores:

@@ -9,6 +9,8 @@ EdgewiseError
 ├── NumericalError     NaN or infinite logits, a metric whose gradient is zero
 │   └── NothingScored  … and so every score is zero
 ├── GraphMismatch      scores, circuit and model that do not belong together
+├── RankError          a process of several that work together is gone, or was given something else
+├── WorkerError        a worker that was given a part of the work is gone, or a scheduler does not answer
 └── FileError          a file that cannot be read, is damaged, of a newer schema, or may not be overwritten
 
 The message says what is wrong, with which values, and the cure. The command line prints it and exits with code 2.
@@ -67,6 +69,14 @@ class NothingScored(NumericalError):
 
 class GraphMismatch(EdgewiseError):
     """Scores, circuits and models that belong to different graphs."""
+
+
+class RankError(EdgewiseError):
+    """A process of several that work together is gone, or was given something else than the others."""
+
+
+class WorkerError(EdgewiseError):
+    """A worker that was given a part of the work is gone, or nobody is there to give it to."""
 
 
 class FileError(EdgewiseError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
@@ -12,9 +12,26 @@ from edgewise.errors import InvalidValue
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
 from edgewise.plugins import Members
+from edgewise.provenance import versions
 from edgewise.pruning import PRUNINGS, SCORINGS
-from edgewise.request import Request
+from edgewise.ranks import current
+from edgewise.request import LOCAL, Request
 from edgewise.search import SEARCHES
+
+
+def _facts(method: Method, request: Request) -> dict[str, Any]:
+    """What has to be the same on every rank, in words."""
+    options = {name: value for name, value in asdict(method).items() if name not in LOCAL}  # type: ignore[call-overload]
+    return {
+        "version": versions(),
+        "method": (method.name, options),
+        "model": request.subject.identity,
+        "data": request.pairs.fingerprint,
+        "metric": request.metric.name,
+        "ablation": request.ablation.key,
+        "batch size": request.batch_size,
+        "question": request.wanted,
+    }
 
 
 def _checked(member: Any) -> type[Method]:
@@ -38,9 +55,15 @@ METHODS: Members[type[Method]] = Members(
 
 
 def run_method(method: Method, request: Request) -> Found:
-    """What a method finds of what `request.wanted` asks for; InvalidValue, before anything is computed, if it cannot."""
+    """What a method finds of what `request.wanted` asks for; InvalidValue, before anything is computed, if it cannot.
+
+    Of several ranks each is given the same request; RankError if one is not.
+    """
     method.refuse(request.wanted)
-    return method.run(request)
+    if current().count > 1:
+        current().check_alike(_facts(method, request))
+    with request.subject.turn:
+        return method.run(request)
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:

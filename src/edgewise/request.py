@@ -16,6 +16,7 @@ from edgewise.metrics import Answers, Metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
+from edgewise.ranks import current, split_or_refuse
 from edgewise.score_levels import LevelName
 
 # Options that name files of the machine at hand and change nothing about the result.
@@ -97,6 +98,13 @@ class Request:
             "metric": self.metric.name,
             **self.ablation.key,
         }
+
+    def share(self) -> Request:
+        """The part of it that is this rank's: some of the pairs, with the averages of an ablation those over all of them."""
+        if current().count == 1:
+            return self
+        part = split_or_refuse(len(self.pairs), "pairs")
+        return replace(self, pairs=self.pairs[part], ablation=self.ablation.over_all(self.pairs))
 
     def together(self) -> Request:
         """The same with all pairs in one batch."""

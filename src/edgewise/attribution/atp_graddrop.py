@@ -33,6 +33,7 @@ from edgewise.engine.record import Recorder
 from edgewise.engine.rules import BackwardRule, DroppedLayer
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
+from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
 
@@ -58,10 +59,10 @@ class AtPGradDrop(ScoringMethod):
     def scores(self, request: Request) -> Tensor:
         needs_slope_at_clean(self.name, request.metric)
         graph = request.subject.graph
-        signed, sizes = torch.zeros(2, *graph.edge_mask.shape, dtype=torch.float64)
-        for part in request.track(fitting_parts(request, _sums), request.batches, f"scoring edges ({self.name})"):
-            signed += part[0].double().cpu()
-            sizes += part[1].double().cpu()
+        sums, mine = torch.zeros(2, *graph.edge_mask.shape, dtype=torch.float64), request.share()
+        for part in request.track(fitting_parts(mine, _sums), mine.batches, f"scoring edges ({self.name})"):
+            sums += part.double().cpu()
+        signed, sizes = current().sum(sums)
         scores = signed.sign() * sizes / (_passes(graph) * len(request.pairs))
         refuse_zeros(scores * graph.edge_mask, request.metric)
         return scores

@@ -17,6 +17,7 @@ from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
+from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
@@ -81,9 +82,11 @@ class GradientMethod(ScoringMethod):
     def scores(self, request: Request) -> Tensor:
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
-        parts = fitting_parts(request, self.resolved(request).batch_scores)
-        for part in request.track(parts, request.batches, f"scoring edges ({self.name})"):
+        mine = request.share()
+        parts = fitting_parts(mine, self.resolved(request).batch_scores)
+        for part in request.track(parts, mine.batches, f"scoring edges ({self.name})"):
             total += part.double().cpu()
+        total = current().sum(total)
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
 

@@ -26,6 +26,7 @@ from edgewise.engine.writes import expand
 from edgewise.models.block import Block
 from edgewise.models.hooks import steady
 from edgewise.options import option
+from edgewise.ranks import current
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
 
@@ -58,16 +59,24 @@ class Exact(ScoringMethod):
         return sums / len(request.pairs)
 
     def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
-        """(reader, effects of the writers it reads, summed over a batch), None for units that were done before."""
+        """(reader, effects of the writers it reads, summed over a batch), None for units that were done before.
+
+        Each rank patches one reader while the others patch those next to it.
+        """
         readers = len(request.subject.graph.readers)
         for number, batch in enumerate(request.each_batch()):
             if (number + 1) * readers <= done:
                 yield from ((reader, None) for reader in range(readers))
                 continue
-            patcher = Patcher.of(batch)
-            for reader in range(readers):
-                finished = number * readers + reader < done
-                yield reader, None if finished else patcher.effects(reader)
+            patcher, ranks = Patcher.of(batch), current()
+            for first in range(0, readers, ranks.count):
+                together = range(first, min(first + ranks.count, readers))
+                if number * readers + together[-1] < done:
+                    yield from ((reader, None) for reader in together)
+                    continue
+                mine = patcher.effects(together[ranks.number]) if ranks.number < len(together) else None
+                for reader, effects in zip(together, ranks.gather(mine), strict=False):
+                    yield reader, None if number * readers + reader < done else effects
 
 
 def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
@@ -77,13 +86,14 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     for number, (writer, reader) in enumerate(places):
         by_reader[reader].append((number, writer))
     effects = torch.zeros(len(edges), dtype=torch.float64)
-    units = ((patcher, reader) for patcher in map(Patcher.of, request.each_batch()) for reader in sorted(by_reader))
-    with torch.no_grad(), steady(request.subject.model):
+    mine = request.share()
+    units = ((patcher, reader) for patcher in map(Patcher.of, mine.each_batch()) for reader in sorted(by_reader))
+    with request.subject.turn, torch.no_grad(), steady(request.subject.model):
         label = f"patching {len(edges):,} edges one by one"
-        for patcher, reader in request.track(units, request.batches * len(by_reader), label):
+        for patcher, reader in request.track(units, mine.batches * len(by_reader), label):
             numbers, writers = zip(*by_reader[reader], strict=True)
             effects[list(numbers)] += patcher.effects(reader, writers)
-    return effects / len(request.pairs)
+    return current().sum(effects) / len(request.pairs)
 
 
 @final

@@ -30,6 +30,7 @@ from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import Writes
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
+from edgewise.ranks import current
 
 SMALLEST_NORM = 1e-6
 # Normalised importances are at most 1; `input` and `logits`, which cannot be dropped, have the largest there is.
@@ -64,9 +65,11 @@ class HISP(ScoringMethod):
         needs_slope_at_clean(self.name, request.metric)
         graph = request.subject.graph
         total = torch.zeros(graph.layers, graph.readers_per_layer, dtype=torch.float64)
-        parts = fitting_parts(request, lambda batch: _effects(batch).abs().sum(dim=0))
-        for part in request.track(parts, request.batches, f"scoring nodes ({self.name})"):
+        mine = request.share()
+        parts = fitting_parts(mine, lambda batch: _effects(batch).abs().sum(dim=0))
+        for part in request.track(parts, mine.batches, f"scoring nodes ({self.name})"):
             total += part.double().cpu()
+        total = current().sum(total)
         refuse_zeros(total, request.metric)
         norms = total.norm(dim=1, keepdim=True).clamp(min=SMALLEST_NORM)
         return torch.cat([(total / norms).flatten(), torch.tensor([LARGEST], dtype=total.dtype)])

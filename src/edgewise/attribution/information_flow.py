@@ -24,6 +24,7 @@ from edgewise.engine.writer_buffer import Workspace
 from edgewise.engine.writes import expand
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.ranks import current
 from edgewise.request import Request
 
 
@@ -40,10 +41,11 @@ class InformationFlow(ScoringMethod):
     def scores(self, request: Request) -> Tensor:
         subject = request.subject
         total = torch.zeros(subject.graph.edge_mask.shape, dtype=torch.float64)
-        batches = request.pairs.batches(request.batch_size)
-        for batch in request.track(batches, request.batches, f"scoring edges ({self.name})"):
+        mine = request.share()
+        batches = mine.pairs.batches(mine.batch_size)
+        for batch in request.track(batches, mine.batches, f"scoring edges ({self.name})"):
             total += _shares(subject, subject.ready(batch)).double().cpu()
-        return total / len(request.pairs)
+        return current().sum(total) / len(request.pairs)
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
+from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
@@ -73,11 +74,12 @@ class PathMethod(GradientMethod):
         """Mean scores over the examples, float64 [writer, d_model]; positive = the neuron helps. Cost: that of edges."""
         self.check(request.metric)
         resolved, subject = self.resolved(request), request.subject
-        parts = fitting_parts(request, lambda step: resolved.along(step, contract_neurons))
+        mine = request.share()
+        parts = fitting_parts(mine, lambda step: resolved.along(step, contract_neurons))
         total = torch.zeros(len(subject.graph.writers), subject.d_model, dtype=torch.float64)
-        for part in request.track(parts, request.batches, f"scoring neurons ({self.name})"):
+        for part in request.track(parts, mine.batches, f"scoring neurons ({self.name})"):
             total += part.double().cpu()
-        return total / len(request.pairs)
+        return current().sum(total) / len(request.pairs)
 
     @final
     def batch_scores(self, batch: Batch) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import edgewise
-from edgewise.cli import file_commands, run_commands
+from edgewise.cli import batch_command, file_commands, run_commands
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -33,6 +33,7 @@ for command in (
     run_commands.discover,
     run_commands.evaluate,
     run_commands.compare,
+    batch_command.batch,
     file_commands.show,
     file_commands.list_,
     file_commands.convert,

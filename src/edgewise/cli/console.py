@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgewise.cli.together import silenced
 from edgewise.errors import EdgewiseError
 from edgewise.progress import Track, shown, silent
 
@@ -48,7 +49,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
 def stdout() -> Console:
     """The console for results."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, quiet=silenced())
 
 
 def stderr() -> Console:
@@ -59,7 +60,7 @@ def stderr() -> Console:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Track]:
     """A Track that draws bars on stderr while the block runs; silent if `quiet` or if nobody is watching."""
-    if quiet:
+    if quiet or silenced():
         yield silent
         return
     with shown() as track:
@@ -122,7 +123,7 @@ def print_report(report: Report) -> None:
     for name, value in report.metrics.items():
         numbers = (value.clean, value.corrupted, value.circuit, value.random)
         shares = (value.faithfulness, value.random_faithfulness)
-        table.add_row(name, *(_number(n) for n in numbers), *(_number(n, ".1%") for n in shares))
+        table.add_row(name, *(shown_number(n) for n in numbers), *(shown_number(n, ".1%") for n in shares))
     stdout().print(table)
     stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
 
@@ -234,12 +235,13 @@ def open_page(path: Path) -> None:
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     """The numbers of one line of a sweep, as text."""
     numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
-    return {key: f"{value:,}" if isinstance(value, int) else _number(value) for key, value in numbers.items()}
+    return {key: f"{value:,}" if isinstance(value, int) else shown_number(value) for key, value in numbers.items()}
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _number(value: float | None, form: str = ".4g") -> str:
+def shown_number(value: float | None, form: str = ".4g") -> str:
+    """A number for people, a dash where there is none."""
     return "–" if value is None or value != value else f"{value:{form}}"

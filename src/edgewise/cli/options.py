@@ -50,6 +50,10 @@ Adapter = Annotated[
 MemoryLimit = Annotated[
     str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
 ]
+Workers = Annotated[int | None, typer.Option(help="processes on this machine that share the work [default: none]")]
+Dask = Annotated[
+    str | None, typer.Option(help="the address of a dask scheduler whose workers share the work, as in tcp://host:8786")
+]
 ScoresFile = Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")]
 ExactFile = Annotated[Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]

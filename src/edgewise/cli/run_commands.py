@@ -12,9 +12,11 @@ from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
     AsJson,
+    Dask,
     MemoryLimit,
     Quiet,
     Source,
+    Workers,
     key_values,
     listed,
     numbers,
@@ -22,9 +24,11 @@ from edgewise.cli.options import (
     sizes,
     those_given,
 )
+from edgewise.cli.together import together
 
 
 @console.guarded
+@together
 @grouped
 def discover(
     *,
@@ -79,6 +83,7 @@ def discover(
 
 
 @console.guarded
+@together
 @grouped
 def evaluate(
     file: Source,
@@ -106,6 +111,7 @@ def evaluate(
 
 
 @console.guarded
+@together
 @grouped
 def compare(
     *,
@@ -138,6 +144,8 @@ def compare(
     ] = None,
     pictures: Annotated[str | None, typer.Option(help="svg, png, both, or none [default: svg,png]")] = None,
     recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    workers: Workers = None,
+    dask: Dask = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for the results; goes on if unfinished [default: runs/…]")
     ] = None,
@@ -147,6 +155,7 @@ def compare(
     """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
+    from edgewise.executors import workers as shared
 
     given = asked.given | conditions.given
     given |= those_given(locals(), "reference metric ablation held_out exact_sample")
@@ -158,8 +167,9 @@ def compare(
         entries = {entry.name: entry.method for entry in chosen.methods}
         values = options_of_methods(key_values(option), entries, ENTRY_FIELDS)
         chosen = chosen.with_changes(methods=with_options(chosen.methods, values))
-    with console.progress(quiet=quiet or as_json) as track:
-        found = run_comparison(chosen, out if out is not None else default_folder(chosen), track=track)
+    folder = out if out is not None else default_folder(chosen)
+    with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
+        found = run_comparison(chosen, folder, executor=executor, track=track)
     if as_json:
         console.print_json(console.compared(found))
     elif not quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -35,6 +36,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     edges: Sequence[Size] = DEFAULT_SIZES,
     held_out: Pairs | None = None,
     exact_sample: int | None = None,
+    executor: Executor | None = None,
     track: Track = silent,
 ) -> Comparison:
     """Methods for finding circuits, compared on one model and one set of pairs.
@@ -46,6 +48,8 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     like "5%") keep of the behaviour. Of a search that cannot be told a size it is the circuit of its sweep nearest to it.
     Circuits are found on `pairs` and, if `held_out` is given, measured on these instead. `exact_sample` is how many edges
     are drawn to be patched alone, for the agreement with exact effects where patching all would take too long.
+    An `executor` of `concurrent.futures` or of dask runs the methods beside one another; in other processes if the model
+    was loaded by name.
     """
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
@@ -53,7 +57,14 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     settled = settle(reference, subject, str(source) if source is not None else None)
     baseline, sizes = with_baseline(entries, 0), sizes_on(subject.graph, edges)
     return ComparisonJob(
-        request, baseline, settled, sizes, ComparisonStore(), judged=held_out, exact_sample=exact_sample
+        request,
+        baseline,
+        settled,
+        sizes,
+        ComparisonStore(),
+        judged=held_out,
+        exact_sample=exact_sample,
+        executor=executor,
     ).comparison()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -20,6 +21,7 @@ from edgewise.comparison.sample import Sample
 from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
 from edgewise.evaluation.universe import denominators
+from edgewise.executors import each_done
 from edgewise.metrics import METRICS, Metric
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.progress import Track, silent
@@ -28,6 +30,8 @@ from edgewise.request import Request
 from edgewise.scores import Scores
 
 RECOVERED = ("edges", "nodes")
+# The measured circuits of a method, and its areas.
+Measures = tuple[tuple[Measured, ...], Mapping[str, float | None]]
 EXACT = Entry(method="exact", label="exact effects")
 
 
@@ -39,7 +43,7 @@ class ComparisonJob:
     `heads` is the size of the circuits whose heads are studied; None studies none. `grid` are thresholds of `eap+acdc`,
     each pair to be held against the reference. `judged` are the pairs on which circuits are measured, None for those of
     the request, on which they are found. `exact_sample` is how many edges are patched alone; `with_areas` whether the areas
-    of the MIB benchmark are taken.
+    of the MIB benchmark are taken. An `executor` runs the methods beside one another, and then measures their circuits.
     """
 
     request: Request
@@ -52,22 +56,24 @@ class ComparisonJob:
     judged: Pairs | None = None
     exact_sample: int | None = None
     with_areas: bool = True
+    executor: Executor | None = None
 
     def comparison(self) -> Comparison:
         """Run every method, then measure what it found."""
         found_on = self._ends(self.request)
         ends = found_on if self.judged is None else self._ends(self._judging)
         reference = self.reference if isinstance(self.reference, Reference) else None
-        outcomes, exact = [], None
-        for outcome in self._outcomes():
-            outcomes.append(outcome)
-            if exact is None and self._is_exact(outcome.entry):
-                exact = outcome.scores
-                reference = self._settled(exact, found_on[self.request.metric.name])
+        outcomes = self._outcomes()
+        exact = next((one.scores for one in outcomes if self._is_exact(one.entry)), None)
+        if exact is not None:
+            reference = self._settled(exact, found_on[self.request.metric.name])
         known = reference.circuit if reference is not None else None
         listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
         sample = self.store.sample(self._sample) if self.exact_sample is not None else None
-        results = tuple(self._result(one, known, exact, sample) for one in listed)
+        measures = self._measures(listed)
+        results = tuple(
+            self._result(one, known, exact, sample, measured) for one, measured in zip(listed, measures, strict=True)
+        )
         studied = (
             study(listed, self.heads, self.request, replaced=found_on["kl"].corrupted)
             if self.heads is not None
@@ -102,14 +108,41 @@ class ComparisonJob:
             )
         return dict(report.metrics)
 
-    def _outcomes(self) -> Iterator[MethodOutcome]:
+    def _outcomes(self) -> list[MethodOutcome]:
         """Every method's, from the store where it is there already; exact effects first if the reference needs them."""
         todo: list[Entry] = list(self.entries)
         if isinstance(self.reference, str) and self.reference != "none":
             exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
             todo = [*exact, *(entry for entry in todo if entry not in exact)]
-        for entry in self.request.track(todo, len(todo), "comparing methods", lambda entry: f"{entry.name} done"):
-            yield self.store.outcome(entry, self._find)
+        missing = [entry for entry in todo if not self.store.has(entry)]
+        find = self._find if self.executor is None else self._sent._find
+        found: dict[str, MethodOutcome] = {}
+        for entry, outcome in each_done(find, missing, self.executor, self.request.track, "comparing methods"):
+            found[entry.folder] = self.store.outcome(entry, lambda _, outcome=outcome: outcome)
+        return [found.get(entry.folder) or self.store.outcome(entry, self._find) for entry in todo]
+
+    def _measures(self, outcomes: Sequence[MethodOutcome]) -> list[Measures]:
+        """What the circuits of every method keep, and its areas."""
+        if self.executor is None:
+            return [self._measured(outcome) for outcome in outcomes]
+        missing = [outcome for outcome in outcomes if not self.store.has_measures(outcome.entry)]
+        measured: dict[str, Measures] = {}
+        track, work = self.request.track, self._sent._measured
+        for outcome, (curve, areas) in each_done(work, missing, self.executor, track, "measuring their circuits"):
+            of_curve = self.store.curve(outcome, lambda _, curve=curve: curve)
+            of_areas = self.store.areas(outcome, lambda _, areas=areas: areas) if self.with_areas else areas
+            measured[outcome.entry.folder] = of_curve, of_areas
+        return [measured.get(one.entry.folder) or self._measured(one) for one in outcomes]
+
+    def _measured(self, outcome: MethodOutcome) -> Measures:
+        areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
+        return self.store.curve(outcome, self._curve), areas
+
+    @property
+    def _sent(self) -> ComparisonJob:
+        """The comparison as a worker gets it: what it finds is told and kept here."""
+        quiet = replace(self.request, track=silent)
+        return replace(self, request=quiet, store=ComparisonStore(), executor=None)
 
     def _place(self, outcome: MethodOutcome) -> int:
         return self.entries.index(outcome.entry)
@@ -126,7 +159,12 @@ class ComparisonJob:
         return None if self.reference == "none" else measured(self.reference, exact, ends.clean - ends.corrupted)
 
     def _result(
-        self, outcome: MethodOutcome, reference: Circuit | None, exact: Scores | None, sample: Sample | None
+        self,
+        outcome: MethodOutcome,
+        reference: Circuit | None,
+        exact: Scores | None,
+        sample: Sample | None,
+        measured: Measures,
     ) -> Result:
         entry = outcome.entry
         found = outcome.circuits or outcome.scores
@@ -137,8 +175,7 @@ class ComparisonJob:
         }
         agreeing = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
         agreeing = sample.agreement(outcome) if agreeing is None and sample is not None else agreeing
-        curve = self.store.curve(outcome, self._curve)
-        areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
+        curve, areas = measured
         areas = {**areas, "auroc": auroc_of(outcome.scores, reference)}
         return Result(entry.name, outcome, recovery, agreeing, curve, areas)
 

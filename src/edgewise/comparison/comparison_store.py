@@ -11,93 +11,26 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
-
-from pydantic import Field
+from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import CompareRecipe, Entry
 from edgewise.comparison.method_run import MethodOutcome
+from edgewise.comparison.part_documents import AreasDocument, CurveDocument, GridDocument, PartDocument, SampleDocument
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
 from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
-from edgewise.evaluation import Grid, GridPoint
+from edgewise.evaluation import Grid
 from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.schema import VERSION, Strict, dump, encode, parse, plain, validate
+from edgewise.store.schema import dump, encode, parse, plain, validate
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
-COMPARISON_PART = "edgewise/comparison-part"
-
-
-class PartDocument(Strict):
-    """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
-
-    kind: Literal["edgewise/comparison-part"] = Field(default=COMPARISON_PART, alias="schema")
-    version: Literal[1] = VERSION
-    key: dict[str, Any]
-    entry: dict[str, Any]
-    seconds: float
-    dial: str | None
-    values: list[float]
-    circuits: list[str]
-
-
-class PointDocument(Strict):
-    """One measured circuit."""
-
-    edges: int
-    live_edges: int
-    metrics: dict[str, float | None]
-    faithfulness: dict[str, float | None]
-
-
-class CurveDocument(Strict):
-    """`curve.json`: the measured circuits of a method."""
-
-    curve: list[PointDocument]
-
-
-class AreasDocument(Strict):
-    """`areas.json`: the areas of a method that cost runs of the model; None is no number."""
-
-    cpr: float | None
-    cmd: float | None
-
-
-class GridPointDocument(Strict):
-    """One pair of thresholds; `youden` follows from the rates."""
-
-    threshold: float
-    tau: float
-    candidates: int
-    edges: int
-    forwards: int
-    tpr: float
-    fpr: float
-    youden: float
-
-    def point(self) -> GridPoint:
-        return GridPoint(**self.model_dump(exclude={"youden"}))
-
-
-class GridDocument(Strict):
-    """`grid.json`: the grid of thresholds of a comparison."""
-
-    level: str
-    points: list[GridPointDocument]
-
-
-class SampleDocument(Strict):
-    """`sample.json`: edges drawn evenly, and the effect of patching each alone."""
-
-    edges: list[str]
-    effects: list[float]
 
 
 @final
@@ -108,12 +41,23 @@ class ComparisonStore:
     folder: Path | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
 
+    def has(self, entry: Entry) -> bool:
+        """Whether the method is done."""
+        return self.folder is not None and (self.folder / METHODS_FOLDER / entry.folder / FOUND_FILE).is_file()
+
+    def has_measures(self, entry: Entry) -> bool:
+        """Whether its circuits are measured."""
+        if self.folder is None:
+            return False
+        place = self.folder / METHODS_FOLDER / entry.folder
+        return (place / CURVE_FILE).is_file() and (place / AREAS_FILE).is_file()
+
     def outcome(self, entry: Entry, find: Callable[[Entry], MethodOutcome]) -> MethodOutcome:
         """What the method found: read, if it is there, else found now and kept."""
         if self.folder is None:
             return find(entry)
         place = self.folder / METHODS_FOLDER / entry.folder
-        if (place / FOUND_FILE).is_file():
+        if self.has(entry):
             return self._read(entry, place)
         outcome = find(entry)
         with new_folder(place) as fresh:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -18,12 +19,13 @@ from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.tables import interpolation_table, long_table, tables
-from edgewise.errors import FileError
+from edgewise.errors import FileError, InvalidValue
 from edgewise.figures import need_matplotlib
 from edgewise.formats.reading import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
 from edgewise.metrics import metric
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.runs.folder import file_hash
 from edgewise.runs.partial import free_folder
@@ -51,16 +53,23 @@ class Finished:
 
 
 def run_comparison(
-    recipe: CompareRecipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent
+    recipe: CompareRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    executor: Executor | None = None,
+    track: Track = silent,
 ) -> Finished:
     """Makes the comparison of a recipe in the folder `out`; without `out` nothing is written.
 
     Every name in the recipe, its files and the folder are checked before anything is computed. What is finished is kept at
     once: the same recipe in the same folder computes only what is missing. FileError for the folder of another recipe.
+    An `executor` runs the methods beside one another.
     """
+    if current().count > 1:
+        raise InvalidValue("a comparison is no work that ranks share: start it in one process, without torchrun")
     started, folder = time.perf_counter(), Path(out) if out is not None else None
     setting = _prepare(recipe, folder)
-    job = _job(recipe, setting, folder, track)
+    job = replace(_job(recipe, setting, folder, track), executor=executor)
     try:
         comparison = job.comparison()
         files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()

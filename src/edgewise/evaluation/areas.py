@@ -33,6 +33,7 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.scores import Scores
 
@@ -160,10 +161,10 @@ def trapezoid(places: Sequence[float], heights: Sequence[float]) -> float:
 @torch.no_grad()
 def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
-    subject, space = request.subject, Workspace()
+    subject, space, mine = request.subject, Workspace(), request.share()
     values: list[Tensor] = []
-    with steady(subject.model):
-        for batch in request.track(request.each_batch(), request.batches, "evaluating circuits of every size"):
+    with subject.turn, steady(subject.model):
+        for batch in request.track(mine.each_batch(), mine.batches, "evaluating circuits of every size"):
             pairs, replacement = batch.pairs, batch.replacement
             clean = subject.logits(pairs.clean, pairs.positions)
             under = (
@@ -172,7 +173,7 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
             )
             runs = (clean, replacement.logits(subject, pairs.positions), *under)
             values.append(torch.stack([batch.objective(logits, clean).double().cpu() for logits in runs]))
-    return request.metric.sign * torch.cat(values, dim=1)
+    return request.metric.sign * current().cat(torch.cat(values, dim=1), dim=1)
 
 
 def _nodes(circuit: Circuit) -> int:

@@ -27,6 +27,7 @@ from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.ranks import alone, current, split_or_refuse
 from edgewise.request import Request
 
 # A selection is called settled from this mean Jaccard index of two samples on, as proposed there.
@@ -132,17 +133,18 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     Scores every example once, on its own, and evaluates the circuit of all examples once: the model is not run again for a
     sample. InvalidValue for a method whose scores are no means over the examples (a search, `hisp`), and for a single pair.
     """
-    chosen, fixed_ablation = resampled_method(find_method(method, {})), _fixed(find_ablation(ablation), pairs)
+    chosen, fixed_ablation = resampled_method(find_method(method, {})), find_ablation(ablation).over_all(pairs)
     if len(pairs) < 2:
         raise InvalidValue("a single example can be drawn only one way: give at least 2")
     graph = subject.graph
     if not 0 < edges <= graph.n_edges:
         raise InvalidValue(f"asked for {edges:,} edges, the graph has {graph.n_edges:,}; give 1 to that many")
     request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
-    each = track((pairs[i] for i in range(len(pairs))), len(pairs), "scoring every example on its own")
-    scores = torch.stack(
-        [_of_one(chosen, replace(request, pairs=example))[graph.edge_mask].float() for example in each]
-    )
+    mine = range(len(pairs))[split_or_refuse(len(pairs), "pairs")]
+    each = track((pairs[i] for i in mine), len(mine), "scoring every example on its own")
+    with alone():
+        of_mine = [_of_one(chosen, replace(request, pairs=example))[graph.edge_mask].float() for example in each]
+    scores = current().cat(torch.stack(of_mine))
     refuse_zeros(scores, request.metric)
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)
@@ -222,8 +224,3 @@ def _sizes(examples: int) -> list[int]:
     [2, 4, 8, 16, 20]
     """
     return sorted({*(2**k for k in range(1, examples.bit_length()) if 2**k < examples), examples})
-
-
-def _fixed(ablation: Ablation, pairs: Pairs) -> Ablation:
-    """The ablation with its averages taken over all pairs, also where one is scored alone."""
-    return replace(ablation, over=pairs) if getattr(ablation, "over", pairs) is None else ablation  # type: ignore[type-var]

@@ -27,6 +27,7 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.ranks import current, split_or_refuse
 
 
 @torch.no_grad()
@@ -169,15 +170,18 @@ class _Runner:
         return cls(subject, masks, [find_metric(name) for name in metrics])
 
     def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:
-        """Run all pairs, so many at a time."""
+        """Run all pairs, so many at a time, each rank its share of them."""
         if batch_size < 1:
             raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-        replacer = ablation.prepare(self.subject, pairs, batch_size)
+        mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
         label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
-        with steady(self.subject.model):
-            for batch in track(pairs.batches(batch_size), -(-len(pairs) // batch_size), label):
+        with self.subject.turn, steady(self.subject.model):
+            replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
+            for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):
                 ready = self.subject.ready(batch)
                 self.add(ready, replacer(ready))
+        for key, values in self.values.items():
+            self.values[key] = [current().cat(torch.cat(values))]
 
     def add(self, batch: Pairs, replacement: Replacement) -> None:
         """Run one batch clean, replaced, and under each mask."""

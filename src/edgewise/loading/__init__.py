@@ -13,6 +13,7 @@ from torch import nn
 from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.loading.model_places import EMBEDDED, KNOWN, Place, located, unknown
+from edgewise.loading.reload import Reload
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
 from edgewise.models.adapters import ACTIVE, base_of, unwrapped, with_adapter
 from edgewise.models.compiled import compiled
@@ -66,12 +67,15 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
         return _checked(Subject(model, tokenizer, family, name, kv, origin=Origin(word)))
     name, adapter = _base_and_adapter(model, adapter)
     with _named(name):
+        wanted, chosen = _dtype(dtype), _device(device, name)
+        told_all = tokenizer is None and family is None
+        again = Reload(name, _word(wanted), chosen.type, revision, kv, adapter) if told_all else None
         if name in PROGRAMS:
             if adapter is not None:
                 raise InvalidValue(f"{name} is built from its program, and takes no adapter; leave {adapter} out")
-            built = _from_program(PROGRAMS[name], _dtype(dtype), revision).to(_device(device, name))
-            return _checked(Subject(built, tokenizer or compiled_tokenizer(PROGRAMS[name]), FAMILIES["toy"], name, kv))
-        wanted, chosen = _dtype(dtype), _device(device, name)
+            built = _from_program(PROGRAMS[name], wanted, revision).to(chosen)
+            words = tokenizer or compiled_tokenizer(PROGRAMS[name])
+            return _checked(Subject(built, words, FAMILIES["toy"], name, kv, origin=Origin(again=again)))
         telling = shown() if track is None else nullcontext(track)
         with telling as told, located(name, revision, lambda kind: _family(kind, family), told) as place:
             tokenizer = tokenizer or _tokenizer(place)
@@ -79,7 +83,9 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
             def build(wanted: torch.dtype | None) -> Subject:
                 loaded, found = _from_pretrained(name, place, wanted, family)
                 loaded = loaded if adapter is None else with_adapter(loaded, adapter)
-                return Subject(loaded.to(chosen), tokenizer, found, name, kv, origin=Origin(adapter, place.origin))
+                return Subject(
+                    loaded.to(chosen), tokenizer, found, name, kv, origin=Origin(adapter, place.origin, again)
+                )
 
             return checked(build, wanted)
 
@@ -186,6 +192,10 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype not in DTYPES:
         raise UnknownName.of("dtype", dtype, DTYPES)
     return DTYPES[dtype]
+
+
+def _word(dtype: torch.dtype | None) -> str | None:
+    return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
+from edgewise.errors import InvalidValue
 from edgewise.models.adapters import adapter_facts
 from edgewise.models.weights import stored_parts
 
 
 class Origin(NamedTuple):
-    """Where a model comes from, beyond its name: the adapter put on it, and what its identity says of the file it was in."""
+    """Where a model comes from, beyond its name: the adapter put on it, and what its identity says of the file it was in.
+
+    `again` loads it in another process, given its identity; None for a model that was made by the caller.
+    """
 
     adapter: str | None = None
     file: Mapping[str, str] | None = None
+    again: Callable[[dict[str, Any]], Any] | None = None
+
+
+def sent(name: str, origin: Origin) -> Callable[[dict[str, Any]], Any]:
+    """What loads the model of this name in another process; InvalidValue if nothing does."""
+    if origin.again is None:
+        raise InvalidValue(
+            f"{name} was given as a model in memory, which no other process can load: save it to a folder, and load it by "
+            "that name"
+        )
+    return origin.again
 
 
 def weight_facts(model: Any, adapter: str | None) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from edgewise.models.family import Family
 from edgewise.models.family_fit import check_family
 from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
-from edgewise.models.identity import Origin, weight_facts
+from edgewise.models.identity import Origin, sent, weight_facts
 from edgewise.models.norms import Norm
 from edgewise.models.text_config import text_config
+from edgewise.models.turns import turn_on
 from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
@@ -57,6 +58,7 @@ class Subject:
         self.tokenizer = tokenizer
         self.family = family
         self.name = name
+        self.turn = turn_on(model)
         self.origin = origin or Origin()
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
@@ -64,6 +66,10 @@ class Subject:
         self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
         self._refuse_unusual_storage()
         self._refuse_unusual_projections()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A Subject is sent to another process as the name it is loaded by; its weights stay where they are."""
+        return sent(self.name, self.origin), (self.identity,)
 
     # -- facts ------------------------------------------------------------------------------------------------------
 

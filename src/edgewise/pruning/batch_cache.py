@@ -15,16 +15,27 @@ from edgewise.engine.mask import Mask
 from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import PairsError
+from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
 
 @final
 @dataclass(frozen=True)
 class CleanBatch:
-    """A batch with its replacement, and the clean model's logits [example, vocab] on it."""
+    """The share that a rank has of a batch, with its replacement, and the clean model's logits [example, vocab] on it.
+
+    `whole`: pairs of the batch; `rows`: those of them that are here. A rank for which none are left has the first, and `rows`
+    is empty: what it measures counts nothing.
+    """
 
     batch: Batch
     clean: Tensor
+    whole: int
+    rows: slice
+
+    def own(self, mask: Tensor) -> Tensor:
+        """What is here of a mask for each example of the whole batch; a mask of all is that of each."""
+        return mask if mask.ndim == 2 else mask[self.rows if self.rows.stop > self.rows.start else slice(1)]
 
     def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
         """Logits [example, vocab] under a mask [writer, reader], or one for each example, [example, writer, reader].
@@ -40,8 +51,9 @@ class CleanBatch:
         )[0]
 
     def loss(self, logits: Tensor) -> Tensor:
-        """The metric with lower = better, mean over the batch: a scalar."""
-        return -self.batch.objective(logits, self.clean).mean()
+        """What this share adds to the mean over the whole batch of the metric, lower = better: a scalar."""
+        counts = 1.0 if self.rows.stop > self.rows.start else 0.0
+        return -self.batch.objective(logits, self.clean).sum() * counts / self.whole
 
 
 @final
@@ -73,9 +85,12 @@ class BatchCache:
     def __getitem__(self, number: int) -> CleanBatch:
         if number in self.held:
             return self.held[number]
+        whole = self.batches[number]
+        rows = current().share(len(whole))
         with torch.no_grad():
-            batch = self.make(self.batches[number])
-            ready = CleanBatch(batch, self.request.subject.logits(batch.pairs.clean, batch.pairs.positions))
+            batch = self.make(whole[rows] if rows.stop > rows.start else whole[:1])
+            clean = self.request.subject.logits(batch.pairs.clean, batch.pairs.positions)
+        ready = CleanBatch(batch, clean, len(whole), rows)
         size = sum(tensor.untyped_storage().nbytes() for tensor in _tensors(ready))
         if size <= self.room:
             self.held[number], self.room = ready, self.room - size

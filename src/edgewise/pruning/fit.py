@@ -27,6 +27,7 @@ from edgewise.pruning.history_plot import check_curves, draw_curves
 from edgewise.pruning.objective import Draw, Penalty
 from edgewise.pruning.trained_gates import TrainedGates
 from edgewise.pruning.training import Training
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint, Tensors
 
@@ -79,7 +80,7 @@ def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
                 pass
     finally:
         history.close()
-    if files.curves:
+    if files.curves and current().first:
         draw_curves(history.records, files.curves)
     checkpoint.save()
     return TrainedGates(run.logits.detach(), problem.layout.candidates, run.feed, checkpoint, run.workspace)
@@ -132,10 +133,12 @@ class Optimization:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
         ready = self._next_batch()
-        draw = Draw(self.logits, self._draw(len(ready.batch.pairs)))
-        loss = ready.loss(ready.run(draw.mask, self.workspace))
-        total = loss + penalty.value(draw, self.step, self.multipliers)
-        gradients = torch.autograd.grad(total, self.parameters)
+        draw = Draw(self.logits, self._draw(ready.whole))
+        share = ready.loss(ready.run(ready.own(draw.mask), self.workspace))
+        ranks = current()
+        total = share + penalty.value(draw, self.step, self.multipliers) / ranks.count
+        gradients = [ranks.sum(gradient) for gradient in torch.autograd.grad(total, self.parameters)]
+        loss = ranks.sum(share.detach())
         _finite("loss", loss)
         _finite("gradient", *gradients)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import FileError
+from edgewise.ranks import current
 from edgewise.store.disk import reason
 
 
@@ -57,7 +58,7 @@ class History:
     def open(cls, path: Path | None, earlier: Iterable[Record] = ()) -> History:
         """A history that begins with the records of an interrupted run."""
         records = list(earlier)
-        if path is None:
+        if path is None or not current().first:
             return cls(records)
         try:
             file = path.open("w", encoding="utf-8")

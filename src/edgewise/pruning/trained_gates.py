@@ -6,6 +6,7 @@ they compute.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -18,6 +19,7 @@ from edgewise.engine.mask import Mask
 from edgewise.engine.tiling import Tiling, tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
+from edgewise.ranks import current
 from edgewise.store.checkpoint import Checkpoint
 
 
@@ -49,8 +51,8 @@ class TrainedGates:
         total = 0.0
         for number in range(len(self.feed)):
             ready = self.feed[number]
-            total += float(ready.loss(ready.run(mask.float()))) * len(ready.batch.pairs)
-        return total / len(self.feed.request.pairs)
+            total += float(ready.loss(ready.run(mask.float()))) * ready.whole
+        return math.fsum(current().gather(total)) / len(self.feed.request.pairs)
 
     @torch.no_grad()
     def losses(self, masks: Tensor) -> list[float]:
@@ -58,8 +60,8 @@ class TrainedGates:
         total = torch.zeros(len(masks))
         for ready in self.sample:
             logits = self._run(ready, masks.float(), masks.any(dim=0))
-            total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * len(ready.batch.pairs)
-        return (total / len(self.sample.rows)).tolist()
+            total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * ready.whole
+        return (current().sum(total) / len(self.sample.rows)).tolist()
 
     def slope(self, mask: Tensor, among: Tensor) -> Tensor:
         """d loss / d mask [writer, reader] at a circuit, over `sample`, for the edges `among`."""
@@ -68,8 +70,8 @@ class TrainedGates:
             leaf = mask.float().requires_grad_()
             with torch.enable_grad():
                 loss = ready.loss(self._run(ready, leaf, among))
-            total += torch.autograd.grad(loss, leaf)[0] * len(ready.batch.pairs)
-        return total / len(self.sample.rows)
+            total += torch.autograd.grad(loss, leaf)[0] * ready.whole
+        return current().sum(total) / len(self.sample.rows)
 
     def done(self) -> None:
         """The run is complete: its checkpoint is no longer needed."""

@@ -21,6 +21,7 @@ from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
 from edgewise.runs.folder import Run, write
 from edgewise.runs.partial import Start, default_folder, partial_run
@@ -57,10 +58,10 @@ def run(
     """Runs a recipe and leaves a whole run folder at `out`, or nothing; without `out` nothing is written.
 
     Every name in the recipe, the data file and the folder are checked before anything is computed. A long method keeps its
-    state in `<out>.partial` meanwhile, with which `start="resume"` goes on after a kill.
+    state in `<out>.partial` meanwhile, with which `start="resume"` goes on after a kill. Of several ranks the first writes.
     """
     job = prepare(recipe)
-    if out is None:
+    if out is None or not current().first:
         return compute(job, track)
     with partial_run(recipe, out, start=start) as partial, new_folder(out) as folder:
         done = compute(job, track, partial.options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from statistics import mean
 from typing import Any, final
@@ -12,9 +13,11 @@ from typing import Any, final
 from edgewise.api import discover
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.progress import silent
 
 
 @final
@@ -74,7 +77,13 @@ class Stability:
 
 
 def stability(
-    subject: Subject, pairs: Pairs, *, method: Any = "edge-pruning", seeds: int | Sequence[int] = 5, **how: Any
+    subject: Subject,
+    pairs: Pairs,
+    *,
+    method: Any = "edge-pruning",
+    seeds: int | Sequence[int] = 5,
+    executor: Executor | None = None,
+    **how: Any,
 ) -> Stability:
     """Runs a method that depends on chance with several seeds and says how far its circuits agree.
 
@@ -86,8 +95,15 @@ def stability(
     chosen = find_method(method, options)
     if "seed" not in {field.name for field in fields(chosen)}:  # type: ignore[arg-type]
         raise InvalidValue(f"{chosen.name} has no seed: it finds the same circuit every time")
-    found = [discover(subject, pairs, method=replace(chosen, seed=seed), **how) for seed in seed_values]  # type: ignore[type-var]
-    return Stability(tuple(found))
+    track = how.pop("track", silent)
+    inner = {**how, "track": track if executor is None else silent}
+    work = partial(_with_seed, subject, pairs, chosen, inner)
+    found = dict(each_done(work, seed_values, executor, track, f"{chosen.name} with {len(seed_values)} seeds"))
+    return Stability(tuple(found[seed] for seed in seed_values))
+
+
+def _with_seed(subject: Subject, pairs: Pairs, method: Any, how: dict[str, Any], seed: int) -> Circuit:
+    return discover(subject, pairs, method=replace(method, seed=seed), **how)
 
 
 _DISCOVER = ("metric", "ablation", "edges", "absolute", "batch_size", "track")

@@ -11,6 +11,7 @@ from torch import Tensor
 from edgewise.engine.tiling import tiling_for
 from edgewise.errors import NumericalError
 from edgewise.metrics import kl
+from edgewise.ranks import current
 from edgewise.request import Batch
 
 
@@ -24,7 +25,8 @@ class SearchMetric:
     def __init__(self, batch: Batch, clean: Tensor) -> None:
         self.batch, self.clean = batch, clean
         self._divergence = _Divergence(clean) if batch.metric.function is kl else None
-        self.start = float(self._all(clean[None]).double().mean())
+        self.examples = sum(current().gather(len(clean)))
+        self.start = float(self._means(clean[None]))
         if not math.isfinite(self.start):
             raise NumericalError(
                 f"the metric {batch.metric.name} is {-self.start * batch.metric.sign} on the clean prompts, before anything "
@@ -33,11 +35,15 @@ class SearchMetric:
 
     def values(self, logits: Tensor) -> list[float]:
         """The metric of each run, for logits [run, example, vocab]."""
-        values = self._all(logits).double().mean(dim=1).tolist()
+        values = self._means(logits).tolist()
         for value in values:
             if not math.isfinite(value):
                 raise NumericalError(f"the metric {self.batch.metric.name} is {value} in the middle of the search")
         return values
+
+    def _means(self, logits: Tensor) -> Tensor:
+        """Means [run] over the examples of all ranks."""
+        return current().sum(self._all(logits).double().sum(dim=1)) / self.examples
 
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""

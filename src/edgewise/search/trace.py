@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO, final
 
 from edgewise.errors import FileError
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Search
 from edgewise.store.disk import reason, write_bytes
@@ -41,7 +42,21 @@ class Trace:
 
     @classmethod
     def open(cls, name: str | None, key: dict[str, Any]) -> Trace:
-        """The trace in the file of this name, to be continued, or a new one. FileError for the trace of another run."""
+        """The trace in the file of this name, to be continued, or a new one. FileError for the trace of another run.
+
+        Of several ranks, which decide alike, the first writes it.
+        """
+        opened: list[Trace] = []
+
+        def decisions() -> list[Decision]:
+            opened.append(cls._open(name, key))
+            return opened[0].decisions
+
+        earlier = current().of_first(decisions)
+        return opened[0] if opened else cls(earlier)
+
+    @classmethod
+    def _open(cls, name: str | None, key: dict[str, Any]) -> Trace:
         if not name:
             return cls()
         path = Path(name)

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgewise.errors import FileError
+from edgewise.ranks import current
 from edgewise.store.disk import write_bytes
 
 SECONDS_BETWEEN_SAVES = 20.0
@@ -26,7 +27,10 @@ Tensors = dict[str, Tensor]
 @final
 @dataclass
 class Checkpoint:
-    """The file of a run's state; `path` None keeps nothing. `key` says which run it is of."""
+    """The file of a run's state; `path` None keeps nothing. `key` says which run it is of.
+
+    Of several ranks, whose states are alike, the first keeps it, and all go on from it.
+    """
 
     path: Path | None
     key: Mapping[str, Any]
@@ -35,6 +39,9 @@ class Checkpoint:
 
     def read(self) -> Tensors | None:
         """What the file holds, None if there is none. FileError for a file of another run, or that cannot be written."""
+        return current().of_first(self._read)
+
+    def _read(self) -> Tensors | None:
         if self.path is None:
             return None
         if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
@@ -65,7 +72,7 @@ class Checkpoint:
 
     def save(self) -> None:
         """Write what is remembered; the file is always whole. FileError if it cannot be written."""
-        if self.path is None or self._latest is None:
+        if self.path is None or self._latest is None or not current().first:
             return
         write_bytes(self.path, save(self._latest(), metadata={"key": self._key}))
         self._saved_at = time.monotonic()
@@ -81,7 +88,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The run is complete: the file is no longer needed."""
-        if self.path is not None:
+        if self.path is not None and current().first:
             self.path.unlink(missing_ok=True)
 
     @property

@@ -35,7 +35,7 @@ class SearchState(State):
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        batch = next(request.together().each_batch())
+        batch = next(request.share().together().each_batch())
         with torch.no_grad(), steady(request.subject.model):
             self._frontier = frontier(batch.subject, batch.pairs, batch.replacement)
             self._metric = SearchMetric(batch, self._frontier.clean_logits)
