@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from benchmarks import large
 from support.command_line import edgewise
 from support.families import (
     CONFIGS,
@@ -30,6 +32,7 @@ from edgewise.ablations import ABLATIONS
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.attribution.memory import MemoryEstimate
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.tiling import tiling_for, using_tiling
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 
@@ -214,6 +217,32 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_so() -> None:
     assert any("not enough memory for a batch of 64" in str(one.message) for one in seen)
     assert again.provenance["fitting_batch_size"] < 64
     assert as_near(again.values, whole.values, in_float64(on, of))
+
+
+# -- speed ------------------------------------------------------------------------------------------------------------
+
+
+def test_rounded_products_rank_edges_as_exact_ones_do() -> None:
+    on, of = larger("llama")
+    rounded = ew.attribute(on, of, method="eap")
+    with using_tiling(replace(tiling_for(on.device), products="float32")):
+        exact = ew.attribute(on, of, method="eap")
+    assert rounded.agreement(exact)["pearson"] > 0.9999
+    assert torch.backends.cuda.matmul.fp32_precision != "tf32"
+
+
+def test_the_table_of_large_models_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Takes two to three minutes; the figures are printed, and none is held to anything."""
+    if torch.cuda.get_device_properties(0).total_memory < 70 << 30:
+        pytest.skip("the largest model of the table needs 70 GiB")
+    monkeypatch.setattr("benchmarks.setting.DEVICE", torch.device(DEVICE))
+    monkeypatch.setattr("benchmarks.large.DEVICE", torch.device(DEVICE))
+    for row in large.table(rounds=2):
+        with capsys.disabled():
+            print(*row, sep=" | ")
+        assert float(row[1]) > 0
 
 
 # -- what a user types ------------------------------------------------------------------------------------------------

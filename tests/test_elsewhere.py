@@ -1,7 +1,7 @@
 """On a device that is not the CPU: every tensor is made where the model is, and results are those of the CPU.
 
-The device is one of the tests' own (`elsewhere.py`), which refuses what an accelerator refuses; `test_accelerator.py` runs on
-a real one.
+The device is our own (`benchmarks/other_device.py`) and refuses what an accelerator refuses; `test_accelerator.py` runs on a
+real one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks.other_device import ELSEWHERE, Elsewhere, elsewhere, moved
 from support.families import CONFIGS, distance, make_model, pairs, random_circuit, subject, subject_of
-from support.other_device import ELSEWHERE, Elsewhere, elsewhere, moved
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS

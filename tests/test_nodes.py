@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.families import FAMILIES, distance, pairs, subject
@@ -9,6 +11,7 @@ from support.path_oracle import batch_of, deltas
 from torch import Tensor
 
 import edgewise as ew
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, logit_diff
@@ -68,10 +71,11 @@ def test_a_node_scores_the_sum_of_its_neurons_and_of_its_edges(family: str, meth
     assert nodes["a1.h2"] == float(nodes.values[on.graph.writer_index["a1.h2"]])
 
 
-def test_the_work_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_is_cut_into_pieces() -> None:
     expected = ew.attribute_nodes(subject("llama"), pairs()).values
-    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", 20_000)
-    torch.testing.assert_close(ew.attribute_nodes(subject("llama"), pairs()).values, expected, rtol=1e-4, atol=1e-6)
+    with using_tiling(replace(PROCESSOR, chunk_bytes=20_000)):
+        found = ew.attribute_nodes(subject("llama"), pairs()).values
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 # -- circuits ---------------------------------------------------------------------------------------------------------

@@ -46,6 +46,13 @@ class Batch:
         """The metric with higher = better: float [example] for logits [example, vocab]."""
         return self.metric.objective(logits, Answers(self.pairs.correct, self.pairs.wrong), clean_logits)
 
+    def objectives(self, logits: Tensor, clean_logits: Tensor) -> Tensor:
+        """The same of several runs on the batch: float [run, example] for logits [run, example, vocab]."""
+        runs = len(logits)
+        answers = Answers(self.pairs.correct.repeat(runs, 1), self.pairs.wrong.repeat(runs, 1))
+        values = self.metric.objective(logits.flatten(0, 1), answers, clean_logits.repeat(runs, 1))
+        return values.unflatten(0, (runs, -1))
+
 
 @final
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
     tokens = of.clean.numel()
     with live_run(on, of.clean, of.positions, objective) as run:
         run.last_gradients(slopes.taker())
-    for readers, _ in _groups(on.graph):
+    for readers, _ in _groups(on.graph, 2):
         out = torch.empty(readers.stop - readers.start, tokens, on.d_model)
         slopes.into(out, readers, slice(0, tokens))
         if on.final_norm.centred:
@@ -53,6 +53,6 @@ def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_groups_hold_every_reader_but_the_logits_once(family: str) -> None:
     graph = subject(family).graph
-    readers = [r for group, _ in _groups(graph) for r in range(group.start, group.stop)]
+    readers = [r for group, _ in _groups(graph, 2) for r in range(group.start, group.stop)]
     assert readers == list(range(len(graph.readers) - 1))
-    assert all(graph.reach(r) <= reach for group, reach in _groups(graph) for r in range(group.start, group.stop))
+    assert all(graph.reach(r) <= reach for group, reach in _groups(graph, 2) for r in range(group.start, group.stop))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.families import FAMILIES, distance, pairs, subject
 
 import edgewise as ew
 from edgewise.engine.record import record
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.engine.writes import expand
 
 
@@ -32,9 +35,9 @@ def test_shares_are_those_of_the_definition(family: str) -> None:
     assert distance(scores.values, expected) < 1e-4
 
 
-def test_the_shares_of_a_reader_sum_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", 20_000)
-    scores = ew.attribute(subject("llama"), pairs(), method="information-flow-routes")
+def test_the_shares_of_a_reader_sum_to_one() -> None:
+    with using_tiling(replace(PROCESSOR, chunk_bytes=20_000)):
+        scores = ew.attribute(subject("llama"), pairs(), method="information-flow-routes")
     torch.testing.assert_close(scores.values.sum(dim=0), torch.ones(len(scores.graph.readers)))
     assert scores.values.min() >= 0
 

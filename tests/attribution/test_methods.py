@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from edgewise.ablations import ABLATIONS, ablation
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.attribution.eap import EAP
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError, PairsError, UnknownName
 from edgewise.metrics import METRICS, Answers, Metric
 from edgewise.models import Subject
@@ -61,23 +63,25 @@ def test_exact_with_other_metrics_and_ablations(family: str, metric: str, how: s
         assert abs(scores[edge] - drop) < 1e-5 * largest + 1e-6, edge
 
 
-def test_exact_in_pieces_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_in_pieces_is_exact() -> None:
     expected = ew.attribute(subject("gpt2"), pairs(), method="exact").values
-    monkeypatch.setattr("edgewise.attribution.exact.TOKENS_AT_ONCE", 80)
-    torch.testing.assert_close(ew.attribute(subject("gpt2"), pairs(), method="exact").values, expected)
+    with using_tiling(replace(PROCESSOR, patched_tokens=80)):
+        found = ew.attribute(subject("gpt2"), pairs(), method="exact").values
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "toy"])
 @pytest.mark.parametrize("how", ["corrupted", "mean"])
-def test_eap_in_pieces_is_eap(family: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eap_in_pieces_is_eap(family: str, how: str) -> None:
     """Work is cut into chunks of tokens; tiny chunks must give what one big chunk gives."""
     on = subject(family)
     expected = ew.attribute(on, pairs(), method="eap", ablation=how).values
-    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", 20_000)
-    torch.testing.assert_close(ew.attribute(on, pairs(), method="eap", ablation=how).values, expected)
+    with using_tiling(replace(PROCESSOR, chunk_bytes=20_000)):
+        found = ew.attribute(on, pairs(), method="eap", ablation=how).values
+    torch.testing.assert_close(found, expected)
 
 
-def test_masked_runs_in_pieces_are_masked_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_runs_in_pieces_are_masked_runs() -> None:
     on, of = subject("llama", torch.float64), pairs()
     generator = torch.Generator().manual_seed(0)
     masks = torch.rand(3, *on.graph.edge_mask.shape, generator=generator, dtype=torch.float64).requires_grad_()
@@ -88,8 +92,9 @@ def test_masked_runs_in_pieces_are_masked_runs(monkeypatch: pytest.MonkeyPatch) 
 
     expected = run()
     for size in (4_000, 150_000, 1_000_000):
-        monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", size)
-        for ours, theirs in zip(run(), expected, strict=True):
+        with using_tiling(replace(PROCESSOR, chunk_bytes=size)):
+            found = run()
+        for ours, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import edgewise as ew
 from edgewise.attribution.eap_ig import EAPIG
 from edgewise.attribution.eap_ig_activations import EAPIGActivations
 from edgewise.attribution.mask_ig import MaskIG
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.errors import EdgewiseError, InvalidValue, NumericalError
 from edgewise.models.hooks import Hook, OnInput
 from edgewise.old_names import NodeScores
@@ -127,10 +129,10 @@ def test_eap_ig_activations_leads_one_sublayer_after_the_other(family: str, how:
     assert distance(scores.values, scores_along(batch, activation_path(batch, 2))) < NEAR
 
 
-def test_many_runs_are_contracted_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_are_contracted_in_turns() -> None:
     expected = ew.attribute(subject("gemma2"), pairs(), method="eap-ig", steps=7).values
-    monkeypatch.setattr("edgewise.attribution.paths.RUNS_AT_ONCE", 2)
-    again = ew.attribute(subject("gemma2"), pairs(), method="eap-ig", steps=7).values
+    with using_tiling(replace(PROCESSOR, runs=2)):
+        again = ew.attribute(subject("gemma2"), pairs(), method="eap-ig", steps=7).values
     torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from edgewise.ablations import ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, NumericalError
 from edgewise.models import Subject
@@ -186,14 +188,15 @@ def gradient_of_each(on: Subject, masks: Tensor, how: str) -> Tensor:
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 @pytest.mark.parametrize("size", [4_000, 60_000])
-def test_masks_of_each_example_in_pieces(family: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_of_each_example_in_pieces(family: str, size: int) -> None:
     """In pieces of single examples, and of some."""
     on = subject(family, torch.float64)
     masks = masks_of_each(on, torch.float64)
     expected = fast(on, masks), gradient_of_each(on, masks, "corrupted")
-    monkeypatch.setattr("edgewise.engine.writes.CHUNK_BYTES", size)
-    assert distance(fast(on, masks), expected[0]) < NEAR
-    assert distance(gradient_of_each(on, masks, "corrupted"), expected[1]) < NEAR
+    with using_tiling(replace(PROCESSOR, chunk_bytes=size)):
+        found = fast(on, masks), gradient_of_each(on, masks, "corrupted")
+    assert distance(found[0], expected[0]) < NEAR
+    assert distance(found[1], expected[1]) < NEAR
 
 
 def test_masks_of_each_example_that_are_the_same_are_one_mask() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from edgewise.ablations import Corrupted
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.metrics import metric
 from edgewise.progress import silent
@@ -24,7 +26,7 @@ from edgewise.pruning import exchange
 from edgewise.pruning.batch_cache import BatchCache
 from edgewise.pruning.exchange import exchanges
 from edgewise.pruning.rounding import best_edges
-from edgewise.pruning.trained_gates import SAMPLE, TrainedGates
+from edgewise.pruning.trained_gates import TrainedGates
 from edgewise.request import Request
 from edgewise.store.checkpoint import Checkpoint
 
@@ -108,7 +110,7 @@ def many(n: int, batch: int) -> TrainedGates:
 def test_many_batches_are_sampled() -> None:
     judge = many(35, 2)
     assert len(judge.feed) == 18
-    assert judge.sample.rows.view(SAMPLE, 2)[:, 0].tolist() == [0, 4, 8, 12, 18, 22, 26, 30]
+    assert judge.sample.rows.view(PROCESSOR.sample_batches, 2)[:, 0].tolist() == [0, 4, 8, 12, 18, 22, 26, 30]
 
 
 def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,13 +126,13 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch: pytest.MonkeyPat
     assert len(seen) == len(set(seen))
 
 
-def test_what_runs_together_changes_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_together_changes_no_loss() -> None:
     masks = torch.stack([some_circuit("gpt2", 30, seed) for seed in range(3)])
     together = many(7, 2)
     assert len(together.sample) == 1
-    monkeypatch.setattr(edgewise.pruning.trained_gates, "TOGETHER", 0)
-    apart = many(7, 2)
-    assert len(apart.sample) == 4
+    with using_tiling(replace(PROCESSOR, sample_bytes=0)):
+        apart = many(7, 2)
+        assert len(apart.sample) == 4
     losses = apart.losses(masks)
     assert together.losses(masks) == pytest.approx(losses, rel=1e-5)
     assert [apart.loss(mask) for mask in masks] == pytest.approx(losses, rel=1e-5)

@@ -81,9 +81,9 @@ def _sums(batch: Batch) -> Tensor:
         for dropped.layer in _drops(subject.graph):
             slopes = ReaderGradients(subject)
             run.gradients(slopes.taker())
-            for scores in contract_each(subject, deltas, slopes, len(pairs)):
-                sums[0] += scores
-                sums[1] += scores.abs()
+            scores = contract_each(subject, deltas, slopes, len(pairs))
+            sums[0] += scores.sum(dim=0)
+            sums[1] += scores.abs().sum(dim=0)
     return sums
 
 

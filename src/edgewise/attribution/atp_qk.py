@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgewise.attribution.base import Batch, GradientMethod, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
-from edgewise.attribution.exact import TOKENS_AT_ONCE, Patcher
+from edgewise.attribution.exact import Patcher
 from edgewise.attribution.neuron_scores import stream_gradients
 from edgewise.attribution.paths import clean_run
 from edgewise.attribution.reader_gradients import ReaderGradients
@@ -60,7 +60,7 @@ def _effects(patcher: Patcher, layer: int, reader: int, at_heads: Tensor) -> Ten
     """Predicted drop when each edge into one query or key is replaced, summed over the batch: [writer]."""
     graph, deltas = patcher.batch.subject.graph, patcher.deltas
     block, slot = patcher.batch.subject.blocks[layer], reader - graph.q_readers(layer).start
-    size, drops = max(1, TOKENS_AT_ONCE // deltas.shape[1]), []
+    size, drops = patcher.at_once, []
     for start in range(0, graph.reach(reader), size):
         part = deltas[start : min(graph.reach(reader), start + size)]
         change = patcher.change_of_attention(block, layer, slot, part.unflatten(1, patcher.clean.final_in.shape[:2]))

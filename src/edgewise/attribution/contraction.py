@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.engine.tiling import Tiling, tiling_for
 from edgewise.engine.writer_buffer import Workspace
-from edgewise.engine.writes import Writes, expand, token_chunks
+from edgewise.engine.writes import Writes, expand
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
-
-# Readers of so many layers share one product with the writers: a wider product runs closer to the processor's speed, at
-# the price of some writers the earlier of these layers do not read.
-LAYERS_AT_ONCE = 2
 
 
 def contract(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
@@ -27,44 +24,50 @@ def contract(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tenso
     `deltas`: clean minus replacement, [example, position, ..]; `slopes`: the gradients of the runs at whose points they
     were taken. Entries that are no edges are meaningless.
     """
-    flat = deltas.flat()
-    return _contract_rows(subject, flat, slopes, slice(0, len(flat.inputs)))
+    return contract_each(subject, deltas, slopes, 1)[0]
 
 
-def contract_each(subject: Subject, deltas: Writes, slopes: ReaderGradients, examples: int) -> Iterator[Tensor]:
-    """The same for one example after the other."""
-    flat = deltas.flat()
-    tokens = len(flat.inputs) // examples
-    for first in range(0, examples * tokens, tokens):
-        yield _contract_rows(subject, flat, slopes, slice(first, first + tokens))
-
-
-def _contract_rows(subject: Subject, flat: Writes, slopes: ReaderGradients, tokens: slice) -> Tensor:
-    """Scores [writer, reader] of some consecutive tokens of flat writes."""
+def contract_each(subject: Subject, deltas: Writes, slopes: ReaderGradients, examples: int) -> Tensor:
+    """The same for each of the examples, which are of equal length: [example, writer, reader]."""
     assert slopes.final is not None
-    graph, d = subject.graph, subject.d_model
-    scores = flat.inputs.new_zeros(len(graph.writers), len(graph.readers))
-    groups = list(_groups(graph))
+    graph, d, tiling, flat = subject.graph, subject.d_model, tiling_for(subject.device), deltas.flat()
+    scores = flat.inputs.new_zeros(examples, len(graph.writers), len(graph.readers))
+    groups = list(_groups(graph, tiling.layers))
     widest = max(group.stop - group.start for group, _ in groups)
-    space = Workspace()
-    for chunk in token_chunks(tokens.stop - tokens.start, (len(graph.writers) + widest) * d * scores.itemsize):
-        rows, size = slice(tokens.start + chunk.start, tokens.start + chunk.stop), chunk.stop - chunk.start
+    per_token, space = (len(graph.writers) + widest) * d * scores.itemsize, Workspace()
+    for some, rows in _pieces(tiling, examples, len(flat.inputs), per_token):
+        size = rows.stop - rows.start
         writers = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, d), scores))
         if subject.final_norm.centred:
             # Centring, the last step of every norm's transposed Jacobian, may as well be done to the writers.
             writers -= writers.mean(dim=-1, keepdim=True)
-        writers, pulled = writers.flatten(1), space.take("readers", (widest, size, d), scores)
+        each, at = (some.stop - some.start, -1), scores[some]
+        pulled = space.take("readers", (widest, size, d), scores)
+        by_example = writers.flatten(1).unflatten(1, each).transpose(0, 1)
         for readers, reach in groups:
-            slopes.into(pulled, readers, rows)
-            count = readers.stop - readers.start
-            scores[:reach, readers] += writers[:reach] @ pulled[:count].flatten(1).T
-        scores[:, -1] += writers @ slopes.final[rows].flatten()
+            with tiling.rounding(subject.device):
+                slopes.into(pulled, readers, rows)
+                read = pulled[: readers.stop - readers.start].flatten(1).unflatten(1, each)
+                at[:, :reach, readers].baddbmm_(by_example[:, :reach], read.permute(1, 2, 0))
+        at[:, :, -1:].baddbmm_(by_example, slopes.final[rows].flatten().view(*each, 1))
     return scores
 
 
-def _groups(graph: Graph) -> Iterator[tuple[slice, int]]:
+def _pieces(tiling: Tiling, examples: int, tokens: int, per_token: int) -> Iterator[tuple[slice, slice]]:
+    """The work in chunks: which examples, and which tokens of all, several whole examples or some tokens of one."""
+    of_each = tokens // examples
+    for some in tiling.chunks(examples, per_token * of_each):
+        if some.stop - some.start > 1:
+            yield some, slice(some.start * of_each, some.stop * of_each)
+            continue
+        first = some.start * of_each
+        for part in tiling.chunks(of_each, per_token):
+            yield some, slice(first + part.start, first + part.stop)
+
+
+def _groups(graph: Graph, at_once: int) -> Iterator[tuple[slice, int]]:
     """Readers of consecutive layers, and how many writers the last of them reads."""
-    for first in range(0, graph.layers, LAYERS_AT_ONCE):
-        stop = min(graph.layers, first + LAYERS_AT_ONCE)
+    for first in range(0, graph.layers, at_once):
+        stop = min(graph.layers, first + at_once)
         last = graph.mlp_reader(stop - 1) if graph.mlps else graph.q_readers(stop - 1).start
         yield slice(first * graph.readers_per_layer, stop * graph.readers_per_layer), graph.reach(last)

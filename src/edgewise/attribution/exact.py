@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, final
@@ -19,15 +19,13 @@ from torch import Tensor
 from edgewise.attribution.base import Batch, Request, ScoringMethod
 from edgewise.engine.native import Continuation, mlp, native_attention, project
 from edgewise.engine.record import Recording, record
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writes import expand
 from edgewise.models.block import Block
 from edgewise.models.hooks import steady
 from edgewise.options import option
 from edgewise.ranks import current
 from edgewise.store.checkpoint import Checkpoint, Tensors
-
-# Tokens (edges × examples × positions) of one native continuation.
-TOKENS_AT_ONCE = 4096
 
 
 @final
@@ -107,13 +105,17 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Patcher:
-    """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement."""
+    """Replaces single edges of one batch, recorded in `clean`. `deltas` [writer, token, d_model]: clean minus replacement.
+
+    `projected`: what the projections of the layer at hand gave in the clean run.
+    """
 
     batch: Batch
     clean: Recording
     deltas: Tensor
     rest: Continuation
     baseline: Tensor
+    projected: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: Batch) -> Patcher:
@@ -126,16 +128,20 @@ class Patcher:
         rest = Continuation(subject, pairs.positions, pairs.clean.shape[1])
         return cls(batch, clean, deltas, rest, batch.objective(clean.logits, clean.logits))
 
+    @property
+    def at_once(self) -> int:
+        """How many edges are replaced, each alone, in one run."""
+        return max(1, tiling_for(self.batch.subject.device).patched_tokens // self.deltas.shape[1])
+
     def effects(self, reader: int, writers: Sequence[int] | None = None) -> Tensor:
         """Effect of replacing each edge into `reader` alone, from all writers it reads or some; summed over the batch."""
         chosen = range(self.batch.subject.graph.reach(reader)) if writers is None else writers
-        size = max(1, TOKENS_AT_ONCE // self.deltas.shape[1])
+        size = self.at_once
         chunks = (chosen[start : start + size] for start in range(0, len(chosen), size))
-        return torch.cat([self._effects(reader, chunk) for chunk in chunks])
+        return torch.cat([self._effects(reader, chunk) for chunk in chunks]).cpu()
 
     def _effects(self, reader: int, writers: Sequence[int]) -> Tensor:
-        rows = torch.as_tensor(writers, device=self.deltas.device)
-        delta = self.deltas[rows].unflatten(1, self.clean.final_in.shape[:2])
+        delta = self.deltas[_picks(writers)].unflatten(1, self.clean.final_in.shape[:2])
         layer, kind, slot = self.batch.subject.graph.place(reader)
         if kind == "logits":
             logits = self._into_logits(delta)
@@ -143,9 +149,8 @@ class Patcher:
             logits = self._into_mlp(layer, delta)
         else:
             logits = self._into_attention(layer, slot, delta)
-        logits = logits.unflatten(0, (len(writers), -1))
-        after = torch.stack([self.batch.objective(run_logits, self.clean.logits) for run_logits in logits])
-        return (self.baseline - after).double().sum(dim=1).cpu()
+        after = self.batch.objectives(logits.unflatten(0, (len(writers), -1)), self.clean.logits)
+        return (self.baseline - after).double().sum(dim=1)
 
     def _into_logits(self, delta: Tensor) -> Tensor:
         stream = (self.clean.final_in - delta).to(self.batch.subject.dtype).flatten(0, 1)
@@ -173,18 +178,30 @@ class Patcher:
         projections, writes = block.projections, self.clean.writes
         groups, heads = projections.running(slot)
         slots = heads + [side * projections.kv_heads + projections.heads + group for side in (0, 1) for group in groups]
-        before = self.clean.attention_in[layer]
-        clean = project(block, before, slots).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
-        clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), [slot])[..., 0, :]
+        before, running = self.clean.attention_in[layer], _picks(heads)
+        clean = self._projected(layer, heads, groups).unsqueeze(0).repeat(len(delta), 1, 1, 1, 1)
+        alone = slice(slot, slot + 1)
+        clean[:, :, :, slots.index(slot)] = project(block, (before - delta).to(before.dtype), alone)[..., 0, :]
         context = self.batch.subject.context(before.shape[1])[layer]
         z = native_attention(self.batch.subject, block, context, clean.flatten(0, 1), groups)
-        change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, heads]
+        change = z.view(*delta.shape[:3], len(heads), -1) - writes.raw[layer][:, :, running]
         if block.attention_post is None:
-            return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[heads].to(change.dtype))
+            return torch.einsum("wbthe,hed->wbtd", change, block.output_weight[running].to(change.dtype))
         raw = writes.raw[layer].expand(len(delta), *writes.raw[layer].shape).clone()
-        raw[..., heads, :] += change
+        raw[..., running, :] += change
         old = block.attention_added(block.output(writes.raw[layer].flatten(-2)))
         return block.attention_added(block.output(raw.flatten(-2))) - old
+
+    def _projected(self, layer: int, heads: list[int], groups: list[int]) -> Tensor:
+        """What the projections gave in the clean run to these heads and kv-heads: [example, position, slot, d_head]."""
+        block = self.batch.subject.blocks[layer]
+        if layer not in self.projected:
+            self.projected.clear()  # readers come layer by layer
+            self.projected[layer] = project(block, self.clean.attention_in[layer], slice(None))
+        of_each = self.projected[layer].split([block.projections.heads, *[block.projections.kv_heads] * 2], dim=2)
+        return torch.cat(
+            [of_each[0][:, :, _picks(heads)], *(part[:, :, _picks(groups)] for part in of_each[1:])], dim=2
+        )
 
     def _after_attention(self, block: Block, layer: int) -> Tensor:
         """The clean stream between the attention of a layer and its MLP."""
@@ -197,6 +214,13 @@ class Patcher:
         """The clean stream that leaves a layer."""
         last = layer == self.batch.subject.graph.layers - 1
         return self.clean.final_in if last else self.clean.attention_in[layer + 1]
+
+
+def _picks(places: Sequence[int]) -> slice | list[int]:
+    """How to take these places of an axis: consecutive ones as a view."""
+    if [*places] == [*range(places[0], places[0] + len(places))]:
+        return slice(places[0], places[0] + len(places))
+    return [*places]
 
 
 def _state(sums: Tensor, done: int) -> Tensors:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from edgewise.attribution.base import ScoringMethod
 from edgewise.engine.record import record
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
-from edgewise.engine.writes import expand, token_chunks
+from edgewise.engine.writes import expand
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.ranks import current
@@ -56,7 +57,9 @@ def _shares(subject: Subject, batch: Pairs) -> Tensor:
     weights = (read / read.sum(dim=1, keepdim=True)).flatten().to(subject.work_dtype)
     flat = recording.writes.flat()
     shares = flat.inputs.new_zeros(graph.edge_mask.shape, dtype=subject.work_dtype)
-    for rows in token_chunks(len(weights), 3 * len(graph.writers) * subject.d_model * shares.itemsize):
+    for rows in tiling_for(subject.device).chunks(
+        len(weights), 3 * len(graph.writers) * subject.d_model * shares.itemsize
+    ):
         size = rows.stop - rows.start
         out = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, subject.d_model), shares))
 

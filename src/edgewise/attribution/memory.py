@@ -9,7 +9,8 @@
     + the gradients of runs that lie beside a whole run: (readers · d_head + d_model) a layer and token, and d_model a run
     + the outputs of the projections, the temporaries of two layers and of the logits;        all times MARGIN
 
-and `fixed` the pieces in which writers meet readers. Tests hold the estimate between the measured peak and twice that.
+and `fixed` the scores; to both the pieces in which writers meet readers, a chunk of the tiling at the most. Tests hold the
+estimate between the measured peak and twice that.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from edgewise.engine.writes import CHUNK_BYTES
+from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
 from edgewise.models.hooks import OnInput, hooked, steady
 from edgewise.models.subject import Subject
@@ -50,11 +51,16 @@ class MemoryNeed:
 @final
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch."""
+    """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch.
+
+    Beside these `piece` for each example, `chunk` at the most.
+    """
 
     base: int
     fixed: int
     each: int
+    chunk: int = 0
+    piece: int = 0
 
     @classmethod
     def of(cls, subject: Subject, pairs: Pairs, held: MemoryNeed) -> MemoryEstimate:
@@ -68,12 +74,14 @@ class MemoryEstimate:
         per_layer = tokens * (projections.readers * d_head * size + held.writes * writes + slopes)
         answers = len(pairs.positions.unique()) * subject.vocab_size
         each = saved * (1 + 2 / graph.layers) + graph.layers * per_layer + 4 * answers * work
+        # A chunk holds the writers and the readers of some layers at some tokens, at the most at all of them.
+        piece = 2 * tokens * (len(graph.writers) + 2 * graph.readers_per_layer) * d * work
         scores = 4 * len(graph.writers) * len(graph.readers) * 8
-        return cls(_taken(subject), 2 * CHUNK_BYTES + scores, round(MARGIN * each))
+        return cls(_taken(subject), scores, round(MARGIN * each), 2 * tiling_for(subject.device).chunk_bytes, piece)
 
     def peak(self, examples: int) -> int:
         """The estimate for a batch of so many examples."""
-        return self.base + self.fixed + examples * self.each
+        return self.base + self.fixed + examples * self.each + min(self.chunk, examples * self.piece)
 
 
 def fitting_size(subject: Subject, pairs: Pairs, held: MemoryNeed, batch_size: int, limit: int) -> int:
@@ -84,7 +92,7 @@ def fitting_size(subject: Subject, pairs: Pairs, held: MemoryNeed, batch_size: i
     if footprint.peak(size) > limit:
         raise InvalidValue(
             f"a memory limit of {_shown(limit)} is too small: {_shown(footprint.base)} are in use before scoring begins, and "
-            f"scoring one pair at a time needs about {_shown(footprint.fixed + footprint.each)} more; give at least "
+            f"scoring one pair at a time needs about {_shown(footprint.peak(1) - footprint.base)} more; give at least "
             f"{_shown(footprint.peak(1))}"
         )
     return size if size < min(batch_size, len(pairs)) else batch_size

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.reader_gradients import ReaderGradients
-from edgewise.engine.writes import Writes, token_chunks
+from edgewise.engine.tiling import tiling_for
+from edgewise.engine.writes import Writes
 from edgewise.models.subject import Subject
 
 
@@ -23,7 +24,9 @@ def contract_neurons(subject: Subject, deltas: Writes, slopes: ReaderGradients) 
     """Scores [writer, d_model], summed over the examples of the batch."""
     graph, flat = subject.graph, deltas.flat()
     scores = flat.inputs.new_zeros(len(graph.writers), subject.d_model)
-    for rows in token_chunks(len(flat.inputs), 2 * graph.readers_per_layer * subject.d_model * scores.itemsize):
+    for rows in tiling_for(subject.device).chunks(
+        len(flat.inputs), 2 * graph.readers_per_layer * subject.d_model * scores.itemsize
+    ):
         for layer, at_heads, at_mlp in stream_gradients(subject, slopes, rows):
             if layer < 0:
                 scores[: len(graph.inputs)] += (flat.inputs[rows] * at_heads[:, None]).sum(dim=0)

@@ -27,6 +27,7 @@ from edgewise.contract import Found
 from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.record import Recorder, record_writes
 from edgewise.engine.rules import PLAIN, BackwardRule
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writes import Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
@@ -35,8 +36,6 @@ from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
-# Runs whose gradients wait for one contraction: the more, the fewer products, and the more memory.
-RUNS_AT_ONCE = 6
 Contraction = Callable[[Subject, Writes, ReaderGradients], Tensor]
 
 
@@ -55,7 +54,7 @@ class PathMethod(GradientMethod):
     @final
     def memory_need(self, subject: Subject) -> MemoryNeed:
         """One run: the writes of the clean prompts. Several: those of the replaced ones too, and gradients that wait."""
-        runs = min(len(self.path(subject)), RUNS_AT_ONCE)
+        runs = min(len(self.path(subject)), tiling_for(subject.device).runs)
         return MemoryNeed(writes=1) if runs == 1 else MemoryNeed(writes=2, slopes=runs)
 
     def refuse(self, wanted: Wanted) -> None:
@@ -89,7 +88,7 @@ class PathMethod(GradientMethod):
     @final
     def along(self, batch: Batch, contraction: Contraction) -> Tensor:
         """What `contraction` makes of the gradients along the path in one batch, summed over its examples."""
-        points, rule = list(self.path(batch.subject)), self.rule
+        points, rule, at_once = list(self.path(batch.subject)), self.rule, tiling_for(batch.subject.device).runs
         slopes = ReaderGradients(batch.subject, rule)
         if isinstance(points[0], AtInput) and points[0].share == 1:
             clean, logits = clean_run(batch, slopes.taker(points.pop(0).weight), rule)
@@ -99,7 +98,7 @@ class PathMethod(GradientMethod):
         for point in points:
             edits = point.edits(batch.subject, replaced, clean)
             _run(batch, logits, slopes.taker(point.weight), edits, rule)
-            if slopes.runs == RUNS_AT_ONCE:
+            if slopes.runs == at_once:
                 deltas = clean.minus(replaced, batch.subject.work_dtype)
                 total, slopes = (
                     _plus(total, contraction(batch.subject, deltas, slopes)),

@@ -32,6 +32,7 @@ from edgewise.engine.read_plan import Unchanged
 from edgewise.engine.reads import Reads, Tokens, WalkedLayer
 from edgewise.engine.record import post_scale
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace, WriterBuffer
 from edgewise.graph import Graph
 from edgewise.models.finite import finite
@@ -58,16 +59,21 @@ def masked_forward(
     given = mask if isinstance(mask, Mask) else Mask(mask)
     masks = given.stacked(subject, len(tokens))
     candidates = masks.candidate_edges(subject.graph)
+    tiling = tiling_for(subject.device)
     with steady(subject.model):
         with torch.no_grad():
             inputs = subject.embed(tokens)
         plan = make_plan(
-            subject.graph, candidates, heads_share_norm=subject.heads_share_norm, together=subject.kv_heads_together
+            subject.graph,
+            candidates,
+            heads_share_norm=subject.heads_share_norm,
+            together=subject.kv_heads_together,
+            whole=tiling.whole,
         )
         shape = (len(masks.edges), len(plan.computed), tokens.numel(), subject.d_model)
-        deltas = WriterBuffer.empty(workspace or Workspace(), shape, inputs.to(subject.work_dtype))
-        reads = Reads(subject.graph, plan, masks, deltas, Tokens.of(tokens, positions))
-        walk = _Walk(subject, reads, replacement, LiveNodes.of(subject, masks, replacement))
+        deltas = WriterBuffer.empty(workspace or Workspace(), shape, inputs.to(subject.work_dtype), tiling)
+        reads = Reads.of(plan, masks, deltas, Tokens.of(tokens, positions))
+        walk = _Walk(subject, reads, replacement, LiveNodes.of(subject, plan, masks, replacement))
         logits = finite(walk.run(inputs), subject.name)
     return logits if given.several else logits[0]
 
@@ -120,7 +126,8 @@ class _Walk:
         by_token = outputs.transpose(1, 2).reshape(-1, shape[1], *outputs.shape[1:2], outputs.shape[3])
         z = native_attention(self.subject, block, layer.context, by_token, plan.groups)
         z = z.view(len(self.mask.edges), *shape, len(plan.heads), -1)
-        replaced = self.replacement.writes.z[layer.number].to(z.dtype)[..., plan.heads, :]
+        heads = self.reads.plan.picks(plan.heads, z.device)
+        replaced = self.replacement.writes.z[layer.number].to(z.dtype)[..., heads, :]
         first = self.graph.head_writers(layer.number).start
         writers = [first + head for head in plan.heads]
         if block.attention_post is not None:
@@ -145,8 +152,11 @@ class _Walk:
         x, _ = reads.read([self.graph.mlp_reader(layer.number)], base, tokens, Unchanged(), first_writer=first)
         x = (x if handed_on is None else x + handed_on)[:, 0]
         written = layer.block.mlp_write(x.to(self.subject.dtype))
-        delta = written.to(x.dtype) - reads.base(self.replacement.writes.mlp[layer.number], tokens)
-        delta = self.live.zero_dead(delta[:, None], [writer])
+        replaced = reads.base(self.replacement.writes.mlp[layer.number], tokens)
+        if tokens is None and self.mask.neurons is None and self.live.on_path is None:
+            reads.deltas.put_difference(reads.plan.rows_before(writer), written[:, None], replaced)
+            return
+        delta = self.live.zero_dead((written.to(x.dtype) - replaced)[:, None], [writer])
         if tokens is not None:
             full = delta.new_zeros(*delta.shape[:2], reads.deltas.rows.shape[2], delta.shape[3])
             delta = full.index_copy(2, tokens, delta)
@@ -163,19 +173,13 @@ class _Walk:
     def _output_weight(self, layer: WalkedLayer) -> Callable[[], Tensor]:
         """What gives the output weights of the heads that run: [head, d_head, d_model]."""
         rows, whole = self.reads.deltas.rows, layer.block.output_weight_later()
-        some = len(layer.plan.heads) < self.graph.heads
         # Made now: the backward pass asks again, and should have nothing to bring to the device.
-        heads = torch.tensor(layer.plan.heads, device=rows.device) if some else None
-
-        def weight() -> Tensor:
-            every = whole().to(rows.dtype)
-            return every if heads is None else every.index_select(0, heads)
-
-        return weight
+        heads = self.reads.plan.picks(layer.plan.heads, rows.device)
+        return lambda: whole().to(rows.dtype)[heads]
 
     def _post_scale(self, layer: WalkedLayer, writers: list[int], z: Tensor) -> Tensor:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
-        heads = layer.plan.heads
+        heads = self.reads.plan.picks(layer.plan.heads, z.device)
         raw = self.replacement.writes.raw[layer.number].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
         alive = self.live.among(writers)
         raw[..., heads, :] = z if alive is None else torch.where(alive[:, :, None, :, None], z, raw[..., heads, :])
@@ -191,4 +195,4 @@ class _Walk:
         """Values [(mask,) node, ·, d_model] of some writers, each coordinate as far as it is kept."""
         if self.mask.neurons is None:
             return values
-        return values * self.mask.neurons[:, list(writers), None, :]
+        return values * self.mask.neurons[:, self.reads.plan.picks(writers, values.device), None, :]

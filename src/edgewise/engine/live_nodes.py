@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgewise.engine.mask import Mask
+from edgewise.engine.plan import Plan
 from edgewise.engine.replacement import Replacement
 from edgewise.models.subject import Subject
 from edgewise.reachability import writers_on_path
@@ -25,21 +26,22 @@ class LiveNodes:
     must not change that norm's scale for the others either.
     """
 
+    plan: Plan
     on_path: Tensor | None
 
     @classmethod
-    def of(cls, subject: Subject, mask: Mask, replacement: Replacement) -> LiveNodes:
+    def of(cls, subject: Subject, plan: Plan, mask: Mask, replacement: Replacement) -> LiveNodes:
         """Those under a stacked mask."""
         if replacement.is_run and not subject.heads_share_norm:
-            return cls(None)
+            return cls(plan, None)
         carrying = mask.carrying()
         by_example = carrying if carrying.ndim == 4 else carrying[:, None]
         on_path = [writers_on_path(subject.graph, edges) for edges in by_example.flatten(0, 1).cpu()]
-        return cls(torch.stack(on_path).to(mask.edges.device).unflatten(0, by_example.shape[:2]))
+        return cls(plan, torch.stack(on_path).to(subject.device).unflatten(0, by_example.shape[:2]))
 
     def among(self, writers: Sequence[int]) -> Tensor | None:
         """bool [mask, example|1, node] of some writers; None where dead nodes need no care."""
-        return None if self.on_path is None else self.on_path[..., list(writers)]
+        return None if self.on_path is None else self.on_path[..., self.plan.picks(writers, self.on_path.device)]
 
     def zero_dead(self, delta: Tensor, writers: Sequence[int]) -> Tensor:
         """Rows [mask, node, token, ·] of some writers, with those of dead ones set to zero: they output their replacement."""

@@ -50,7 +50,7 @@ class Mask:
         return asked and torch.is_grad_enabled()
 
     def stacked(self, subject: Subject, examples: int) -> Mask:
-        """With a leading axis of equal length on both parts, where and in the type the subject computes."""
+        """With a leading axis of equal length on both parts, in the type the subject computes in."""
         graph, parts = subject.graph, [self.edges, *([] if self.neurons is None else [self.neurons])]
         shapes = (tuple(graph.edge_mask.shape), (len(graph.writers), subject.d_model))
         for part, shape, owner in zip(parts, shapes, ("the graph", "one of neurons"), strict=False):
@@ -59,14 +59,19 @@ class Mask:
             if part.ndim == 4 and part.shape[1] != examples:
                 raise GraphMismatch(f"the masks are for {part.shape[1]:,} examples, but there are {examples:,}")
         count = max(len(part) if part.ndim > 2 else 1 for part in parts)
-        ready = (part.to(subject.device, subject.work_dtype) for part in parts)
+        ready = (part.to(subject.work_dtype) for part in parts)
         stacked = [part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready]
         return Mask(stacked[0], None if self.neurons is None else stacked[1], self.candidates)
+
+    def on(self, device: torch.device) -> Mask:
+        """The same on a device."""
+        neurons = None if self.neurons is None else self.neurons.to(device)
+        return Mask(self.edges.to(device), neurons, self.candidates)
 
     def candidate_edges(self, graph: Graph) -> Tensor:
         """bool [writer, reader], of a stacked mask: its candidates; else all edges for a gradient, or those it keeps."""
         if self.candidates is not None:
-            return self.candidates
+            return self.candidates.cpu()
         if self.differentiable:
             return graph.edge_mask
         return self.carrying().flatten(0, -3).any(dim=0).cpu() & graph.edge_mask

@@ -77,7 +77,7 @@ def native_attention(
         return z.new_empty(0, z.shape[1], width)  # no rows: what the heads write is taken apart by us
 
     # The module takes only its shape from this: what it would compute from the values is forced.
-    shape_only = projected.new_zeros(()).expand(*projected.shape[:2], subject.d_model)
+    shape_only = projected[..., 0, :1].expand(-1, -1, subject.d_model)
     catching = hooked([OnInput(block.output, catch)])
     with forced(block.projections.modules, outputs), catching, block.projections.narrowed(groups):
         block.attention(hidden_states=shape_only, **context)
@@ -89,7 +89,7 @@ def mlp(block: Block, stream: Tensor) -> Tensor | float:
     return 0.0 if block.mlp is None else block.mlp_write(stream)
 
 
-def project(block: Block, x: Tensor, slots: list[int]) -> Tensor:
+def project(block: Block, x: Tensor, slots: list[int] | slice) -> Tensor:
     """Outputs of the projections of the readers `slots` on the residual x [.., d_model]: [.., slot, d_head]."""
     weight, bias = block.projections.rows(slots)
     out = torch.einsum("...d,red->...re", block.attention_norm(x), weight.to(x.dtype))

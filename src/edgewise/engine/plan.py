@@ -7,7 +7,10 @@ needed at the answer tokens alone: no other token of it ever gets to the answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -42,29 +45,68 @@ class LayerPlan:
         return sorted([*self.everywhere, *self.late_queries, *self.unfed])
 
 
+# Places along an axis of a tensor: consecutive ones as a slice, which is a view.
+Picks = slice | Tensor
+
+
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What to compute in a masked run. `rows` [writer]: the row of a computed writer in the buffer, -1 for the others."""
+    """What to compute in a masked run: in each layer, and the `computed` writers, one row of the buffer each, in order."""
 
+    graph: Graph
     layers: list[LayerPlan]
-    rows: Tensor
-
-    @property
-    def computed(self) -> Tensor:
-        """Indices of the writers that are computed, in order."""
-        return (self.rows >= 0).nonzero().flatten()
+    computed: list[int]
+    _picks: dict[tuple[object, ...], Picks] = field(default_factory=dict, compare=False)
 
     def rows_before(self, writer: int) -> int:
         """How many buffer rows belong to writers before this one."""
-        return int((self.rows[:writer] >= 0).sum())
+        return bisect_left(self.computed, writer)
+
+    @cached_property
+    def readers(self) -> list[int]:
+        """The readers that are read, those that are read together beside one another."""
+        order: list[int] = []
+        for number, layer in enumerate(self.layers):
+            first = self.graph.q_readers(number).start
+            order += [first + slot for slot in layer.everywhere]
+            order += [self.graph.mlp_reader(number)] if layer.mlp else []
+            order += [first + slot for slot in layer.late_queries]
+        return [*order, len(self.graph.readers) - 1]
+
+    @cached_property
+    def columns(self) -> dict[int, int]:
+        """The place of each of these readers among them."""
+        return {reader: place for place, reader in enumerate(self.readers)}
+
+    def picks(self, places: Sequence[int], device: torch.device) -> Picks:
+        """How to take these places of an axis. What has to be brought to the device is brought there once."""
+        if len(places) and [*places] == [*range(places[0], places[0] + len(places))]:
+            return slice(places[0], places[0] + len(places))
+        key = (*places, device)
+        if key not in self._picks:
+            self._picks[key] = torch.tensor([*places], device=device)
+        return self._picks[key]
+
+    def arranged(self, edges: Tensor) -> Tensor:
+        """Of a mask [.., writer, reader] what belongs to the computed writers and the readers that are read, in order."""
+        for dim, places in ((-2, self.computed), (-1, self.readers)):
+            picks = self.picks(places, edges.device)
+            edges = (
+                edges.narrow(dim, places[0], len(places))
+                if isinstance(picks, slice)
+                else edges.index_select(dim, picks)
+            )
+        return edges
 
 
-def make_plan(graph: Graph, candidates: Tensor, *, heads_share_norm: bool = False, together: int = 1) -> Plan:
+def make_plan(
+    graph: Graph, candidates: Tensor, *, heads_share_norm: bool = False, together: int = 1, whole: float = 1.0
+) -> Plan:
     """The plan for a run whose mask may be non-zero only on `candidates`, bool [writer, reader].
 
     `heads_share_norm`: what a head writes depends on its whole layer, so heads are late together. `together`: how many
-    kv-heads can run only at once.
+    kv-heads can run only at once. `whole`: above this share of running heads a layer runs whole, at all tokens.
     """
     live = writers_on_path(graph, candidates)
     # Heads run by kv group: a group shares its keys and values, so its other heads come almost for free.
@@ -73,11 +115,14 @@ def make_plan(graph: Graph, candidates: Tensor, *, heads_share_norm: bool = Fals
     for layer in range(graph.layers):
         heads = graph.head_writers(layer)
         grouped[heads] = live[heads].view(-1, per_group).any(dim=1).repeat_interleave(per_group)
+        if float(grouped[heads].float().mean()) > whole:
+            grouped[heads] = True
     late = late_writers(graph, candidates & grouped[:, None], heads_share_norm)
     fed = (candidates & live[:, None]).any(dim=0)
+    if whole < 1:
+        late, fed = torch.zeros_like(late), torch.ones_like(fed)
     layers = [_layer_plan(graph, layer, grouped, late, fed) for layer in range(graph.layers)]
-    rows = torch.where(grouped, grouped.cumsum(0) - 1, -1)
-    return Plan(layers, rows)
+    return Plan(graph, layers, grouped.nonzero().flatten().tolist())
 
 
 def _layer_plan(graph: Graph, layer: int, live: Tensor, late: Tensor, fed: Tensor) -> LayerPlan:

@@ -8,8 +8,10 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from edgewise.engine.live_nodes import LiveNodes
+from edgewise.engine.plan import Picks, Plan
 from edgewise.engine.read_plan import Transform
 from edgewise.engine.reads import Reads, WalkedLayer
 from edgewise.models.block import Block
@@ -27,35 +29,39 @@ def projections(
     plan, block, handed_on = layer.plan, layer.block, None
     first, answers = reads.graph.q_readers(layer.number).start, reads.tokens.answers
     parts: list[tuple[list[int], Tensor]] = []
+
+    def projected(slots: list[int]) -> Projected:
+        return Projected.of(block, reads.plan.picks(slots, base.device), dtype)
+
     if plan.everywhere:
         along = [reads.graph.mlp_reader(layer.number)] if plan.mlp and not plan.mlp_late else []
         readers = [*(first + slot for slot in plan.everywhere), *along]
-        transform = Projected.of(block, plan.everywhere, dtype)
+        transform = projected(plan.everywhere)
         outputs, bare = reads.read(readers, base, None, transform, handed_on=len(along))
         handed_on = bare if along else None
         parts.append((plan.everywhere, outputs))
     if plan.unfed:
-        unfed = Projected.of(block, plan.unfed, dtype)(base[None, None])
+        unfed = projected(plan.unfed)(base[None, None])
         parts.append((plan.unfed, unfed.expand(len(reads.mask.edges), -1, -1, -1)))
     if plan.late_queries:
         readers = [first + slot for slot in plan.late_queries]
-        transform = Projected.of(block, plan.late_queries, dtype)
+        transform = projected(plan.late_queries)
         at_answers, _ = reads.read(readers, base[answers], answers, transform)
         # Other tokens of these queries reach nothing, so any finite value will do for them.
         full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
         parts.append((plan.late_queries, full.index_copy(2, answers, at_answers)))
-    ordered = _in_order(parts, plan.slots)
+    ordered = _in_order(parts, plan.slots, reads.plan)
     if block.projections.together > 1:
-        replaced = Projected.of(block, plan.slots, dtype)(base[None, None])
+        replaced = projected(plan.slots)(base[None, None])
         ordered = _dead_to_replaced(reads, layer, live, ordered, replaced)
     return ordered, handed_on
 
 
-def _in_order(parts: list[tuple[list[int], Tensor]], slots: list[int]) -> Tensor:
+def _in_order(parts: list[tuple[list[int], Tensor]], slots: list[int], plan: Plan) -> Tensor:
     """The outputs [mask, reader, token, d_head] of groups of slots, put together in the order of `slots`."""
     given = [slot for group, _ in parts for slot in group]
     joined = parts[0][1] if len(parts) == 1 else torch.cat([part for _, part in parts], dim=1)
-    return joined if given == slots else joined[:, [given.index(slot) for slot in slots]]
+    return joined if given == slots else joined[:, plan.picks([given.index(slot) for slot in slots], joined.device)]
 
 
 def _dead_to_replaced(reads: Reads, layer: WalkedLayer, live: LiveNodes, outputs: Tensor, replaced: Tensor) -> Tensor:
@@ -85,7 +91,7 @@ class Projected(Transform):
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, block: Block, slots: list[int], dtype: torch.dtype) -> Projected:
+    def of(cls, block: Block, slots: Picks, dtype: torch.dtype) -> Projected:
         """Those of the readers `slots`, for a model of that dtype."""
         return cls(block.attention_norm, block.projections.rows_later(slots), dtype)
 
@@ -94,11 +100,13 @@ class Projected(Transform):
         assert weight is not None
         normed = self.norm(mixed.to(self.dtype))
         if mixed.shape[1] < len(weight):
-            joined = normed[:, 0] @ weight.flatten(0, 1).T
-            out = joined.unflatten(2, weight.shape[:2]).transpose(1, 2)
-        else:
-            out = torch.matmul(normed, weight.transpose(-1, -2))
-        return out if bias is None else out + bias[:, None, :]
+            joined = linear(normed[:, 0], weight.flatten(0, 1), None if bias is None else bias.flatten())
+            return joined.unflatten(2, weight.shape[:2]).transpose(1, 2)
+        if bias is None:
+            return torch.matmul(normed, weight.transpose(-1, -2))
+        if len(normed) == 1:
+            return torch.baddbmm(bias[:, None, :], normed[0], weight.transpose(-1, -2))[None]
+        return torch.matmul(normed, weight.transpose(-1, -2)) + bias[:, None, :]
 
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
         x, weight = mixed().requires_grad_(), self.rows()[0].to(self.dtype)

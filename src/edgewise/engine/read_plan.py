@@ -9,7 +9,8 @@ from typing import final
 
 from torch import Tensor
 
-from edgewise.engine.writes import token_chunks
+from edgewise.engine.tiling import Tiling
+from edgewise.engine.workspace import Workspace
 
 # Masks, and tokens that are read, worked on together.
 Piece = tuple[slice, slice]
@@ -29,13 +30,20 @@ class Transform(ABC):
         Those may be of further readers, of which nothing was made: their gradient is zero.
         """
 
+    def space(self, workspace: Workspace) -> Workspace:
+        """Where the inputs are made: in memory that is used again, unless they are what is given out."""
+        return workspace
+
 
 @final
 class Unchanged(Transform):
     """The inputs themselves."""
 
     def __call__(self, mixed: Tensor) -> Tensor:
-        return mixed.clone()
+        return mixed
+
+    def space(self, workspace: Workspace) -> Workspace:
+        return Workspace()
 
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
         return gradient
@@ -44,7 +52,9 @@ class Unchanged(Transform):
 @final
 @dataclass(frozen=True)
 class ReadPlan:
-    """What to read: `mask` [mask, row, reader] over rows from `first` on, `base` [token, d_model] under it, at which tokens.
+    """What to read: `mask` [mask, row, reader], `base` [token, d_model] under it, at which tokens.
+
+    `first`: row and reader, of all that are read in the run, where this mask begins.
 
     `base` is the replaced stream, what a reader gets where its mask is zero.
     `tokens` None means all; `transform` maps [mask, reader, token, d_model] to [mask, reader, token, ·], token by token. Of
@@ -57,13 +67,18 @@ class ReadPlan:
     base: Tensor
     tokens: Tensor | None
     transform: Transform
-    first: int = 0
+    first: tuple[int, int] = (0, 0)
     handed_on: int = 0
 
     @property
     def rows(self) -> slice:
         """Which rows are read."""
-        return slice(self.first, self.first + self.mask.shape[-2])
+        return slice(self.first[0], self.first[0] + self.mask.shape[-2])
+
+    @property
+    def columns(self) -> slice:
+        """For which readers."""
+        return slice(self.first[1], self.first[1] + self.mask.shape[-1])
 
     @property
     def transformed(self) -> int:
@@ -80,29 +95,28 @@ class ReadPlan:
         """How many tokens of each example are read, None where all examples share their masks."""
         return None if self.mask.ndim == 3 else self.count // self.mask.shape[1]
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self, tiling: Tiling) -> list[Piece]:
         """The work, cut so that a piece stays in cache: several masks at a time if they are small, else tokens of one."""
         masks, (rows, readers) = len(self.mask), self.mask.shape[-2:]
         per_token = (rows + 2 * readers) * self.base.shape[-1] * self.base.itemsize
         if self.of_each is not None:
-            return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in self._whole_examples(per_token)]
-        tokens = list(token_chunks(self.count, per_token))
+            return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in self._whole_examples(tiling, per_token)]
+        tokens = list(tiling.chunks(self.count, per_token))
         if len(tokens) > 1:
             return [(slice(m, m + 1), chunk) for m in range(masks) for chunk in tokens]
-        return [(chunk, tokens[0]) for chunk in token_chunks(masks, per_token * self.count)]
+        return [(chunk, tokens[0]) for chunk in tiling.chunks(masks, per_token * self.count)]
 
     def masks(self, piece: Piece) -> Tensor:
         """The masks of a piece: [mask, row, reader], or of each of its examples, [example, row, reader]."""
-        masks, tokens = piece
-        return self.mask[masks] if self.of_each is None else self.mask[masks][0, self._examples(tokens)]
+        return self._of_piece(self.mask, piece)
 
-    def gather(self, into: Tensor, piece: Piece, values: Tensor) -> None:
-        """Add to a gradient of the mask what a piece gives."""
+    def gradient(self, of_all: Tensor, piece: Piece) -> Tensor:
+        """The part for the masks of a piece of a gradient of all that is read in the run, a view."""
+        return self._of_piece(of_all[..., self.rows, self.columns], piece)
+
+    def _of_piece(self, mask: Tensor, piece: Piece) -> Tensor:
         masks, tokens = piece
-        if self.of_each is None:
-            into[masks] += values
-        else:
-            into[masks][0, self._examples(tokens)] += values
+        return mask[masks] if self.of_each is None else mask[masks][0, self._examples(tokens)]
 
     def split(self, x: Tensor) -> Tensor:
         """[mask, ·, token, ·] of a piece as its masks see it: with masks of each example, [example, ·, its token, ·]."""
@@ -118,9 +132,9 @@ class ReadPlan:
         where = tokens if self.tokens is None else self.tokens[tokens]
         return self.split(buffer[masks, self.rows, where]).flatten(2)
 
-    def _whole_examples(self, per_token: int) -> Iterator[slice]:
+    def _whole_examples(self, tiling: Tiling, per_token: int) -> Iterator[slice]:
         each = self.of_each or 1
-        for chunk in token_chunks(self.mask.shape[1], per_token * each):
+        for chunk in tiling.chunks(self.mask.shape[1], per_token * each):
             yield slice(chunk.start * each, chunk.stop * each)
 
     def _examples(self, tokens: slice) -> slice:

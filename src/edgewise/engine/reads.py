@@ -44,13 +44,31 @@ class WalkedLayer(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Reads:
-    """How readers read `deltas`, the rows of the computed writers, under a stacked `mask`."""
+    """How readers read `deltas`, the rows of the computed writers, under a stacked `mask` as the plan arranges it.
 
-    graph: Graph
+    `differs` [reader − 1]: whether a reader gets another input than the one before it; None for a mask with a gradient.
+    """
+
     plan: Plan
     mask: Mask
     deltas: WriterBuffer
     tokens: Tokens
+    differs: list[bool] | None
+
+    @classmethod
+    def of(cls, plan: Plan, mask: Mask, deltas: WriterBuffer, tokens: Tokens) -> Reads:
+        """Those of a stacked mask, which may lie on the CPU: there it costs the device nothing to be looked at."""
+        edges, differs = plan.arranged(mask.edges), None
+        if not mask.differentiable:
+            differs = (edges[..., 1:] != edges[..., :-1]).flatten(0, -2).any(dim=0).tolist()
+        there = Mask(edges, mask.neurons).on(deltas.rows.device)
+        deltas.open(there.edges)
+        return cls(plan, there, deltas, tokens, differs)
+
+    @property
+    def graph(self) -> Graph:
+        """The model's."""
+        return self.plan.graph
 
     def base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
         """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens; None for all."""
@@ -69,19 +87,13 @@ class Reads:
     ) -> tuple[Tensor, Tensor]:
         """What is made of the inputs of some readers, and what is handed on of the last ones: [mask, reader, token, ·] both.
 
-        They read the writers from `first_writer` on that the first of the readers can read. Where the inputs of all but those
-        last ones are the same, as in circuits of nodes and of neurons, one input serves all.
+        They are beside one another among the plan's readers, and read the writers from `first_writer` on that the first of
+        them can read. Where the inputs of all but those last ones are the same, as in circuits of nodes and of neurons, one
+        input serves all.
         """
         rows = slice(self.plan.rows_before(first_writer), self.plan.rows_before(self.graph.reach(readers[0])))
-        edges = self.mask.edges
-        writers = self.plan.computed[rows].to(edges.device)
-        mask = edges[..., writers[:, None], torch.tensor(readers, device=edges.device)]
-        made = len(readers) - handed_on
-        if made > 1 and not self.mask.differentiable and _alike(mask[..., :made]):
-            mask = torch.cat([mask[..., :1], mask[..., made:]], dim=-1)
-        return self.deltas.read(ReadPlan(mask, base, tokens, transform, rows.start, handed_on))
-
-
-def _alike(mask: Tensor) -> bool:
-    """Whether all readers, [mask, (example,) row, reader], read the same."""
-    return bool((mask == mask[..., :1]).all())
+        first, made = self.plan.columns[readers[0]], len(readers) - handed_on
+        mask = self.mask.edges[..., rows, first : first + len(readers)]
+        if made > 1 and self.differs is not None and not any(self.differs[first : first + made - 1]):
+            mask = torch.cat([mask[..., :1], mask[..., made:]], dim=-1) if handed_on else mask[..., :1]
+        return self.deltas.read(ReadPlan(mask, base, tokens, transform, (rows.start, first), handed_on))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -10,9 +9,6 @@ import torch
 from torch import Tensor
 
 from edgewise.models.subject import Subject
-
-# Large enough for matrix products at full speed, small enough to be no burden. Measured: 12 MiB is a fifth slower.
-CHUNK_BYTES = 48 << 20
 
 
 @final
@@ -66,11 +62,3 @@ def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor
         if graph.mlps:
             out[graph.mlp_writer(layer)] = writes.mlp[layer][rows]
     return out
-
-
-def token_chunks(tokens: int, bytes_per_token: int) -> Iterator[slice]:
-    """Consecutive slices of the token axis whose pieces stay within CHUNK_BYTES."""
-    size = max(1, CHUNK_BYTES // max(1, bytes_per_token))
-    size = -(-tokens // -(-tokens // size))  # even pieces: a last sliver would run at a fraction of the speed
-    for start in range(0, tokens, size):
-        yield slice(start, min(tokens, start + size))

@@ -79,17 +79,15 @@ class Projections(ABC):
         """Whether the weights lie there as they are applied, and cost nothing to hold on to; else they are made."""
         return all(map(is_stored, self.modules))
 
-    def rows(self, slots: list[int]) -> tuple[Tensor, Tensor | None]:
+    def rows(self, slots: list[int] | slice | Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight [slot, d_head, d_model] and bias [slot, d_head] of some readers, given by their slots in the layer."""
         parts = self.parts()
         weight = torch.cat([part.weight for part in parts]) if len(parts) > 1 else parts[0].weight
         biases = [part.bias for part in parts if part.bias is not None]
-        bias = torch.cat(biases) if biases else None
-        if len(slots) == len(weight):
-            return weight, bias
+        bias = None if not biases else torch.cat(biases) if len(biases) > 1 else biases[0]
         return weight[slots], None if bias is None else bias[slots]
 
-    def rows_later(self, slots: list[int]) -> Callable[[], tuple[Tensor, Tensor | None]]:
+    def rows_later(self, slots: list[int] | slice | Tensor) -> Callable[[], tuple[Tensor, Tensor | None]]:
         """What gives the same at any time; it holds on to the weights only where that costs nothing."""
         if not self.stored:
             return partial(self.rows, slots)

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import PairsError
 from edgewise.ranks import current
 from edgewise.request import Batch, Request
-
-# Memory that may be spent on not running the model on corrupted and clean prompts again.
-BYTES_HELD = 2 << 30
 
 
 @final
@@ -70,7 +68,7 @@ class BatchCache:
         self.batches = list(request.pairs.batches(request.batch_size))
         self.make = request.maker()
         self.held: dict[int, CleanBatch] = {}
-        self.room = BYTES_HELD
+        self.room = tiling_for(request.subject.device).held_bytes
 
     def __len__(self) -> int:
         return len(self.batches)

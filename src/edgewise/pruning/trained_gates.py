@@ -16,15 +16,11 @@ from torch import Tensor
 
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
+from edgewise.engine.tiling import Tiling, tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
 from edgewise.ranks import current
 from edgewise.store.checkpoint import Checkpoint
-
-# So many batches tell which of two circuits is better.
-SAMPLE = 8
-# What one run may put on its board for pairs of several batches to run together.
-TOGETHER = 16 << 20
 
 
 @final
@@ -43,8 +39,8 @@ class TrainedGates:
 
     @cached_property
     def sample(self) -> BatchCache:
-        """The pairs that circuits are compared on: those of all batches, or of SAMPLE spread over many."""
-        count, size = min(SAMPLE, len(self.feed)), self.feed.request.batch_size
+        """The pairs that circuits are compared on: those of all batches, or of some spread over many."""
+        count, size = min(self._tiling.sample_batches, len(self.feed)), self.feed.request.batch_size
         rows = torch.arange(len(self.feed.request.pairs)).split(size)
         chosen = [rows[number * len(self.feed) // count] for number in range(count)]
         return self.feed.regrouped(torch.cat(chosen), self._together)
@@ -82,12 +78,16 @@ class TrainedGates:
         self.checkpoint.remove()
 
     @property
+    def _tiling(self) -> Tiling:
+        return tiling_for(self.feed.request.subject.device)
+
+    @property
     def _together(self) -> int:
         """How many pairs run together: a batch, or as many batches as are small together."""
         request = self.feed.request
         subject, size = request.subject, request.batch_size
         row = request.pairs.clean.shape[1] * subject.d_model * torch.finfo(subject.work_dtype).bits // 8
-        return size * max(1, TOGETHER // (len(subject.graph.writers) * row * size))
+        return size * max(1, self._tiling.sample_bytes // (len(subject.graph.writers) * row * size))
 
     def _run(self, ready: CleanBatch, mask: Tensor, among: Tensor) -> Tensor:
         batch, kept = ready.batch, Mask(mask, candidates=among)

@@ -8,13 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from edgewise.engine.tiling import tiling_for
 from edgewise.errors import NumericalError
 from edgewise.metrics import kl
 from edgewise.ranks import current
 from edgewise.request import Batch
-
-# So many logits at once that what is made of them stays in cache.
-NUMBERS_AT_ONCE = 1 << 20
 
 
 @final
@@ -50,8 +48,8 @@ class SearchMetric:
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""
         if self._divergence is None:
-            return torch.stack([-self.batch.objective(run_logits, self.clean) for run_logits in logits])
-        at_once = max(1, NUMBERS_AT_ONCE // self.clean.numel())
+            return -self.batch.objectives(logits, self.clean)
+        at_once = max(1, tiling_for(self.clean.device).logits // self.clean.numel())
         if len(logits) <= at_once:
             return self._divergence(logits)
         return torch.cat([self._divergence(chunk) for chunk in logits.split(at_once)])

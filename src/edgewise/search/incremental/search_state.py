@@ -10,10 +10,12 @@ from typing import final
 import torch
 
 from edgewise.engine.replacement import Replacement
+from edgewise.engine.tiling import tiling_for
 from edgewise.errors import FileError
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Kept
 from edgewise.search.incremental.cached import CachedFrontier
@@ -22,9 +24,6 @@ from edgewise.search.incremental.trials import BatchPlanner, Trials
 from edgewise.search.search_metric import SearchMetric
 from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Decision, Trace
-
-# Tokens (removals × examples × positions) of one batch of removals, and how many removals it has at the most.
-TOKENS_AT_ONCE, REMOVALS_AT_ONCE = 8192, 32
 
 
 @final
@@ -58,8 +57,9 @@ class SearchState(State):
             self._metric = SearchMetric(batch, self._frontier.clean_logits)
         self.graph, self.mask = self._frontier.graph, self._frontier.mask
         self._mask_array = self.mask.numpy()  # the same memory, changed without a tensor operation
-        most = max(1, min(REMOVALS_AT_ONCE, TOKENS_AT_ONCE // batch.pairs.clean.numel()))
-        self._planner = BatchPlanner(self.graph, most)
+        tiling = tiling_for(request.subject.device)
+        most = max(1, min(tiling.removals, tiling.removal_tokens // batch.pairs.clean.numel()))
+        self._planner = BatchPlanner(self.graph, min(current().gather(most)))
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
         self._behind = False

@@ -6,14 +6,15 @@ tensor made on the wrong device is found without one. The device is named "meta"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 ELSEWHERE = torch.device("meta")
@@ -21,6 +22,25 @@ aten = torch.ops.aten
 # These read CPU indices or copy between devices.
 MIXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 COPYING = {aten.copy_.default, aten._to_copy.default}
+
+# What is told of every operation there, by name, with its inputs and outputs; attention is one, as it is on an accelerator.
+Listener = Callable[[str, Any, Any], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """While inside, `listener` hears of every operation with a tensor that lies elsewhere."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def _tell(name: str, inputs: Any, outputs: Any) -> None:
+    for listener in _listeners:
+        listener(name, inputs, outputs)
 
 
 class Elsewhere(Tensor):
@@ -43,6 +63,7 @@ class Elsewhere(Tensor):
         return made
 
     def tolist(self) -> Any:
+        _tell("aten.tolist", self, None)
         return self.held.tolist()
 
     def __repr__(self, **kwargs: Any) -> str:
@@ -74,8 +95,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner_args, inner_kwargs = tree_map(_unwrapped, (args, kwargs))
     out = func(*inner_args, **inner_kwargs)
     if not stays or func is aten._local_scalar_dense.default:
+        if there:
+            _tell(str(func), args, out)
         return out
     wrapped = tree_map(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
+    _tell(str(func), args, wrapped)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
 
 
@@ -95,7 +119,35 @@ class _Literals(TorchFunctionMode):
             parts = args[1] if isinstance(args[1], tuple) else (args[1],)
             moved_parts = tuple(torch.tensor(x).to(ELSEWHERE) if isinstance(x, list) else x for x in parts)
             args = (args[0], moved_parts, *args[2:])
+        if func is functional.scaled_dot_product_attention and isinstance(args[0] if args else None, Elsewhere):
+            return _Attention.apply(*args[:3], args[3:], kwargs)
         return func(*args, **kwargs)
+
+
+class _Attention(torch.autograd.Function):
+    """Fused attention: torch would spell it out for a device it has no kernel for."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: Any, options: Any) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.rest, ctx.options = tree_map(_unwrapped, (rest, options))
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            held = functional.scaled_dot_product_attention(
+                *map(_unwrapped, (query, key, value)), *ctx.rest, **ctx.options
+            )
+        out = Elsewhere(held)
+        _tell("aten.scaled_dot_product_attention", (query, key, value), out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.enable_grad():
+            inputs = [_unwrapped(x).detach().requires_grad_() for x in ctx.saved_tensors]
+            out = functional.scaled_dot_product_attention(*inputs, *ctx.rest, **ctx.options)
+            pulled = torch.autograd.grad(out, inputs, _unwrapped(gradients[0]))
+        there = tuple(Elsewhere(x) for x in pulled)
+        _tell("aten.scaled_dot_product_attention_backward", gradients, there)
+        return (*there, None, None)
 
 
 class _Factories(TorchDispatchMode):
