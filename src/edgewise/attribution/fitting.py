@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from edgewise.errors import NumericalError
 from edgewise.request import Batch, Request
 
+T = TypeVar("T")
 # What the CPU's allocator says; it has no error class of its own.
 NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
@@ -25,15 +27,15 @@ def fitting_parts(request: Request, score: Callable[[Batch], Tensor]) -> Iterato
     replacer = request.ablation.prepare(request.subject, request.pairs, request.batch_size)
     while done < len(request.pairs):
         batch = request.pairs[done : done + size]
-        part = _unless_too_large(lambda batch=batch: score(request.batch(batch, replacer)))
+        part = unless_too_large(lambda batch=batch: score(request.batch(batch, replacer)))
         if part is None:
-            size = request.notes["fitting_batch_size"] = _halved(min(size, len(batch)))
+            size = request.notes["fitting_batch_size"] = halved(min(size, len(batch)))
             continue
         done += len(batch)
         yield part
 
 
-def _unless_too_large(compute: Callable[[], Tensor]) -> Tensor | None:
+def unless_too_large(compute: Callable[[], T]) -> T | None:
     """The result, or None where memory did not suffice for it."""
     try:
         return compute()
@@ -45,7 +47,8 @@ def _unless_too_large(compute: Callable[[], Tensor]) -> Tensor | None:
         return None
 
 
-def _halved(size: int) -> int:
+def halved(size: int) -> int:
+    """Half as many, with a warning; NumericalError where one is too many."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if size == 1:

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
 from torch import Tensor
 
 from edgewise.engine.tiling import tiling_for
-from edgewise.errors import NumericalError
 from edgewise.metrics import kl
-from edgewise.ranks import current
 from edgewise.request import Batch
 
 
 @final
 class SearchMetric:
-    """The mean metric over the examples, negated where higher is better. `clean` [example, vocab]: the model's own logits.
-
-    Raises NumericalError where it is not finite, for the clean logits too.
-    """
+    """The metric of a batch, negated where higher is better. `clean` [example, vocab]: the model's own logits."""
 
     def __init__(self, batch: Batch, clean: Tensor) -> None:
         self.batch, self.clean = batch, clean
         self._divergence = _Divergence(clean) if batch.metric.function is kl else None
-        self.examples = sum(current().gather(len(clean)))
-        self.start = float(self._means(clean[None]))
-        if not math.isfinite(self.start):
-            raise NumericalError(
-                f"the metric {batch.metric.name} is {-self.start * batch.metric.sign} on the clean prompts, before anything "
-                "is removed: choose another metric or other pairs"
-            )
 
-    def values(self, logits: Tensor) -> list[float]:
-        """The metric of each run, for logits [run, example, vocab]."""
-        values = self._means(logits).tolist()
-        for value in values:
-            if not math.isfinite(value):
-                raise NumericalError(f"the metric {self.batch.metric.name} is {value} in the middle of the search")
-        return values
-
-    def _means(self, logits: Tensor) -> Tensor:
-        """Means [run] over the examples of all ranks."""
-        return current().sum(self._all(logits).double().sum(dim=1)) / self.examples
+    def sums(self, logits: Tensor) -> Tensor:
+        """Sums over the examples, float64 [run] on the CPU, for logits [run, example, vocab]."""
+        return self._all(logits).double().sum(dim=1).cpu()
 
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""

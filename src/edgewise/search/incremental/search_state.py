@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 
-from edgewise.engine.replacement import Replacement
-from edgewise.engine.tiling import tiling_for
-from edgewise.errors import FileError
+from edgewise.attribution.fitting import unless_too_large
+from edgewise.errors import FileError, NumericalError
 from edgewise.models.hooks import steady
-from edgewise.models.subject import Subject
-from edgewise.pairs import Pairs
 from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Kept
-from edgewise.search.incremental.cached import CachedFrontier
-from edgewise.search.incremental.frontier import Frontier, WalkingFrontier
-from edgewise.search.incremental.trials import BatchPlanner, Trials
-from edgewise.search.search_metric import SearchMetric
+from edgewise.search.incremental.pairs_at_once import PairsAtOnce
+from edgewise.search.incremental.trials import BatchPlanner, TrialOutcome, Trials
 from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Decision, Trace
 
@@ -51,15 +48,18 @@ class SearchState(State):
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        batch = next(request.share().together().each_batch())
-        with torch.no_grad(), steady(request.subject.model):
-            self._frontier = frontier(batch.subject, batch.pairs, batch.replacement)
-            self._metric = SearchMetric(batch, self._frontier.clean_logits)
-        self.graph, self.mask = self._frontier.graph, self._frontier.mask
+        self.graph = request.subject.graph
+        self.mask = self.graph.edge_mask.clone()
         self._mask_array = self.mask.numpy()  # the same memory, changed without a tensor operation
-        tiling = tiling_for(request.subject.device)
-        most = max(1, min(tiling.removals, tiling.removal_tokens // batch.pairs.clean.numel()))
-        self._planner = BatchPlanner(self.graph, min(current().gather(most)))
+        with torch.no_grad(), steady(request.subject.model):
+            self._pairs = PairsAtOnce.of(request, self.mask)
+            (self._clean,) = self._means(self._pairs.sums_of_clean())
+        if not math.isfinite(self._clean):
+            raise NumericalError(
+                f"the metric {request.metric.name} is {-self._clean * request.metric.sign} on the clean prompts, before "
+                "anything is removed: choose another metric or other pairs"
+            )
+        self._planner = BatchPlanner(self.graph, min(current().gather(self._pairs.most)))
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
         self._behind = False
@@ -71,7 +71,7 @@ class SearchState(State):
             self._behind = True
         self.mask.copy_(self.graph.edge_mask)
         self._left = self.graph.n_edges
-        self.value, self.tested, self.computed = self._metric.start, 0, 0
+        self.value, self.tested, self.computed = self._clean, 0, 0
         self.trace, self._rule, self._decisions = trace, rule, []
         self._alike = [tuple(trace.decisions), *map(tuple, self._earlier)]
         self._planner = BatchPlanner(self.graph, self._planner.most, self._planner.known)
@@ -95,7 +95,7 @@ class SearchState(State):
             yield remaining[0], after
             remaining = remaining[1:]
         if remaining:
-            self._frontier.restore() if self._behind else self._frontier.settle()
+            self._pairs.restore() if self._behind else self._pairs.settle()
             self._behind = False
         while remaining:
             decided = yield from self._batch(remaining)
@@ -135,8 +135,11 @@ class SearchState(State):
     def _batch(self, removals: Sequence[Removal]) -> Generator[tuple[Removal, float], None, int]:
         """The effects of the first of these, up to one that is decided otherwise than expected; returns how many."""
         trials = self._planner.plan(removals)
-        outcome = self._frontier.outcomes(trials)
-        values, gone = self._metric.values(outcome.logits), list[int]()
+        (sums, outcomes), gone = self._sums(trials), list[int]()
+        values = self._means(sums)
+        for value in values:
+            if not math.isfinite(value):
+                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
         self._suppose(trials, values)
         decided = 0
         for number, (removal, goes) in enumerate(zip(trials.removals, trials.goes, strict=True)):
@@ -147,9 +150,20 @@ class SearchState(State):
             decided += 1
             if goes == kept:  # what was tried on top of it stands on wrong ground
                 break
-        self._frontier.commit(outcome, gone)
+        self._pairs.commit(outcomes, gone)
         self.computed += decided
         return decided
+
+    def _sums(self, trials: Trials) -> tuple[Tensor, list[TrialOutcome]]:
+        """The metric of each trial summed over the pairs; with half of them at once where memory does not suffice."""
+        while (found := unless_too_large(lambda: self._pairs.sums(trials))) is None:
+            self._pairs = self._pairs.half()
+            self._pairs.restore()
+        return found
+
+    def _means(self, sums: Tensor) -> list[float]:
+        """Means over the pairs of all ranks."""
+        return (current().sum(sums) / len(self.request.pairs)).tolist()
 
     def _suppose(self, trials: Trials, values: Sequence[float]) -> None:
         """Expect of every removal what it did in its trial."""
@@ -157,14 +171,3 @@ class SearchState(State):
         for removal, goes, after in zip(trials.removals, trials.goes, values, strict=True):
             self._planner.suppose(removal, self._rule.keeps(before, after))
             before = after if goes else before
-
-
-def frontier(subject: Subject, batch: Pairs, replacement: Replacement) -> Frontier:
-    """The cheapest exact frontier for a model.
-
-    A norm over all heads, of what they write or of their queries, lets a head that loses its last reader change what its
-    whole layer writes, so that the writers before the reader at hand are no longer clean; such models (Gemma-2, OLMo-2) take
-    the general walk.
-    """
-    kind = WalkingFrontier if subject.heads_share_norm else CachedFrontier
-    return kind(subject, batch, replacement)
