@@ -10,7 +10,7 @@ READY  := $(VENV)/.edgewise-ready
 DEMO   := runs/demo
 REAL   := runs/real
 
-.PHONY: help setup demo smollm2 real test test-all numeric browser check format bench results clean
+.PHONY: help setup demo smollm2 real test test-all numeric browser check format docs bench results clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -76,6 +76,15 @@ check: $(READY) ## format, lint, types, import contracts, no stray files
 format: $(READY) ## rewrite the sources in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The generator and its theme come once, into the same environment.
+$(VENV)/.edgewise-docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.edgewise-docs ## build the documentation site in build/docs; a warning or a broken link fails
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	@echo "documentation: build/docs/index.html"
 
 bench: $(READY) ## measure; prints ratios to a bound and to a naive twin
 	@$(BIN)/python -m benchmarks

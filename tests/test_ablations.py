@@ -174,7 +174,9 @@ def test_means_over_another_dataset() -> None:
 def test_a_position_mean_over_shorter_prompts_is_refused() -> None:
     on, of = subject("gpt2"), pairs()
     short = Pairs(of.clean[:, :3], of.corrupted[:, :3], of.correct, of.wrong, of.positions * 0 + 2)
-    with pytest.raises(InvalidValue, match="prompts of 7 tokens, but the mean was taken over prompts of at most 3"):
+    with pytest.raises(
+        InvalidValue, match="these prompts have 7 tokens, but the mean was taken over prompts of at most 3"
+    ):
         ew.attribute(on, of, ablation=PositionMean(over=short))
     assert ew.attribute(on, of, ablation=Mean(over=short)).values.any()
 

@@ -83,7 +83,7 @@ def test_more_edges_than_there_are_is_refused(edges: int) -> None:
 
 def test_scores_of_two_models_are_not_compared() -> None:
     a, b = (ew.attribute(subject(name), pairs()) for name in ("gpt2", "llama"))
-    with pytest.raises(GraphMismatch, match="scores on different graphs"):
+    with pytest.raises(GraphMismatch, match="scores are of different graphs"):
         a.agreement(b)
 
 

@@ -259,12 +259,12 @@ def test_provenance_of_a_combination_is_empty() -> None:
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:
-    with pytest.raises(GraphMismatch, match=re.escape("mask of shape (2, 3) on a graph of (7, 15)")):
+    with pytest.raises(GraphMismatch, match=re.escape("the mask has shape (2, 3), but the graph needs (7, 15)")):
         Circuit(PLAIN, torch.ones(2, 3))
 
 
 def test_a_mask_that_keeps_what_is_no_edge_is_refused() -> None:
-    with pytest.raises(InvalidValue, match="pairs that are no edges"):
+    with pytest.raises(InvalidValue, match="pairs that are not edges"):
         Circuit(PLAIN, torch.ones(PLAIN.edge_mask.shape))
 
 
@@ -277,7 +277,7 @@ def test_an_unknown_edge_is_refused() -> None:
 
 @pytest.mark.parametrize("operation", ["__or__", "__and__", "__sub__", "__xor__", "__le__", "jaccard"])
 def test_circuits_of_two_graphs_do_not_mix(operation: str) -> None:
-    message = "circuits of different graphs: 2 layers, 2 heads: 46 edges and 2 layers, 2 heads (1 kv): 36 edges"
+    message = "the circuits are of different graphs: 2 layers, 2 heads: 46 edges and 2 layers, 2 heads (1 kv): 36 edges"
     with pytest.raises(GraphMismatch, match=re.escape(message)):
         getattr(Circuit.full(PLAIN), operation)(Circuit.full(TINY))
 

@@ -57,7 +57,7 @@ def test_the_provenance_tells_the_members_and_what_they_share() -> None:
 
 def test_refusals() -> None:
     other = Graph(layers=2, heads=1, kv_heads=1)
-    with pytest.raises(GraphMismatch, match="on different graphs"):
+    with pytest.raises(GraphMismatch, match="of different graphs"):
         ew.ensemble([ONE, Scores(other, torch.zeros(other.edge_mask.shape))])
     with pytest.raises(InvalidValue, match="at least one"):
         ew.ensemble([])

@@ -180,7 +180,7 @@ def test_a_reader_serves_its_own_node(graph: Graph) -> None:
 @pytest.mark.parametrize("shape", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 3, 2), (-1, 2, 2), (1, 2, 4)])
 def test_impossible_shapes_are_refused(shape: tuple[int, int, int]) -> None:
     layers, heads, kv_heads = shape
-    with pytest.raises(InvalidValue, match=f"kv_heads that divide heads; got {layers}, {heads}, {kv_heads}"):
+    with pytest.raises(InvalidValue, match=f"kv_heads must divide heads; got {layers}, {heads}, {kv_heads}"):
         Graph(*shape)
 
 

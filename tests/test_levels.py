@@ -68,12 +68,12 @@ def test_a_circuit_of_edges_is_its_own_circuit() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "sentence"),
     [
-        (lambda: EDGES.top(2) | NEURONS.top(2), GraphMismatch, "circuits of different graphs"),
+        (lambda: EDGES.top(2) | NEURONS.top(2), GraphMismatch, "circuits are of different graphs"),
         (lambda: EDGES.top(2).d_model, InvalidValue, "a circuit of edges: it has no neurons"),
-        (lambda: NODES.greedy(2), InvalidValue, "nodes are not selected greedily"),
-        (lambda: NODES.at("edges"), InvalidValue, "say nothing of single edges"),
+        (lambda: NODES.greedy(2), InvalidValue, "only edges can be selected greedily, not nodes"),
+        (lambda: NODES.at("edges"), InvalidValue, "say nothing about single edges"),
         (lambda: EDGES.at("neurons"), InvalidValue, "have no neurons"),
-        (lambda: EDGES.agreement(NODES), GraphMismatch, "scores on different graphs"),
+        (lambda: EDGES.agreement(NODES), GraphMismatch, "scores are of different graphs"),
     ],
 )
 def test_levels_are_not_mixed(wrong: Callable[[], Any], error: type[EdgewiseError], sentence: str) -> None:

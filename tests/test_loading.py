@@ -195,7 +195,7 @@ def test_a_model_that_reads_both_ways_refuses_padding() -> None:
 def test_an_unknown_model_is_named_and_the_nearest_offered() -> None:
     with pytest.raises(UnknownName, match="unknown model 'nanoo'; did you mean 'nano'"):
         ew.load("nanoo")
-    with pytest.raises(UnknownName, match="a local folder, or a hub id"):
+    with pytest.raises(UnknownName, match="a local folder, a GGUF file, or a hub id"):
         ew.load("someone/has-no-such-model")
 
 
@@ -324,7 +324,7 @@ def test_layers_that_are_not_plain_are_refused(change: Any) -> None:
 def test_eighth_precision_and_unloaded_weights_are_refused() -> None:
     with pytest.raises(UnsupportedModel, match=r"float8_e5m2 are not supported; load the model as float32, bfloat16"):
         ew.load(make_model(gpt2_config(), dtype=torch.float8_e5m2))
-    with pytest.raises(UnsupportedModel, match="weights lie on meta"):
+    with pytest.raises(UnsupportedModel, match="weights are spread over meta"):
         ew.load(make_model(gpt2_config()).to("meta"))
 
 
@@ -409,7 +409,7 @@ def test_token_ids_of_another_vocabulary() -> None:
     subject = ew.load(make_model(gpt2_config()))
     of = ew.Pairs.from_tokens(torch.tensor([[1, VOCAB]]), torch.tensor([[1, 2]]), correct=[1], wrong=[2])
     for call in (ew.attribute, lambda s, p: ew.evaluate(s, ew.Circuit.full(s.graph), p)):
-        with pytest.raises(InvalidValue, match="token id 50 in a vocabulary of 50"):
+        with pytest.raises(InvalidValue, match="token id 50 is outside the vocabulary of 50"):
             call(subject, of)
 
 
@@ -425,7 +425,7 @@ def test_prompts_longer_than_the_model_takes() -> None:
     subject = ew.load(make_model(gpt2_config()))
     clean = torch.zeros((1, 33), dtype=torch.long)
     of = ew.Pairs.from_tokens(clean, clean + 1, correct=[1], wrong=[2])
-    with pytest.raises(InvalidValue, match="prompts of 33 tokens; GPT2LMHeadModel takes at most 32"):
+    with pytest.raises(InvalidValue, match="prompts have 33 tokens, but GPT2LMHeadModel takes at most 32"):
         ew.attribute(subject, of)
 
 

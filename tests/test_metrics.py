@@ -253,6 +253,6 @@ def test_an_unknown_metric_offers_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", ["logit_diff", "prob_diff"])
 def test_a_metric_that_compares_needs_wrong_answers(name: str) -> None:
-    message = f"the metric {name} compares with wrong answers, and some examples have none"
+    message = f"the metric {name} needs wrong answers, and some examples have none"
     with pytest.raises(PairsError, match=message):
         metric(name).value(LOGITS, _answers([[0], [0]], [[1], [-1]]), LOGITS)

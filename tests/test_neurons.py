@@ -136,7 +136,7 @@ def test_nodes_above_a_threshold() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: NeuronScores(GRAPH, VALUES).top(13), InvalidValue, "asked for 13 neurons, the graph has 12"),
+        (lambda: NeuronScores(GRAPH, VALUES).top(13), InvalidValue, "asked for 13 neurons, but the graph has 12"),
         (lambda: NeuronScores(GRAPH, VALUES).above(torch.nan), InvalidValue, "threshold is nan"),
         (lambda: NodeScores(GRAPH, VALUES[:, 0]).above(torch.nan), InvalidValue, "threshold is nan"),
         (lambda: NeuronScores(GRAPH, VALUES * torch.nan), NumericalError, "neuron 0 of input is NaN"),
@@ -144,7 +144,7 @@ def test_nodes_above_a_threshold() -> None:
         (lambda: NeuronScores(GRAPH, VALUES)["m7"], UnknownName, "unknown writer 'm7'"),
         (lambda: NeuronCircuit(GRAPH, torch.ones(4)), GraphMismatch, "the graph has 4 writers"),
         (lambda: NeuronCircuit.from_indices(GRAPH, 3, {"m1": [0]}), UnknownName, "did you mean 'm0'"),
-        (lambda: NeuronCircuit.from_indices(GRAPH, 3, {"m0": [3]}), InvalidValue, "m0 has no neuron 3: it writes 3"),
+        (lambda: NeuronCircuit.from_indices(GRAPH, 3, {"m0": [3]}), InvalidValue, "m0 has no neuron 3; it has 3"),
         (lambda: drawn(1) | NeuronCircuit.full(GRAPH, 3), GraphMismatch, "different graphs"),
     ],
 )

@@ -102,7 +102,7 @@ def test_all_nodes_are_the_whole_graph_and_none_the_edge_from_input_to_logits() 
 
 def test_refusals() -> None:
     scores = NodeScores(GRAPH, torch.zeros(4))
-    with pytest.raises(InvalidValue, match="asked for 4 nodes, the graph has 3"):
+    with pytest.raises(InvalidValue, match="asked for 4 nodes, but the graph has 3"):
         scores.top(4)
     with pytest.raises(UnknownName, match=r"unknown writer 'a0\.h9'"):
         scores["a0.h9"]

@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "empty correct table": ({"correct": torch.empty(2, 0, dtype=torch.long)}, "example 0 has no correct answer"),
     "right and wrong": (
         {"correct": [[3, 5], [4, 6]], "wrong": [[4], [6]]},
-        "example 1: token 6 is given as correct and as wrong",
+        "example 1: token 6 is both a correct and a wrong answer",
     ),
     "position too late": ({"positions": [3, 4]}, "positions must be 2 indices between 0 and 3, one for each example"),
     "negative position": ({"positions": [-1, 3]}, "positions must be 2 indices between 0 and 3"),
@@ -187,7 +187,7 @@ def test_a_misaligned_pair_shows_both_prompts_with_their_boundaries(pieces: PreT
         "pair 1 is misaligned: 2 tokens in clean, 4 in corrupted\n"
         "  clean:     Mary| and\n"
         "  corrupted: Z|o|e| and\n"
-        "replace words by words of as many tokens"
+        "replace words by words of the same number of tokens"
     )
 
 
@@ -261,12 +261,12 @@ def test_prompts_need_a_tokenizer() -> None:
 
 COLUMNS: dict[str, tuple[tuple[Sequence[Any], ...], str]] = {
     "no prompts": (([], [], [], []), "there are no prompts"),
-    "other lengths": ((["a", "b"], ["a"], [["c"]], [[]]), "have [2, 1, 1, 1] rows: they need one each per pair"),
+    "other lengths": ((["a", "b"], ["a"], [["c"]], [[]]), "have [2, 1, 1, 1] rows; each needs one row per pair"),
     "empty prompt": (([""], [""], [["Mary"]], [[]]), "pair 0: the clean prompt is empty"),
     "no correct answer": ((["Mary and"], ["Anna and"], [[]], [[" John"]]), "example 0 has no correct answer"),
     "right and wrong": (
         (["Mary and"], ["Anna and"], [[" John"]], [[" John"]]),
-        "example 0: token 4 is given as correct and as wrong",
+        "example 0: token 4 is both a correct and a wrong answer",
     ),
 }
 
@@ -367,7 +367,7 @@ def test_prompts_asked_in_their_midst_are_of_one_length(words: PreTrainedTokeniz
     assert (pairs.positions.tolist(), pairs.after) == ([1, 0], "prompt")
     assert Pairs.from_prompts(words, clean, corrupted, **answers).after == "padding"
     longer = ([clean[0], "When John went to"], [corrupted[0], "When Paul went to"])
-    with pytest.raises(PairsError, match="prompts of 3 to 4 tokens, asked at positions of their own"):
+    with pytest.raises(PairsError, match="the prompts have 3 to 4 tokens; with positions"):
         Pairs.from_prompts(words, *longer, **answers, positions=[1, 0])
 
 

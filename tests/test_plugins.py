@@ -163,8 +163,8 @@ def test_a_broken_one_is_named_in_one_sentence_and_harms_no_other(package: Path)
     for name, message in (
         ("gone", "AttributeError: module 'plugged_in' has no attribute 'Gone'"),
         ("missing-module", "ModuleNotFoundError: No module named 'plugged_nowhere'"),
-        ("misnamed", "its name is 'even-scores', that of its entry point another"),
-        ("number", "3 is no dataclass below edgewise.contract.Method"),
+        ("misnamed", "its name 'even-scores' is not that of its entry point"),
+        ("number", "3 is not a dataclass that derives from edgewise.contract.Method"),
     ):
         with pytest.raises(UnknownName) as found:
             method(name, {})

@@ -133,7 +133,7 @@ def test_infinite_scores_rank_first_and_last() -> None:
 
 @pytest.mark.parametrize(("n", "shown"), [(9, "9"), (-1, "-1"), (1_000_000, "1,000,000")])
 def test_more_edges_than_there_are_is_refused(n: int, shown: str) -> None:
-    with pytest.raises(InvalidValue, match=f"asked for {shown} edges, the graph has 8; give 0 to that many"):
+    with pytest.raises(InvalidValue, match=f"asked for {shown} edges, but the graph has 8; give 0 to 8"):
         _scores().top(n)
 
 
@@ -206,7 +206,7 @@ def test_the_correlation_with_a_constant_is_undefined(value: float) -> None:
 
 
 def test_the_overlap_needs_an_edge() -> None:
-    with pytest.raises(InvalidValue, match="top=0: the overlap needs at least one edge"):
+    with pytest.raises(InvalidValue, match="top=0 must be at least 1"):
         _scores().agreement(_scores(), top=0)
 
 
@@ -229,7 +229,7 @@ def test_a_nan_where_there_is_no_edge_is_nobodys() -> None:
 
 
 def test_values_of_another_shape_are_refused() -> None:
-    with pytest.raises(GraphMismatch, match=re.escape("values of shape (5, 3) on a graph of (3, 5)")):
+    with pytest.raises(GraphMismatch, match=re.escape("the values have shape (5, 3), but the graph needs (3, 5)")):
         Scores(GRAPH, torch.zeros(5, 3))
 
 
@@ -240,7 +240,7 @@ def test_an_unknown_edge_is_refused() -> None:
 
 def test_scores_of_two_graphs_are_not_compared() -> None:
     other = Graph(1, 1, 1, parallel=True)
-    message = "scores on different graphs: 1 layers, 1 heads: 8 edges and 1 layers, 1 heads, parallel: 7 edges"
+    message = "the scores are of different graphs: 1 layers, 1 heads: 8 edges and 1 layers, 1 heads, parallel: 7 edges"
     with pytest.raises(GraphMismatch, match=message):
         _scores().agreement(Scores(other, torch.zeros(other.edge_mask.shape)))
 
@@ -281,5 +281,5 @@ def test_greedy_leaves_out_a_large_score_that_leads_nowhere() -> None:
     scores = _scores(**{"a0.h0<q>": 9.0, "logits": 2.0})
     assert scores.top(1).edges == ("input->a0.h0<q>",)
     assert scores.greedy(1).edges == ("input->logits",)
-    with pytest.raises(InvalidValue, match="asked for 9 edges, the graph has 8"):
+    with pytest.raises(InvalidValue, match="asked for 9 edges, but the graph has 8"):
         scores.greedy(9)

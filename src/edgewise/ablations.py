@@ -42,14 +42,14 @@ class Replacer:
 
 
 class Ablation(ABC):
-    """Where replaced values come from."""
+    """What replaces a writer's output along the edges that are not kept."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
 
     @property
     def key(self) -> dict[str, str]:
-        """What distinguishes it from other ablations, as plain values."""
+        """What distinguishes this ablation from others, as plain values."""
         over = getattr(self, "over", None)
         return {"ablation": self.name, **({} if over is None else {"ablation_data": over.fingerprint})}
 
@@ -59,7 +59,12 @@ class Ablation(ABC):
 
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
-        """Look at the data once; the function it returns gives the replacement for one batch of them."""
+        """Look at the data once, and return what makes the replacement for a batch.
+
+        `subject`: the model.
+        `pairs`: all pairs of the run.
+        `batch_size`: how many of them run at once.
+        """
 
 
 @final
@@ -125,7 +130,7 @@ class PositionMean(Ablation):
             width = batch.clean.shape[1]
             if width > longest:
                 raise InvalidValue(
-                    f"prompts of {width} tokens, but the mean was taken over prompts of at most {longest}"
+                    f"these prompts have {width} tokens, but the mean was taken over prompts of at most {longest}"
                 )
             means = _map(
                 sums, lambda s: (s[:width] / counts[:width].view(-1, *[1] * (s.ndim - 1)))[None].to(subject.dtype)
@@ -137,9 +142,9 @@ class PositionMean(Ablation):
 
 def _checked(member: Any) -> type[Ablation]:
     if not (isinstance(member, type) and issubclass(member, Ablation)):
-        raise InvalidValue(f"{member!r} is no class below edgewise.ablations.Ablation")
+        raise InvalidValue(f"{member!r} is not a subclass of edgewise.ablations.Ablation")
     if missing := sorted(getattr(member, "__abstractmethods__", ())):
-        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+        raise InvalidValue(f"{member.__name__} does not implement {', '.join(missing)}")
     return member
 
 

@@ -39,12 +39,23 @@ def attribute(
     track: Track = silent,
     **options: Any,
 ) -> Scores:
-    """A score for every edge: the drop of `metric` that replacing the edge alone causes, measured or predicted.
+    """Score every edge by the drop of the metric that replacing this edge alone causes, measured or predicted.
 
-    Positive = the edge helps; mean over the pairs. `options` are the method's own (`seed` of random, `checkpoint` of exact).
-    Results do not depend on `batch_size`, on the order of the pairs or on padding. Nothing about the model changes.
-    `memory_limit` ("2GB", or bytes): batches are made so small that all that is taken, the model included, is estimated to
-    stay within it (attribution/footprint.py); InvalidValue, with the least that would do, if it is too small.
+    `subject`: the model, from `load`.
+    `pairs`: clean and corrupted prompts with their answers.
+    `method`: the name of a method that scores edges ("eap-ig", "exact", …), or a Method.
+    `metric`: the name of a metric, or a Metric.
+    `ablation`: what a replaced edge carries; a name ("corrupted", "zero", "mean", "position-mean") or an Ablation.
+    `batch_size`: how many pairs run at once. It changes no score, and neither do the order of the pairs or padding.
+    `memory_limit`: "2GB", or a number of bytes. Batches are then made so small that all memory, the model included, is
+    estimated to stay below it.
+    `track`: shows progress; the default shows nothing.
+    `options`: the options of the method, such as `steps=10`.
+
+    Returns Scores: float32 [writer, reader], in units of the metric. Positive means that the edge helps. A score is a
+    mean over the pairs and a sum over positions and model dimensions. Raises UnknownName for a method, metric or
+    ablation that is not known, and InvalidValue for an option that makes no sense or a memory limit that is too small.
+    NumericalError says that the metric has no gradient that the method can use. The model is never changed.
     """
     asked = _On(subject, pairs, metric, ablation, batch_size, track)
     return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
@@ -60,9 +71,13 @@ def effects(
     batch_size: int = 8,
     track: Track = silent,
 ) -> dict[str, float]:
-    """The measured drop of `metric` when one edge alone is replaced, for each of `edges`: what `exact` scores them by.
+    """Measure the drop of the metric when one edge alone is replaced, for each of some edges.
 
-    `edges` are names such as "m0->a3.h7<q>"; UnknownName for one that the graph does not have. Mean over the pairs.
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`: as in `attribute`.
+    `edges`: names of edges, such as "m0->a3.h7<q>".
+
+    Returns a dictionary from each name to the drop, in units of the metric, mean over the pairs. These are the scores
+    of the method "exact". Raises UnknownName for an edge that the graph does not have.
     """
     if batch_size < 1:
         raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
@@ -82,9 +97,13 @@ def attribute_nodes(
     track: Track = silent,
     **options: Any,
 ) -> Scores:
-    """A score for every writer (`input`, heads, MLPs) and each coordinate it writes: the drop when it is replaced everywhere.
+    """Score every writer, and each coordinate it writes, by the drop of the metric when it is replaced everywhere.
 
-    For the methods that are a path of gradients (eap, eap-ig, relp, …), at their own cost; arguments as of `attribute`.
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `memory_limit`, `track`, `options`: as in `attribute`.
+    `method`: a method made of gradients at native runs (eap, eap-ig, relp, …).
+
+    Returns Scores of nodes, float32 [writer]; their `neurons` are float32 [writer, d_model]. The cost is that of
+    scoring edges. Raises InvalidValue for a method that scores no nodes.
     """
     asked = _On(subject, pairs, metric, ablation, batch_size, track)
     return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
@@ -104,13 +123,17 @@ def discover(
     track: Track = silent,
     **options: Any,
 ) -> Circuit:
-    """The circuit a method finds.
+    """Find a circuit by a method.
 
-    A search decides itself what it keeps: as much as its size option says (`acdc`), or exactly `edges` (`edge-pruning`,
-    `hap`; default a tenth of all); `metric` defaults to its own. Of a method that scores edges these are the
-    `edges` best-scored ones (default a tenth of all), by absolute score unless `absolute=False`, without those on no path
-    from input to logits. `options` are the method's own, the other arguments those of `attribute`. The provenance counts the
-    edges before and after dangling ones are dropped.
+    `subject`, `pairs`, `ablation`, `batch_size`, `memory_limit`, `track`, `options`: as in `attribute`.
+    `method`: the name of any method, or a Method.
+    `metric`: by default the method's own ("kl" for searches), else "logit_diff".
+    `edges`: how many edges to keep, by default a tenth of all. A search such as `acdc` decides this itself.
+    `absolute`: whether edges are ranked by the absolute value of their scores, or by their signed scores.
+
+    Returns a Circuit. For a method that scores edges it holds the best of them, without those on no path from input to
+    logits; the provenance counts both. Raises InvalidValue if the method cannot be told how many edges to keep, and
+    whatever `attribute` raises.
     """
     asked = _On(subject, pairs, metric, ablation, batch_size, track)
     found = asked.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
@@ -130,12 +153,16 @@ def sweep(
     track: Track = silent,
     **options: Any,
 ) -> Sweep:
-    """A search at several values of its size option (`tau` of `acdc`): a circuit for each, and Scores of all edges from them.
+    """Run a search at several values of its size option, for a circuit of each size.
 
-    The larger the value, the fewer edges are kept. An edge's score is the smallest value at which it goes, infinite if none
-    does. `values` default to the method's own; the other arguments are those of `discover`. Values share what they can:
-    each circuit is the one that `discover` finds, and its provenance counts what was `tested` and what of it `computed`.
-    With an `executor` (of `concurrent.futures`, or of dask) they run beside one another, and share nothing.
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`, `options`: as in `discover`.
+    `method`: a search, such as `acdc`, whose size option is `tau`.
+    `values`: values of the size option, by default the method's own. The larger the value, the fewer edges are kept.
+    `executor`: one of `concurrent.futures`, or of dask, whose workers search at one value each; they share no work.
+
+    Returns a Sweep: a circuit for each value, and Scores of all edges that follow from them. Each circuit is the one
+    that `discover` finds; the values share what work they can. Raises InvalidValue for a method that scores all edges
+    at once.
     """
     on = _On(subject, pairs, metric, ablation, batch_size, track)
     wanted = Wanted("sweep", values=None if values is None else tuple(values))

@@ -1,8 +1,7 @@
 """Circuit: a set of edges of a Graph, or of neurons with the edges between their writers, with its provenance.
 
-A neuron is one of the d_model coordinates of what a writer puts out, as in the EAP-IG library and MIB, not a hidden unit of
-an MLP. A circuit of neurons gives every reader clean values at the kept coordinates of the writers it reads, and what the
-ablation puts in their place at all others. Writers without a kept neuron are not in it, and have no edges.
+A neuron is one of the d_model coordinates of what a writer puts out, as in the EAP-IG library and MIB, not a hidden
+unit of an MLP. Readers get clean values at the kept coordinates, and what the ablation says at all others.
 """
 
 from __future__ import annotations
@@ -24,22 +23,30 @@ from edgewise.reachability import live_writers, useful_readers
 
 @final
 class Circuit:
-    """A set of edges of a Graph, or of its neurons: immutable, comparable, with set algebra.
+    """A set of edges of a Graph, or of its neurons: immutable, comparable, with the operations of sets.
 
-    `level` is "edges" or "neurons"; `kept`, bool, says which of them the circuit has. `mask` is bool [writer, reader]: its
-    edges, which of neurons are all those between writers with a kept one. `neurons` is bool [writer, d_model], None at the
-    level of edges. `provenance` is a read-only mapping that says where the circuit comes from. `a | b`, `a & b`, `a - b`,
-    `a ^ b`, `a <= b`, `len(a)` are those of sets of what the level says; they need equal levels and graphs.
+    `graph`: the graph whose edges these are.
+    `mask`: bool [writer, reader], the kept edges; of neurons all edges between writers with a kept one.
+    `provenance`: a read-only mapping that says where the circuit comes from.
+    `neurons`: bool [writer, d_model], or None for a circuit of edges.
+    Raises GraphMismatch for a mask of another shape, InvalidValue for one with pairs that are no edges. The operations
+    `|`, `&`, `-`, `^`, `<=` and `len` are those of sets; two circuits need the same graph and level.
+
+    >>> circuit = Circuit.from_edges(Graph(layers=1, heads=2, kv_heads=2), ["input->a0.h1<q>", "a0.h1->logits"])
+    >>> len(circuit), circuit.nodes, "a0.h1->logits" in circuit
+    (2, ('input', 'a0.h1'), True)
     """
 
     def __init__(
         self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None, *, neurons: Tensor | None = None
     ) -> None:
         if mask.shape != graph.edge_mask.shape:
-            raise GraphMismatch(f"mask of shape {tuple(mask.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
+            raise GraphMismatch(
+                f"the mask has shape {tuple(mask.shape)}, but the graph needs {tuple(graph.edge_mask.shape)}"
+            )
         mask = mask.detach().bool().cpu().clone()
         if bool((mask & ~graph.edge_mask).any()):
-            raise InvalidValue("the mask keeps pairs that are no edges of the graph")
+            raise InvalidValue("the mask keeps pairs that are not edges of the graph")
         self.graph = graph
         self.mask = mask
         self.neurons = None if neurons is None else neurons.detach().bool().cpu().clone()
@@ -47,7 +54,7 @@ class Circuit:
 
     @classmethod
     def from_edges(cls, graph: Graph, edges: Iterable[str], provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit with the named edges; UnknownName for an edge the graph does not have."""
+        """The circuit of the named `edges` of a `graph`, with `provenance`; UnknownName for an edge that it lacks."""
         mask = torch.zeros_like(graph.edge_mask)
         for edge in edges:
             mask[graph.edge_index(edge)] = True
@@ -55,7 +62,7 @@ class Circuit:
 
     @classmethod
     def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
-        """The circuit with these neurons, bool [writer, d_model], and all edges between their writers."""
+        """The circuit of `neurons` of a `graph`, bool [writer, d_model], and all edges between them, with `provenance`."""
         check_neurons(graph, neurons)
         return cls(graph, edges_between(graph, neurons.bool().any(dim=1).cpu()), provenance, neurons=neurons)
 
@@ -67,12 +74,12 @@ class Circuit:
         neurons: Mapping[str, Iterable[int]],
         provenance: Mapping[str, Any] | None = None,
     ) -> Circuit:
-        """The circuit with these coordinates of the named writers; UnknownName for a writer the graph does not have."""
+        """The circuit of the `neurons` (writer name → coordinates below `d_model`) of a `graph`, with `provenance`."""
         return cls.of_neurons(graph, named_neurons(graph, d_model, neurons), provenance)
 
     @classmethod
     def full(cls, graph: Graph, d_model: int | None = None) -> Circuit:
-        """The circuit that keeps every edge, or with `d_model` every neuron."""
+        """The circuit of all edges of `graph`, or with `d_model` of all its neurons."""
         if d_model is None:
             return cls(graph, graph.edge_mask)
         return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool))
@@ -81,34 +88,34 @@ class Circuit:
 
     @property
     def level(self) -> Literal["edges", "neurons"]:
-        """What it is a set of."""
+        """What the circuit is a set of: "edges" or "neurons"."""
         return "edges" if self.neurons is None else "neurons"
 
     @property
     def kept(self) -> Tensor:
-        """bool: the edges [writer, reader], or the neurons [writer, d_model], that it keeps."""
+        """What the circuit keeps, bool: edges [writer, reader], or neurons [writer, d_model]."""
         return self.mask if self.neurons is None else self.neurons
 
     @property
     def total(self) -> int:
-        """How many edges, or neurons, there are, kept or not."""
+        """How many edges, or neurons, the graph has, kept or not."""
         return self.graph.n_edges if self.neurons is None else self.neurons.numel()
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
-        """Names of the kept edges, reader by reader in index order."""
+        """The names of the kept edges, reader by reader in index order."""
         return tuple(self.graph.edge_name(int(w), int(r)) for r, w in self.mask.T.nonzero())
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the writers with a kept neuron, or with a kept edge out of them or into one of their readers, in order."""
+        """The names of the writers with a kept neuron, or a kept edge out of them or into one of their readers."""
         has_input = (self.graph.serves.T.float() @ self.mask.any(dim=0).float()) > 0
         touched = self.mask.any(dim=1) | has_input if self.neurons is None else self.neurons.any(dim=1)
         return tuple(name for name, is_in in zip(self.graph.writers, touched.tolist(), strict=True) if is_in)
 
     @cached_property
     def circuit(self) -> Circuit:
-        """Its edges alone, as a circuit of edges; the provenance of one of neurons says how many neurons it has."""
+        """Its edges alone, as a circuit of edges; the provenance keeps the number of neurons."""
         if self.neurons is None:
             return self
         counts = {"kept": len(self), "total": self.total}
@@ -128,16 +135,13 @@ class Circuit:
 
     @property
     def indices(self) -> dict[str, list[int]]:
-        """The kept coordinates of each writer that has any; InvalidValue for a circuit of edges."""
+        """The kept coordinates of each writer that has any, by name; InvalidValue for a circuit of edges."""
         neurons = self._the_neurons()
         return {name: neurons[self.graph.writer_index[name]].nonzero().flatten().tolist() for name in self.nodes}
 
     @property
     def weighted_edges(self) -> float:
-        """Edges, of a circuit of neurons those on a path from input to logits, counted as the share of its writer's neurons.
-
-        The size that MIB gives circuits of edges, nodes and neurons in common.
-        """
+        """The size in MIB: edges, of neurons those on a path, each weighed by the kept share of its writer's neurons."""
         if self.neurons is None:
             return float(len(self))
         shares = self.neurons.double().mean(dim=1)
@@ -151,10 +155,10 @@ class Circuit:
     # -- dangling edges ---------------------------------------------------------------------------------------------
 
     def without_dangling(self) -> Circuit:
-        """The circuit without edges, or neurons of writers, that lie on no path from an input writer to `logits`.
+        """The circuit without edges, or neurons, that lie on no path from an input writer to `logits`.
 
-        A head counts as one node: an edge into its q keeps the edges out of it. Dropping the rest does not change what
-        the circuit computes: a node that no input writer reaches outputs its replacement (law 7).
+        A head is one node: an edge into its q keeps the edges out of it. What the circuit computes stays the same (law
+        7).
         """
         live = self.mask & self.live_writers[:, None]
         on_path = live & useful_readers(self.graph, live)[None, :]
@@ -162,7 +166,7 @@ class Circuit:
 
     @cached_property
     def live_writers(self) -> Tensor:
-        """bool [writer]: those that an input writer reaches over kept edges; all others output their replacement."""
+        """The writers that an input writer reaches over kept edges, bool [writer]; all others output their replacement."""
         return live_writers(self.graph, self.mask)
 
     @property
@@ -202,19 +206,21 @@ class Circuit:
         return int(self.kept.sum())
 
     def jaccard(self, other: Circuit) -> float:
-        """Shared edges (or neurons) over all those of the two circuits; 1.0 when both are empty."""
+        """The share of the edges (or neurons) of this circuit and of `other` that both have; 1.0 if both are empty."""
         union = len(self | other)
         return len(self & other) / union if union else 1.0
 
     def with_provenance(self, **entries: Any) -> Circuit:
-        """The same circuit with entries added to its provenance."""
+        """The same circuit with `entries` added to its provenance."""
         return Circuit(self.graph, self.mask, {**self.provenance, **entries}, neurons=self.neurons)
 
     def _like(self, other: Circuit) -> Circuit:
         if self.graph != other.graph or self.kept.shape != other.kept.shape:
-            raise GraphMismatch(f"circuits of different graphs: {self._space} and {other._space}")
+            raise GraphMismatch(f"the circuits are of different graphs: {self._space} and {other._space}")
         if self.level != other.level:
-            raise GraphMismatch(f"a circuit of {self.level} and one of {other.level}: take the `circuit` of the latter")
+            raise GraphMismatch(
+                f"one circuit is of {self.level}, the other of {other.level}; compare their edges: a.circuit, b.circuit"
+            )
         return other
 
     def _with(self, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
@@ -229,7 +235,7 @@ class Circuit:
     # -- text -------------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """One line: how many out of how many, how many nodes, and whether the circuit is connected."""
+        """One line that says how large the circuit is, how many nodes it has, and whether it has a path."""
         share = f"{len(self):,} of {self.total:,} {self.level} ({len(self) / self.total:.2%}), "
         nodes = f"{'' if self.neurons is None else 'of '}{len(self.nodes)} of {len(self.graph.writers)} writers"
         return share + nodes + ("" if self.has_path else "; no path from input to logits")

@@ -19,10 +19,11 @@ DEFAULT_SHARE = 0.1
 @final
 @dataclass(frozen=True)
 class Found:
-    """What a method found: scores, circuits, or both; there is always a way to select a circuit from it.
+    """What a method found: scores, circuits, or both.
 
-    `circuits` are those of a search, from few edges to many; where there are several, one for each of `values` of its
-    `size_option`, and the scores of all edges follow from them. A method that scores has none.
+    `scores`: scores of all edges, nodes or neurons; None if a search found a single circuit.
+    `circuits`: the circuits of a search, from few edges to many; none for a method that scores.
+    `size_option`, `values`: the size option that the circuits lie along, and its value for each.
     """
 
     scores: Scores | None
@@ -32,24 +33,32 @@ class Found:
 
     @classmethod
     def along(cls, size_option: str, values: Sequence[float], circuits: Sequence[Circuit]) -> Found:
-        """Circuits at values of a size option, the largest value (and so the fewest edges) first."""
+        """Circuits at descending values of a size option, with the scores that follow from them.
+
+        `size_option`, `values`, `circuits`: as in Sweep.
+        """
         sweep = Sweep(size_option, tuple(values), tuple(circuits))
         return cls(sweep.scores, sweep.circuits, size_option, sweep.values)
 
     @property
     def sweep(self) -> Sweep | None:
-        """The circuits along the size option, if there are any."""
+        """The circuits along the size option as a Sweep; None if there is none."""
         return None if self.size_option is None else Sweep(self.size_option, self.values, self.circuits)
 
     def circuit(self, size: int | None = None, *, level: LevelName = "edges", absolute: bool = True) -> Circuit:
-        """The circuit of a search, or that of the `size` best-scored edges, nodes or neurons (`select`)."""
+        """The circuit of a search, or the one of the best-scored edges, nodes or neurons.
+
+        `size`: how many, by default a tenth of all.
+        `level`: "edges", "nodes" or "neurons".
+        `absolute`: whether to rank by absolute value, or by signed value.
+        """
         if self.scores is None:
             (circuit,) = self.circuits
             return circuit
         return select(self.scores.at(level), size, absolute=absolute)
 
     def with_provenance(self, **entries: Any) -> Found:
-        """The same with entries added to every provenance."""
+        """The same with `entries` added to every provenance."""
         circuits = tuple(circuit.with_provenance(**entries) for circuit in self.circuits)
         if self.size_option is not None:
             return Found.along(self.size_option, self.values, circuits)
@@ -57,12 +66,12 @@ class Found:
 
 
 class Method(ABC):
-    """A way to find circuits, with its options as fields of a frozen dataclass.
+    """A way to find circuits, with its options as the fields of a frozen dataclass.
 
-    `cost` says what it takes, `paper` where it comes from. `metric`: what it goes by where none is named; None: that of the
-    task. `additive`: it gives scores that are means over the examples, those of one example being scores of their own.
-    `size_option` names the option that says how much a circuit keeps, the larger the fewer, where there is one; `size_values`
-    are those that a sweep over it tries when it is not told.
+    Class variables describe it: `name`, `summary`, `cost` and `paper`. `metric` is the metric it uses if none is named;
+    None stands for that of the task. `additive` says that its scores are means over the examples. `size_option` names
+    the option that says how much a circuit keeps, the larger the fewer; `size_values` are its values in a sweep by
+    default.
     """
 
     name: ClassVar[str]
@@ -76,11 +85,11 @@ class Method(ABC):
 
     @abstractmethod
     def refuse(self, wanted: Wanted) -> None:
-        """InvalidValue, before anything is computed, for what this method cannot give."""
+        """Raise InvalidValue, before anything is computed, if this method cannot give what is `wanted`."""
 
     @abstractmethod
     def run(self, request: Request) -> Found:
-        """What `request.wanted` asks for."""
+        """Find what `request` asks for, and return it as Found."""
 
 
 def select(scores: Scores, size: int | None, *, absolute: bool = True) -> Circuit:

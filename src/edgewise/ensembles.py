@@ -12,12 +12,16 @@ from edgewise.scores import Scores, ranks
 
 
 def ensemble(members: Sequence[Scores], how: str = "rank") -> Scores:
-    """The mean of several scores on one graph, of their ranks or of their values.
+    """Combine several scores of one graph into their mean, by rank or by value.
 
-    "rank": each score becomes sign · rank of its size / number of edges, so that members on different scales count alike and
-    both signed and absolute selection keep their meaning. "value": the plain mean, as in the best entries of the MIB shared
-    task (Mondorf et al. 2025, arXiv:2510.06811); the member with the largest scores has the most to say. Raises
-    GraphMismatch for scores on different graphs.
+    `members`: Scores of edges, at least one.
+    `how`: "rank" or "value". By "rank", each score becomes sign · rank of its size / number of edges, so that members
+    on different scales count alike, and both signed and absolute selection keep their meaning. "value" is the plain
+    mean, in which the member with the largest scores counts most.
+
+    Returns Scores whose provenance lists the members. Raises GraphMismatch for scores of different graphs, UnknownName
+    for another mean, InvalidValue without members or for a plain mean of infinite values. The plain mean is that of the
+    best entries of the MIB shared task (Mondorf et al. 2025, arXiv:2510.06811).
     """
     if not members:
         raise InvalidValue("an ensemble needs at least one set of scores")
@@ -26,7 +30,7 @@ def ensemble(members: Sequence[Scores], how: str = "rank") -> Scores:
     graph = members[0].graph
     for other in members:
         if other.graph != graph:
-            raise GraphMismatch(f"an ensemble of scores on different graphs: {graph} and {other.graph}")
+            raise GraphMismatch(f"the scores of an ensemble are of different graphs: {graph} and {other.graph}")
     on_edges = torch.stack([MEANS[how](member.values[graph.edge_mask].double()) for member in members])
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     values[graph.edge_mask] = on_edges.mean(dim=0)
@@ -45,7 +49,7 @@ def _signed_ranks(values: Tensor) -> Tensor:
 
 def _values(values: Tensor) -> Tensor:
     if not bool(values.isfinite().all()):
-        raise InvalidValue("the mean of values that are infinite says nothing; take the mean of ranks")
+        raise InvalidValue("some scores are infinite, so the mean of values says nothing; use the mean of ranks")
     return values
 
 

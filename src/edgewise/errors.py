@@ -23,15 +23,15 @@ from collections.abc import Iterable
 
 
 class EdgewiseError(Exception):
-    """Base class: catch this to catch every mistake edgewise can name."""
+    """Every mistake that edgewise can name: catch this to catch them all."""
 
 
 class UnknownName(EdgewiseError):
-    """A name that is not one of the known ones."""
+    """A name that is not known; the message offers the nearest one."""
 
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownName:
-        """The error for `name`, offering the nearest of `known`.
+        """The error for an unknown `name` of a `kind`, with the nearest of the `known` names.
 
         >>> UnknownName.of("metric", "logit-dif", ["logit_diff", "kl"])
         UnknownName("unknown metric 'logit-dif'; did you mean 'logit_diff'? known: kl, logit_diff")
@@ -48,15 +48,15 @@ class InvalidValue(EdgewiseError, ValueError):
 
 
 class UnsupportedModel(EdgewiseError):
-    """A model whose computation edgewise does not reproduce exactly."""
+    """A model that edgewise does not reproduce exactly."""
 
 
 class TaskError(EdgewiseError):
-    """A task that cannot make its prompts with the given tokenizer."""
+    """A task that cannot write its prompts for the given tokenizer."""
 
 
 class PairsError(EdgewiseError):
-    """Clean and corrupted prompts that do not fit together."""
+    """Clean and corrupted prompts that do not fit together, or whose answers are not single tokens."""
 
 
 class NumericalError(EdgewiseError):
@@ -80,4 +80,4 @@ class WorkerError(EdgewiseError):
 
 
 class FileError(EdgewiseError):
-    """A file that cannot be read or written as asked."""
+    """A file that cannot be read or written."""

@@ -39,12 +39,12 @@ class ReaderPlace(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Graph:
-    """The graph of one model: writers, readers, and which pairs are edges. It never changes.
+    """The graph of one model: writers, readers, and which pairs are edges; it never changes.
 
-    `layers`, `heads`: how many layers, and heads in each. `kv_heads` is the number of key and value heads: with grouped
-    attention several query heads share one k and one v reader. `parallel` means that the MLP does not read the heads of
-    its own layer (GPT-NeoX). `mlps` is False for attention-only models. `inputs` names the input writers: `("input",)`,
-    or `("input", "positions")`.
+    `layers`, `heads`, `kv_heads`: how many layers, heads in each, and keys and values that these share.
+    `parallel`: whether the MLP does not read the heads of its own layer (GPT-NeoX).
+    `mlps`: False for attention-only models.
+    `inputs`: the names of the input writers, ("input",) or ("input", "positions").
 
     >>> gpt2 = Graph(layers=12, heads=12, kv_heads=12)
     >>> gpt2.n_edges, len(gpt2.writers), len(gpt2.readers)
@@ -60,10 +60,10 @@ class Graph:
 
     def __post_init__(self) -> None:
         if self.inputs not in (ONE_INPUT, SEPARATE_INPUTS):
-            raise InvalidValue(f"the input writers of a graph are {ONE_INPUT} or {SEPARATE_INPUTS}; got {self.inputs}")
+            raise InvalidValue(f"inputs must be {ONE_INPUT} or {SEPARATE_INPUTS}, not {self.inputs}")
         if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
             raise InvalidValue(
-                f"a graph needs layers, heads and kv_heads of at least 1 and kv_heads that divide heads; "
+                f"layers, heads and kv_heads must be at least 1, and kv_heads must divide heads; "
                 f"got {self.layers}, {self.heads}, {self.kv_heads}"
             )
 
@@ -81,25 +81,25 @@ class Graph:
 
     @cached_property
     def edges(self) -> tuple[str, ...]:
-        """Names of all edges, reader by reader."""
+        """Names of all edges, reader by reader in index order."""
         return tuple(self.edge_name(w, r) for r in range(len(self.readers)) for w in range(self.reach(r)))
 
     @cached_property
     def writer_index(self) -> dict[str, int]:
-        """Writer name → index."""
+        """The index of each writer, by name."""
         return {name: i for i, name in enumerate(self.writers)}
 
     @cached_property
     def reader_index(self) -> dict[str, int]:
-        """Reader name → index."""
+        """The index of each reader, by name."""
         return {name: i for i, name in enumerate(self.readers)}
 
     def edge_name(self, writer: int, reader: int) -> str:
-        """`writer->reader` for a pair of indices."""
+        """The name of an edge, "writer->reader", from the indices `writer` and `reader`."""
         return f"{self.writers[writer]}->{self.readers[reader]}"
 
     def edge_index(self, edge: str) -> tuple[int, int]:
-        """(writer index, reader index) of a named edge; UnknownName if this graph has no such edge."""
+        """The (writer index, reader index) of a named `edge`; UnknownName if this graph has no such edge."""
         writer, arrow, reader = edge.partition("->")
         w, r = self.writer_index.get(writer), self.reader_index.get(reader)
         if not arrow or w is None or r is None:
@@ -112,31 +112,31 @@ class Graph:
 
     @cached_property
     def edge_mask(self) -> Tensor:
-        """bool [writer, reader]: True where the pair is an edge."""
+        """Which pairs are edges, bool [writer, reader]."""
         reach = torch.tensor([self.reach(r) for r in range(len(self.readers))])
         return torch.arange(len(self.writers))[:, None] < reach[None, :]
 
     @cached_property
     def n_edges(self) -> int:
-        """How many edges there are: the denominator of every sparsity."""
+        """How many edges there are."""
         return sum(self.reach(r) for r in range(len(self.readers)))
 
     @property
     def writers_per_layer(self) -> int:
-        """Heads and, if there is one, the MLP."""
+        """How many writers a layer has: its heads and, if there is one, its MLP."""
         return self.heads + int(self.mlps)
 
     @property
     def readers_per_layer(self) -> int:
-        """q readers, k readers, v readers and, if there is one, the MLP."""
+        """How many readers a layer has: its q, k and v readers and, if there is one, its MLP."""
         return self.heads + 2 * self.kv_heads + int(self.mlps)
 
     def writers_before(self, layer: int) -> int:
-        """How many writers the attention of `layer` reads; the index of that layer's first head."""
+        """How many writers the attention of `layer` reads, which is the index of that layer's first head."""
         return len(self.inputs) + layer * self.writers_per_layer
 
     def reach(self, reader: int) -> int:
-        """How many writers a reader reads; always the first ones."""
+        """How many writers the reader of index `reader` reads; they are always the first ones."""
         place = self.place(reader)
         before = self.writers_before(place.layer)
         return before + self.heads if place.kind == "mlp" and not self.parallel else before
@@ -144,7 +144,7 @@ class Graph:
     # -- places of a layer ------------------------------------------------------------------------------------------
 
     def place(self, reader: int) -> ReaderPlace:
-        """Where the reader of this index is."""
+        """Where the reader of index `reader` is: its layer, kind and slot."""
         layer, slot = divmod(reader, self.readers_per_layer)
         if layer == self.layers:
             return ReaderPlace(layer, "logits", slot)
@@ -154,41 +154,41 @@ class Graph:
         return ReaderPlace(layer, "k" if shared == 0 else "v" if shared == 1 else "mlp", slot)
 
     def head_writers(self, layer: int) -> slice:
-        """Writer indices of the heads of `layer`."""
+        """The writer indices of the heads of `layer`."""
         start = self.writers_before(layer)
         return slice(start, start + self.heads)
 
     def mlp_writer(self, layer: int) -> int:
-        """Writer index of the MLP of `layer`."""
+        """The writer index of the MLP of `layer`."""
         return self.writers_before(layer) + self.heads
 
     def q_readers(self, layer: int) -> slice:
-        """Reader indices of the queries of `layer`."""
+        """The reader indices of the queries of `layer`."""
         start = layer * self.readers_per_layer
         return slice(start, start + self.heads)
 
     def k_readers(self, layer: int) -> slice:
-        """Reader indices of the keys of `layer`, one for each kv-head."""
+        """The reader indices of the keys of `layer`, one for each kv-head."""
         start = layer * self.readers_per_layer + self.heads
         return slice(start, start + self.kv_heads)
 
     def v_readers(self, layer: int) -> slice:
-        """Reader indices of the values of `layer`, one for each kv-head."""
+        """The reader indices of the values of `layer`, one for each kv-head."""
         start = layer * self.readers_per_layer + self.heads + self.kv_heads
         return slice(start, start + self.kv_heads)
 
     def attention_readers(self, layer: int) -> slice:
-        """Reader indices of q, k and v of `layer`, in this order."""
+        """The reader indices of q, k and v of `layer`, in this order."""
         start = layer * self.readers_per_layer
         return slice(start, start + self.heads + 2 * self.kv_heads)
 
     def mlp_reader(self, layer: int) -> int:
-        """Reader index of the MLP of `layer`."""
+        """The reader index of the MLP of `layer`."""
         return layer * self.readers_per_layer + self.heads + 2 * self.kv_heads
 
     @cached_property
     def serves(self) -> Tensor:
-        """bool [reader, writer]: the writers that a reader takes part in computing (a k reader: its group's heads)."""
+        """The writers that a reader takes part in computing, bool [reader, writer]; a k or v reader: its group's heads."""
         table = torch.zeros(len(self.readers), len(self.writers), dtype=torch.bool)
         group = self.heads // self.kv_heads
         for layer in range(self.layers):

@@ -36,9 +36,9 @@ def _facts(method: Method, request: Request) -> dict[str, Any]:
 
 def _checked(member: Any) -> type[Method]:
     if not (isinstance(member, type) and issubclass(member, Method) and is_dataclass(member)):
-        raise InvalidValue(f"{member!r} is no dataclass below edgewise.contract.Method")
+        raise InvalidValue(f"{member!r} is not a dataclass that derives from edgewise.contract.Method")
     if missing := sorted(getattr(member, "__abstractmethods__", ())):
-        raise InvalidValue(f"{member.__name__} does not say what {', '.join(missing)} does")
+        raise InvalidValue(f"{member.__name__} does not implement {', '.join(missing)}")
     if missing := [word for word in ("name", "summary", "cost") if not isinstance(getattr(member, word, None), str)]:
         raise InvalidValue(f"{member.__name__} has no {', no '.join(missing)}")
     options_of(member)
@@ -73,7 +73,7 @@ def method(name: str | Method, options: Mapping[str, Any]) -> Method:
     """
     if isinstance(name, Method):
         if options:
-            raise InvalidValue(f"options {sorted(options)} beside a method that is already made")
+            raise InvalidValue(f"a Method has its own options; leave out {sorted(options)}, or name the method")
         return name
     chosen = method_class(name)
     return chosen(**checked(chosen, options, chosen.name))

@@ -34,10 +34,14 @@ Function = Callable[[Tensor, Answers, Tensor], Tensor]
 @final
 @dataclass(frozen=True)
 class Metric:
-    """A named metric: `function(logits [example, vocab], answers, clean_logits) → [example]`.
+    """A named metric: one number per example from the logits at the answer position.
 
-    `sign` is -1 where lower is better. `needs_wrong` if wrong answers must be given. `flat_at_clean` if its gradient
-    vanishes at the clean logits, `differentiable` if it has one at all: gradient methods refuse what they cannot use.
+    `name`: the name it is known by.
+    `function`: takes logits [example, vocab], Answers, and the clean logits [example, vocab]; returns float [example].
+    `sign`: -1 if lower is better.
+    `needs_wrong`: whether wrong answers must be given.
+    `flat_at_clean`: whether its gradient vanishes at the clean logits.
+    `differentiable`: whether it has a gradient at all. Methods refuse a metric whose gradient they cannot use.
     """
 
     name: str
@@ -48,18 +52,26 @@ class Metric:
     differentiable: bool = True
 
     def value(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
-        """The metric as it is reported, float [example]."""
+        """The metric as it is reported, float [example].
+
+        `logits`, `clean_logits`: float [example, vocab].
+        `answers`: the right and wrong tokens.
+        Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary.
+        """
         if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
-            raise PairsError(f"the metric {self.name} compares with wrong answers, and some examples have none")
+            raise PairsError(f"the metric {self.name} needs wrong answers, and some examples have none")
         largest = int(max(answers.correct.max(), answers.wrong.max()))
         if largest >= logits.shape[-1]:
             raise PairsError(
-                f"answer token id {largest} in a vocabulary of {logits.shape[-1]}: another model's tokenizer?"
+                f"answer token id {largest} is outside the vocabulary of {logits.shape[-1]}: another model's tokenizer?"
             )
         return self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
 
     def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
-        """The metric with higher = better, float [example]."""
+        """The metric turned so that higher is better, float [example].
+
+        `logits`, `answers`, `clean_logits`: as in `value`.
+        """
         return self.sign * self.value(logits, answers, clean_logits)
 
 
@@ -122,7 +134,7 @@ def accuracy(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
 
 def _checked(member: object) -> Metric:
     if not isinstance(member, Metric):
-        raise InvalidValue(f"{member!r} is no edgewise.metrics.Metric")
+        raise InvalidValue(f"{member!r} is not an edgewise.metrics.Metric")
     return member
 
 

@@ -19,7 +19,7 @@ def named_neurons(graph: Graph, d_model: int, neurons: Mapping[str, Iterable[int
             raise UnknownName.of("writer", writer, graph.writers)
         listed = list(coordinates)
         if wrong := [place for place in listed if not 0 <= place < d_model]:
-            raise InvalidValue(f"{writer} has no neuron {wrong[0]}: it writes {d_model:,}, counted from 0")
+            raise InvalidValue(f"{writer} has no neuron {wrong[0]}; it has {d_model:,}, counted from 0")
         kept[graph.writer_index[writer], listed] = True
     return kept
 
@@ -34,4 +34,6 @@ def edges_between(graph: Graph, kept: Tensor) -> Tensor:
 def check_neurons(graph: Graph, values: Tensor) -> None:
     """GraphMismatch for anything but one row of neurons for each writer."""
     if values.ndim != 2 or len(values) != len(graph.writers) or not values.shape[1]:
-        raise GraphMismatch(f"neurons of shape {tuple(values.shape)}: the graph has {len(graph.writers)} writers")
+        raise GraphMismatch(
+            f"the neurons have shape {tuple(values.shape)}, but the graph has {len(graph.writers)} writers"
+        )

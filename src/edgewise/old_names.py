@@ -25,7 +25,11 @@ class _OfLevel(type):
 
 @final
 class NodeScores(metaclass=_OfLevel):
-    """`Scores` at the level of nodes; `neurons` are the scores whose sums they are."""
+    """The old name of `Scores` at the level of nodes; it goes with version 0.3.
+
+    `graph`, `values`, `provenance`: as in Scores.
+    `neurons`: the scores of the neurons that these sum up, float [writer, d_model].
+    """
 
     kind, level = Scores, "nodes"
 
@@ -37,13 +41,16 @@ class NodeScores(metaclass=_OfLevel):
 
     @staticmethod
     def of(scores: Scores) -> Scores:
-        """`scores.of_nodes`."""
+        """The old way to write `scores.of_nodes` of `scores`."""
         return scores.of_nodes
 
 
 @final
 class NeuronScores(metaclass=_OfLevel):
-    """`Scores` at the level of neurons."""
+    """The old name of `Scores` at the level of neurons; it goes with version 0.3.
+
+    `graph`, `values`, `provenance`: as in Scores.
+    """
 
     kind, level = Scores, "neurons"
 
@@ -53,7 +60,10 @@ class NeuronScores(metaclass=_OfLevel):
 
 @final
 class NeuronCircuit(metaclass=_OfLevel):
-    """`Circuit` at the level of neurons."""
+    """The old name of `Circuit` at the level of neurons; it goes with version 0.3.
+
+    `graph`, `neurons`, `provenance`: as in `Circuit.of_neurons`.
+    """
 
     kind, level = Circuit, "neurons"
 
@@ -67,10 +77,10 @@ class NeuronCircuit(metaclass=_OfLevel):
         neurons: Mapping[str, Iterable[int]],
         provenance: Mapping[str, Any] | None = None,
     ) -> Circuit:
-        """`Circuit.from_indices`."""
+        """The same as `Circuit.from_indices` with `graph`, `d_model`, `neurons` and `provenance`."""
         return Circuit.from_indices(graph, d_model, neurons, provenance)
 
     @staticmethod
     def full(graph: Graph, d_model: int) -> Circuit:
-        """`Circuit.full(graph, d_model)`."""
+        """The same as `Circuit.full` of `graph` and `d_model`."""
         return Circuit.full(graph, d_model)

@@ -22,7 +22,11 @@ REQUIRED = MISSING
 
 
 def option(default: Any, sentence: str) -> Any:
-    """A dataclass field with a default and one plain sentence about it, shown by `edgewise list method NAME`."""
+    """A dataclass field that is an option: its default, and one plain sentence about it.
+
+    `default`: the default value.
+    `sentence`: what the option does; `edgewise list method NAME` shows it.
+    """
     if isinstance(default, list | dict | set):
         return field(default_factory=default.copy, metadata={"help": sentence})
     return field(default=default, metadata={"help": sentence})

@@ -20,16 +20,16 @@ NO_ANSWER = -1
 @final
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Clean and corrupted prompts, position by position, and the tokens that count as right and wrong answers.
+    """Clean and corrupted prompts, token by token, with the tokens that count as right and wrong answers.
 
-    `clean`, `corrupted`: int64 [example, position], padded on the right (causal models never read what stands after the
-    answer position, so it needs no mask). `after` says whether that is "padding", or the rest of the "prompt": then the
-    prompts fill their rows, and models that read in both directions may be asked at any position.
+    `clean`, `corrupted`: int64 [example, position], padded on the right; causal models never read that far.
     `correct`, `wrong`: int64 [example, answer], padded with -1.
     `positions`: int64 [example], the index of the token whose logits predict the answer.
-    `source` says where they come from (task, seed, corruption) and what was put before them, for the provenance of what is
-    found on them.
-    Build them with `from_tokens`, `from_prompts` or a task.
+    `texts`: the two prompts of each pair as text, if known.
+    `source`: where the pairs come from, for the provenance of what is found on them.
+    `after`: what follows the answer position: "padding", or the rest of the "prompt". In the latter case prompts fill
+    their rows, and models that read in both directions may be asked at any position. Build them with `from_tokens`,
+    `from_prompts` or a task.
     """
 
     clean: Tensor
@@ -54,15 +54,20 @@ class Pairs:
         positions: Tensor | None = None,
         after: Literal["padding", "prompt"] = "padding",
     ) -> Pairs:
-        """Pairs from token ids.
+        """Build pairs from token ids.
 
-        Shapes: `clean`, `corrupted` [example, position]; `correct`, `wrong` [example] or [example, answer], padded with
-        -1; `positions` [example], default the last. Rows shorter than the widest are padded on the right with any
-        token, and `positions` says where they end; with `after="prompt"` every row is a prompt from end to end, and
-        `positions` only says where the answer is read. Raises PairsError with the first example that does not fit.
+        `clean`, `corrupted`: integers [example, position]; shorter rows are padded on the right with any token.
+        `correct`, `wrong`: integers [example] or [example, answer], padded with -1.
+        `positions`: integers [example], where the answer is read, by default the last column.
+        `after`: "padding", or "prompt" if every row is a prompt from end to end.
+        Raises PairsError with the first example that does not fit.
+
+        >>> ids = torch.tensor([[5, 6, 7], [5, 8, 7]])
+        >>> Pairs.from_tokens(ids, ids.flip(0), correct=torch.tensor([1, 2]), wrong=torch.tensor([2, 1]))
+        <Pairs: 2 examples of up to 3 tokens>
         """
         if after not in ("padding", "prompt"):
-            raise InvalidValue(f"what stands after the answer is 'padding' or 'prompt', not {after!r}")
+            raise InvalidValue(f"after must be 'padding' or 'prompt', not {after!r}")
         clean, corrupted = _tokens("clean", clean), _tokens("corrupted", corrupted)
         if clean.shape != corrupted.shape:
             raise PairsError(
@@ -93,12 +98,16 @@ class Pairs:
         bos: Begin = "auto",
         chat_template: Chat = "none",
     ) -> Pairs:
-        """Pairs from text, one or several answers each.
+        """Build pairs from text.
 
-        The answer is read at the last token, or at the indices `positions`: then all prompts are of one length, read from end
-        to end. Checks that the two prompts of a pair have as many tokens, that the tokenizer knows their words, and that
-        each answer is one token after its prompt; PairsError otherwise. `bos` and `chat_template` say what stands before and
-        around the prompts (prompts.py).
+        `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
+        `clean`, `corrupted`: the prompts. The two prompts of a pair need the same number of tokens.
+        `correct`, `wrong`: one answer or several for each pair, as they continue the prompt, with their leading space.
+        `positions`: the index of the token where each answer is read, by default the last. If given, all prompts need
+        the same length, and are read from end to end.
+        `bos`: a begin token before each prompt: "yes", "no", or "auto", as the tokenizer does it.
+        `chat_template`: "assistant" (prompts begin the model's turn), "user" (they are the user's) or "none".
+        Raises PairsError for prompts that are misaligned or hold unknown words, and for answers of several tokens.
         """
         if tokenizer is None:
             raise PairsError(
@@ -108,7 +117,7 @@ class Pairs:
             raise PairsError("there are no prompts")
         if not len(clean) == len(corrupted) == len(correct) == len(wrong):
             counts = [len(column) for column in (clean, corrupted, correct, wrong)]
-            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows: they need one each per pair")
+            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows; each needs one row per pair")
         reader = PromptReader(tokenizer, bos=bos, chat_template=chat_template)
         rows = [reader.pair(i, a, b) for i, (a, b) in enumerate(zip(clean, corrupted, strict=True))]
         if positions is not None:
@@ -130,7 +139,7 @@ class Pairs:
         return len(self.clean)
 
     def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Pairs:
-        """The pairs at `rows` (an index, a slice or indices)."""
+        """The pairs at `rows`: an index, a slice, or a list of indices."""
         index = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)].reshape(-1)
         texts = tuple(self.texts[i] for i in index.tolist()) if self.texts else ()
         tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
@@ -144,10 +153,7 @@ class Pairs:
             yield self[start : start + size]
 
     def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
-        """The first `n` pairs as text, token by token up to the answer position, with their right and wrong answers.
-
-        Without a tokenizer a token is written as its number.
-        """
+        """The first `n` pairs as text up to the answer position, token by token; without `tokenizer` as numbers."""
         return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
 
     def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:
@@ -158,7 +164,7 @@ class Pairs:
         return {name: [_word(tokenizer, token) for token in row] for name, row in shown.items()}
 
     def trimmed(self) -> Pairs:
-        """Without the columns after the last answer position, which a causal model never reads; any left are padding."""
+        """The same pairs without the columns after the last answer position, which a causal model never reads."""
         width = int(self.positions.max()) + 1
         return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width], after="padding")
 
@@ -169,7 +175,7 @@ class Pairs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the data that matter: answers and positions, tokens up to them, or those of whole prompts."""
+        """The SHA-256 of what matters: the tokens that are read, the answers, and where they are read."""
         digest = hashlib.sha256()
         for i in range(len(self)):
             position = int(self.positions[i])
@@ -186,7 +192,7 @@ class Pairs:
         both = (self.correct[:, :, None] == self.wrong[:, None, :]) & (self.correct != NO_ANSWER)[:, :, None]
         if bool(both.any()):
             i, k, _ = (int(x) for x in both.nonzero()[0])
-            raise PairsError(f"example {i}: token {int(self.correct[i, k])} is given as correct and as wrong")
+            raise PairsError(f"example {i}: token {int(self.correct[i, k])} is both a correct and a wrong answer")
         return self
 
     def __repr__(self) -> str:

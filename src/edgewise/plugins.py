@@ -118,9 +118,7 @@ class Members(MutableMapping[str, M], Generic[M]):
                 first = (str(error).strip() or "no message").splitlines()[0]
                 raise UnknownName(f"{whose}: {type(error).__name__}: {first}") from None
             if self._spelled(str(getattr(member, "name", None))) != name:
-                raise UnknownName(
-                    f"{whose}: its name is {getattr(member, 'name', None)!r}, that of its entry point another"
-                )
+                raise UnknownName(f"{whose}: its name {getattr(member, 'name', None)!r} is not that of its entry point")
             self._loaded[entry] = member
         return self._loaded[entry]
 

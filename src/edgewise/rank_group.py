@@ -28,18 +28,18 @@ def started_together(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def distributed() -> Iterator[Ranks]:
-    """Let the processes that `torchrun` started do what is called inside together, each its share.
+    """Let the processes that `torchrun` started work together on what is called inside, each on its share.
 
         with ew.distributed() as ranks:                          # torchrun --nproc-per-node 4 script.py
             scores = ew.attribute(subject, pairs)                # the same on every rank
             if ranks.first: ew.save(scores, "scores.json")
 
-    Every rank has to make the same calls with the same arguments. A process group of the caller's is used where there is one,
-    and stays; else one is made of what `torchrun` says in the environment, and taken down. A rank takes the GPU of its
-    local number for models that are loaded inside without a `device`.
+    Every rank makes the same calls with the same arguments. A process group that exists is used, and stays; otherwise one is
+    made from the variables that `torchrun` sets, and taken down at the end. A model loaded inside without a `device` goes to
+    the GPU with the rank's local number.
 
-    Yields the Ranks: `number`, `count`, `first`. Raises InvalidValue without a group or `torchrun`; what is called inside
-    raises RankError if a rank is gone, or was given something else.
+    Returns a context that gives the Ranks, with `number`, `count` and `first`. Raises InvalidValue without a process group
+    or `torchrun`; calls inside raise RankError if a rank is gone or was given something else.
     """
     with _group() as ranks, _own_gpu(), working_as(ranks):
         try:

@@ -75,9 +75,16 @@ class Wanted:
 @final
 @dataclass(frozen=True)
 class Request:
-    """What a method is asked to work on, and what for.
+    """What a method works on, and what for.
 
-    `notes` is where it writes down what it did otherwise than asked: it goes into the provenance of the result.
+    `subject`: the model.
+    `pairs`: the prompts.
+    `metric`: the metric.
+    `ablation`: what replaced edges carry.
+    `batch_size`: how many pairs run at once.
+    `track`: shows progress.
+    `wanted`: what is asked for: scores, a circuit, a sweep, or circuits of several sizes.
+    `notes`: where a method writes what it did differently than asked; it goes into the provenance of the result.
     """
 
     subject: Subject
@@ -91,7 +98,7 @@ class Request:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What distinguishes this request from others, as plain values: an interrupted run must go on with the same."""
+        """What distinguishes this request from others, as plain values; an interrupted run must go on with the same."""
         return {
             "model": self.subject.identity,
             "pairs": self.pairs.fingerprint,
@@ -107,7 +114,7 @@ class Request:
         return replace(self, pairs=self.pairs[part], ablation=self.ablation.over_all(self.pairs))
 
     def together(self) -> Request:
-        """The same with all pairs in one batch."""
+        """The same request with all pairs in one batch."""
         return replace(self, batch_size=len(self.pairs))
 
     @property
@@ -116,14 +123,14 @@ class Request:
         return -(-len(self.pairs) // self.batch_size)
 
     def each_batch(self) -> Iterator[Batch]:
-        """The batches with their replacements, one after the other."""
+        """The batches, one after the other, each with its replacement."""
         yield from map(self.maker(), self.pairs.batches(self.batch_size))
 
     def maker(self) -> Callable[[Pairs], Batch]:
-        """Looks at the data once; the function it returns makes a batch of them ready."""
+        """A function that makes a batch of some pairs; the data are looked at once, before."""
         replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
         return lambda pairs: self.batch(pairs, replacer)
 
     def batch(self, pairs: Pairs, replacer: Replacer) -> Batch:
-        """These pairs with their replacement, as the ablation's `prepare` makes it."""
+        """The batch of `pairs`, with the replacement that `replacer` makes."""
         return Batch(self.subject, self.subject.ready(pairs), replacer, self.metric)

@@ -35,7 +35,9 @@ class ScoreLevel:
 
 def _checked_edges(graph: Graph, values: Tensor) -> Tensor:
     if values.shape != graph.edge_mask.shape:
-        raise GraphMismatch(f"values of shape {tuple(values.shape)} on a graph of {tuple(graph.edge_mask.shape)}")
+        raise GraphMismatch(
+            f"the values have shape {tuple(values.shape)}, but the graph needs {tuple(graph.edge_mask.shape)}"
+        )
     values = _plain(values).masked_fill(~graph.edge_mask, 0.0)
     if bool(values.isnan().any()):
         w, r = (int(i) for i in values.isnan().nonzero()[0])
@@ -45,7 +47,9 @@ def _checked_edges(graph: Graph, values: Tensor) -> Tensor:
 
 def _checked_nodes(graph: Graph, values: Tensor) -> Tensor:
     if values.shape != (len(graph.writers),):
-        raise GraphMismatch(f"values of shape {tuple(values.shape)} for {len(graph.writers)} writers")
+        raise GraphMismatch(
+            f"the values have shape {tuple(values.shape)}, but the graph has {len(graph.writers)} writers"
+        )
     return _plain(values)
 
 

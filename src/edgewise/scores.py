@@ -19,13 +19,21 @@ from edgewise.score_levels import LEVELS, LevelName
 
 @final
 class Scores:
-    """One float for each edge, node or neuron: positive means that it helps.
+    """One number for each edge, node or neuron of a Graph; a positive number means that it helps.
 
-    The score is the predicted (or, for `exact`, measured) *drop* of the metric (higher is better) when that alone is
-    replaced: an edge, the output of a node for all its readers, one coordinate of it. Mean over examples, summed over
-    positions and model dimensions. `level` says of what the scores are; `values` is float32, [writer, reader] of edges (zero
-    where the pair is no edge), [writer] of nodes, [writer, d_model] of neurons. `parts`: of nodes, the scores of neurons
-    whose sums these are, where they are known.
+    A score is the predicted drop of the metric (for "exact" the measured one; higher is better) when this edge, node or
+    neuron alone is replaced: mean over examples, sum over positions and model dimensions.
+
+    `graph`, `provenance`: the graph that is scored; a read-only mapping that says where the scores come from.
+    `values`: float32; [writer, reader] for edges (0 where the pair is no edge), [writer] for nodes, [writer, d_model]
+    for neurons. NaN is refused.
+    `level`: "edges", "nodes" or "neurons".
+    `parts`: for nodes, the Scores of the neurons that they sum up, if known.
+
+    >>> graph = Graph(layers=1, heads=1, kv_heads=1, mlps=False)
+    >>> scores = Scores(graph, torch.tensor([[0.5, 0.1, 0.1, -2.0], [0.0, 0.0, 0.0, 1.0]]))
+    >>> scores["input->logits"], scores.top(2).edges
+    (-2.0, ('input->logits', 'a0.h0->logits'))
     """
 
     def __init__(
@@ -45,7 +53,7 @@ class Scores:
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
 
     def __getitem__(self, name: str) -> Any:
-        """The score of an edge or a node by its name, a float; of neurons those of one writer, float32 [d_model]."""
+        """The score of an edge or node by its name, a float; for neurons those of one writer, float32 [d_model]."""
         value = self.values[self._of.place(self.graph, name)]
         return value if value.ndim else float(value)
 
@@ -54,7 +62,7 @@ class Scores:
         return int(self._of.selectable(self.graph, self.values).sum())
 
     def items(self) -> list[tuple[str, Any]]:
-        """(name, score) of every edge, reader by reader in index order; of nodes and neurons writer by writer."""
+        """All (name, score) pairs: edges reader by reader in index order, nodes and neurons writer by writer."""
         names = self.graph.edges if self.level == "edges" else self.graph.writers
         return [(name, self[name]) for name in names]
 
@@ -62,7 +70,7 @@ class Scores:
 
     @property
     def of_nodes(self) -> Scores:
-        """The sum of each writer's scores: its own score, by the chain rule, for methods made of gradients."""
+        """The sum of each writer's scores; for methods made of gradients this is the score of the node itself."""
         if self.level == "nodes":
             return self
         sums = self.values.double().sum(dim=1).float()
@@ -74,7 +82,7 @@ class Scores:
 
     @property
     def neuron_scores(self) -> Scores:
-        """The scores of the neurons, to select from; InvalidValue if there are none."""
+        """The scores of the neurons, as Scores to select from; InvalidValue if they are not known."""
         if self.level == "neurons":
             return self
         if self.parts is None:
@@ -82,43 +90,51 @@ class Scores:
         return self.parts
 
     def at(self, level: LevelName) -> Scores:
-        """The scores at a coarser or finer level, where these are known; InvalidValue where they are not."""
+        """These scores at another `level`, "edges", "nodes" or "neurons"; InvalidValue where it is not known."""
         if level == "edges" and self.level != "edges":
-            raise InvalidValue(f"scores of {self.level} say nothing of single edges")
+            raise InvalidValue(f"scores of {self.level} say nothing about single edges")
         return {"edges": lambda: self, "nodes": lambda: self.of_nodes, "neurons": lambda: self.neuron_scores}[level]()
 
     @property
     def neurons(self) -> Tensor | None:
-        """The scores of the neurons, float32 [writer, d_model], if they are known."""
+        """The scores of the neurons, float32 [writer, d_model]; None if they are not known."""
         return self.values if self.level == "neurons" else self.parts.values if self.parts is not None else None
 
     # -- selection --------------------------------------------------------------------------------------------------
 
     def top(self, n: int, *, absolute: bool = True) -> Circuit:
-        """The circuit of the n with the largest score, by absolute value unless `absolute=False`; ties in index order.
+        """The circuit of the `n` best-scored edges, nodes or neurons; of equal scores the first in index order.
 
-        Exactly n: call `without_dangling()` to drop those on no path. Of nodes, all edges between them and those from the
-        input writers and to `logits`; input writers stay, and do not count. Of neurons, those of input writers count like
-        all others, as in MIB. `top(0)` keeps nothing else.
+        `n`: exactly how many; call `without_dangling()` on the result to drop those on no path.
+        `absolute`: whether to rank by absolute value, or by signed value.
+        Returns a Circuit. For nodes, it has all edges between the chosen ones, from the input writers and to `logits`; input
+        writers always stay and do not count. Neurons of input writers count like all others, as in MIB. Raises
+        InvalidValue if there are fewer than `n`.
         """
         kept = self._best(n, absolute)
         return self._circuit(kept, {**self._of.selection(n), "absolute": absolute})
 
     def above(self, threshold: float, *, absolute: bool = True) -> Circuit:
-        """The circuit of those whose score, by absolute value unless `absolute=False`, is at least `threshold`."""
+        """The circuit of all edges, nodes or neurons whose score is at least `threshold`.
+
+        `absolute`: whether the absolute value of a score is compared with it, or the signed value. Raises InvalidValue
+        for NaN.
+        """
         if threshold != threshold:
             raise InvalidValue("the threshold is nan: nothing can be compared with it")
         kept = (self._ranking(absolute) >= threshold) & self._of.selectable(self.graph, self.values)
         return self._circuit(kept, {"select": "above", "threshold": threshold, "absolute": absolute})
 
     def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
-        """At most n edges, best first from the output: only edges into what already reaches `logits` are candidates.
+        """The circuit that grows backwards from `logits`, always by the best edge into what already reaches `logits`.
 
-        A writer that is reached brings in the edges into all readers it is computed from. What is left out is an edge,
-        however large its score, whose writer leads nowhere in the circuit. Ranked by absolute value unless `absolute=False`.
+        `n`: how many edges at most; `absolute`: whether to rank by absolute value, or by signed value.
+
+        A writer that is reached brings in the edges into all readers it is computed from. An edge whose writer leads
+        nowhere in the circuit is left out, however large its score. Raises InvalidValue for scores of nodes or neurons.
         """
         if self.level != "edges":
-            raise InvalidValue(f"{self.level} are not selected greedily, only edges are: take signed or absolute")
+            raise InvalidValue(f"only edges can be selected greedily, not {self.level}; use signed or absolute")
         self._check_count(n)
         mask = torch.zeros_like(self.graph.edge_mask)
         for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
@@ -129,7 +145,7 @@ class Scores:
         count = len(self)
         if not 0 <= n <= count:
             has = f"{count:,} heads and MLPs" if self.level == "nodes" else f"{count:,}"
-            raise InvalidValue(f"asked for {n:,} {self.level}, the graph has {has}; give 0 to that many")
+            raise InvalidValue(f"asked for {n:,} {self.level}, but the graph has {has}; give 0 to {count:,}")
 
     def _best(self, n: int, absolute: bool) -> Tensor:
         """bool, like the values: the n best."""
@@ -149,22 +165,24 @@ class Scores:
         return self._of.circuit(self.graph, kept, {**self.provenance, "selection": selection})
 
     def with_provenance(self, **entries: Any) -> Scores:
-        """The same scores with entries added to their provenance."""
+        """The same scores with `entries` added to their provenance."""
         parts = None if self.parts is None else self.parts.with_provenance(**entries)
         return Scores(self.graph, self.values, {**self.provenance, **entries}, level=self.level, parts=parts)
 
     # -- comparison -------------------------------------------------------------------------------------------------
 
     def agreement(self, other: Scores, *, top: int | None = None) -> dict[str, float]:
-        """How far two sets of scores agree: `pearson`, `spearman` of the values, `overlap` of the top ones.
+        """How far these scores agree with `other` ones on the same graph and level.
 
-        `overlap` is the share of the `top` by absolute value (default: a tenth of all) that both have.
+        `top`: how many of the best, by absolute value, the overlap compares; by default a tenth of all.
+        Returns the correlations `pearson` and `spearman` of the signed scores, and `overlap`, the share of the top ones
+        that both have. Raises GraphMismatch for scores of another graph or level.
         """
         if self.graph != other.graph or self.level != other.level:
-            raise GraphMismatch(f"scores on different graphs: {self._space} and {other._space}")
+            raise GraphMismatch(f"the scores are of different graphs: {self._space} and {other._space}")
         n = max(1, len(self) // 10) if top is None else top
         if n < 1:
-            raise InvalidValue(f"top={n}: the overlap needs at least one edge")
+            raise InvalidValue(f"top={n} must be at least 1")
         selectable = self._of.selectable(self.graph, self.values)
         mine, theirs = self.values[selectable], other.values[selectable]
         return {

@@ -17,7 +17,13 @@ from edgewise.scores import Scores
 @final
 @dataclass(frozen=True)
 class Sweep:
-    """One circuit for each value of `size_option` (`tau` of ACDC), values descending: the larger, the fewer edges."""
+    """The circuits that a search finds at several values of its size option, from few edges to many.
+
+    `size_option`: the name of the option (`tau` of ACDC).
+    `values`: its values, descending; the larger, the fewer edges.
+    `circuits`: one circuit for each value.
+    Raises InvalidValue for values that do not descend, GraphMismatch for circuits of different graphs.
+    """
 
     size_option: str
     values: tuple[float, ...]
@@ -25,13 +31,13 @@ class Sweep:
 
     @property
     def dial(self) -> str:
-        """The old name of `size_option`, which goes with version 0.3."""
+        """The old name of `size_option`; it goes with version 0.3."""
         warn("Sweep.dial is now Sweep.size_option", DeprecationWarning, stacklevel=2)
         return self.size_option
 
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.circuits):
-            raise InvalidValue(f"a sweep needs one circuit for each of at least one value of {self.size_option}")
+            raise InvalidValue(f"a sweep needs at least one value of {self.size_option}, and one circuit for each")
         if list(self.values) != sorted(set(self.values), reverse=True):
             raise InvalidValue(f"the values of {self.size_option} in a sweep must descend: {self.values}")
         if len({circuit.graph for circuit in self.circuits}) > 1:
@@ -39,7 +45,7 @@ class Sweep:
 
     @cached_property
     def scores(self) -> Scores:
-        """The smallest value at which an edge goes; infinite for an edge that none removes."""
+        """Scores of all edges: the smallest value at which an edge goes, infinite for an edge that no value removes."""
         graph = self.circuits[0].graph
         values = torch.full(graph.edge_mask.shape, torch.inf)
         for value, circuit in zip(self.values, self.circuits, strict=True):

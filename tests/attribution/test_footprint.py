@@ -142,7 +142,7 @@ def test_a_limit_below_a_single_pair_says_what_would_do() -> None:
 
 def test_what_the_process_has_taken_counts() -> None:
     on = subject("gpt2")
-    with pytest.raises(InvalidValue, match="are taken before scoring begins"):
+    with pytest.raises(InvalidValue, match="are in use before scoring begins"):
         ew.attribute(on, pairs(), memory_limit=limit_for("eap", 1) // 2)
     assert "fitting_batch_size" not in ew.attribute(on, pairs(), memory_limit="1TB").provenance
 
@@ -155,14 +155,14 @@ def test_sizes_that_are_none(size: str | int) -> None:
 
 @pytest.mark.parametrize("method", ["exact", "mask-ig", "acdc", "edge-pruning"])
 def test_methods_without_an_estimate_refuse_a_limit(method: str) -> None:
-    with pytest.raises(InvalidValue, match=f"what {method} takes is not estimated"):
+    with pytest.raises(InvalidValue, match=f"the memory that {method} needs cannot be estimated"):
         ew.discover(subject("gpt2"), pairs(), method=method, memory_limit="2GB")
 
 
 def test_recipes_have_a_limit_and_refuse_a_bad_one_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="write a number and a unit"):
         prepare(Recipe.of(memory_limit="lots"))
-    with pytest.raises(InvalidValue, match="what acdc takes is not estimated"):
+    with pytest.raises(InvalidValue, match="the memory that acdc needs cannot be estimated"):
         prepare(Recipe.of(method="acdc", memory_limit="2GB"))
     recipe = Recipe.of(examples=4, curve=0, memory_limit="1TB")
     assert torch.equal(run(recipe).circuit.mask, run(recipe.with_changes(memory_limit=None)).circuit.mask)

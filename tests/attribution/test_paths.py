@@ -160,7 +160,7 @@ def test_eap_ig_with_kl_compares_with_the_clean_logits() -> None:
         ({"method": "mask-ig", "steps": -1}, InvalidValue, "-1 integration steps: a whole number"),
         ({"method": "eap-ig", "steps": "many"}, InvalidValue, "eap-ig: steps must be a whole number, not 'many'"),
         ({"method": "mask-ig", "steps": 2.5}, InvalidValue, "steps must be a whole number, not 2.5"),
-        ({"method": "gim", "temperature": 0}, InvalidValue, "a softmax temperature of 0"),
+        ({"method": "gim", "temperature": 0}, InvalidValue, "temperature=0 must be above 0"),
         ({"method": "gim", "temperature": "hot"}, InvalidValue, "temperature must be a number, not 'hot'"),
         ({"method": "eap-ig", "points": "lft"}, InvalidValue, "did you mean 'left'"),
         ({"method": "eap-ig", "steps": 1, "points": "right", "metric": "kl"}, NumericalError, "zero at the clean run"),

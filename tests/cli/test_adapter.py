@@ -38,7 +38,7 @@ def test_a_run_with_an_adapter_is_evaluated_with_it(here: Path, model: Path, ada
 def test_without_it_the_circuit_is_one_of_other_weights(here: Path, model: Path, adapter: Path) -> None:
     assert edgewise("discover", "--model", model, *SMALL, "--adapter", adapter, "--out", "run").exit_code == 0
     assert edgewise("discover", "--model", model, *SMALL, "--out", "plain").exit_code == 0
-    refused(edgewise("evaluate", "plain", "--adapter", adapter), message="was found in other weights")
+    refused(edgewise("evaluate", "plain", "--adapter", adapter), message="was found with other weights")
 
 
 def test_compare_takes_it_too(here: Path, model: Path, adapter: Path) -> None:

@@ -145,7 +145,7 @@ def test_eap_ig_goes_out_and_comes_back(a_run: Path, here: Path) -> None:
     assert ew.open("circuit.json") == ew.open(a_run / "circuit.json")
     assert torch.equal(ew.open("theirs.safetensors").values, ew.open(a_run / "scores.safetensors").values)
     assert json.loads(Path("theirs.json").read_text())["cfg"]["d_model"] == 16
-    refused(edgewise("evaluate", "circuit.json"), message="does not say which model it is of; give --model")
+    refused(edgewise("evaluate", "circuit.json"), message="does not say which model it is for; give --model")
     refused(edgewise("evaluate", "circuit.json", "--model", "nano"), message="give --task or --data")
     refused(edgewise("show", "theirs.json"), message="is an EAP-IG file; use edgewise convert")
     assert json.loads(edgewise("convert", "theirs.json", "--to", "json", "--sign", "-1", "-o", "-").stdout)
@@ -162,13 +162,13 @@ def test_the_benchmark_gets_a_folder(a_run: Path, here: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "submission/ioi_nano\n"), result.stderr
     assert edgewise("convert", "submission/ioi_nano/importances.json", "--to", "safetensors", "-o", "s.safetensors")
     assert torch.equal(ew.open("s.safetensors").values, ew.open(a_run / "scores.safetensors").values)
-    refused(edgewise("convert", a_run, "--to", "mib", "-o", "submission/ioi_nano"), message="exists already")
+    refused(edgewise("convert", a_run, "--to", "mib", "-o", "submission/ioi_nano"), message="already exists")
     refused(edgewise("convert", a_run / "circuit.json", "--to", "mib"), message="only a circuit")
 
 
 def test_convert_does_not_write_over_a_file_unasked(a_run: Path, here: Path) -> None:
     Path("mine.svg").write_text("precious")
-    refused(edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg"), message="mine.svg exists already")
+    refused(edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg"), message="mine.svg already exists")
     assert Path("mine.svg").read_text() == "precious"
     assert edgewise("convert", a_run, "--to", "svg", "-o", "mine.svg", "--force").exit_code == 0
     refused(edgewise("convert", a_run / "circuit.json", "--to", "safetensors"), message="there is only a circuit")
@@ -183,7 +183,10 @@ def test_convert_writes_what_stands_beside(a_run: Path, here: Path) -> None:
     assert [row["edge"] for row in rows] == sorted(ew.open(a_run / "circuit.json").edges, key=lambda e: -abs(scores[e]))
     assert all(float(row["score"]) == float(row["exact"]) == scores[row["edge"]] for row in rows)
     assert {row["in_other"] for row in rows} == {"1"}
-    refused(edgewise("convert", a_run, "--to", "svg", "--compare", a_run), message="compared in a csv or an html")
+    refused(
+        edgewise("convert", a_run, "--to", "svg", "--compare", a_run),
+        message="--compare works with --to csv or --to html",
+    )
 
 
 def test_a_png_without_matplotlib_is_refused(a_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_heads_are_studied_at_a_size(here: Path, model: Path) -> None:
     found = json.loads(result.stdout)["heads"]
     assert set(found["edges"]) == {"eap", "exact"}
     assert found["edges"]["eap"] == found["size"]
-    refused(edgewise("compare", "--model", model, *FEW, "--heads", "10%,20%"), message="a size is a number of edges")
+    refused(edgewise("compare", "--model", model, *FEW, "--heads", "10%,20%"), message="'10%,20%' is not a size")
 
 
 def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
@@ -81,9 +81,9 @@ def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
         (["--reference", "exact:1e9"], "no edge has an effect of 1e+09 or more"),
         (["--reference", "none.json"], "none.json: no such file"),
         (["--reference", "scores.json"], "is not JSON"),
-        (["--edges", "5,x"], "a size is a number of edges or a share of them like '5%', not 'x'"),
+        (["--edges", "5,x"], "'x' is not a size; give a number of edges, or a share of them such as '5%'"),
         (["--edges", "1000000"], "asked for 1,000,000 edges"),
-        (["--option", "tau=0.1"], "begin with one of the methods compared, as in eap.tau="),
+        (["--option", "tau=0.1"], "does not name a compared method; write it as in eap.tau="),
         (["--option", "eap.steps=3"], "the method eap has no option 'steps'"),
         (["--option", "eap.ranking=best"], "should be 'absolute' or 'signed', not 'best'"),
         (["--methods", "acdc", "--option", "acdc.tau=NaN"], "tau must be a number"),
@@ -91,8 +91,8 @@ def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
         (["--metric", "logit-dif"], "did you mean 'logit_diff'?"),
         (["--examples", "0"], "examples: "),
         (["--recipe", "none.json"], "none.json: no such file"),
-        (["--out", "taken"], "taken exists already and is no comparison; name a new folder"),
-        (["--out", "scores.json/run"], "cannot be made"),
+        (["--out", "taken"], "taken already exists and holds no comparison; name a new folder"),
+        (["--out", "scores.json/run"], "cannot be created"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -127,20 +127,20 @@ def test_scores_of_nodes_are_converted_and_submitted(runs: dict[str, Path], here
     message = "these are scores of nodes, which have no edges to show"
     refused(edgewise("show", scores), message=message)
     refused(edgewise("convert", scores, "--to", "csv", "-o", "x.csv"), message=message)
-    refused(edgewise("evaluate", scores), message="holds scores; evaluate takes a circuit")
+    refused(edgewise("evaluate", scores), message="holds scores, but evaluate needs a circuit")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--neurons", "5", "--nodes", "2"], "give the number of edges, of nodes or of neurons, not two"),
+        (["--neurons", "5", "--nodes", "2"], "give the number of edges, of nodes or of neurons, but only one"),
         (["--neurons", "5", "--method", "exact"], "exact scores no nodes"),
         (["--nodes", "5", "--method", "acdc"], "acdc scores no nodes"),
-        (["--nodes", "5", "--method", "acdc", "--tau", "0.1,0.2"], "a sweep of acdc selects edges, no nodes"),
-        (["--neurons", "177"], "asked for 177 neurons, and"),
-        (["--nodes", "11"], "asked for 11 nodes, and"),
+        (["--nodes", "5", "--method", "acdc", "--tau", "0.1,0.2"], "a sweep of acdc selects edges, not nodes"),
+        (["--neurons", "177"], "asked for 177 neurons, but"),
+        (["--nodes", "11"], "asked for 11 nodes, but"),
         (["--nodes", "-1"], "nodes: input should be greater than or equal to 0"),
-        (["--neurons", "5", "--stability", "9"], "the stability of neurons is not measured"),
+        (["--neurons", "5", "--stability", "9"], "stability is measured for edges only, not for neurons"),
     ],
 )
 def test_mistakes_are_one_sentence(here: Path, model: Path, arguments: list[str], message: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.command_line import SMALL, edgewise, make_model, refused
 
+from edgewise.runs import resolved
 from edgewise.runs import run as run_module
 
 
@@ -30,33 +31,39 @@ from edgewise.runs import run as run_module
         (["--edges", "1000000"], "asked for 1,000,000 edges"),
         (["--examples", "0"], "examples: "),
         (["--batch-size", "0"], "batch_size: "),
-        (["--memory-limit", "lots"], "a memory limit of 'lots': write a number and a unit"),
-        (["--memory-limit", "2GB", "--method", "acdc"], "what acdc takes is not estimated"),
+        (["--memory-limit", "lots"], "'lots' is not a memory limit; write a number and a unit"),
+        (["--memory-limit", "2GB", "--method", "acdc"], "the memory that acdc needs cannot be estimated"),
         (["--memory-limit", "1MB"], "a memory limit of 1MB is too small"),
         (["--data", "nobody/nothing:test"], "the data set nobody/nothing is neither a local file nor on"),
         (["--seed", "-1"], "seed: "),
         (["--stability", "-1"], "stability: "),
-        (["--stability", "1"], "1 samples: at least 2"),
-        (["--stability", "9", "--method", "acdc"], "leave the stability out, or take a method that scores edges"),
-        (["--stability", "9", "--method", "acdc", "--tau", "1,2"], "leave the stability out"),
-        (["--stability", "9", "--method", "hisp"], "leave the stability out, or take a method that scores edges"),
-        (["--stability", "9", "--edges", "0"], "the stability of no edges"),
-        (["--stability", "9", "--examples", "1"], "on a single example"),
-        (["--option", "x"], "--option 'x': write each option once, as key=value"),
+        (["--stability", "1"], "1 samples cannot be compared; give at least 2"),
+        (["--stability", "9", "--method", "acdc"], "leave the stability out, or use a method that scores edges"),
+        (["--stability", "9", "--method", "acdc", "--tau", "1,2"], "is not measured for a sweep of acdc; leave it out"),
+        (["--stability", "9", "--method", "hisp"], "leave the stability out, or use a method that scores edges"),
+        (["--stability", "9", "--edges", "0"], "stability needs at least one edge"),
+        (["--stability", "9", "--examples", "1"], "at least one edge and two examples"),
+        (["--option", "x"], "--option 'x' is not usable; write each option once, as key=value"),
         (["--option", "x=1", "--option", "x=2"], "write each option once"),
-        (["--option", "steps=0"], "0 integration steps: a whole number of at least 1"),
+        (["--option", "steps=0"], "steps=0 must be a whole number of at least 1"),
         (["--option", "points=center"], "eap-ig: points must be 'left', 'middle' or 'right' or none, not 'center'"),
         (["--method", "eap", "--option", "steps=5"], "the method eap has no option 'steps'"),
-        (["--method", "eap", "--metric", "kl"], "so eap cannot use it; take the method eap-ig"),
-        (["--metric", "accuracy"], "so eap-ig cannot use it; take logit_diff, prob_diff or nll, or the method exact"),
+        (
+            ["--method", "eap", "--metric", "kl"],
+            "eap cannot use kl, whose gradient is zero at the clean run; use the method eap-ig",
+        ),
+        (
+            ["--metric", "accuracy"],
+            "eap-ig cannot use accuracy, whose gradient is zero wherever it exists; use the metric logit_diff, prob_diff",
+        ),
         (["--task", "ioi", "--data", "a.csv"], "give a task or a file of data, not both"),
         (["--data", "none.csv"], "none.csv: no such file"),
         (["--data", "empty.csv"], "empty.csv is empty"),
         (["--recipe", "none.json"], "none.json: no such file"),
         (["--recipe", "bad.json"], "unknown key 'modle'; did you mean 'model'?"),
-        (["--out", "taken"], "exists already; name a new folder"),
-        (["--out", "empty.csv"], "exists already; name a new folder"),
-        (["--out", "empty.csv/run"], "cannot be made"),
+        (["--out", "taken"], "already exists; name a new folder"),
+        (["--out", "empty.csv"], "already exists; name a new folder"),
+        (["--out", "empty.csv/run"], "cannot be created"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -125,7 +132,7 @@ def test_a_file_that_is_no_circuit_is_said(here: Path, command: str, content: by
 
 
 def test_a_folder_that_is_no_run_is_said(here: Path) -> None:
-    refused(edgewise("show", "."), message="is no run folder: there is no circuit.json in it")
+    refused(edgewise("show", "."), message="is not a run folder: it has no circuit.json")
     refused(edgewise("list", "modles"), message="unknown kind 'modles'; did you mean 'models'?")
     refused(edgewise("convert", ".", "--to", "pdf"), message="unknown format 'pdf'")
 
@@ -148,9 +155,9 @@ def test_usage_errors_exit_with_2(here: Path, arguments: list[str]) -> None:
 
 
 def test_the_folder_is_refused_before_anything_is_computed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
+    monkeypatch.setattr(resolved, "load", lambda *_, **__: pytest.fail("the model must not be loaded"))
     Path("file").write_text("")
-    refused(edgewise("discover", "--out", "file/run"), message="cannot be made")
+    refused(edgewise("discover", "--out", "file/run"), message="cannot be created")
 
 
 @pytest.mark.parametrize("step", ["load", "run_method", "evaluate", "write"])
@@ -158,7 +165,7 @@ def test_an_interrupt_leaves_nothing(here: Path, model: Path, step: str, monkeyp
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, step, interrupted)
+    monkeypatch.setattr(resolved if step == "load" else run_module, step, interrupted)
     result = edgewise("discover", "--model", model, *SMALL)
     assert result.exit_code == 130
     assert result.stderr == "interrupted; nothing was written\n"

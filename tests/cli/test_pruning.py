@@ -47,9 +47,12 @@ def test_a_circuit_is_found_and_reported(here: Path, model: Path, method: str, o
             ["--method", "edge-pruning", "--option", "sparsity=0.99999"],
             "a path from input to logits needs at least one",
         ),
-        (["--method", "edge-pruning", "--edges", "0"], "a path from input to logits needs at least one"),
+        (
+            ["--method", "edge-pruning", "--edges", "0"],
+            "edges=0 must be at least 1: a path from input to logits needs one",
+        ),
         (["--method", "edge-pruning", "--edges", "1000000"], "asked for 1,000,000 edges"),
-        (["--method", "edge-pruning", "--option", "learning_rate=1e9"], "lower it"),
+        (["--method", "edge-pruning", "--option", "learning_rate=1e9"], "lower the rate"),
         (["--method", "edge-pruning", "--option", "checkpoint=other"], "other is not a checkpoint of edgewise"),
         (["--method", "edge-pruning", "--option", "preset=best"], "unknown preset of edge-pruning 'best'"),
         (["--method", "hap", "--edges", "60", "--option", "keep=0.1"], "raise keep"),
@@ -58,7 +61,7 @@ def test_a_circuit_is_found_and_reported(here: Path, model: Path, method: str, o
         (["--method", "ugs", "--option", "loss=kll"], "unknown metric 'kll'"),
         (["--method", "ugs", "--stability", "5"], "no scores that are means over the examples"),
         (["--method", "subnetwork-probing", "--edges", "9"], "decides itself how many edges"),
-        (["--method", "edge-pruning", "--data", "empty.csv"], "there are no pairs in it"),
+        (["--method", "edge-pruning", "--data", "empty.csv"], "it has no pairs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -110,10 +110,10 @@ def test_a_sweep_can_be_repeated_from_its_recipe(here: Path, model: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tau", "-0.1"], "tau is -0.1, and must be at least 0"),
+        (["--tau", "-0.1"], "tau must be at least 0, not -0.1"),
         (["--tau", "nan"], "tau must be a number, not nan"),
-        (["--tau", "0.1,-1"], "tau is -1.0, and must be at least 0"),
-        (["--tau", "much"], "--tau 'much': give a number, or several with commas between"),
+        (["--tau", "0.1,-1"], "tau must be at least 0, not -1.0"),
+        (["--tau", "much"], "--tau 'much' is not a number, nor several with commas between"),
         (["--option", "tau=[]"], "needs at least one value of tau"),
         (["--tau", "0.1", "--edges", "5"], "decides itself how many edges"),
         (["--tau", "0.1", "--resume"], "there is no interrupted run"),
@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(here: Path, deep: Path, tau: str
     partial = folder.with_name(folder.name + ".partial")
     kill_when([*command, *where], lambda: written(partial) > 3000)
     assert (partial / "recipe.json").is_file()
-    refused(edgewise(*command, *where), message=f"{partial} holds the state of an interrupted run: go on with --resume")
+    refused(edgewise(*command, *where), message=f"{partial} holds the state of an interrupted run; go on with --resume")
     if out:
         other = edgewise(*command, *where, "--seed", "7", "--resume")
         refused(other, message=f"{partial} holds the state of another run")
@@ -171,7 +171,8 @@ def test_ctrl_c_says_how_to_go_on(here: Path, deep: Path) -> None:
     ]
     errors = kill_when(command, lambda: written(here / "run.partial") > 3000, with_signal=signal.SIGINT)
     assert (
-        errors == f"interrupted; what was done is in {here / 'run.partial'}; the same command with --resume goes on\n"
+        errors
+        == f"interrupted; what was done so far is in {here / 'run.partial'}; the same command with --resume goes on\n"
     )
     assert os.listdir(here) == ["run.partial"]
     assert edgewise(*command, "--resume").exit_code == 0

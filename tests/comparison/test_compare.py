@@ -288,7 +288,7 @@ def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest
         ({"methods": [{"method": "eap", "option": {}}]}, "unknown key 'option'; did you mean 'options'"),
         ({"methods": [{"method": "eap", "options": {"steps": 3}}]}, "has no option 'steps'"),
         ({"methods": [{"method": "acdc", "metric": "kll"}]}, "did you mean 'kl'"),
-        ({"methods": [{"method": "eap", "values": [0.1]}]}, "eap scores every edge at once: values are for searches"),
+        ({"methods": [{"method": "eap", "values": [0.1]}]}, "eap scores every edge at once, so it takes no values"),
         ({"methods": [{"method": "eap", "label": "exact effects"}]}, "two methods are called 'exact effects'"),
         ({"reference": "exact-circuit.json"}, "no such file"),
         ({"reference": "exact:0"}, "needs a threshold above 0"),
@@ -297,10 +297,10 @@ def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest
         ({"reference": "exact"}, "needs a threshold above 0"),
         ({"reference": "task"}, "there is no known circuit for a file of data"),
         ({"reference": "none.json"}, "no such file"),
-        ({"edges": ["5"]}, "a size is a number of edges or a share of them like '5%', not '5'"),
-        ({"edges": ["0%"]}, "a size is a number"),
-        ({"edges": ["101%"]}, "a size is a number"),
-        ({"edges": [-1]}, "a size is a number"),
+        ({"edges": ["5"]}, "'5' is not a size; give a number of edges, or a share of them such as '5%'"),
+        ({"edges": ["0%"]}, "'0%' is not a size"),
+        ({"edges": ["101%"]}, "'101%' is not a size"),
+        ({"edges": [-1]}, "-1 is not a size"),
         ({"edges": [10**6]}, "asked for 1,000,000 edges"),
         ({"metric": "loss"}, "unknown metric"),
     ],
@@ -330,13 +330,13 @@ def test_a_reference_of_another_model_is_refused() -> None:
 def test_a_reference_without_an_edge_or_with_all_is_refused() -> None:
     graph = subject("gpt2").graph
     for nothing_to_find in (ew.Circuit.from_edges(graph, []), ew.Circuit.full(graph)):
-        with pytest.raises(InvalidValue, match="edge: there is nothing to recover"):
+        with pytest.raises(InvalidValue, match="edge, so there is nothing to recover"):
             ew.compare(subject("gpt2"), pairs(), methods=["eap"], reference=nothing_to_find)
 
 
 def test_a_roc_needs_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.comparison.reference.MEASURED_UP_TO", 10)
-    with pytest.raises(InvalidValue, match="a ROC needs a reference circuit, and none is known for these pairs"):
+    with pytest.raises(InvalidValue, match="a comparison needs a reference circuit, and none is known for these pairs"):
         ew.compare(subject("gpt2"), pairs(), methods=["eap"])
     with pytest.raises(InvalidValue, match="no known circuit for the task induction"):
         settle("task", subject("gpt2"), "induction")
@@ -354,7 +354,7 @@ def test_a_task_s_own_circuit_is_the_reference_where_it_fits(monkeypatch: pytest
 def test_pairs_that_do_not_differ_are_refused() -> None:
     same = replace(pairs(), corrupted=pairs().clean)
     with pytest.raises(
-        NumericalError, match=r"the metric logit_diff is .* clean and corrupted: there is nothing to find"
+        NumericalError, match=r"the metric logit_diff is .* both clean and corrupted, so there is nothing to find"
     ):
         ew.compare(subject("gpt2"), same, methods=["random"], reference="none")
 

@@ -122,7 +122,11 @@ def test_show_opens_a_comparison(folder: Path) -> None:
 
 
 def test_show_says_what_a_comparison_cannot_be(folder: Path, tmp_path: Path) -> None:
-    refused(edgewise("show", folder, "-o", tmp_path / "a.svg"), message="name a .html file, or one of its methods'")
-    refused(edgewise("show", folder, "--compare", folder / "methods" / "acdc"), message="leave --scores, --exact and")
+    refused(
+        edgewise("show", folder, "-o", tmp_path / "a.svg"), message="name a .html file, or the folder of one method"
+    )
+    refused(
+        edgewise("show", folder, "--compare", folder / "methods" / "acdc"), message="leave out --scores, --exact and"
+    )
     (tmp_path / "empty" / "methods").mkdir(parents=True)
-    refused(edgewise("show", tmp_path / "empty"), message="no method is finished yet")
+    refused(edgewise("show", tmp_path / "empty"), message="no method has finished yet")

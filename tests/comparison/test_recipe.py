@@ -36,11 +36,11 @@ def test_a_recipe_comes_back(tmp_path: Path) -> None:
         ({"methods": [{"label": "x"}]}, "the key 'methods.0.method' is missing"),
         ({"methods": [{"method": "eap", "ranking": "best"}]}, "should be 'absolute' or 'signed', not 'best'"),
         ({"edges": []}, "edges: "),
-        ({"edges": ["5"]}, "not '5'"),
-        ({"heads": "5"}, "not '5'"),
+        ({"edges": ["5"]}, "'5' is not a size"),
+        ({"heads": "5"}, "'5' is not a size"),
         ({"grid": {"threshold": [], "tau": [0.1]}}, "grid.threshold: "),
         ({"grid": {"threshold": [0.1], "tau": [-1.0]}}, "tau"),
-        ({"grid": {"threshold": [0.1], "tau": [0.1]}, "reference": "none"}, "grid of thresholds is held against"),
+        ({"grid": {"threshold": [0.1], "tau": [0.1]}, "reference": "none"}, "grid of thresholds needs a reference"),
         ({"pictures": ["pdf"]}, "should be 'svg' or 'png', not 'pdf'"),
         ({"task": "ioi", "data": "a.csv"}, "give a task or a file of data, not both"),
     ],
@@ -72,7 +72,7 @@ def test_options_begin_with_the_name_of_a_method() -> None:
     assert changed[0] == Entry(method="acdc", options={"rule": "absolute"}, values=[0.1], metric="logit_diff")
     assert changed[1].ranking == "signed"
     for wrong in ("rule", "eap.rule"):
-        with pytest.raises(InvalidValue, match="begin with one of the methods compared, as in acdc"):
+        with pytest.raises(InvalidValue, match="does not name a compared method; write it as in acdc"):
             with_options(entries, {wrong: 1})
 
 

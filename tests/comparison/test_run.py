@@ -285,9 +285,9 @@ def test_the_folder_of_another_recipe_is_refused(finished: Finished, tiny: Path)
 def test_a_folder_of_something_else_is_refused(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
-    with pytest.raises(FileError, match="exists already and is no comparison; name a new folder"):
+    with pytest.raises(FileError, match="already exists and holds no comparison; name a new folder"):
         run_comparison(recipe_on(tiny), tmp_path / "mine")
-    with pytest.raises(FileError, match=r"notes\.txt exists already and is no folder"):
+    with pytest.raises(FileError, match=r"notes\.txt already exists and is not a folder"):
         run_comparison(recipe_on(tiny), tmp_path / "mine" / "notes.txt")
     assert os.listdir(tmp_path / "mine") == ["notes.txt"]
 
@@ -298,7 +298,7 @@ def test_parts_made_with_other_weights_are_refused(tmp_path: Path, tmp_path_fact
     recipe = recipe_on(model, methods=["eap"])
     run_comparison(recipe, tmp_path / "run")
     make_model(model, seed=1)
-    with pytest.raises(FileError, match="was made on another model, other prompts or with other options"):
+    with pytest.raises(FileError, match="was made with another model, other prompts or other options"):
         run_comparison(recipe, tmp_path / "run")
 
 
@@ -380,5 +380,5 @@ def test_a_method_of_a_comparison_is_shown_with_effects_chance_and_reference(fin
     assert [point.faithfulness for point in curve.points] == [point.faithfulness["logit_diff"] for point in ours.curve]
     assert all(point.random is not None for point in curve.points)
     assert shown.reference is not None
-    with pytest.raises(FileError, match="is a comparison: name a method's folder"):
+    with pytest.raises(FileError, match="is a comparison; name the folder of one method"):
         find(finished.folder)

@@ -97,13 +97,13 @@ def test_a_folder_is_read_like_the_hub(tmp_path: Path) -> None:
     (tmp_path / "ioi").mkdir()
     (tmp_path / "ioi" / "validation.csv").write_text("clean,corrupted,correct\na b,a c, d\n")
     assert read_rows(f"{tmp_path / 'ioi'}:validation")[0].correct == (" d",)
-    with pytest.raises(FileError, match="no files of the split 'train' that edgewise reads"):
+    with pytest.raises(FileError, match="no files of the split 'train' that edgewise can read"):
         read_rows(tmp_path / "ioi")
 
 
 def test_a_damaged_card_is_named(hub: Path) -> None:
     cached(hub, "a/b", {"README.md": "---\nconfigs:\n- data_files: 3\n---\n", "train.jsonl": lines(IOI)})
-    with pytest.raises(FileError, match=r"README\.md: the head of this data set's card cannot be read"):
+    with pytest.raises(FileError, match=r"README\.md: the header of the data set's card cannot be read"):
         read_rows("a/b")
 
 
@@ -120,7 +120,7 @@ def test_json_is_a_list_of_rows(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"clean": "a b", "corrupted": "a c", "correct": [" d"]}, IOI]))
     assert [row.correct for row in read_rows(path)] == [(" d",), (" Jane",)]
     path.write_text(json.dumps({"clean": "a"}))
-    with pytest.raises(FileError, match=r"a \.json file of data is a list of objects"):
+    with pytest.raises(FileError, match=r"a \.json file of pairs must be a list of objects"):
         read_rows(path)
     path.write_text('[{"clean": "a b"}]')
     with pytest.raises(FileError, match="row 1: the column 'corrupted' is missing"):
@@ -137,7 +137,7 @@ def test_parquet_holds_the_same_rows(tmp_path: Path, hub: Path) -> None:
     parquet.write_table(pyarrow.Table.from_pylist([IOI]), snapshot / "train-00000-of-00001.parquet")
     assert read_rows("mib-bench/ioi")[0].clean == IOI["prompt"]
     (tmp_path / "rows.parquet").write_text("no")
-    with pytest.raises(FileError, match=r"rows\.parquet: not parquet"):
+    with pytest.raises(FileError, match=r"rows\.parquet is not a parquet file"):
         read_rows(tmp_path / "rows.parquet")
 
 

@@ -40,7 +40,7 @@ def test_rows_without_a_counterfactual_are_passed_over(tmp_path: Path) -> None:
     missing = {**SUM, "random_counterfactual": None}
     empty = {**SUM, "random_counterfactual": {"prompt": None, "label": None}}
     assert [row.line for row in read(tmp_path, missing, SUM, empty, SUM)] == [2, 4]
-    with pytest.raises(FileError, match="there are no pairs in it"):
+    with pytest.raises(FileError, match="it has no pairs"):
         read(tmp_path, missing)
 
 
@@ -48,11 +48,11 @@ def test_rows_without_a_counterfactual_are_passed_over(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({**IOI, "metadata": {"subject": "Chris"}}, "rows.jsonl, line 1: .*'indirect_object'"),
-        ({**IOI, "metadata": None}, "lacks a column or value"),
-        ({**CHOICE, "answerKey": 7}, "lacks a column or value: list index out of range"),
+        ({**IOI, "metadata": None}, "lacks a column or a value"),
+        ({**CHOICE, "answerKey": 7}, "lacks a column or a value: list index out of range"),
         ({**SUM, "random_counterfactual": {"label": 3}}, "'prompt'"),
-        ({**SUM, "random_counterfactual": "11 + 52 = "}, "lacks a column or value"),
-        ({**SUM, "prompt": 3}, "'clean' is a prompt, not 3"),
+        ({**SUM, "random_counterfactual": "11 + 52 = "}, "lacks a column or a value"),
+        ({**SUM, "prompt": 3}, "'clean' must be text, not 3"),
         ({"prompt": "a", "label": 1}, "unknown column 'prompt'"),
     ],
 )
@@ -72,7 +72,7 @@ def test_rows_that_do_not_fit_the_tokenizer_are_left_out_and_counted(tmp_path: P
     with pytest.warns(UserWarning, match="1 of 3 rows"):
         assert len(to_pairs(rows, tokenizer, "rows.jsonl", n=2)) == 2
     assert to_pairs(rows[1:3], tokenizer, "rows.jsonl").source == {}
-    with pytest.raises(PairsError, match="no row of it fits this tokenizer; the last: "):
+    with pytest.raises(PairsError, match="no row fits this tokenizer; the last row: "):
         to_pairs(rows[:1], tokenizer, "rows.jsonl")
 
 

@@ -324,5 +324,5 @@ def test_neurons_of_writers_on_no_path_change_nothing(family: str) -> None:
 def test_masks_of_another_shape_are_refused() -> None:
     on = subject("gpt2")
     for neurons in (torch.ones(3, on.d_model), torch.ones(len(on.graph.writers), on.d_model + 1)):
-        with pytest.raises(GraphMismatch, match=r"mask of shape .* for neurons of"):
+        with pytest.raises(GraphMismatch, match=r"the mask has shape .* but one of neurons needs"):
             fast(on, Mask(on.graph.edge_mask, neurons))

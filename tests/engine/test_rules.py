@@ -255,7 +255,7 @@ def test_an_unknown_activation_is_refused_by_name() -> None:
     on = make_subject(toy_config())
     on.model.layers[1].mlp[1] = Wiggle()
     for method in ("relp", "gim"):
-        with pytest.raises(UnsupportedModel, match="no way through Wiggle"):
+        with pytest.raises(UnsupportedModel, match="do not support Wiggle"):
             ew.attribute(on, pairs(), method=method)
     assert ew.attribute(on, pairs(), method="eap").values.any()
 
@@ -283,7 +283,7 @@ def test_an_unknown_norm_is_refused_by_name() -> None:
     on = make_subject(toy_config())
     on.model.layers[1].mlp_norm = OddNorm(32)
     on = Subject(on.model, None, on.family, "odd")
-    with pytest.raises(UnsupportedModel, match="does not know OddNorm"):
+    with pytest.raises(UnsupportedModel, match="does not support OddNorm"):
         ew.attribute(on, pairs(), method="relp")
 
 

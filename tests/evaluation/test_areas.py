@@ -77,7 +77,7 @@ def test_the_benchmark_takes_cpr_from_signed_and_cmd_from_absolute_rankings() ->
     ("changes", "error", "message"),
     [
         ({"shares": (0.5, 0.1)}, InvalidValue, "ascend"),
-        ({"shares": (0.5, 1.1)}, InvalidValue, "to 1 at most"),
+        ({"shares": (0.5, 1.1)}, InvalidValue, "ascend within 0 and 1"),
         ({"shares": ()}, InvalidValue, "ascend"),
         ({"selection": "sigend"}, UnknownName, "did you mean 'signed'"),
     ],

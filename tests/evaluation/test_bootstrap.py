@@ -95,5 +95,5 @@ def test_refusals() -> None:
         bootstrap(subject("toy"), pairs()[[0]], edges=20)
     with pytest.raises(InvalidValue, match="asked for 0 edges"):
         bootstrap(subject("toy"), pairs(), edges=0)
-    with pytest.raises(InvalidValue, match="1 samples: at least 2"):
+    with pytest.raises(InvalidValue, match="1 samples cannot be compared; give at least 2"):
         Resampling(samples=1)

@@ -147,7 +147,7 @@ def test_to_dict_holds_everything_json_can_hold() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"metrics": []}, InvalidValue, "no metrics"),
+        ({"metrics": []}, InvalidValue, "no metric was given"),
         ({"metrics": ["acuracy"]}, UnknownName, "did you mean 'accuracy'"),
         ({"ablation": "meen"}, UnknownName, "unknown ablation"),
         ({"batch_size": 0}, InvalidValue, "batch size 0"),
@@ -169,7 +169,7 @@ def test_a_circuit_of_another_graph_is_refused() -> None:
 def test_metrics_that_need_wrong_answers_say_so() -> None:
     of, on = pairs(), subject("toy")
     without = Pairs.from_tokens(of.clean, of.corrupted, correct=of.correct, positions=of.positions)
-    with pytest.raises(PairsError, match="compares with wrong answers"):
+    with pytest.raises(PairsError, match="needs wrong answers"):
         ew.evaluate(on, empty(on), without)
     assert ew.evaluate(on, empty(on), without, metrics=["kl", "nll", "accuracy"]).examples == EXAMPLES
 

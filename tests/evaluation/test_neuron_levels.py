@@ -140,5 +140,5 @@ def test_only_edges_are_selected_greedily() -> None:
     on, of = subject("gpt2"), pairs()
     nodes = ew.attribute_nodes(on, of)
     for scores in (nodes, nodes.neuron_scores):
-        with pytest.raises(InvalidValue, match="not selected greedily"):
+        with pytest.raises(InvalidValue, match="only edges can be selected greedily"):
             size_curve(on, scores, of, selection="greedy-signed")

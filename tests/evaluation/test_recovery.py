@@ -224,7 +224,7 @@ def test_a_reference_of_another_model_is_refused():
     [
         (None, "needs a reference circuit and got none"),
         (Circuit.from_edges(GRAPH, []), "the reference circuit is empty"),
-        (Circuit.full(GRAPH), "the reference has all 36 edges: there is nothing to tell it from"),
+        (Circuit.full(GRAPH), "the reference has all 36 edges, so there is nothing to tell it from"),
     ],
 )
 def test_a_reference_that_cannot_be_compared_with_is_refused(known: Circuit, message: str):

@@ -123,7 +123,7 @@ def test_a_circuit_without_scores_is_written_as_membership() -> None:
     ("change", "message"),
     [
         ({"edges": {"input->a0.h9<q>": {"score": 1.0, "in_graph": True}}}, "unknown reader 'a0.h9<q>'"),
-        ({"edges": {"input->a0.h9<k>": {"score": 1.0, "in_graph": True}}}, "head 9 of 2"),
+        ({"edges": {"input->a0.h9<k>": {"score": 1.0, "in_graph": True}}}, "head 9, but there are only 2"),
         ({"edges": {"input->m0": {"score": 1.0}}}, "the key 'edges.input->m0.in_graph' is missing"),
         ({"edges": {"input->m0": {"score": "high", "in_graph": True}}}, "edges.input->m0.score"),
         ({"edges": {"input->m0": {"score": 1e999, "in_graph": True}}}, "not usable JSON|finite"),
@@ -137,12 +137,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], messa
 
 
 def test_another_json_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="is no EAP-IG file: it has no 'cfg' and no 'nodes'"):
+    with pytest.raises(FileError, match="is not an EAP-IG file: it has no 'cfg' and no 'nodes'"):
         read_eap_ig(written({"edges": {}}, tmp_path))
 
 
 def test_graphs_without_mlps_cannot_be_written() -> None:
-    with pytest.raises(InvalidValue, match="attention only"):
+    with pytest.raises(InvalidValue, match="has only attention"):
         eap_ig_json(None, Circuit.full(Graph(1, 1, 1, mlps=False)))
     with pytest.raises(InvalidValue, match="give scores, a circuit, or both"):
         eap_ig_json(None, None)

@@ -179,12 +179,12 @@ def half(table: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"neurons_in_graph": torch.ones(3, 3)}, "'neurons_in_graph' is no tensor with a row for each of 4 nodes"),
-        ({"neurons_scores": 3}, "'neurons_scores' is no tensor"),
-        ({"nodes_scores": torch.zeros(4, 2)}, "'nodes_scores' is no tensor"),
+        ({"neurons_in_graph": torch.ones(3, 3)}, "'neurons_in_graph' is not a tensor with a row for each of 4 nodes"),
+        ({"neurons_scores": 3}, "'neurons_scores' is not a tensor"),
+        ({"nodes_scores": torch.zeros(4, 2)}, "'nodes_scores' is not a tensor"),
         ({"nodes_scores": half(torch.zeros(4))}, "'nodes_scores' has no value for some"),
         ({"neurons_scores": half(torch.zeros(4, 3))}, "'neurons_scores' has no value for some"),
-        ({"edges_in_graph": torch.zeros(4, 8, dtype=torch.bool)}, "keeps other edges than all those between"),
+        ({"edges_in_graph": torch.zeros(4, 8, dtype=torch.bool)}, "does not keep exactly the edges between"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -196,8 +196,8 @@ def test_a_file_that_is_wrong_is_refused(tmp_path: Path, changes: dict[str, Any]
     ("entry", "message"),
     [
         ({"in_graph": True, "neurons": [True, "maybe"]}, "nodes: neurons.1: input should be a valid boolean"),
-        ({"in_graph": True, "neurons": [True]}, "not all nodes have 'neurons', or not equally many"),
-        ({"in_graph": True, "score": 1.0}, "not all nodes have 'score'"),
+        ({"in_graph": True, "neurons": [True]}, "the nodes do not all have 'neurons', or not equally many"),
+        ({"in_graph": True, "score": 1.0}, "the nodes do not all have 'score'"),
     ],
 )
 def test_a_json_that_is_wrong_is_refused(tmp_path: Path, entry: dict[str, Any], message: str) -> None:

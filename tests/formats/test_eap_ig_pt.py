@@ -97,10 +97,10 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, capsys: pytest.Ca
         ([1, 2], "it has no 'cfg'"),
         ({"cfg": {}}, "it has no 'src_nodes'"),
         (theirs(cfg={"n_layers": 0, "n_heads": 2}), "n_layers"),
-        (theirs(src_nodes=["input"]), "its nodes are not those of its cfg"),
-        (theirs(dst_nodes=["logits"]), "its nodes are not those of its cfg"),
-        (theirs(edges_scores=torch.zeros(2, 2)), "'edges_scores' is no tensor of shape"),
-        (theirs(edges_in_graph=3), "'edges_in_graph' is no tensor of shape"),
+        (theirs(src_nodes=["input"]), "its nodes do not match its cfg"),
+        (theirs(dst_nodes=["logits"]), "its nodes do not match its cfg"),
+        (theirs(edges_scores=torch.zeros(2, 2)), "'edges_scores' is not a tensor of shape"),
+        (theirs(edges_in_graph=3), "'edges_in_graph' is not a tensor of shape"),
         (theirs(edges_scores=torch.full((4, 8), torch.nan)), "finite number"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 def test_the_folder_is_named_for_task_and_model() -> None:
     assert mib_folder({"task": "arc_easy", "model": "google/gemma-2-2b"}) == "arc-easy_gemma2"
     assert mib_folder({"task": "ioi", "model": "someone/Some-Model"}) == "ioi_some-model"
-    with pytest.raises(InvalidValue, match="of which task and model"):
+    with pytest.raises(InvalidValue, match="which task and model they are for"):
         mib_folder({"task": "ioi"})
     with pytest.raises(InvalidValue, match="there is only one circuit"):
         mib_files(None)

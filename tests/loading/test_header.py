@@ -42,9 +42,9 @@ def test_the_sizes_of_blocks_are_those_of_the_format() -> None:
         (b"", "is not a GGUF file: it is empty"),
         (b"PK\x03\x04 something else", "does not begin with GGUF"),
         (b"GGUF", "in the middle of its header"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1), "claims 1,152,921,504,606,846,976 tensors and has"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60), "entries of metadata and has"),
-        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 62) + bytes(64), "characters of a text and has"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1), "claims 1,152,921,504,606,846,976 tensors but has"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60), "entries of metadata but has"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 62) + bytes(64), "characters of a text but has"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "does not name its architecture"),
     ],
 )
@@ -59,7 +59,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, data: bytes, message: str
 def test_other_versions_are_refused(tmp_path: Path, whole: Path, version: int) -> None:
     path = tmp_path / "other.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<I", version) + whole.read_bytes()[8:])
-    with pytest.raises(UnsupportedModel, match=f"version {version}; versions 2 and 3 are read"):
+    with pytest.raises(UnsupportedModel, match=f"version {version}; edgewise reads versions 2 and 3"):
         read_header(path)
 
 

@@ -71,7 +71,7 @@ def test_the_word_needs_an_adapter_and_a_loaded_model(base: Path) -> None:
         ew.load(make_model(llama_config()), adapter="active")
     with pytest.raises(InvalidValue, match="give the adapter's folder"):
         ew.load(base, adapter="active")
-    with pytest.raises(InvalidValue, match="a loaded model is not changed"):
+    with pytest.raises(InvalidValue, match="cannot be put on a loaded model, which is never changed"):
         ew.load(make_model(llama_config()), adapter="some/folder")
 
 
@@ -86,7 +86,7 @@ def test_other_kinds_of_adapters_are_refused_by_name() -> None:
             make_model(llama_config()), peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
         )
     for model, kind in ((scaled, "IA3"), (prompted, "PROMPT_TUNING")):
-        with pytest.raises(UnsupportedModel, match=f"of the kind {kind}; known is LORA"):
+        with pytest.raises(UnsupportedModel, match=f"of the kind {kind}, and only LORA is supported"):
             ew.load(model, adapter="active")
 
 
@@ -139,7 +139,7 @@ def changed(adapter: Path, to: Path, **config: Any) -> Path:
 
 
 def test_a_base_that_is_not_told_or_not_there(adapter: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"does not say for which model; name the model, .* --adapter "):
+    with pytest.raises(UnsupportedModel, match=r"does not say which model it is for; name the model, .* --adapter "):
         ew.load(changed(adapter, tmp_path / "a", base_model_name_or_path=None))
     with pytest.raises(UnknownName, match="no/such-model"):
         ew.load(changed(adapter, tmp_path / "b", base_model_name_or_path="no/such-model"))

@@ -126,7 +126,7 @@ def test_an_attribute_that_differs_and_is_read_is_named_with_its_value() -> None
     """What it does on long prompts the self-check, on short ones, would not see."""
     ew.load(unheard(), family=ODD)
     expected = (
-        r"OddForCausalLM with odd_scale=2.5 is not known to be handled; the default 1.0 is, and .* odd_scale among"
+        r"OddForCausalLM with odd_scale=2.5 is not known to be handled, only the default 1.0 is; .* name odd_scale in"
     )
     with pytest.raises(UnsupportedModel, match=expected):
         ew.load(unheard(odd_scale=2.5), family=ODD)
@@ -141,7 +141,7 @@ def test_an_attribute_that_only_the_code_knows_is_named_too() -> None:
     model: Any = make_model(neox_config())
     model.config.attention_chunk_size = 4
     with pytest.raises(
-        UnsupportedModel, match="attention_chunk_size=4 is not known to be handled; a config without it is"
+        UnsupportedModel, match="attention_chunk_size=4 is not known to be handled, only a config without it is"
     ):
         ew.load(model)
 

@@ -67,7 +67,7 @@ def test_what_load_takes_for_a_family() -> None:
     with pytest.raises(InvalidValue, match=r"family='llama': it must be an edgewise.Family"):
         ew.load(model, family="llama")  # type: ignore[arg-type]
     other = declared("llama", architectures=("OtherForCausalLM",))
-    assert refused(model, other) == "family 'mine' has architectures=('OtherForCausalLM',), not LlamaForCausalLM"
+    assert refused(model, other) == "family 'mine' is for architectures=('OtherForCausalLM',), not for LlamaForCausalLM"
 
 
 # -- beside a model ---------------------------------------------------------------------------------------------------

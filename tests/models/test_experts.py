@@ -76,7 +76,7 @@ def test_kernels_agree(family: str) -> None:
 def test_float64_needs_another_kernel(family: str, tmp_path: Path) -> None:
     model = make_model(CONFIGS[family]())
     model.save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModel, match="'grouped_mm', which knows no float64; call model"):
+    with pytest.raises(UnsupportedModel, match="'grouped_mm', which does not support float64; call model"):
         ew.load(model.double())
     on, of = ew.load(str(tmp_path), dtype="float64"), pairs()
     assert on.dtype == torch.float64

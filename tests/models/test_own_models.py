@@ -109,7 +109,7 @@ def test_a_config_without_the_numbers() -> None:
     model = own()
     model.config = SimpleNamespace(n_layer=3)
     assert refused(model, OWN) == (
-        "Own: its config has no number num_hidden_layers, which edgewise reads there; "
+        "Own: its config has no number num_hidden_layers, which edgewise needs; "
         "give SimpleNamespace an attribute of that name"
     )
 
@@ -152,15 +152,15 @@ def wanting_more(model: Any) -> None:
             r"Own as family 'own' cannot be walked: .* \(TypeError: .* missing 1 required positional argument: 'scale'",
         ),
         (ignoring, "Own gives logits of 6 positions where logits_to_keep asks for 1"),
-        (strict, "Own must be called with input_ids, use_cache and logits_to_keep and give an object with logits"),
-        (bare, "Own must be called with input_ids, use_cache and logits_to_keep and give an object with logits"),
+        (strict, "Own must accept input_ids, use_cache and logits_to_keep and return an object with logits"),
+        (bare, "Own must accept input_ids, use_cache and logits_to_keep and return an object with logits"),
         (
             nameless,
             "attention='attention' is called with hidden_states=, and the forward of ToyAttention takes no such",
         ),
         (
             lambda model: setattr(model, "get_output_embeddings", lambda: None),
-            "get_output_embeddings.* gives no module",
+            "get_output_embeddings.* returns no module",
         ),
     ],
 )

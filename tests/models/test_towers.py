@@ -70,7 +70,7 @@ def test_a_folder_says_what_of_it_was_taken(tmp_path: Path) -> None:
     assert on.identity["architecture"] == "Gemma3ForConditionalGeneration"
     assert on.identity["part"] == "text tower"
     assert ew.attribute(on, of).provenance["part"] == "text tower"
-    with pytest.raises(InvalidValue, match="in a vocabulary of 50"):
+    with pytest.raises(InvalidValue, match="outside the vocabulary of 50"):
         on.logits(torch.tensor([[50]]), torch.tensor([0]))
 
 

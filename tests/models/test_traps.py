@@ -116,7 +116,7 @@ def test_phi3_takes_no_prompts_for_which_it_would_change_its_angles() -> None:
     rope = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
     on = make_subject(phi3_config(rope_parameters=rope, original_max_position_embeddings=6))
     assert on.longest_prompt == 6
-    with pytest.raises(InvalidValue, match="prompts of 7 tokens; tiny Phi3ForCausalLM takes at most 6"):
+    with pytest.raises(InvalidValue, match="prompts have 7 tokens, but tiny Phi3ForCausalLM takes at most 6"):
         on.logits(pairs().clean, pairs().positions)
 
 
@@ -135,7 +135,9 @@ def test_angles_that_grow_with_the_prompt_are_the_usual_ones_in_all_prompts_that
         assert torch.equal(on.logits(clean[:, :6], positions.clamp(max=5)), alone)
         on.model(input_ids=clean.repeat(1, 3))
     for tokens in (torch.cat([clean, clean[:, :1]], dim=1), clean.repeat(1, 2)):
-        with pytest.raises(InvalidValue, match=rf"prompts of {tokens.shape[1]} tokens; tiny Llama.* takes at most 7"):
+        with pytest.raises(
+            InvalidValue, match=rf"prompts have {tokens.shape[1]} tokens, but tiny Llama.* takes at most 7"
+        ):
             on.logits(tokens, positions)
 
 

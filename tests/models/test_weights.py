@@ -164,7 +164,7 @@ def test_unknown_layers_are_refused_by_their_class() -> None:
     model: Any = make_model(llama_config())
     model.model.layers[1].self_attn.o_proj = HQQLinear()
     with pytest.raises(
-        UnsupportedModel, match=r"HQQLinear \(.*\) is no linear layer whose matrix edgewise can read: known"
+        UnsupportedModel, match=r"HQQLinear \(.*\) is not a linear layer that edgewise can read; it reads"
     ):
         ew.load(model)
 
@@ -175,7 +175,7 @@ def test_rounded_activations_are_refused_by_name() -> None:
 
         model = make_model(llama_config(**WIDE))
         quantization.quantize_(model, quantization.Int8DynamicActivationInt8WeightConfig())
-        with pytest.raises(UnsupportedModel, match=r"Int8Tensor of torchao rounds what it reads too .act_quant_kwargs"):
+        with pytest.raises(UnsupportedModel, match=r"Int8Tensor of torchao also rounds its inputs .act_quant_kwargs"):
             ew.load(model)
 
 
@@ -188,7 +188,7 @@ def test_packed_weights_are_refused_with_the_cure() -> None:
 
 def test_other_adapters_of_low_rank_are_refused_by_name() -> None:
     model = with_lora(make_model(llama_config()), ["q_proj"], alora_invocation_tokens=[3])
-    with pytest.raises(UnsupportedModel, match="ALoraLinearVariant of peft; known are LoRA and DoRA"):
+    with pytest.raises(UnsupportedModel, match="ALoraLinearVariant of peft; only LoRA and DoRA are supported"):
         ew.load(model, adapter="active")
 
 

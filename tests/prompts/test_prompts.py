@@ -120,7 +120,7 @@ def test_a_tokenizer_without_a_begin_token_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize(("name", "known"), [("bos", "auto, yes, no"), ("chat_template", "none, assistant, user")])
 def test_an_unknown_wording_is_refused(name: str, known: str) -> None:
-    with pytest.raises(InvalidValue, match=f"{name} is one of {known}, not 'maybe'"):
+    with pytest.raises(InvalidValue, match=f"{name} must be one of {known}, not 'maybe'"):
         asked(tokenizer(), **{name: "maybe"})
 
 

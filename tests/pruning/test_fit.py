@@ -236,7 +236,7 @@ def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(tmp_path:
 
 
 def test_learning_rates_that_run_away_are_said() -> None:
-    with pytest.raises(NumericalError, match=r"stopped at step 1: .*learning rate of 1e\+07; lower it"):
+    with pytest.raises(NumericalError, match=r"stopped at step 1: .*learning rate of 1e\+07; lower the rate"):
         ew.discover(subject("gpt2"), pairs(), method="edge-pruning", learning_rate=1e7, **QUICK)
 
 

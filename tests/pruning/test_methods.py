@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.families import FAMILIES, pairs, subject
+from support.thinned import thinned
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
@@ -36,9 +37,8 @@ def test_exactly_so_many_edges(edges: int, gated: str) -> None:
     assert circuit.provenance["edges"] == {"selected": edges, "kept": edges, "total": 262}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("sparsity", [0.3, 0.97])
-def test_exactly_the_sparsity(family: str, sparsity: float) -> None:
+@pytest.mark.parametrize(("sparsity", "family"), thinned([(0.3,), (0.97,)], FAMILIES, one_in=2))
+def test_exactly_the_sparsity(sparsity: float, family: str) -> None:
     on = subject(family)
     for method in ("edge-pruning", "hap"):
         keep = {"keep": 1 - 0.5 * sparsity} if method == "hap" else {}
@@ -179,18 +179,23 @@ def test_the_published_settings_have_a_name() -> None:
             InvalidValue,
             "0 of 262 edges: a path from input to logits needs at least one",
         ),
-        ("edge-pruning", {"edges": 0}, InvalidValue, "0 edges: a path from input to logits needs at least one"),
+        (
+            "edge-pruning",
+            {"edges": 0},
+            InvalidValue,
+            "edges=0 must be at least 1: a path from input to logits needs one",
+        ),
         ("edge-pruning", {"edges": 263}, InvalidValue, "263 of 262 edges"),
         ("edge-pruning", {"edges": 5, "sparsity": 0.5}, InvalidValue, "not both"),
         ("edge-pruning", {"gated": "nodes"}, InvalidValue, "gated must be 'edges' or 'edges\\+writers', not 'nodes'"),
         ("edge-pruning", {"preset": "publisht"}, UnknownName, "did you mean 'published'"),
-        ("edge-pruning", {"steps": 0}, InvalidValue, "at least one step"),
+        ("edge-pruning", {"steps": 0}, InvalidValue, "steps=0 must be at least 1"),
         ("edge-pruning", {"learning_rate": 0}, InvalidValue, "learning_rate=0 must be a positive number"),
-        ("edge-pruning", {"batch": 0}, InvalidValue, "at least one pair"),
+        ("edge-pruning", {"batch": 0}, InvalidValue, "batch=0 must be at least 1"),
         ("edge-pruning", {"seed": -1}, InvalidValue, "seed=-1"),
         ("hap", {"keep": 0}, InvalidValue, "keep=0"),
         ("hap", {"keep": 1.5}, InvalidValue, "keep=1.5"),
-        ("hap", {"keep": 0.05, "sparsity": 0.9}, InvalidValue, "fewer edges than a sparsity of 0.9 keeps: raise keep"),
+        ("hap", {"keep": 0.05, "sparsity": 0.9}, InvalidValue, "fewer edges than a sparsity of 0.9 keeps; raise keep"),
         (
             "hap",
             {"keep": 0.1, "edges": 27},
@@ -199,7 +204,7 @@ def test_the_published_settings_have_a_name() -> None:
         ),
         ("hap", {"attribution": "eep"}, UnknownName, "did you mean 'eap'"),
         ("hap", {"attribution_metric": "kll"}, UnknownName, "did you mean 'kl'"),
-        ("hap", {"attribution": "eap", "attribution_metric": "kl"}, EdgewiseError, "eap cannot use it"),
+        ("hap", {"attribution": "eap", "attribution_metric": "kl"}, EdgewiseError, "eap cannot use kl"),
         ("subnetwork-probing", {"regularization": -1}, InvalidValue, "regularization=-1"),
         ("subnetwork-probing", {"edges": 5}, InvalidValue, "decides itself how many edges"),
         ("subnetwork-probing", {"metric": "accuracy"}, EdgewiseError, "accuracy"),
@@ -216,5 +221,5 @@ def test_what_needs_no_model_is_refused_without_one() -> None:
     with pytest.raises(InvalidValue, match="raise keep"):
         HAP(keep=0.05, sparsity=0.9)
     HAP(keep=0.05, sparsity=0.95)  # just enough, although 1 − 0.95 is more than 0.05 in floating point
-    with pytest.raises(InvalidValue, match="0 edges"):
+    with pytest.raises(InvalidValue, match="edges=0 must be"):
         EdgePruning().for_edges(0)

@@ -63,7 +63,7 @@ def test_edges_that_may_not_be_kept_are_not() -> None:
     for number, edge in enumerate(("input->a0.h0<v>", "a0.h0->m0", "m0->logits")):
         ranking[graph.edge_index(edge)] = number
     assert len(best_edges(graph, ranking, 3).nonzero()) == 3
-    with pytest.raises(InvalidValue, match="2 edges are fewer than any path"):
+    with pytest.raises(InvalidValue, match="2 edges are too few for a path"):
         best_edges(graph, ranking, 2)
     with pytest.raises(InvalidValue, match="asked for 4 edges where only 3 may be kept"):
         best_edges(graph, ranking, 4)

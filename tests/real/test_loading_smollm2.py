@@ -44,6 +44,7 @@ def load(cache: Path) -> dict[str, Any]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_it_is_converted_once_and_then_quick_to_load(tmp_path: Path) -> None:
     first, second = load(tmp_path), load(tmp_path)
     assert first["labels"][1:] == [

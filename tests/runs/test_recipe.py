@@ -79,7 +79,7 @@ def test_a_recipe_does_not_change() -> None:
         ({"task": "ioi", "data": "a.csv"}, "give a task or a file of data, not both"),
         ({"data": "a.csv", "corruption": "abc"}, "corruption is for tasks"),
         ({"options": [1]}, "options: "),
-        ({"edges": 3, "neurons": 3}, "the number of edges, of nodes or of neurons, not two of them"),
+        ({"edges": 3, "neurons": 3}, "the number of edges, of nodes or of neurons, but only one"),
         ({"nodes": -1}, "nodes: input should be greater than or equal to 0"),
     ],
 )

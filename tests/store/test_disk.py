@@ -51,14 +51,14 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run" / "mine").write_text("x")
     (tmp_path / "file").write_text("x")
     for name in ("run", "file"):
-        with pytest.raises(FileError, match="exists already; name a new folder"), new_folder(tmp_path / name):
+        with pytest.raises(FileError, match="already exists; name a new folder"), new_folder(tmp_path / name):
             pytest.fail("the block must not run")
     assert (tmp_path / "run" / "mine").read_text() == "x"
 
 
 def test_a_parent_that_is_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileError, match="cannot be made"), new_folder(tmp_path / "file" / "run"):
+    with pytest.raises(FileError, match="cannot be created"), new_folder(tmp_path / "file" / "run"):
         pytest.fail("the block must not run")
 
 
@@ -69,5 +69,5 @@ def test_a_parent_that_cannot_be_written_is_refused_before_the_work(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", denied)
-    with pytest.raises(FileError, match="cannot be made: permission denied"), new_folder(tmp_path / "run"):
+    with pytest.raises(FileError, match="cannot be created: permission denied"), new_folder(tmp_path / "run"):
         pytest.fail("the block must not run")

@@ -146,8 +146,8 @@ def test_only_graphs_with_separate_inputs_name_their_inputs(tmp_path: Path) -> N
         ({"edges": ["m0->logits"] * 2}, "1 edges are named twice"),
         ({"graph": {"layers": 2}}, "the key 'graph.heads' is missing"),
         ({"graph": {**document()["graph"], "layers": 0}}, "graph.layers: input should be greater"),  # type: ignore[dict-item]
-        ({"graph": {**document()["graph"], "heads": 3}}, "kv_heads that divide heads"),  # type: ignore[dict-item]
-        ({"graph": {**document()["graph"], "inputs": ["tokens"]}}, "the input writers of a graph are"),  # type: ignore[dict-item]
+        ({"graph": {**document()["graph"], "heads": 3}}, "kv_heads must divide heads"),  # type: ignore[dict-item]
+        ({"graph": {**document()["graph"], "inputs": ["tokens"]}}, "inputs must be"),  # type: ignore[dict-item]
         ({"graph": {**document()["graph"], "mlp": True}}, "did you mean 'graph.mlps'"),  # type: ignore[dict-item]
         ({"provenance": None}, "provenance: input should be a valid dictionary"),
     ],
@@ -261,7 +261,7 @@ def test_scores_without_a_value_for_every_edge_are_refused(tmp_path: Path) -> No
     path = ew.save(some_scores(), tmp_path / "s.json")
     value = json.loads(path.read_text())
     del value["edges"]["m0->logits"]
-    with pytest.raises(FileError, match=r"1 of .* edges have no score, m0->logits"):
+    with pytest.raises(FileError, match=r"1 of .* edges have no score, for example m0->logits"):
         ew.open(written(value, tmp_path))
 
 

@@ -83,7 +83,7 @@ def test_a_document_says_which_coordinates_of_which_writers(tmp_path: Path) -> N
         ({"version": 2}, "written by a newer edgewise"),
         ({"neuron": {}}, "unknown key 'neuron'; did you mean 'neurons'"),
         ({"neurons": {"m1": [0]}}, "unknown writer 'm1'; did you mean 'm0'"),
-        ({"neurons": {"m0": [4]}}, "m0 has no neuron 4: it writes 4"),
+        ({"neurons": {"m0": [4]}}, "m0 has no neuron 4; it has 4"),
         ({"neurons": {"m0": [-1]}}, "m0 has no neuron -1"),
         ({"neurons": {"m0": [1, 1, 2]}}, "1 neurons are named twice"),
         ({"neurons": {"m0": [1.5]}}, "neurons.m0.0: input should be a valid integer"),
@@ -105,7 +105,10 @@ def broken_scores(folder: Path, **changes: Any) -> Path:
     ("changes", "message"),
     [
         ({"nodes": {"input": 1.0}}, "a0.h0 has no score"),
-        ({"nodes": {"input": 1.0, "a0.h0": 0.0, "a0.h1": 0.0, "m0": 0.0, "m7": 0.0}}, "m7 is no writer of its graph"),
+        (
+            {"nodes": {"input": 1.0, "a0.h0": 0.0, "a0.h1": 0.0, "m0": 0.0, "m7": 0.0}},
+            "m7 is not a writer of its graph",
+        ),
         ({"neurons": {"input": [0.0]}}, "a0.h0 has no score"),
         ({"neurons": {w: [0.0] * (1 + (w == "m0")) for w in GRAPH.writers}}, "different numbers of neurons"),
         ({"edges": {}}, "unknown key 'edges'"),

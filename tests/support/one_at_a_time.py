@@ -13,7 +13,7 @@ from edgewise.metrics import Answers
 from edgewise.metrics import metric as find_metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
-from edgewise.search.keep_rule import KeepRule
+from edgewise.search.state import KeepRule
 from edgewise.search.trace import Decision
 
 

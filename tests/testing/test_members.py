@@ -127,7 +127,7 @@ def scoring(function: Scoring) -> type[ScoringMethod]:
     ("function", "message"),
     [
         (not_finite, "a score for every edge, all finite (InvalidValue: "),
-        (of_another_shape, "all finite (GraphMismatch: values of shape (3, 3)"),
+        (of_another_shape, "all finite (GraphMismatch: the values have shape (3, 3)"),
         (by_batch_size, "6 scores do not depend on batch size and order (off by 8.0e-01"),
         (by_order, "6 scores do not depend on batch size and order"),
         (by_padding, "6 scores do not depend on what stands behind the answer (off by"),
@@ -150,7 +150,7 @@ def test_a_method_that_breaks_a_law_is_told_which(function: Scoring, message: st
 def test_one_that_keeps_them_passes_as_class_and_instance() -> None:
     for mine in (scoring(even), scoring(even)(), Random(seed=3)):
         assert check_method(mine).broken == ()
-    with pytest.raises(InvalidValue, match="is no method"):
+    with pytest.raises(InvalidValue, match="is not a method"):
         check_method(int)  # type: ignore[arg-type]
 
 
@@ -225,7 +225,7 @@ def by_corruption(rng: random.Random, lists: Any, corruption: str) -> Prompt:
         (replace(PLAIN, draw=changed(lambda p: replace(p, corrupted=p.clean))), "as it is"),
         (
             replace(PLAIN, draw=changed(lambda p: replace(p, wrong=p.correct))),
-            "token 0 is given as correct and as wrong",
+            "token 0 is both a correct and a wrong answer",
         ),
         (replace(PLAIN, draw=changed(lambda p: replace(p, wrong=()))), "has no wrong answer, and logit_diff needs one"),
         (replace(PLAIN, draw=changed(lambda p: replace(p, corrupted="a"))), "every corruption gives aligned pairs"),
@@ -241,7 +241,7 @@ def test_a_task_that_breaks_a_law_is_told_which(task: Task, message: str) -> Non
 
 def test_what_is_no_member_is_refused() -> None:
     for check, word in ((check_task, "task"), (check_metric, "metric"), (check_ablation, "ablation")):
-        with pytest.raises(InvalidValue, match=f"is no {word}"):
+        with pytest.raises(InvalidValue, match=f"is not an? {word}"):
             check("ioi")  # type: ignore[arg-type]
 
 

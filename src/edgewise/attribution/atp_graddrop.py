@@ -1,18 +1,4 @@
-"""EAP with the gradient through one layer after the other dropped: effects that cancel are seen all the same.
-
-    |score(w → r)| = Σ over examples of 1/(L−1) · Σ over layers ℓ of |I_ℓ(w → r)|, divided by the number of examples
-    I_ℓ(w → r) = Σ over positions, d_model of (clean_w − replaced_w) · gradient_r(ℓ)
-
-with gradient_r(ℓ) the gradient of the metric at the clean run at the input of r, where what layer ℓ writes, its heads and
-its MLP, is held: no gradient passes it. A reader's effect may reach the metric twice, directly and through a later layer that
-undoes it. In EAP the two add up to next to nothing, and a small error in either is all of the score; where the layer that
-undoes it is dropped, the other is left.
-
-Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745), whose GradDrop this is, for edges in the place of nodes; its
-other part, which takes queries and keys exactly, is `atp-qk`. Without its own layer a reader has no gradient, hence L − 1.
-Behind `logits` there is no layer, so there the mean is over all L, each the absolute value of EAP's. With one layer nothing
-is dropped.
-"""
+"""EAP over backward passes that each leave one layer's gradient out, so that effects cannot cancel."""
 
 from __future__ import annotations
 
@@ -40,14 +26,26 @@ from edgewise.request import Batch, Request
 @final
 @dataclass(frozen=True)
 class AtPGradDrop(ScoringMethod):
-    """The mean absolute score of EAP over backward passes that each leave one layer out.
+    """The mean absolute score of EAP over backward passes that each leave out the gradient of one layer.
 
-    A mean of absolute values has no sign. The score is given that of the sum of the I_ℓ over layers and examples: positive
-    where what is left when layers are left out helps on the whole. Scores are no predicted drop of the metric.
+        |score(w → r)| = Σ over examples of 1/(L−1) · Σ over layers ℓ of |I_ℓ(w → r)|, divided by the number of examples
+        I_ℓ(w → r) = Σ over positions, d_model of (clean_w − replaced_w) · gradient_r(ℓ)
+
+    gradient_r(ℓ) is the gradient of the metric at the clean run at the input of r, while no gradient passes what the
+    heads and the MLP of layer ℓ write. A reader may affect the metric twice: directly, and through a later layer that
+    undoes the effect. In `eap` the two almost cancel, and a small error in either becomes the whole score. Without the
+    layer that undoes it, the direct effect is left.
+
+    A mean of absolute values has no sign, so the score takes that of the sum of the I_ℓ over layers and examples. It is
+    no predicted drop of the metric. A reader has no gradient without its own layer, hence L − 1; for `logits` the mean
+    is over all L. With one layer nothing is dropped.
+
+    Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745): their GradDrop, for edges instead of nodes. Their
+    other correction is `atp-qk`.
     """
 
     name: ClassVar[str] = "atp-graddrop"
-    summary: ClassVar[str] = "EAP without one layer's gradient after the other, so that effects cannot cancel"
+    summary: ClassVar[str] = "EAP over passes that each leave out one layer's gradient, so that effects cannot cancel"
     cost: ClassVar[str] = "2 forward + layers × backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
     additive: ClassVar[bool] = False

@@ -1,15 +1,4 @@
-"""EAP with queries and keys taken exactly through attention: no gradient of a saturated softmax.
-
-    score(w → q or k of head h) = Σ over examples, positions, d_model of (attention − attention with that edge replaced)
-                                  · ∂metric/∂(output of the attention) at the clean run
-
-All other edges score as in EAP. A head that attends almost wholly to one token has hardly any gradient at its queries and
-keys, however much it would change if they did: there EAP misses what this sees. Only the attention itself is run again, its
-effect on the metric stays linear.
-
-Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745), whose correction of queries and keys this is, for edges in the
-place of nodes; its other part, GradDrop, is `atp-graddrop`.
-"""
+"""EAP with queries and keys taken exactly through attention."""
 
 from __future__ import annotations
 
@@ -32,10 +21,21 @@ from edgewise.models.hooks import steady
 @final
 @dataclass(frozen=True)
 class AtPQK(GradientMethod):
-    """EAP in which the attention is run again for every edge into a query or a key."""
+    """EAP with the attention computed again for every edge into a query or a key.
+
+        score(w → q or k of head h) = Σ over examples, positions, d_model of (attention − attention with that edge replaced)
+                                      · ∂metric/∂(output of the attention) at the clean run
+
+    All other edges score as in `eap`. A head that attends to almost one token alone has hardly any gradient at its
+    queries and keys, however much their replacement would change. `eap` misses that; this method sees it. Only the
+    attention itself is computed again: its effect on the metric stays linear.
+
+    Kramár, Lieberum, Shah, Nanda 2024, "AtP*" (arXiv:2403.00745): their correction of queries and keys, for edges
+    instead of nodes. Their other correction, GradDrop, is `atp-graddrop`.
+    """
 
     name: ClassVar[str] = "atp-qk"
-    summary: ClassVar[str] = "EAP with queries and keys taken exactly through attention"
+    summary: ClassVar[str] = "EAP with the attention computed again for edges into queries and keys"
     cost: ClassVar[str] = "3 forward + 1 backward + one attention for each edge into a query or key"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
 

@@ -93,15 +93,15 @@ class GradientMethod(ScoringMethod):
 
 def scores_no_nodes(name: str) -> InvalidValue:
     """The refusal of nodes and neurons by a method that scores none."""
-    return InvalidValue(f"{name} scores no nodes: take a method made of gradients at native runs, such as eap-ig")
+    return InvalidValue(f"{name} scores no nodes; use a method made of gradients, such as eap-ig")
 
 
 def needs_slope_at_clean(name: str, metric: Metric) -> None:
     """NumericalError for a metric whose gradient is zero at the clean run, the only place where the method `name` looks."""
     if metric.flat_at_clean:
         raise NumericalError(
-            f"the gradient of {metric.name} is zero at the clean run, where it is smallest, so {name} cannot use it; "
-            "take the method eap-ig, whose points lie elsewhere, or exact, or the metric logit_diff, prob_diff or nll"
+            f"{name} cannot use {metric.name}, whose gradient is zero at the clean run; "
+            "use the method eap-ig or exact, or the metric logit_diff, prob_diff or nll"
         )
     needs_slope(name, metric)
 
@@ -110,8 +110,8 @@ def needs_slope(name: str, metric: Metric) -> None:
     """NumericalError for a metric that has no gradient anywhere."""
     if not metric.differentiable:
         raise NumericalError(
-            f"the gradient of {metric.name} is zero wherever it exists, so {name} cannot use it; "
-            "take logit_diff, prob_diff or nll, or the method exact"
+            f"{name} cannot use {metric.name}, whose gradient is zero wherever it exists; "
+            "use the metric logit_diff, prob_diff or nll, or the method exact"
         )
 
 

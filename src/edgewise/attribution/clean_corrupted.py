@@ -1,13 +1,4 @@
-"""EAP from both ends: the mean of the gradients at the clean run and at the run of the replaced input.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · ½ (gradient_r(clean) + gradient_r(other))
-
-with the other run that whose layer 0 gets the replaced input.
-
-The trapezoid rule with one step on the path of EAP-IG: two backward runs instead of five, and both ends are seen.
-
-Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806) and its library.
-"""
+"""EAP from both ends: gradients at the clean run and at the run of the replaced input."""
 
 from __future__ import annotations
 
@@ -24,7 +15,15 @@ from edgewise.models.subject import Subject
 @final
 @dataclass(frozen=True)
 class CleanCorrupted(PathMethod):
-    """EAP with the mean of the gradients at the two ends of the input's path."""
+    """EAP with the mean of two gradients: one at the clean run, one at the run with the replaced input.
+
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · ½ (g_r(clean) + g_r(replaced))
+
+    g_r is ∂metric/∂(input of r). In the second run, layer 0 gets the replaced input. This is the trapezoid rule with
+    one step on the path of `eap-ig`: both ends are seen, at two backward passes instead of five.
+
+    Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806), and its library.
+    """
 
     name: ClassVar[str] = "clean-corrupted"
     summary: ClassVar[str] = "mean of the gradients at the clean and the replaced input"

@@ -1,9 +1,4 @@
-"""Edge Attribution Patching: a linear approximation of replacing each edge alone.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replacement_w) · ∂metric/∂(input of r) at the clean run
-
-Syed, Rager, Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (who plot the opposite sign).
-"""
+"""Edge Attribution Patching: a linear approximation of replacing each edge alone."""
 
 from __future__ import annotations
 
@@ -20,7 +15,16 @@ from edgewise.models.subject import Subject
 @final
 @dataclass(frozen=True)
 class EAP(PathMethod):
-    """Gradient at the clean run times the difference of the writers: all edges from two forwards and one backward."""
+    """Edge Attribution Patching: predict the effect of replacing each edge by a linear approximation at the clean run.
+
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · ∂metric/∂(input of r) at the clean run
+
+    Two forward passes and one backward pass score all edges. The metric needs a gradient at the clean run, so `kl`,
+    which is flat there, is refused.
+
+    Syed, Rager, Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv:2310.10348). Their
+    plots use the opposite sign.
+    """
 
     name: ClassVar[str] = "eap"
     summary: ClassVar[str] = "linear approximation at the clean run"

@@ -1,18 +1,4 @@
-"""EAP with integrated gradients along the input: gradients at points between the replaced prompt and the clean one.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over points of ∂metric/∂(input of r)
-
-PathPoint k of m is the run whose layer 0 gets replaced + k/m · (clean − replaced), k = 0 … m−1. It differs from EAP where the
-metric bends between the two prompts: a saturated softmax, whose gradient at the clean run is nearly nothing, is also seen
-from its steep side. Unlike EAP it can use a metric such as KL, which is flat at the clean run.
-
-Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806).
-
-The path starts from what the ablation puts in the place of `input`: the corrupted prompt's embedding, the mean one, or zeros.
-Zeros are no prompt: at the point of the path that lies there, the derivative of a norm is one over the root of its ε and
-outweighs all other points, and without norms signs come out wrong (on `reverse` those of 5 of its 8 edges). With `zero` the
-points therefore lie in the middle of the steps, unless they are asked for elsewhere.
-"""
+"""EAP with integrated gradients: gradients at points between the replaced input and the clean one."""
 
 from __future__ import annotations
 
@@ -33,15 +19,26 @@ from edgewise.request import Request
 @final
 @dataclass(frozen=True)
 class EAPIG(PathMethod):
-    """EAP averaged over `steps` runs whose input lies between replaced and clean, at the `points` of each step.
+    """EAP with the gradient averaged over runs whose input lies between the replaced one and the clean one.
 
-    `points` is "left", "middle" or "right"; with one step at the right end it is EAP. Left open they are left, as published,
-    but in the middle under the ablation `zero`, where the first left one would be nothing but zeros.
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over points of g_r
+
+    g_r is ∂metric/∂(input of r). At point k of m, layer 0 gets replaced + k/m · (clean − replaced), for k = 0 … m−1.
+    The result differs from `eap` where the metric bends between the two prompts. For example, a saturated softmax has
+    almost no gradient at the clean run, but is steep on the way there. Unlike `eap`, this method can use `kl`, which is
+    flat at the clean run.
+
+    The path starts where the ablation puts `input`: at the embedding of the corrupted prompt, at the mean, or at zeros.
+    Zeros are no prompt. There the derivative of a norm is so large that it outweighs all other points, and without
+    norms the signs come out wrong. Under `zero` the points therefore lie in the middle of each step, unless `points`
+    says otherwise.
+
+    Hanna, Pezzelle, Belinkov 2024, "Have Faith in Faithfulness" (arXiv:2403.17806).
     """
 
-    steps: int = option(5, "how many runs between the replaced and the clean input the gradient is averaged over")
+    steps: int = option(5, "the number of runs between the replaced and the clean input")
     points: Literal["left", "middle", "right"] | None = option(
-        None, "where in each step the run lies; none: left, as published, but in the middle under the ablation zero"
+        None, "where in each step the run lies; none: left, as published, or middle under the ablation zero"
     )
     name: ClassVar[str] = "eap-ig"
     summary: ClassVar[str] = "gradients averaged along the input, from replaced to clean"

@@ -1,14 +1,4 @@
-"""EAP with integrated gradients along activations: one sublayer's output after the other is led from replaced to clean.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over sublayers, points of gradient_r
-
-The sublayers are the input, the heads of each layer together, and each MLP. While one of them is held at
-replaced + k/m · (clean − replaced), k = 1 … m, what comes before it is clean and what comes after follows; every such run
-counts for every edge. It differs from EAP-IG in that the bend along each sublayer's own output is seen, at a far higher
-price; and in that no gradient passes what is held, so the edges before it count for less, even where all is linear.
-
-Hanna, Pezzelle, Belinkov 2024 (arXiv:2403.17806); as in their library and the MIB benchmark (arXiv:2504.13151).
-"""
+"""EAP with integrated gradients along activations: one sublayer's output after the other is led from replaced to clean."""
 
 from __future__ import annotations
 
@@ -26,11 +16,22 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class EAPIGActivations(PathMethod):
-    """EAP averaged over runs in which one sublayer's output lies between replaced and clean, `steps` for each."""
+    """EAP with the gradient averaged along the output of each sublayer in turn.
 
-    steps: int = option(5, "how many runs between replaced and clean each sublayer takes")
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · mean over sublayers, points of g_r
+
+    g_r is ∂metric/∂(input of r). The sublayers are the input, the heads of each layer together, and each MLP. One of
+    them is held at replaced + k/m · (clean − replaced), for k = 1 … m; everything before it is clean and everything
+    after it follows. Every such run counts for every edge. This sees how the metric bends along each sublayer's own
+    output, at a much higher price than `eap-ig`. No gradient passes the sublayer that is held, so edges before it count
+    for less, even in a linear model.
+
+    Hanna, Pezzelle, Belinkov 2024 (arXiv:2403.17806), as in their library and the MIB benchmark (arXiv:2504.13151).
+    """
+
+    steps: int = option(5, "the number of runs between replaced and clean for each sublayer")
     name: ClassVar[str] = "eap-ig-activations"
-    summary: ClassVar[str] = "gradients averaged along the output of one sublayer after the other"
+    summary: ClassVar[str] = "gradients averaged along each sublayer's output in turn"
     cost: ClassVar[str] = "1 forward + steps × (2 × layers + 1) × (forward + backward)"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.17806"
 

@@ -1,14 +1,4 @@
-"""Gradient interaction modifications: EAP with a backward pass that allows for parts that act together.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · c_r
-
-where c_r, in the place of the gradient at the clean run, is propagated with four changes: the softmax of attention is gone
-back through as if at `temperature` 2, so that of two keys that stand in for each other neither hides the other; a norm's
-scale is a constant; the gradient is shared evenly between the factors of attention's products (a quarter to queries and
-keys, half to values) and of gated MLPs (half to each). Activations keep their derivative, unlike in `relp`.
-
-Edin et al. 2025, "GIM: Improved Interpretability for Large Language Models" (arXiv:2505.17630), factors as in its code.
-"""
+"""Gradient interaction modifications: EAP with a backward pass that allows for parts that act together."""
 
 from __future__ import annotations
 
@@ -28,9 +18,21 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class GIM(PathMethod):
-    """EAP whose gradients pass attention at a higher softmax temperature and are shared between factors of products."""
+    """EAP with a modified gradient that allows for parts of the model that act together.
 
-    temperature: float = option(2.0, "the temperature of the softmax that gradients pass attention at")
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · c_r
+
+    c_r takes the place of the gradient at the clean run. Four changes shape it. The backward pass goes through the
+    softmax of attention as if it had the given temperature, so that two keys that can stand in for each other do not
+    hide each other. The scale of a norm is a constant. The factors of attention's products share the gradient: a
+    quarter each to queries and keys, half to values. The factors of a gated MLP get half each. Activations keep their
+    derivative, unlike in `relp`.
+
+    Edin et al. 2025, "GIM: Improved Interpretability for Large Language Models" (arXiv:2505.17630), with the factors of
+    its code.
+    """
+
+    temperature: float = option(2.0, "the softmax temperature at which gradients pass attention")
     name: ClassVar[str] = "gim"
     summary: ClassVar[str] = "EAP with a backward pass that allows for interactions"
     cost: ClassVar[str] = "2 forward + 1 backward"
@@ -38,7 +40,7 @@ class GIM(PathMethod):
 
     def __post_init__(self) -> None:
         if not isinstance(self.temperature, int | float) or not self.temperature > 0:
-            raise InvalidValue(f"a softmax temperature of {self.temperature!r}: it must be above 0")
+            raise InvalidValue(f"temperature={self.temperature!r} must be above 0")
 
     @property
     def rule(self) -> BackwardRule:

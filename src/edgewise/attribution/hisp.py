@@ -1,16 +1,4 @@
-"""Head importance for pruning: how far the metric moves when a head's query, key or value, or an MLP, is replaced.
-
-    importance(n) = Σ over examples |Σ over positions and dimensions (clean_n − replaced_n) · ∂metric/∂n at the clean run|
-
-for n the output of a q, k or v projection of a head, or of an MLP; then divided, layer by layer, by the Euclidean norm of
-the layer's importances (at least 1e-6). The replaced value of a projection is what it gives when every edge into it is
-replaced, that of an MLP what stands in for its output.
-
-Michel, Levy, Neubig 2019, "Are Sixteen Heads Really Better than One?" (arXiv:1905.10650), as taken up for circuits by
-Conmy et al. 2023 (arXiv:2304.14997). The code published with the latter subtracts nothing: the cache of corrupted values
-was still empty when gradients were taken, so its importances are |value · gradient|, those of zero ablation, in both of
-its modes. Here the replaced value is subtracted, as in the paper.
-"""
+"""Head importance for pruning: how far the metric moves when a head's query, key or value, or an MLP, is replaced."""
 
 from __future__ import annotations
 
@@ -40,11 +28,19 @@ LARGEST = 1.0
 @final
 @dataclass(frozen=True)
 class HISP(ScoringMethod):
-    """Importance of each head's q, k, v and each MLP; an edge has that of the lesser of its two ends.
+    """Score each head's q, k, v and each MLP by its importance, and each edge by the less important of its two ends.
 
-    So the edges at or above a threshold are those that touch no q, k, v or MLP below it. A head writes as long as one of
-    its q, k and v is left; `input` and `logits` always stay, and `input->logits` has the largest score, 1. Scores are
-    importances in [0, 1]: they do not say whether an edge helps or hurts, and are no predicted drop of the metric.
+        importance(n) = Σ over examples |Σ over positions and dimensions (clean_n − replaced_n) · ∂metric/∂n at the clean run|
+
+    n is the output of a q, k or v projection of a head, or of an MLP. Importances are divided, layer by layer, by their
+    Euclidean norm (at least 1e-6). The edges at or above a threshold are therefore those that touch no q, k, v or MLP
+    below it. A head writes as long as one of its q, k and v is left. `input` and `logits` always stay, and
+    `input->logits` has the largest score, 1. Scores lie in [0, 1]. They do not say whether an edge helps or hurts, and
+    are no predicted drop of the metric.
+
+    Michel, Levy, Neubig 2019, "Are Sixteen Heads Really Better than One?" (arXiv:1905.10650), as used for circuits by
+    Conmy et al. 2023 (arXiv:2304.14997). The code published with the latter subtracts nothing, so its importances are
+    those of zero ablation. Here the replaced value is subtracted, as in the paper.
     """
 
     name: ClassVar[str] = "hisp"

@@ -1,13 +1,4 @@
-"""Information flow routes: how much of what a reader gets comes from each writer. One forward run, no gradient.
-
-    part(w, r) = max(‖x_r‖₁ − ‖x_r − out_w‖₁, 0),     score(w → r) = part(w, r) / Σ over writers of part(·, r)
-
-for x_r the residual stream that r reads, at each position up to the answer; mean over positions, then over examples.
-
-Ferrando, Voita 2024 (arXiv:2403.00824), for edges as in the EAP-IG library. It knows neither the metric nor the corrupted
-prompts: it tells what flows, not what matters for a task. All readers of one stream, such as the queries, keys and values
-of a layer, have the same scores; the benchmark selects with `Scores.greedy`.
-"""
+"""Information flow routes: how much of what a reader gets comes from each writer."""
 
 from __future__ import annotations
 
@@ -31,7 +22,17 @@ from edgewise.request import Request
 @final
 @dataclass(frozen=True)
 class InformationFlow(ScoringMethod):
-    """The share of each writer in what a reader gets, in [0, 1]; the shares of a reader's edges sum to 1."""
+    """The share of each writer in what a reader gets, from one forward pass and without a metric.
+
+        part(w, r) = max(‖x_r‖₁ − ‖x_r − out_w‖₁, 0),     score(w → r) = part(w, r) / Σ over writers of part(·, r)
+
+    x_r is the residual stream that r reads, at each position up to the answer; scores are means over positions, then
+    over examples. They lie in [0, 1], and those of one reader's edges add up to 1. Neither the metric nor the corrupted
+    prompts enter: scores tell what flows, not what matters for a task. All readers of one stream, such as the queries,
+    keys and values of a layer, have the same scores. The benchmark selects circuits with `Scores.greedy`.
+
+    Ferrando, Voita 2024, "Information Flow Routes" (arXiv:2403.00824), for edges as in the EAP-IG library.
+    """
 
     name: ClassVar[str] = "information-flow-routes"
     summary: ClassVar[str] = "how much of what a reader gets comes from each writer"

@@ -1,11 +1,4 @@
-"""Integrated gradients along the mask: the edges themselves are led from replaced to clean, all together.
-
-    score(e) = ∫ ∂metric/∂mask_e at mask = α on every edge, dα from 0 to 1
-
-The only path on which the scores of all edges sum to metric(clean) − metric(replaced): nothing is counted twice and nothing
-is left over (completeness; Sundararajan, Taly, Yan 2017, arXiv:1703.01365). EAP is its integrand at α = 1. It takes any
-ablation, for the mask knows both ends; and it needs the masked forward run, which costs more than a native one.
-"""
+"""Integrated gradients along the mask: all edges are led from replaced to clean together."""
 
 from __future__ import annotations
 
@@ -28,13 +21,20 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class MaskIG(GradientMethod):
-    """Integrates the gradient with respect to the mask along α · 1, by Gauss and Legendre's rule with `steps` points.
+    """Integrate the gradient with respect to the mask while all edges go from replaced to clean together.
 
-    As `steps` grows, the sum of all scores tends to the metric's whole drop from clean to replaced. With zero ablation the
-    path starts in the singular point of the norms and needs many steps.
+        score(e) = ∫ ∂metric/∂mask_e at mask = α on every edge, dα from 0 to 1
+
+    The integral is taken by Gauss-Legendre quadrature. On this path alone the scores of all edges add up to the whole
+    effect, metric(clean) − metric(replaced): nothing is counted twice and nothing is left over. `eap` is the integrand
+    at α = 1. It needs masked forward passes, which cost more than native ones. Under `zero` the path starts at a point
+    where norms are singular, and needs many steps.
+
+    Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks" (arXiv:1703.01365), whose completeness this
+    is.
     """
 
-    steps: int = option(5, "at how many points of the mask's path gradients are taken")
+    steps: int = option(5, "the number of points on the path where gradients are taken")
     name: ClassVar[str] = "mask-ig"
     summary: ClassVar[str] = "gradients integrated along the mask: scores sum to the whole effect"
     cost: ClassVar[str] = "2 forward + steps × (masked forward + backward)"

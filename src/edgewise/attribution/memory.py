@@ -91,8 +91,8 @@ def fitting_size(subject: Subject, pairs: Pairs, held: MemoryNeed, batch_size: i
         size //= 2
     if footprint.peak(size) > limit:
         raise InvalidValue(
-            f"a memory limit of {_shown(limit)} is too small: {_shown(footprint.base)} are taken before scoring begins, and "
-            f"scoring pairs one by one takes about {_shown(footprint.peak(1) - footprint.base)} more; give at least "
+            f"a memory limit of {_shown(limit)} is too small: {_shown(footprint.base)} are in use before scoring begins, and "
+            f"scoring one pair at a time needs about {_shown(footprint.peak(1) - footprint.base)} more; give at least "
             f"{_shown(footprint.peak(1))}"
         )
     return size if size < min(batch_size, len(pairs)) else batch_size
@@ -107,7 +107,7 @@ def memory_size(size: str | int) -> int:
     match = _SIZE.fullmatch(str(size))
     bytes_ = float(match[1]) * UNITS.get(match[2].upper(), 0) if match else 0
     if bytes_ < 1:
-        raise InvalidValue(f"a memory limit of {size!r}: write a number and a unit, as in 2GB or 512MiB")
+        raise InvalidValue(f"{size!r} is not a memory limit; write a number and a unit, as in 2GB or 512MiB")
     return int(bytes_)
 
 
@@ -155,6 +155,6 @@ def _taken(subject: Subject) -> int:
 def unlimited(name: str) -> InvalidValue:
     """The refusal of a memory limit by a method that gives no estimate."""
     return InvalidValue(
-        f"what {name} takes is not estimated, so it cannot keep to a memory limit: give a smaller batch size instead, or "
-        "take a method made of gradients at native runs, such as eap-ig"
+        f"the memory that {name} needs cannot be estimated, so it cannot keep to a limit; give a smaller batch size, or "
+        "use a method made of gradients, such as eap-ig"
     )

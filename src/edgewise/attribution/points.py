@@ -87,4 +87,4 @@ def shares(steps: int, placement: str) -> Sequence[float]:
 def check_steps(steps: int) -> None:
     """InvalidValue unless `steps` is a whole number from 1."""
     if type(steps) is not int or steps < 1:
-        raise InvalidValue(f"{steps!r} integration steps: a whole number of at least 1 is needed")
+        raise InvalidValue(f"steps={steps!r} must be a whole number of at least 1")

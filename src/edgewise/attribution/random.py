@@ -15,9 +15,14 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class Random(ScoringMethod):
-    """Independent normal scores from `seed`; nothing about the model or the data enters."""
+    """Score every edge by an independent normal number: the baseline every method should beat.
 
-    seed: int = option(0, "what the random scores are drawn from")
+        score(e) ~ N(0, 1)
+
+    Neither the model nor the prompts enter.
+    """
+
+    seed: int = option(0, "the seed of the random scores")
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "random scores, a baseline"
     cost: ClassVar[str] = "nothing"

@@ -1,16 +1,4 @@
-"""Relevance patching: EAP with the backward rules of layer-wise relevance propagation.
-
-    score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · c_r
-
-where c_r, in the place of the gradient at the clean run, is propagated with three changes: a norm's scale is a constant;
-an activation's slope is f(x) / x; each factor of a gated product gets half of the gradient. It differs from EAP most at MLPs
-and norms, whose local slope says little about a large step. Same cost as EAP, same forward values.
-
-Rezaei Jafari, Eberle, Khakzar, Nanda 2025, "RelP" (arXiv:2508.21258). Published runs take the gradient at the corrupted run;
-here it is the clean run, as for EAP. Their rule that stops all gradient at the attention pattern is off, there as here: under
-it no edge into a query or key would have a score. Half of the gradient at each of attention's two products, a quarter for
-queries and keys (AttnLRP, Achtibat et al. 2024, arXiv:2402.05602), is the rule "attention".
-"""
+"""Relevance patching: EAP with the backward rules of layer-wise relevance propagation."""
 
 from __future__ import annotations
 
@@ -30,15 +18,25 @@ from edgewise.options import option
 @final
 @dataclass(frozen=True)
 class RelP(PathMethod):
-    """EAP with gradients propagated by `rules`: of "norms", "activations", "products", "attention" and "softmax".
+    """EAP with gradients that follow the rules of layer-wise relevance propagation instead of the derivative.
 
-    A list, or names with commas between them. Without any it is EAP. A model with a module that a rule does not know is
-    refused by that module's class name.
+        score(w → r) = Σ over examples, positions, d_model of (clean_w − replaced_w) · c_r
+
+    c_r takes the place of the gradient at the clean run. By default three rules shape it: the scale of a norm is a
+    constant ("norms"); the slope of an activation is f(x) / x ("activations"); each factor of a gated product gets half
+    of the gradient ("products"). It differs from `eap` most at MLPs and norms, whose local slope says little about a
+    large step. The rule "attention" gives half of the gradient to each of attention's two products, a quarter to
+    queries and keys (AttnLRP, arXiv:2402.05602). Without any rule this is `eap`. A model with a module that a rule does
+    not know is refused by the name of that module's class.
+
+    Rezaei Jafari, Eberle, Khakzar, Nanda 2025, "RelP" (arXiv:2508.21258). Published runs take the gradient at the
+    corrupted run; here it is the clean run, as in `eap`. Their rule that stops all gradient at the attention pattern is
+    off in both: under it no edge into a query or key would have a score.
     """
 
     rules: Sequence[str] | str = option(
         ("norms", "activations", "products"),
-        "what gradients are propagated by: norms, activations, products, attention, softmax",
+        "the rules that gradients follow: norms, activations, products, attention, softmax",
     )
     name: ClassVar[str] = "relp"
     summary: ClassVar[str] = "EAP with the backward rules of relevance propagation"

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import typer
+from typer.core import TyperGroup
 
 import edgewise
 from edgewise.cli import batch_command, file_commands, run_commands
@@ -20,14 +21,31 @@ from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
 
+
+@final
+class Commands(TyperGroup):
+    """Help under headings, and mistakes as the plain sentences that they are, without a box around them."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; typer draws boxes around mistakes where the group has a markup."""
+        self.rich_markup_mode = None
+        return super().main(*args, **options)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, in the form of their own help."""
+        self.rich_markup_mode = "markdown"
+        super().format_help(ctx, formatter)
+
+
 app = typer.Typer(
     name="edgewise",
+    cls=Commands,
     help="Finds circuits in transformer language models: the few edges that carry a behaviour.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Markup would swallow what stands in brackets: the defaults.
-    rich_markup_mode=None,
+    # The markup of rich would swallow what stands in brackets: the defaults.
+    rich_markup_mode="markdown",
 )
 for command in (
     run_commands.discover,

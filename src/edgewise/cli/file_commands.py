@@ -23,13 +23,13 @@ def show(
     others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run to lay over the first")] = None,
     open_: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="open the page [default: if this is a terminal]")
+        bool | None, typer.Option("--open/--no-open", help="open the page in a browser [default: only in a terminal]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit, scores or a run as one page to look at and move through, and opens it; or as a picture.
+    """Write a circuit, scores or a run as an interactive page, and open it; or as a picture.
 
-    Of a comparison, a page for each method and one with the tables that leads to them.
+    A comparison becomes one page for each method, and one with the tables, which leads to them.
     """
     from edgewise.comparison.pages import show_file
 
@@ -43,10 +43,10 @@ def show(
 @console.guarded
 def list_(
     kind: Annotated[str | None, typer.Argument(help="models, methods, tasks, metrics, ablations or formats")] = None,
-    name: Annotated[str | None, typer.Argument(help="of one method or task: list its options")] = None,
+    name: Annotated[str | None, typer.Argument(help="a method or a task, to list its options")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists what edgewise knows by name, or, after method or task and a name, the options of one."""
+    """List what edgewise knows by name; with method NAME or task NAME, the options of one."""
     from edgewise.cli.catalogue import CATALOGUES, catalogue, details, option_rows
 
     if kind is not None and name is not None:
@@ -72,23 +72,23 @@ def convert(
     ],
     *,
     to: Annotated[str, typer.Option(help="the format: see edgewise list formats", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="where to; - is the terminal")] = None,
-    model: Annotated[str | None, typer.Option(help="the model that EAP-IG files are of, for grouped kv heads")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="where to write; - is the terminal")] = None,
+    model: Annotated[str | None, typer.Option(help="the model of EAP-IG files, if heads share keys and values")] = None,
     kv: Kv = None,
     sign: Annotated[int, typer.Option(help="-1 for EAP-IG scores of a metric that is better when higher")] = 1,
     others: FilesBeside,
     compare: Annotated[Path | None, typer.Option(help="a second circuit, scores or run, for csv and html")] = None,
-    force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a circuit or scores in another format; as a page or a table, beside a second one."""
+    """Write a circuit or scores in another format; as a page or a table, beside a second one."""
     from edgewise.formats.conversion import FolderFormat, format_named, write_folder
     from edgewise.formats.reading import beside, import_finding
     from edgewise.store.disk import write_bytes
 
     target = format_named(to)
     if compare is not None and to not in ("csv", "html"):
-        raise InvalidValue(f"two circuits are compared in a csv or an html, not in {to}: leave --compare out")
+        raise InvalidValue(f"--compare works with --to csv or --to html, not with --to {to}; leave it out")
     path = None if isinstance(target, FolderFormat) else _new_file(file, out, target.suffix, force)
     read = import_finding(file, sign=sign, **_model_facts(model, kv))
     finding = beside(read, **vars(others), compare=compare)
@@ -103,11 +103,11 @@ def convert(
 
 @console.guarded
 def cache(
-    name: Annotated[str | None, typer.Argument(help="of these only: a file's name, or the start of its sha256")] = None,
+    name: Annotated[str | None, typer.Argument(help="only these: a file's name, or the start of its sha256")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="remove them, and say which they were")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Shows the models that were converted and kept in the cache folder, or removes them."""
+    """Show the converted models in the cache folder, or remove them."""
     from edgewise.loading import cache as kept
 
     rows = kept.clear(name) if clear else [entry.described() for entry in kept.entries(name)]
@@ -124,7 +124,7 @@ def _new_file(source: Path, out: Path | None, suffix: str, force: bool) -> Path 
     if str(path) == "-":
         return None
     if path.exists() and not force:
-        raise FileError(f"{path} exists already; name another file with --out, or give --force")
+        raise FileError(f"{path} already exists; name another file with --out, or replace it with --force")
     return path
 
 
@@ -132,7 +132,7 @@ def _model_facts(model: str | None, kv: str | None) -> dict[str, Any]:
     """The graph of the model, and whether it has k and v readers for every head; nothing without a model."""
     if model is None:
         if kv is not None:
-            raise InvalidValue("--kv says which readers the graph of a model has; name the model with --model")
+            raise InvalidValue("--kv needs a model; name it with --model")
         return {}
     import edgewise as ew
 

@@ -11,53 +11,114 @@ import typer
 
 from edgewise.errors import InvalidValue
 
+# The headings of options in the help of a command.
+MODEL_OPTIONS = "Model"
+PROMPT_OPTIONS = "Prompts"
+METHOD_OPTIONS = "Method"
+CIRCUIT_OPTIONS = "Circuit"
+OUTPUT_OPTIONS = "Output"
+
 Model = Annotated[
-    str | None, typer.Option(help="see edgewise list models; a hub id or a local folder [default: the task's]")
+    str | None,
+    typer.Option(
+        help="see edgewise list models; or a hub id, a folder or a GGUF file [default: the task's]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
 ]
-Task = Annotated[str | None, typer.Option(help="where prompts come from: see edgewise list tasks [default: ioi]")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="where prompts come from: see edgewise list tasks [default: ioi]", rich_help_panel=PROMPT_OPTIONS
+    ),
+]
 Data = Annotated[
     Path | None,
-    typer.Option(help="pairs instead of a task: a .jsonl, .json, .csv or .parquet file, or a hub id, owner/name:split"),
+    typer.Option(
+        help="pairs instead of a task: a .jsonl, .json, .csv or .parquet file, or a hub id, owner/name:split",
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
 ]
-Ablation = Annotated[str | None, typer.Option(help="what replaces a write that is not kept [default: corrupted]")]
-Examples = Annotated[int | None, typer.Option(help="how many pairs [default: 64 of a task, all of a file]")]
-BatchSize = Annotated[int | None, typer.Option(help="pairs per batch [default: 8]")]
-Seed = Annotated[int | None, typer.Option(help="seed of everything random [default: 0]")]
-Corruption = Annotated[str | None, typer.Option(help="how a task corrupts its prompts [default: the published way]")]
+Ablation = Annotated[
+    str | None,
+    typer.Option(help="what edges that are not kept carry [default: corrupted]", rich_help_panel=METHOD_OPTIONS),
+]
+Examples = Annotated[
+    int | None,
+    typer.Option(help="how many pairs [default: 64 of a task, all of a file]", rich_help_panel=PROMPT_OPTIONS),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="how many pairs run at once [default: 8]", rich_help_panel=METHOD_OPTIONS)
+]
+Seed = Annotated[
+    int | None, typer.Option(help="the seed of everything random [default: 0]", rich_help_panel=PROMPT_OPTIONS)
+]
+Corruption = Annotated[
+    str | None,
+    typer.Option(help="how a task corrupts its prompts [default: the published way]", rich_help_panel=PROMPT_OPTIONS),
+]
 Bos = Annotated[
     str | None,
-    typer.Option(help="a begin token before each prompt: yes, no, or auto, as the tokenizer has it [default: auto]"),
+    typer.Option(
+        help="a begin token before each prompt: yes, no, or auto (the tokenizer decides) [default: auto]",
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
 ]
 ChatTemplate = Annotated[
     str | None,
     typer.Option(
-        help="the tokenizer's own; assistant: each prompt begins the model's turn, user: it is the user's [default: none]"
+        help="assistant: prompts begin the model's turn; user: they are the user's turn [default: none]",
+        rich_help_panel=PROMPT_OPTIONS,
     ),
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16 or float64 [default: that of the model]")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16, float16 or float64 [default: the model's]", rich_help_panel=MODEL_OPTIONS),
+]
 Device = Annotated[
     str | None,
     typer.Option(
-        help="where to compute, for example cpu or cuda [default: the best there is; cpu for models that come with edgewise]"
+        help="such as cpu or cuda [default: the best there is; cpu for models that come with edgewise]",
+        rich_help_panel=MODEL_OPTIONS,
     ),
 ]
 Kv = Annotated[
-    str | None, typer.Option(help="ungrouped: k and v readers for every query head, not shared ones [default: native]")
+    str | None,
+    typer.Option(
+        help="ungrouped: a k and a v reader for every query head, not shared ones [default: native]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
 ]
 Adapter = Annotated[
-    str | None, typer.Option(help="the folder or hub id of a LoRA adapter, put on the model unmerged [default: none]")
+    str | None,
+    typer.Option(
+        help="a LoRA adapter to put on the model, unmerged: a folder or hub id [default: none]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
 ]
 MemoryLimit = Annotated[
-    str | None, typer.Option(help="how much memory scoring may take, model included, as in 2GB [default: any]")
+    str | None,
+    typer.Option(
+        help="how much memory scoring may use, model included, such as 2GB [default: any]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
 ]
-Workers = Annotated[int | None, typer.Option(help="processes on this machine that share the work [default: none]")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="processes on this machine that share the work [default: none]", rich_help_panel=OUTPUT_OPTIONS),
+]
 Dask = Annotated[
-    str | None, typer.Option(help="the address of a dask scheduler whose workers share the work, as in tcp://host:8786")
+    str | None,
+    typer.Option(
+        help="a dask scheduler whose workers share the work, such as tcp://host:8786 [default: none]",
+        rich_help_panel=OUTPUT_OPTIONS,
+    ),
 ]
-ScoresFile = Annotated[Path | None, typer.Option(help="scores for a circuit that is a file of its own")]
-ExactFile = Annotated[Path | None, typer.Option(help="scores by the method exact: measured effects of the edges")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
+ScoresFile = Annotated[Path | None, typer.Option(help="the scores of a circuit, if they are in another file")]
+ExactFile = Annotated[Path | None, typer.Option(help="measured effects of the edges: scores by the method exact")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="print one JSON document and nothing else", rich_help_panel=OUTPUT_OPTIONS)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors", rich_help_panel=OUTPUT_OPTIONS)]
 Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]
 
 
@@ -73,7 +134,7 @@ def key_values(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key or key in found:
-            raise InvalidValue(f"--option {pair!r}: write each option once, as key=value")
+            raise InvalidValue(f"--option {pair!r} is not usable; write each option once, as key=value")
         found[key] = text
     return found
 
@@ -103,7 +164,7 @@ def numbers(name: str, text: str) -> float | list[float]:
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
-        raise InvalidValue(f"{name} {text!r}: give a number, or several with commas between") from None
+        raise InvalidValue(f"{name} {text!r} is not a number, nor several with commas between") from None
     return found if len(found) > 1 else found[0]
 
 

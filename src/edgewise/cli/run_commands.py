@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from edgewise.cli import console
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
@@ -24,6 +19,33 @@ from edgewise.cli.options import (
     sizes,
     those_given,
 )
+from edgewise.cli.run_options import (
+    ComparedEdges,
+    ComparedExactSample,
+    ComparedHeads,
+    ComparedHeldOut,
+    ComparedMethods,
+    ComparedMetric,
+    ComparedOption,
+    ComparedOut,
+    ComparedPictures,
+    ComparedReference,
+    Curve,
+    Edges,
+    EvaluatedAllowOtherWeights,
+    EvaluatedMetric,
+    Method,
+    MethodOption,
+    Metric,
+    Neurons,
+    Nodes,
+    Out,
+    Ranking,
+    RecipeFile,
+    Resume,
+    Stability,
+    Tau,
+)
 from edgewise.cli.together import together
 
 
@@ -33,30 +55,26 @@ from edgewise.cli.together import together
 def discover(
     *,
     asked: ModelAndPrompts,
-    method: Annotated[str | None, typer.Option(help="see edgewise list methods [default: eap-ig]")] = None,
-    metric: Annotated[str | None, typer.Option(help="what edges are scored by [default: the task's]")] = None,
+    method: Method = None,
+    metric: Metric = None,
     ablation: Ablation = None,
-    edges: Annotated[int | None, typer.Option(help="how many edges to select [default: a tenth of all]")] = None,
-    nodes: Annotated[int | None, typer.Option(help="instead, how many heads and MLPs, with all edges between")] = None,
-    neurons: Annotated[int | None, typer.Option(help="instead, how many coordinates of what nodes write")] = None,
-    ranking: Annotated[str | None, typer.Option(help="absolute or signed [default: absolute]")] = None,
+    edges: Edges = None,
+    nodes: Nodes = None,
+    neurons: Neurons = None,
+    ranking: Ranking = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
-    curve: Annotated[int | None, typer.Option(help="at how many sizes to measure what is kept [default: 6]")] = None,
-    stability: Annotated[
-        int | None, typer.Option(help="draw the examples again so often, say 100: do the same edges stay? [default: 0]")
-    ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="an option of the method, key=value; repeat it")] = None,
-    tau: Annotated[
-        str | None, typer.Option(help="the threshold of acdc; several with commas between are a sweep")
-    ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run of this command")] = False,
-    out: Annotated[Path | None, typer.Option(help="new folder for the results [default: runs/…]")] = None,
+    curve: Curve = None,
+    stability: Stability = None,
+    option: MethodOption = None,
+    tau: Tau = None,
+    recipe: RecipeFile = None,
+    resume: Resume = False,
+    out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Finds a circuit, checks it, and writes a run folder with circuit, scores, report and picture."""
+    """Find a circuit, check it, and write a run folder with circuit, scores, report and picture."""
     from edgewise.methods import parsed_options
     from edgewise.runs.recipe import Recipe
     from edgewise.runs.run import default_folder, run
@@ -89,14 +107,14 @@ def evaluate(
     file: Source,
     *,
     asked: ModelAndPrompts,
-    metric: Annotated[list[str] | None, typer.Option(help="what to report; repeat it [default: the circuit's]")] = None,
+    metric: EvaluatedMetric = None,
     ablation: Ablation = None,
     conditions: Conditions,
-    allow_other_weights: Annotated[bool, typer.Option(help="evaluate on weights it was not found in")] = False,
+    allow_other_weights: EvaluatedAllowOtherWeights = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluates a circuit from a file; what is not said is taken from where the circuit was found."""
+    """Evaluate a circuit from a file, by default on the model and prompts it was found with."""
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
@@ -116,43 +134,25 @@ def evaluate(
 def compare(
     *,
     asked: ModelAndPrompts,
-    methods: Annotated[
-        str | None, typer.Option(help="names separated by commas [default: eap-ig,eap,acdc,exact]")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="task, exact:1%, exact:0.05, none or a circuit's file [default: task's, or exact:1%]"),
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="what scores and circuits are measured by [default: the task's]")
-    ] = None,
+    methods: ComparedMethods = None,
+    reference: ComparedReference = None,
+    metric: ComparedMetric = None,
     ablation: Ablation = None,
-    edges: Annotated[str | None, typer.Option(help="sizes of circuits [default: 1%,2%,5%,10%,20%,50%]")] = None,
-    heads: Annotated[
-        str | None, typer.Option(help="also study which heads the circuits of this size keep, as in 10%")
-    ] = None,
+    edges: ComparedEdges = None,
+    heads: ComparedHeads = None,
     conditions: Conditions,
-    held_out: Annotated[
-        int | None,
-        typer.Option(help="measure circuits on so many pairs that no method has seen [default: the same pairs]"),
-    ] = None,
-    exact_sample: Annotated[
-        int | None, typer.Option(help="patch so many edges, drawn evenly, one by one: how far do scores agree?")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="an option of one method, method.key=value; repeat it")
-    ] = None,
-    pictures: Annotated[str | None, typer.Option(help="svg, png, both, or none [default: svg,png]")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest; options given change it")] = None,
+    held_out: ComparedHeldOut = None,
+    exact_sample: ComparedExactSample = None,
+    option: ComparedOption = None,
+    pictures: ComparedPictures = None,
+    recipe: RecipeFile = None,
     workers: Workers = None,
     dask: Dask = None,
-    out: Annotated[
-        Path | None, typer.Option(help="folder for the results; goes on if unfinished [default: runs/…]")
-    ] = None,
+    out: ComparedOut = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compares methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
+    """Compare methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
     from edgewise.comparison.from_recipe import default_folder, run_comparison
     from edgewise.executors import workers as shared

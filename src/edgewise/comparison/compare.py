@@ -39,17 +39,27 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     executor: Executor | None = None,
     track: Track = silent,
 ) -> Comparison:
-    """Methods for finding circuits, compared on one model and one set of pairs.
+    """Compare methods on one model and one set of pairs.
 
-    Each is given by its name, or as a mapping with `method`, `options`, `label`, `metric`, `values` and `ranking`
-    (`Entry`); random scores join as the baseline. What they find is measured in three ways: recovery of the `reference` (a
-    Circuit, or what `CompareRecipe.reference` says) at the level of edges and of nodes; agreement with exact effects, where
-    these are among the methods or make the reference; and what circuits of equal size (`edges`: numbers, or shares
-    like "5%") keep of the behaviour. Of a search that cannot be told a size it is the circuit of its sweep nearest to it.
-    Circuits are found on `pairs` and, if `held_out` is given, measured on these instead. `exact_sample` is how many edges
-    are drawn to be patched alone, for the agreement with exact effects where patching all would take too long.
-    An `executor` of `concurrent.futures` or of dask runs the methods beside one another; in other processes if the model
-    was loaded by name.
+    `subject`, `ablation`, `batch_size`, `track`: as in `attribute`.
+    `pairs`: the prompts that circuits are found on.
+    `methods`: a name, or a mapping with `method`, `options`, `label`, `metric`, `values` and `ranking`, for each
+    method. Random scores join as the baseline.
+    `reference`: the circuit to recover: a Circuit; "task", the known one of the task; "exact:1%" or "exact:0.05", the
+    edges with the largest measured effects; or "none". By default the task's where it fits the model, else "exact:1%"
+    on small models.
+    `metric`: what edges are scored by.
+    `edges`: the sizes at which circuits are compared, as numbers or as shares like "5%".
+    `held_out`: pairs to measure circuits on, instead of those they were found on.
+    `exact_sample`: how many edges, drawn evenly, to replace one by one, for the agreement with exact effects where
+    measuring all takes too long.
+    `executor`: one of `concurrent.futures`, or of dask, whose workers run the methods beside one another; other processes
+    need a model that was loaded by name.
+
+    Returns a Comparison: what each method recovers of the reference, at the level of edges and of nodes; how its scores
+    agree with exact effects; and what its circuits keep of the behaviour at each size. For a search that cannot be told
+    a size it is the nearest circuit of its sweep. Raises UnknownName and InvalidValue as `attribute` does, and
+    NumericalError for a metric that is the same clean and corrupted.
     """
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     entries = [entry if isinstance(entry, Entry) else Entry.of(**_fields(entry)) for entry in methods]
@@ -76,7 +86,7 @@ def with_baseline(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     for entry in entries:
         chosen = find_method(entry.method, entry.options)
         if entry.values is not None and chosen.size_option is None:
-            raise InvalidValue(f"{entry.name} scores every edge at once: values are for searches, which have a dial")
+            raise InvalidValue(f"{entry.name} scores every edge at once, so it takes no values; leave them out")
         if entry.metric is not None:
             find_metric(entry.metric)
     return (*entries, *baseline)

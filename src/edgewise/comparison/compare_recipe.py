@@ -124,7 +124,7 @@ class CompareRecipe(Setting):
             check_size(self.heads)
         if self.grid is not None:
             if self.reference == "none":
-                raise InvalidValue("a grid of thresholds is held against a reference; name one, or leave the grid out")
+                raise InvalidValue("a grid of thresholds needs a reference; name one, or leave the grid out")
             for threshold, tau in product(self.grid.threshold, self.grid.tau):
                 EAPThenACDC(threshold=threshold, tau=tau)
         return self
@@ -145,7 +145,7 @@ def check_size(size: Size) -> None:
         return
     match = SHARE.fullmatch(size) if isinstance(size, str) else None
     if match is None or not 0 < float(match[1]) <= 100:
-        raise InvalidValue(f"a size is a number of edges or a share of them like '5%', not {size!r}")
+        raise InvalidValue(f"{size!r} is not a size; give a number of edges, or a share of them such as '5%'")
 
 
 def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
@@ -156,7 +156,7 @@ def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
         match = SHARE.fullmatch(size) if isinstance(size, str) else None
         count = max(1, round(float(match[1]) / 100 * graph.n_edges)) if match else int(size)
         if count > graph.n_edges:
-            raise InvalidValue(f"asked for {count:,} edges, and there are {graph.n_edges:,}: {graph}")
+            raise InvalidValue(f"asked for {count:,} edges, but there are only {graph.n_edges:,} ({graph})")
         counts.add(count)
     return tuple(sorted(counts))
 
@@ -172,7 +172,7 @@ def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[d
         matching = [one for one, entry in zip(changed, entries, strict=True) if entry.name == place]
         if not dot or not matching:
             raise InvalidValue(
-                f"--option {name}=…: begin with one of the methods compared, as in {entries[0].name}.{key}=…"
+                f"--option {name}=… does not name a compared method; write it as in {entries[0].name}.{key}=…"
             )
         if key in ENTRY_FIELDS:
             matching[0][key] = value

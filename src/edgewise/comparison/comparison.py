@@ -12,9 +12,18 @@ from edgewise.comparison.tables import tables
 @final
 @dataclass(frozen=True)
 class Comparison(Compared):
-    """Methods beside one another on one model and one set of pairs; its fields are those of `Compared`.
+    """What several methods found on one model and one set of pairs; `print` shows the tables.
 
-    `print` shows the tables.
+    `facts`: what was compared on: model, data, metric, ablation, examples, versions.
+    `ends`: the clean and the corrupted value of every metric.
+    `sizes`: the numbers of edges at which circuits were compared.
+    `reference`: the circuit to recover, if there is one.
+    `results`: a Result for each method.
+    `exact`: the measured effect of every edge, if it was measured.
+    `heads`: which heads the circuits of one size keep, if that was asked for.
+    `grid`: how `eap+acdc` does over both of its thresholds, if that was asked for.
+    `sample`: the measured effects of some edges, if that was asked for. Where there are held-out pairs, `ends` and
+    every curve are measured on them.
     """
 
     def __str__(self) -> str:

@@ -99,12 +99,12 @@ class ComparisonJob:
         ends = report[request.metric.name]
         if ends.clean != ends.clean or ends.corrupted != ends.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed"
+                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed; choose another"
             )
         if ends.clean == ends.corrupted:
             raise NumericalError(
-                f"the metric {self.request.metric.name} is {ends.clean:.4g} clean and corrupted: there is nothing to find; "
-                "choose another metric or other pairs"
+                f"the metric {self.request.metric.name} is {ends.clean:.4g} both clean and corrupted, so there is "
+                "nothing to find; choose another metric or other pairs"
             )
         return dict(report.metrics)
 
@@ -191,7 +191,7 @@ class ComparisonJob:
 
     def _grid(self, reference: Circuit | None) -> Grid:
         if reference is None or self.grid is None:
-            raise InvalidValue("a grid of thresholds is held against a reference, and this comparison has none")
+            raise InvalidValue("a grid of thresholds needs a reference, and this comparison has none; name one")
         request = self.request
         options = {"thresholds": self.grid.threshold, "taus": self.grid.tau, "ablation": request.ablation}
         return measure_grid(request.subject, request.pairs, reference, **options, track=request.track)

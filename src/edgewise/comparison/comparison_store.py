@@ -114,7 +114,7 @@ class ComparisonStore:
             document = validate(SampleDocument, parse(read_bytes(path), str(path)), str(path))
             if len(document.edges) != len(document.effects):
                 raise FileError(
-                    f"{path} has {len(document.edges)} edges and {len(document.effects)} effects; delete it"
+                    f"{path} is damaged: it has {len(document.edges)} edges but {len(document.effects)} effects; delete it"
                 )
             return Sample(tuple(document.edges), tuple(document.effects))
         sample = measure()
@@ -146,13 +146,11 @@ class ComparisonStore:
         name = str(place / FOUND_FILE)
         found = validate(PartDocument, parse(read_bytes(name), name), name)
         if _entry(found.entry) != entry or found.key != plain(self.key):
-            raise FileError(
-                f"{place} was made on another model, other prompts or with other options; name a new folder"
-            )
+            raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
         scores, circuits = read(place / SCORES_FILE), [read(place / one) for one in found.circuits]
         kept = tuple(one for one in circuits if isinstance(one, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
-            raise FileError(f"{place} does not hold what it says; delete it, or name a new folder")
+            raise FileError(f"{place} is damaged: its files do not fit together; delete it, or name a new folder")
         return MethodOutcome(entry, Found(scores, kept, found.dial, tuple(found.values)), found.seconds)
 
 
@@ -169,9 +167,9 @@ def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
-        raise FileError(f"{folder} exists already and is no folder; name a new one")
+        raise FileError(f"{folder} already exists and is not a folder; name a new one")
     if not (folder / RECIPE_FILE).is_file():
-        raise FileError(f"{folder} exists already and is no comparison; name a new folder")
+        raise FileError(f"{folder} already exists and holds no comparison; name a new folder")
     if CompareRecipe.read(folder / RECIPE_FILE) != recipe:
         raise FileError(
             f"{folder} holds a comparison of another recipe; name a new folder, or give --recipe {folder}/recipe.json"
@@ -187,7 +185,7 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
         for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     except OSError as error:
-        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+        raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():
         write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
     return ComparisonStore(folder, key)

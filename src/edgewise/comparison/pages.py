@@ -40,8 +40,8 @@ def show_file(
         return show(finding, out if out is not None else picture_path(file), compare=second)
     if any((scores, exact, compare)):
         raise InvalidValue(
-            f"{file} is a comparison, shown with all its methods: leave --scores, --exact and --compare out, "
-            "or name a method's folder"
+            f"{file} is a comparison and is shown with all its methods; leave out --scores, --exact and --compare, "
+            "or name the folder of one method"
         )
     return show_comparison(file, out)
 
@@ -57,10 +57,10 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
     if index.suffix.lower() != ".html":
         methods = ", ".join(method.name for method in names)
         raise InvalidValue(
-            f"a comparison is shown as pages: name a .html file, or one of its methods' folders ({methods})"
+            f"a comparison is shown as pages only; name a .html file, or the folder of one method ({methods})"
         )
     if not names:
-        raise FileError(f"{folder} is a comparison of which no method is finished yet")
+        raise FileError(f"{folder} is a comparison in which no method has finished yet")
     pages = {names[method]: show(find(method), picture_path(method)) for method in names}
     return write_bytes(index, encode(index_page(folder, _links(pages, index.parent))))
 

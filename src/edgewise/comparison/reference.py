@@ -82,8 +82,8 @@ def measured(text: str, scores: Scores, whole: float) -> Reference:
         largest = float(scores.values.abs().max())
         count = "no edge has" if not len(circuit) else "every edge has"
         raise InvalidValue(
-            f"the reference {text} is no reference: {count} an effect of {threshold:.4g} or more; "
-            f"the largest is {largest:.4g}: choose another threshold"
+            f"the reference {text} tells no edges apart: {count} an effect of {threshold:.4g} or more; "
+            f"the largest is {largest:.4g}; choose another threshold"
         )
     return Reference("exact", words, circuit, threshold)
 
@@ -117,7 +117,7 @@ def _by_default(subject: Subject, task_name: str | None) -> str | Reference:
         return DEFAULT_THRESHOLD
     whose = f"the task {task_name}" if task_name else "these pairs"
     raise InvalidValue(
-        f"a ROC needs a reference circuit, and none is known for {whose} in {subject.name} "
+        f"a comparison needs a reference circuit, and none is known for {whose} in {subject.name} "
         f"({subject.graph.n_edges:,} edges); {CURE}"
     )
 
@@ -125,7 +125,9 @@ def _by_default(subject: Subject, task_name: str | None) -> str | Reference:
 def _from_file(path: str) -> Reference:
     circuit = find(path).circuit
     if circuit is None:
-        raise FileError(f"{path} holds scores; a reference is a circuit: a run folder or a circuit's .json")
+        raise FileError(
+            f"{path} holds scores, but a reference is a circuit; give a run folder or the .json of a circuit"
+        )
     return Reference("file", f"the circuit in {path}", circuit)
 
 
@@ -137,5 +139,5 @@ def _on(subject: Subject, reference: Reference) -> Reference:
         )
     if len(reference.circuit) in (0, ours.n_edges):
         count = "no edge" if not len(reference.circuit) else "every edge"
-        raise InvalidValue(f"the reference ({reference.text}) has {count}: there is nothing to recover; {CURE}")
+        raise InvalidValue(f"the reference ({reference.text}) has {count}, so there is nothing to recover; {CURE}")
     return reference

@@ -25,10 +25,12 @@ POINTS_WRITTEN = 400
 @final
 @dataclass(frozen=True)
 class Measured:
-    """One circuit of a method: how many `edges` it has, how many `live_edges` of them on a path, and what it keeps.
+    """One circuit of a method, and what it keeps.
 
-    `metrics` are those of the circuit, `faithfulness` their share of the way from corrupted to clean; None stands for what
-    is no number (a faithfulness where clean and corrupted are equal).
+    `edges`: how many edges it has.
+    `live_edges`: how many of them lie on a path from input to logits.
+    `metrics`: each metric of the circuit, by name.
+    `faithfulness`: their shares of the way from corrupted to clean; None where the two are equal.
     """
 
     edges: int
@@ -40,14 +42,16 @@ class Measured:
 @final
 @dataclass(frozen=True)
 class Result:
-    """One method: what it recovers of the reference, how it agrees with exact effects, what its circuits keep.
+    """What one method recovers, how it agrees with exact effects, and what its circuits keep.
 
-    `recovery` is by level (`edges`, `nodes`), empty without a reference. `agreement` with the exact effects of all edges
-    (None where these are unknown or it is they): `spearman` of signed scores (None for a search, which has no signs),
-    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size; with those of a sample of edges `pearson`, no
-    `overlap`. `curve` has the circuits that were measured,
-    from few edges to many: of a search all it found, of scores one for each size. `areas` are those of the MIB benchmark:
-    `cpr`, `cmd` and `auroc`, the last None without a reference (`edgewise.evaluation.areas`).
+    `name`: the name of the method in this comparison.
+    `outcome`: what it found, at which cost.
+    `recovery`: how much of the reference it finds, by level ("edges", "nodes"); empty without a reference.
+    `agreement`: with exact effects; `spearman` of signed scores (None for a search, whose scores have no sign),
+    `spearman_absolute` of their sizes, `overlap` of the `top` edges by size. With a sample of edges it has `pearson`
+    and no `overlap`. None where exact effects are not known.
+    `curve`: the circuits that were measured, from few edges to many: all that a search found, or one for each size.
+    `areas`: those of the MIB benchmark, `cpr`, `cmd` and `auroc`; the last is None without a reference.
     """
 
     name: str
@@ -59,15 +63,15 @@ class Result:
 
     @property
     def scores(self) -> Scores:
-        """Its score of every edge."""
+        """The method's score of every edge."""
         return self.outcome.scores
 
     def at(self, size: int) -> Measured:
-        """What its circuit of that size keeps, or of a search the one nearest in size (the smaller on a tie)."""
+        """What its circuit of `size` edges keeps; for a search the circuit nearest in size, the smaller one on a tie."""
         return min(self.curve, key=lambda point: (abs(point.edges - size), point.edges))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """The values as a dictionary for JSON."""
         entry, provenance = self.outcome.entry, self.scores.provenance
         return {
             "name": self.name,
@@ -92,13 +96,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Compared(ABC):
-    """Methods beside one another on one model and one set of pairs.
-
-    `facts` say on what (model, data, metric, ablation, examples, versions); `ends` has the clean and the corrupted value of
-    every metric; `exact` the measured effect of every edge, where it was measured; `heads` which heads circuits of one size
-    keep and `grid` how `eap+acdc` does over both of its thresholds, where that was asked for; `sample` the measured effects
-    of some edges. `ends` and every curve are of the pairs in `facts["data"]["judged_on"]` where there are held-out ones.
-    """
+    """What several methods found on one model and one set of pairs, as values; a Comparison prints them as tables."""
 
     facts: Mapping[str, Any]
     ends: Mapping[str, MetricReport]
@@ -111,6 +109,7 @@ class Compared(ABC):
     sample: Sample | None = None
 
     def __getitem__(self, name: str) -> Result:
+        """The Result of a method by its name; UnknownName for one that was not compared."""
         for result in self.results:
             if result.name == name:
                 return result
@@ -118,12 +117,12 @@ class Compared(ABC):
 
     @property
     def metric(self) -> str:
-        """What edges are scored by."""
+        """The name of the metric that edges are scored by."""
         return str(self.facts["metric"])
 
     @property
     def judged_on(self) -> str:
-        """In words, the pairs on which circuits were measured."""
+        """The pairs on which circuits were measured, in words."""
         data = self.facts["data"]
         if "judged_on" not in data:
             return f"the {data['examples']} pairs they were found on"
@@ -131,15 +130,15 @@ class Compared(ABC):
 
     @property
     def total_edges(self) -> int:
-        """How many edges the model has: the denominator of every share."""
+        """How many edges the model has."""
         return self.results[0].scores.graph.n_edges
 
     def circuit(self, name: str, edges: int) -> Circuit:
-        """The circuit of a method at a size: its best-scored edges, or of a search the nearest it found."""
+        """The circuit of the method `name` with its best `edges` edges; for a search the nearest in size that it found."""
         return self[name].outcome.nearest(edges)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the document `comparison.json`."""
+        """The values as a dictionary for JSON: the document `comparison.json`."""
         ends = {name: {"clean": one.clean, "corrupted": one.corrupted} for name, one in self.ends.items()}
         return plain(
             {

@@ -57,6 +57,6 @@ class Sample:
 def drawn(graph: Graph, size: int, seed: int) -> tuple[str, ...]:
     """`size` edges, each as likely as any other, in the order of the graph."""
     if size > graph.n_edges:
-        raise InvalidValue(f"asked for a sample of {size:,} edges, and there are {graph.n_edges:,}: {graph}")
+        raise InvalidValue(f"asked for a sample of {size:,} edges, but there are only {graph.n_edges:,} ({graph})")
     chosen = torch.randperm(graph.n_edges, generator=torch.Generator().manual_seed(seed))[:size].sort().values
     return tuple(graph.edges[i] for i in chosen.tolist())

@@ -58,7 +58,7 @@ class DataSet:
         of_split = [path for path in found if _fits(path.relative_to(folder).as_posix(), patterns)]
         if not of_split:
             raise FileError(
-                f"{self.name} has no files of the split {self.split!r} that edgewise reads ({', '.join(suffixes)}): "
+                f"{self.name} has no files of the split {self.split!r} that edgewise can read ({', '.join(suffixes)}); "
                 "name another split after a colon, or one of its files"
             )
         return of_split
@@ -76,7 +76,7 @@ class DataSet:
             first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise FileError(
                 f"the data set {self.name} is neither a local file nor on a Hugging Face hub that can be reached ({first}); "
-                "without a network, name a file of it that you have"
+                "without a network, give the path of a local copy"
             ) from None
 
     def _patterns(self, readme: Path) -> list[str]:
@@ -116,7 +116,7 @@ def _configs(readme: Path) -> dict[str, dict[str, list[str]]]:
         listed = (metadata_load(readme) or {}).get("configs") or []
         return {str(one["config_name"]): _splits(one["data_files"]) for one in listed if "data_files" in one}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(f"{readme}: the head of this data set's card cannot be read ({error!r:.80})") from None
+        raise FileError(f"{readme}: the header of the data set's card cannot be read ({error!r:.80})") from None
 
 
 def _splits(files: Any) -> dict[str, list[str]]:

@@ -54,6 +54,4 @@ def columns(value: Mapping[str, Any], place: str) -> dict[str, str] | None:
         correct, wrong = ANSWERS_OF[column](value, other)
         return {"clean": value["prompt"], "corrupted": other["prompt"], "correct": correct, "wrong": wrong}
     except (KeyError, IndexError, TypeError) as error:
-        raise FileError(
-            f"{place}: a row with {column!r} as MIB publishes it lacks a column or value: {error}"
-        ) from None
+        raise FileError(f"{place}: this MIB row with {column!r} lacks a column or a value: {error}") from None

@@ -17,9 +17,12 @@ from edgewise.store.disk import read_bytes
 
 
 def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
-    """The rows of a file, or of a data set (`owner/name`, see data_sets.py), whose files may be fetched.
+    """Read pairs as text from a file, or from a data set on the Hugging Face hub.
 
-    FileError with the file, the line or row, and what is wrong with it.
+    `source`: a .jsonl, .json, .csv or .parquet file with the columns `clean`, `corrupted`, `correct` and, if there are
+    any, `wrong`; or "owner/name:split". Several answers are a list, in CSV separated by `|`.
+
+    Returns a tuple of Row. Raises FileError with the file, the line, and what is wrong with it.
     """
     name = os.fspath(source)
     if Path(name).suffix.lower() in READERS:
@@ -27,21 +30,27 @@ def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
     else:
         found = None if Path(name).is_file() else DataSet.of(name)
         if found is None:
-            raise FileError(f"{name}: data are read from {', '.join(READERS)} files, or from the hub, as mib-bench/ioi")
+            raise FileError(
+                f"{name} cannot be read; give a {', '.join(READERS)} file, or a data set of the hub, as mib-bench/ioi"
+            )
         files = found.files(tuple(READERS))
     rows = tuple(row for path in files for row in READERS[path.suffix.lower()](read_bytes(path), os.fspath(path)))
     if not rows:
-        raise FileError(f"{name} is empty: there are no pairs in it")
+        raise FileError(f"{name} is empty: it has no pairs")
     return rows
 
 
 def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None, **wording: Any) -> Pairs:
-    """The first `n` rows (default all) as Pairs; PairsError with the line of the first pair that does not fit.
+    """Turn rows of text into Pairs for a tokenizer.
 
-    `wording` is what `Pairs.from_prompts` takes: `bos` and `chat_template`.
+    `rows`: rows from `read_rows`.
+    `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
+    `name`: what messages call the data.
+    `n`: how many rows to take, by default all.
+    `wording`: `bos` and `chat_template`, as in `Pairs.from_prompts`.
 
-    Published rows that do not fit (prompts of unequal lengths, answers of several tokens) are left out instead, with a
-    warning that counts them.
+    Returns Pairs. Published rows that do not fit the tokenizer are left out, with a warning that counts them. Raises
+    PairsError, with the line, for any other row that does not fit.
     """
     if tokenizer is None or not any(row.published for row in rows):
         return _strict(rows[:n], tokenizer, name, wording)
@@ -54,7 +63,7 @@ def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None 
         last = problem or last
         fitting += [] if problem else [row]
     if not fitting:
-        raise PairsError(f"{name}: no row of it fits this tokenizer; the last: {last}")
+        raise PairsError(f"{name}: no row fits this tokenizer; the last row: {last}")
     if left_out := seen - len(fitting):
         warnings.warn(f"{name}: {left_out} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
     pairs = _strict(tuple(fitting), tokenizer, name, wording)

@@ -24,9 +24,13 @@ COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", 
 @final
 @dataclass(frozen=True)
 class Row:
-    """One pair as text, and the line of the file it stands in.
+    """One pair as text, and the line of the file it comes from.
 
-    `published`: of a data set made for all tokenizers, whose rows are left out where they do not fit the one at hand.
+    `line`: the number of the line, from 1.
+    `clean`, `corrupted`: the two prompts.
+    `correct`, `wrong`: the answers, each with its leading space.
+    `published`: whether it belongs to a data set made for all tokenizers, whose rows are left out where they do not
+    fit.
     """
 
     line: int
@@ -50,7 +54,7 @@ def _jsonl(data: bytes, name: str) -> Iterator[Row]:
 def _json(data: bytes, name: str) -> Iterator[Row]:
     values = _parsed(_text(data, name), name)
     if not isinstance(values, list):
-        raise FileError(f"{name}: a JSON {type(values).__name__}; a .json file of data is a list of objects")
+        raise FileError(f"{name} holds a JSON {type(values).__name__}; a .json file of pairs must be a list of objects")
     for number, value in enumerate(values, 1):
         yield from _structured(value, number, f"{name}, row {number}")
 
@@ -65,7 +69,7 @@ def _parquet(data: bytes, name: str) -> Iterator[Row]:
     try:
         values = parquet.read_table(io.BytesIO(data)).to_pylist()
     except (OSError, ValueError) as error:
-        raise FileError(f"{name}: not parquet ({str(error).strip().splitlines()[0]:.80})") from None
+        raise FileError(f"{name} is not a parquet file ({str(error).strip().splitlines()[0]:.80})") from None
     for number, value in enumerate(values, 1):
         yield from _structured(value, number, f"{name}, row {number}")
 
@@ -89,7 +93,9 @@ def _parsed(text: str, place: str) -> Any:
 def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
     """The row that an object with columns makes; none for one of MIB without a counterfactual."""
     if not isinstance(value, dict):
-        raise FileError(f'{place}: a JSON {type(value).__name__}; each one is an object like {{"clean": …}}')
+        raise FileError(
+            f'{place}: this is a JSON {type(value).__name__}; each row must be an object like {{"clean": …}}'
+        )
     if is_mib(value):
         pair = columns(value, place)
         if pair is not None:
@@ -102,7 +108,7 @@ def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
 def _listed(value: Any, place: str) -> tuple[str, ...]:
     answers = [value] if isinstance(value, str) else value
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise FileError(f"{place} is a string or a list of strings, not {value!r:.60}")
+        raise FileError(f"{place} must be a string or a list of strings, not {value!r:.60}")
     return tuple(answers)
 
 
@@ -124,7 +130,7 @@ def _csv(data: bytes, name: str) -> Iterator[Row]:
                 header = _header(fields, place)
                 continue
             if len(fields) != len(header):
-                raise FileError(f"{place}: {len(fields)} fields under {len(header)} columns")
+                raise FileError(f"{place}: this row has {len(fields)} fields for {len(header)} columns")
             yield _row(line, dict(zip(header, fields, strict=True)), place, _separated)
     except csv.Error as error:
         raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
@@ -135,7 +141,7 @@ def _header(fields: list[str], place: str) -> list[str]:
     _check_columns(dict.fromkeys(names), place)
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
-        raise FileError(f"{place}: the column {repeated[0]!r} stands there twice")
+        raise FileError(f"{place}: the column {repeated[0]!r} appears twice")
     return names
 
 
@@ -158,7 +164,7 @@ def _check_columns(columns: Mapping[str, Any], place: str) -> None:
 def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:
     for column in ("clean", "corrupted"):
         if not isinstance(value[column], str) or not value[column]:
-            raise FileError(f"{place}: {column!r} is a prompt, not {value[column]!r:.60}")
+            raise FileError(f"{place}: {column!r} must be text, not {value[column]!r:.60}")
     given = {side: value.get(side) for side in ("correct", "wrong")}
     sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
     if not sides["correct"] or not all(answer for side in sides.values() for answer in side):

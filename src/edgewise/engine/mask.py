@@ -53,11 +53,11 @@ class Mask:
         """With a leading axis of equal length on both parts, in the type the subject computes in."""
         graph, parts = subject.graph, [self.edges, *([] if self.neurons is None else [self.neurons])]
         shapes = (tuple(graph.edge_mask.shape), (len(graph.writers), subject.d_model))
-        for part, shape, owner in zip(parts, shapes, ("a graph", "neurons"), strict=False):
+        for part, shape, owner in zip(parts, shapes, ("the graph", "one of neurons"), strict=False):
             if part.shape[-2:] != shape:
-                raise GraphMismatch(f"mask of shape {tuple(part.shape)} for {owner} of {shape}")
+                raise GraphMismatch(f"the mask has shape {tuple(part.shape)}, but {owner} needs {shape}")
             if part.ndim == 4 and part.shape[1] != examples:
-                raise GraphMismatch(f"masks of {part.shape[1]:,} examples, which are none for {examples:,} examples")
+                raise GraphMismatch(f"the masks are for {part.shape[1]:,} examples, but there are {examples:,}")
         count = max(len(part) if part.ndim > 2 else 1 for part in parts)
         ready = (part.to(subject.work_dtype) for part in parts)
         stacked = [part.expand(count, *part.shape[part.ndim > 2 :]) for part in ready]

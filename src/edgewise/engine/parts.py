@@ -51,7 +51,7 @@ def _known(leaf: nn.Module) -> nn.Module:
     if name in (*SMOOTH, *PIECEWISE_LINEAR, *LINEAR, *ROUTERS) or name.endswith(("Norm", "RotaryEmbedding")):
         return leaf
     raise UnsupportedModel(
-        f"the backward rules know no way through {name}; known are {', '.join(SMOOTH)} and linear maps"
+        f"the backward rules do not support {name}; they support {', '.join(SMOOTH)} and linear maps"
     )
 
 
@@ -64,7 +64,7 @@ def norms(subject: Subject) -> list[Norm]:
     for module in modules:
         if type(module) is not type(like.module):
             raise UnsupportedModel(
-                f"the backward rule norms does not know {type(module).__name__} beside {like.kind.value}"
+                f"the backward rule norms does not support {type(module).__name__} beside {like.kind.value}"
             )
     return [Norm(module, like.kind) for module in modules]
 
@@ -95,6 +95,6 @@ def products(subject: Subject) -> list[tuple[nn.Module, float]]:
             found.append((modules[GATED[frozenset(linear)]], 0.5))
         elif linear not in UNGATED:
             raise UnsupportedModel(
-                f"the backward rules do not know {block.mlp.kind}: is the product of two of {sorted(linear)} taken?"
+                f"the backward rules do not know {block.mlp.kind}: are two of {sorted(linear)} multiplied?"
             )
     return found

@@ -52,20 +52,20 @@ def _check_arguments(subject: Subject, tokens: Tensor) -> None:
         )
     if model.get_output_embeddings() is None:
         raise UnsupportedModel(
-            f"{type(model).__name__}.get_output_embeddings() gives no module: edgewise takes it to unembed"
+            f"{type(model).__name__}.get_output_embeddings() returns no module, and edgewise needs it to unembed"
         )
     kept = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
     try:
         logits = model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
     except (TypeError, AttributeError) as error:
         raise UnsupportedModel(
-            f"{type(model).__name__} must be called with input_ids, use_cache and logits_to_keep and give an object with "
+            f"{type(model).__name__} must accept input_ids, use_cache and logits_to_keep and return an object with "
             f"logits, as causal models of transformers do ({error})"
         ) from error
     if logits.shape[1] != 1:
         raise UnsupportedModel(
             f"{type(model).__name__} gives logits of {logits.shape[1]} positions where logits_to_keep asks for 1; "
-            "its forward must keep to it, as causal models of transformers do"
+            "its forward must obey logits_to_keep, as causal models of transformers do"
         )
 
 

@@ -99,7 +99,7 @@ def _check_sums(subject: Subject, clean: Recording) -> None:
         stream = (clean.final_in if last else clean.attention_in[layer + 1]).flatten(0, 1)
         if not _distance(subject, summed, stream) <= 1:
             whose = _missing(subject, clean, layer, writers, bias)
-            raise _refusal(subject, f"its writers do not sum up to the residual stream after layer {layer}{whose}")
+            raise _refusal(subject, f"its writers do not add up to the residual stream after layer {layer}{whose}")
 
 
 def _missing(subject: Subject, clean: Recording, layer: int, writers: Tensor, bias: Tensor) -> str:

@@ -131,7 +131,7 @@ def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     if scores.graph != subject.graph:
         raise GraphMismatch(f"the scores are of another model: {scores.graph}; {subject.name} has {subject.graph}")
     if not shares or any(not 0 <= share <= 1 for share in shares) or list(shares) != sorted(shares):
-        raise InvalidValue(f"the shares of a curve ascend from 0 at least to 1 at most, not {list(shares)}")
+        raise InvalidValue(f"the shares of a curve must ascend within 0 and 1, not {list(shares)}")
     if selection not in SELECTIONS:
         raise UnknownName.of("selection", selection, SELECTIONS)
     chosen = find_metric(metric)

@@ -65,7 +65,7 @@ class Resampling:
 
     def __post_init__(self) -> None:
         if self.samples < 2:
-            raise InvalidValue(f"{self.samples} samples: at least 2 are needed to compare them")
+            raise InvalidValue(f"{self.samples} samples cannot be compared; give at least 2")
 
     def draw(self, examples: int, size: int) -> Tensor:
         """Indices of the drawn examples, int64 [sample, size]."""
@@ -135,10 +135,12 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     """
     chosen, fixed_ablation = resampled_method(find_method(method, {})), find_ablation(ablation).over_all(pairs)
     if len(pairs) < 2:
-        raise InvalidValue("a single example can be drawn only one way: give at least 2")
+        raise InvalidValue("a single example can be drawn in one way only; give at least 2")
     graph = subject.graph
     if not 0 < edges <= graph.n_edges:
-        raise InvalidValue(f"asked for {edges:,} edges, the graph has {graph.n_edges:,}; give 1 to that many")
+        raise InvalidValue(
+            f"asked for {edges:,} edges, but the graph has {graph.n_edges:,}; give 1 to {graph.n_edges:,}"
+        )
     request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
     mine = range(len(pairs))[split_or_refuse(len(pairs), "pairs")]
     each = track((pairs[i] for i in mine), len(mine), "scoring every example on its own")
@@ -168,8 +170,8 @@ def resampled_method(chosen: Method) -> ScoringMethod:
     if isinstance(chosen, ScoringMethod) and chosen.additive:
         return chosen
     raise InvalidValue(
-        f"{chosen.name} gives no scores that are means over the examples, so the examples cannot be drawn again: "
-        "leave the stability out, or take a method that scores edges, such as eap-ig"
+        f"{chosen.name} gives no scores that are means over the examples, so the examples cannot be drawn again; "
+        "leave the stability out, or use a method that scores edges, such as eap-ig"
     )
 
 

@@ -42,11 +42,16 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     random: int | None = 0,
     track: Track = silent,
 ) -> Report:
-    """What a circuit keeps of the behaviour: each metric of the clean model, the ablated one, and the circuit.
+    """Run the model with only a circuit's edges kept, and compare it with the clean and the corrupted run.
 
-    `metrics`: names or Metrics. `ablation`: what edges outside the circuit carry; of a circuit of neurons, the coordinates
-    outside it. `batch_size`: pairs run at once. `random`: the seed of a random circuit of the same size to compare with, or
-    None for no comparison. `track`: shows how far it is.
+    `subject`: the model, from `load`.
+    `circuit`: the circuit, of edges or of neurons.
+    `pairs`: the prompts to measure on; best those that no method has seen.
+    `metrics`: names of metrics, or Metrics.
+    `ablation`: what edges (or coordinates) outside the circuit carry.
+    `batch_size`: how many pairs run at once.
+    `random`: the seed of a random circuit of the same size to compare with, or None for no comparison.
+    `track`: shows progress; the default shows nothing.
 
     Returns a Report, with means over the pairs. Raises GraphMismatch for a circuit of another graph, UnknownName for a
     metric or an ablation that is not known, InvalidValue without a metric.
@@ -74,9 +79,10 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     batch_size: int = 8,
     track: Track = silent,
 ) -> list[Report]:
-    """A Report for each circuit, as `evaluate` without a random twin; the clean and the ablated model run only once.
+    """A Report for each circuit, as by `evaluate` without a random circuit; other runs are made only once.
 
-    The seconds of each are its share of the whole.
+    `subject`, `pairs`, `metrics`, `ablation`, `batch_size`, `track`: as in `evaluate`.
+    `circuits`: the circuits. The seconds of each report are its share of the whole.
     """
     started = time.perf_counter()
     for circuit in circuits:
@@ -166,7 +172,7 @@ class _Runner:
     def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[str | Metric]) -> _Runner:
         """One that has collected nothing yet; InvalidValue without a metric."""
         if not metrics:
-            raise InvalidValue("no metrics given")
+            raise InvalidValue("no metric was given; name at least one")
         return cls(subject, masks, [find_metric(name) for name in metrics])
 
     def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:

@@ -97,7 +97,7 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     """
     if not isinstance(reference, Circuit) or not len(reference) or len(reference) == subject.graph.n_edges:
         raise InvalidValue(
-            "a grid needs a reference circuit with some of the edges; give the circuit that is to be found"
+            "a grid needs a reference circuit with some but not all edges; give the circuit that is to be found"
         )
     if reference.graph != subject.graph:
         raise GraphMismatch(f"the reference is of another model: {reference.graph}; this one: {subject.graph}")

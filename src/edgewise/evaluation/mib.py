@@ -88,10 +88,14 @@ def auroc(scores: Scores, reference: Circuit, *, selection: str = "greedy-absolu
     `edgewise.evaluation.measure_recovery` has the conventions that use every threshold.
     """
     if scores.graph != reference.graph:
-        raise GraphMismatch(f"scores and reference of different graphs: {scores.graph} and {reference.graph}")
+        raise GraphMismatch(
+            f"the scores and the reference are of different graphs: {scores.graph} and {reference.graph}"
+        )
     edges = scores.graph.n_edges
     if not 0 < len(reference) < edges:
-        raise InvalidValue(f"a reference of {len(reference):,} of {edges:,} edges: there is nothing to tell apart")
+        raise InvalidValue(
+            f"the reference has {len(reference):,} of {edges:,} edges, so there is nothing to tell apart"
+        )
     picked = [SELECTIONS[selection](scores, int(share * edges)).without_dangling() for share in MIB_SHARES]
     true = [len(circuit & reference) / len(reference) for circuit in picked]
     false = [len(circuit - reference) / (edges - len(reference)) for circuit in picked]

@@ -184,9 +184,9 @@ def _truth(reference: Circuit, level: str) -> Tensor:
     """bool [unit]: what the reference has; InvalidValue where there is nothing to find, or nothing else."""
     truth = _units(reference.graph, reference.mask, level)
     if not bool(truth.any()):
-        raise InvalidValue("the reference circuit is empty: there is nothing to recover")
+        raise InvalidValue("the reference circuit is empty, so there is nothing to recover")
     if bool(truth.all()):
-        raise InvalidValue(f"the reference has all {truth.numel():,} {level}: there is nothing to tell it from")
+        raise InvalidValue(f"the reference has all {truth.numel():,} {level}, so there is nothing to tell it from")
     return truth
 
 

@@ -14,11 +14,13 @@ from edgewise.errors import UnknownName
 @final
 @dataclass(frozen=True)
 class MetricReport:
-    """One metric of the clean model, the replaced one (the empty circuit), the circuit and a random circuit as large.
+    """One metric under four conditions: the clean model, the corrupted one, the circuit, and a random circuit.
 
-    `faithfulness` = (circuit − corrupted) / (clean − corrupted); `random` and `random_faithfulness` are None when no random
-    circuit was asked for. Faithfulness is NaN where clean and corrupted do not differ. `values`: the circuit's metric
-    example by example.
+    `clean`: the mean over the examples with all edges kept.
+    `corrupted`: the mean with no edge kept.
+    `circuit`: the mean with the circuit kept.
+    `random`: the mean with a random circuit of the same size kept; None if it was not asked for.
+    `values`: the circuit's metric, example by example.
     """
 
     clean: float
@@ -29,12 +31,12 @@ class MetricReport:
 
     @property
     def faithfulness(self) -> float:
-        """Share of the clean model's distance to the corrupted one that the circuit recovers."""
+        """(circuit − corrupted) / (clean − corrupted); NaN where clean and corrupted are equal."""
         return self._share(self.circuit)
 
     @property
     def random_faithfulness(self) -> float | None:
-        """The same for a random circuit of the same size."""
+        """The faithfulness of the random circuit; None if there is none."""
         return None if self.random is None else self._share(self.random)
 
     def _share(self, value: float) -> float:
@@ -42,7 +44,7 @@ class MetricReport:
         return (value - self.corrupted) / whole if whole else math.nan
 
     def to_dict(self) -> dict[str, float | None]:
-        """Plain values; NaN becomes None."""
+        """The values as a dictionary for JSON, with None for NaN."""
         names = ("clean", "corrupted", "circuit", "random", "faithfulness", "random_faithfulness")
         return {name: _plain(getattr(self, name)) for name in names}
 
@@ -50,9 +52,12 @@ class MetricReport:
 @final
 @dataclass(frozen=True)
 class NeuronCount:
-    """The size of a circuit of neurons: how many it keeps, how many `live` ones of writers on a path, out of `total`.
+    """The size of a circuit of neurons.
 
-    `weighted_edges` is MIB's size: its edges, each counted as the share of its writer's neurons that is kept.
+    `kept`: how many neurons it keeps.
+    `live`: how many of them belong to writers on a path from input to logits.
+    `total`: how many there are.
+    `weighted_edges`: its size as MIB counts it, `Circuit.weighted_edges`.
     """
 
     kept: int
@@ -64,10 +69,18 @@ class NeuronCount:
 @final
 @dataclass(frozen=True)
 class Report:
-    """What a circuit keeps: `report["logit_diff"].faithfulness`, sizes, and how it was measured.
+    """What a circuit keeps of a behaviour: `report["logit_diff"].faithfulness`, its size, and how it was measured.
 
-    `edges` counts the circuit's edges, `live_edges` those on a path from input to logits, out of `total_edges`. `neurons` is
-    the size of a circuit of neurons, None for one of edges; its edges are all those between its nodes.
+    `metrics`: a MetricReport for each metric, by name.
+    `edges`: how many edges the circuit has.
+    `live_edges`: how many of them lie on a path from input to logits.
+    `total_edges`: how many edges the graph has.
+    `nodes`: how many writers take part.
+    `has_path`: whether a path leads from input to logits.
+    `examples`: how many pairs it was measured on.
+    `ablation`: the name of the ablation.
+    `seconds`: how long it took.
+    `neurons`: the size of a circuit of neurons; None for a circuit of edges.
     """
 
     metrics: Mapping[str, MetricReport]
@@ -82,20 +95,21 @@ class Report:
     neurons: NeuronCount | None = None
 
     def __getitem__(self, metric: str) -> MetricReport:
+        """The report of a metric by its name; UnknownName for a metric that was not measured."""
         key = metric.replace("-", "_")
         if key not in self.metrics:
             raise UnknownName.of("metric in this report", metric, self.metrics)
         return self.metrics[key]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """The values as a dictionary for JSON."""
         facts = {name: value for name, value in vars(self).items() if name not in ("metrics", "neurons")}
         neurons = {} if self.neurons is None else {"neurons": dict(vars(self.neurons))}
         return {**facts, **neurons, "metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
 
     @property
     def measured(self) -> str:
-        """One line: how large the circuit is, out of how much, and what it was measured on."""
+        """One line that says how large the circuit is and what it was measured on."""
         if self.neurons is None:
             size = f"{self.edges:,} of {self.total_edges:,} edges"
         else:

@@ -56,10 +56,10 @@ def roles(
     """
     graph = scores.graph
     if circuit is not None and circuit.graph != graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {graph} and {circuit.graph}")
     mask = graph.edge_mask if circuit is None else circuit.mask
     if not bool(scores.values[mask].isfinite().all()):
-        raise InvalidValue("these scores are infinite for some edges: those of a search have no mean")
+        raise InvalidValue("these scores are infinite for some edges, as those of a search are, so they have no mean")
     found = []
     for role, writers in {**groups, OTHER_ROLES: _rest(graph, groups)}.items():
         rows = [_index(graph, writer) for writer in writers]

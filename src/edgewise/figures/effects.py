@@ -62,11 +62,13 @@ def scatter(scores: Scores, exact: Scores, *, name: str | None = None) -> Scatte
     Both positive where the edge helps, in units of the metric: a perfect method lies on the diagonal.
     """
     if scores.graph != exact.graph:
-        raise GraphMismatch(f"scores on different graphs: {scores.graph} and {exact.graph}")
+        raise GraphMismatch(f"the scores are of different graphs: {scores.graph} and {exact.graph}")
     mask = scores.graph.edge_mask
     x, y = (one.values.T[mask.T].double().numpy() for one in (scores, exact))
     if not np.isfinite(x).all():
-        raise InvalidValue("these scores are infinite for some edges: those of a search are no predictions of effects")
+        raise InvalidValue(
+            "these scores are infinite for some edges, as those of a search are, so they predict no effects"
+        )
     slope, intercept, r2 = _line(x, y)
     title = name or str(scores.provenance.get("method", "scores"))
     metric = str(exact.provenance.get("metric", "the metric"))

@@ -53,7 +53,7 @@ class Histogram:
 def histogram(scores: Scores, circuit: Circuit, *, name: str | None = None, bins: int = BINS) -> Histogram:
     """The scores of the edges in the circuit, and of all others. InvalidValue for infinite scores or an empty side."""
     if scores.graph != circuit.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {scores.graph} and {circuit.graph}")
     values = {"in": scores.values[circuit.mask], "out of": scores.values[scores.graph.edge_mask & ~circuit.mask]}
     for side, some in values.items():
         if not len(some) or not bool(some.isfinite().all()):

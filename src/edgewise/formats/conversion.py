@@ -24,7 +24,12 @@ from edgewise.viewer.show import PICTURES
 @final
 @dataclass(frozen=True)
 class Format:
-    """A way to write a finding."""
+    """A way to write a finding as one file.
+
+    `suffix`: the suffix of the file.
+    `summary`: what it holds, in a few words.
+    `to_bytes`: makes the bytes of the file from a finding.
+    """
 
     suffix: str
     summary: str
@@ -34,7 +39,12 @@ class Format:
 @final
 @dataclass(frozen=True)
 class FolderFormat:
-    """A way to write a finding as a folder of files."""
+    """A way to write a finding as a folder of files.
+
+    `summary`: what it holds, in a few words.
+    `to_files`: makes the bytes of each file, by name, from a finding.
+    `folder`: makes the name of the folder from a finding.
+    """
 
     summary: str
     to_files: Callable[[Finding], dict[str, bytes]]
@@ -42,7 +52,12 @@ class FolderFormat:
 
 
 def format_named(name: str) -> Format | FolderFormat:
-    """The format of that name; UnknownName, with the nearest known one, if there is none."""
+    """Get an export format by its name.
+
+    `name`: one of the names that `edgewise list formats` shows.
+
+    Returns a Format or a FolderFormat. Raises UnknownName, with the nearest known name, if there is none.
+    """
     known: dict[str, Format | FolderFormat] = {**FORMATS, **FOLDERS}
     if name not in known:
         raise UnknownName.of("format", name, known)
@@ -76,7 +91,7 @@ def _any_scores(finding: Finding) -> Scores:
 def _scores(finding: Finding) -> Scores:
     if finding.scores is None:
         raise InvalidValue(
-            "this format holds scores, and there is only a circuit; convert the run folder or the scores"
+            "this format holds scores, but there is only a circuit; convert the run folder or the scores"
         )
     return finding.scores
 

@@ -54,11 +54,16 @@ class EapIgDocument(BaseModel):
 
 
 def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1) -> tuple[Scores, Circuit]:
-    """The scores and the circuit in an EAP-IG JSON file of either age.
+    """Read the scores and the circuit in a JSON file of the EAP-IG library or the MIB benchmark.
 
-    `graph` is that of the model at hand; without it the graph is built from the file's `cfg`, one k and v per head.
-    Edges the file does not list score 0 and are not kept. `sign` (1 or -1) multiplies the scores and is recorded in
-    the provenance. Raises FileError for a damaged file, GraphMismatch for a graph of another shape.
+    `path`: the file, in either version of the format.
+    `graph`: the graph of your model; by default the graph is built from the file, with one k and one v reader for each
+    head.
+    `sign`: 1 for scores made with a loss, as usual there; -1 for scores made with a metric that is better when higher.
+
+    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept. The score of a k or v reader
+    that heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a
+    graph of another shape.
     """
     name = os.fspath(path)
     return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
@@ -84,18 +89,26 @@ def from_document(
 
 
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
-    """`eap_ig_document` as JSON text."""
+    """Write scores, a circuit, or both as JSON text of the EAP-IG library.
+
+    `scores`: scores of edges; without them, edges of the circuit score 1 and all others 0.
+    `circuit`: which edges are kept; without it, none are.
+    `sign`: 1, or -1 to write scores for a metric that is better when higher.
+    `d_model`: the width of the model, which their reader expects; by default taken from the provenance, or 1.
+
+    Returns the text. A k or v reader that heads share is written once for each head, with its share of the score.
+    Raises InvalidValue for what the format cannot hold (infinite scores, two input writers, no MLPs), GraphMismatch for
+    different graphs.
+    """
     return dump(eap_ig_document(scores, circuit, sign=sign, d_model=d_model), indent=None)
 
 
 def eap_ig_document(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> dict[str, Any]:
-    """Scores, a circuit, or both on one graph, as EAP-IG JSON (the newer age).
+    """What `eap_ig_json` writes, as a dictionary.
 
-    Without scores the edges of the circuit score 1 and the others 0 (a membership file); without a circuit no edge is
-    kept. Their reader needs `cfg.d_model`: give it, or it is taken from the provenance, or 1 stands in. What was
-    converted is said in `cfg.edgewise`, which their reader copies along and never looks at.
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_json`.
     """
     value = scores if scores is not None else circuit
     if value is None:
@@ -103,15 +116,17 @@ def eap_ig_document(
     if circuit is None:
         circuit = Circuit(value.graph, torch.zeros_like(value.graph.edge_mask))
     if circuit.graph != value.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {value.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {value.graph} and {circuit.graph}")
     if value.graph.inputs != ONE_INPUT:
-        raise InvalidValue("EAP-IG files hold graphs with one input writer; this graph has token and position apart")
+        raise InvalidValue(
+            "EAP-IG files hold graphs with one input writer, but this graph has one each for tokens and positions"
+        )
     if scores is not None and not bool(scores.values.isfinite().all()):
         raise InvalidValue(
             "some scores are infinite, which EAP-IG files cannot hold; convert the circuit without scores"
         )
     if not value.graph.mlps:
-        raise InvalidValue("EAP-IG files hold graphs with MLPs only; this graph is attention only")
+        raise InvalidValue("EAP-IG files hold graphs with MLPs, but this graph has only attention")
     width = d_model or value.provenance.get("d_model")
     config = _config(value.graph, width, sign, value.provenance)
     nodes = {name: {"in_graph": name in circuit.nodes} for name in value.graph.writers}
@@ -134,7 +149,7 @@ def is_eap_ig(data: bytes) -> bool:
 def _checked(value: Mapping[str, Any], name: str) -> EapIgDocument:
     missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
     if missing:
-        raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
     try:
         return EapIgDocument.model_validate(value)
     except ValidationError as error:
@@ -151,8 +166,8 @@ def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
         raise GraphMismatch(f"{name} is of another graph ({theirs}) than the one asked for ({graph})")
     if config.divided not in (None, graph.kv_heads):
         raise GraphMismatch(
-            f"{name} was written from k and v readers that heads share ({config.divided} for {graph.heads} heads), their "
-            f"scores divided; the graph asked for has {graph.kv_heads}: ask for the readers it was written from"
+            f"{name} was written from {config.divided} k and v readers that {graph.heads} heads share, with their "
+            f"scores divided, but the graph asked for has {graph.kv_heads}; ask for one with the same readers"
         )
     return graph
 
@@ -165,8 +180,8 @@ def _refuse_shared(document: EapIgDocument, name: str) -> None:
         shared = Graph(config.n_layers, config.n_heads, listed, parallel=config.parallel_attn_mlp)
         if len(edges) == shared.n_edges and edges.keys() == set(shared.edges):
             raise FileError(
-                f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads); files of this format "
-                "have one for every head"
+                f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads), but files of this "
+                "format have one for every head"
             )
 
 
@@ -177,7 +192,7 @@ def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Ten
     def shared(match: re.Match[str]) -> str:
         layer, head, kind = match.groups()
         if int(head) >= graph.heads:
-            raise UnknownName(f"it names head {head} of {graph.heads} (counted from 0)")
+            raise UnknownName(f"it names head {head}, but there are only {graph.heads} (counted from 0)")
         return f"->a{layer}.h{int(head) // group}<{kind}>"
 
     try:

@@ -41,10 +41,14 @@ class NodeEntry(BaseModel):
 def read_eap_ig_nodes(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores | None, Circuit | None]:
-    """The scores of nodes and neurons, and the circuit of neurons, in an EAP-IG file, `.pt` or JSON; None for what it lacks.
+    """Read the scores of nodes and neurons, and the circuit of neurons, in a file of the EAP-IG library.
 
-    Arguments and errors are those of `read_eap_ig`. FileError, too, if the file keeps other edges than all those between the
-    nodes whose neurons it keeps, or has scores of some nodes only.
+    `path`: a `.json` or `.pt` file.
+    `graph`, `sign`: as in `read_eap_ig`.
+
+    Returns (Scores of nodes, Circuit of neurons), with None for what the file does not have. Raises what `read_eap_ig`
+    raises, and FileError for a file that scores only some nodes, or whose edges are not all those between the nodes it
+    keeps.
     """
     name, tensors = os.fspath(path), Path(path).suffix == ".pt"
     edges = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)[1]
@@ -56,17 +60,21 @@ def read_eap_ig_nodes(
     except EdgewiseError as error:
         raise FileError(f"{name}: {error}") from None
     if circuit is not None and circuit.circuit.without_dangling() != edges.without_dangling():
-        raise FileError(f"{name} keeps other edges than all those between the nodes whose neurons it keeps")
+        raise FileError(f"{name} does not keep exactly the edges between the nodes whose neurons it keeps")
     return scores, circuit
 
 
 def eap_ig_nodes_json(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
-    """Scores of nodes and neurons, a circuit, or both, as the bytes of EAP-IG JSON.
+    """Write scores of nodes and neurons, a circuit, or both as the bytes of JSON of the EAP-IG library.
 
-    A circuit of neurons without scores has 1 for the neurons it keeps and 0 for the others. Edges score 0, and are kept if
-    they are the circuit's. FileError for scores that are infinite.
+    `scores`: scores of nodes, with those of their neurons if they are known. Without them, kept neurons score 1 and
+    others 0.
+    `circuit`: the circuit, of neurons or of edges. Edges score 0, and are kept if they are the circuit's.
+    `sign`, `d_model`: as in `eap_ig_json`.
+
+    Returns the bytes. Raises InvalidValue for infinite scores, GraphMismatch for different graphs.
     """
     return encode(dump(_document(scores, circuit, sign, d_model), indent=None))
 
@@ -74,7 +82,12 @@ def eap_ig_nodes_json(
 def eap_ig_nodes_pt(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
-    """The same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes."""
+    """Write the same as the bytes of a `.pt` file, the only form their own writer has for scores of nodes.
+
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_nodes_json`.
+
+    Returns the bytes.
+    """
     document = _document(scores, circuit, sign, d_model)
     value, entries = tensors_of(document), list(document["nodes"].values())[:-1]
     for key, (ours, dtype) in NODE_KEYS.items():
@@ -98,7 +111,7 @@ def _document(scores: Scores | None, circuit: Circuit | None, sign: int, d_model
     if scores is None and circuit is None:
         raise InvalidValue("give scores of nodes, a circuit, or both")
     if scores is not None and circuit is not None and scores.graph != circuit.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {scores.graph} and {circuit.graph}")
     neurons = circuit if circuit is not None and circuit.level == "neurons" else None
     edges = circuit.circuit if circuit is not None else None
     if edges is None:
@@ -119,7 +132,9 @@ def _width(scores: Scores | None, neurons: Circuit | None) -> int | None:
     tables = [scores.neurons if scores is not None else None, neurons.kept if neurons is not None else None]
     widths = {table.shape[1] for table in tables if table is not None}
     if len(widths) > 1:
-        raise GraphMismatch(f"scores and circuit of different widths: {' and '.join(map(str, sorted(widths)))} neurons")
+        raise GraphMismatch(
+            f"the scores and the circuit have different widths: {' and '.join(map(str, sorted(widths)))} neurons"
+        )
     return widths.pop() if widths else None
 
 
@@ -158,7 +173,7 @@ def _from_json(document: Mapping[str, Any], graph: Graph, name: str) -> dict[str
         if all(row is None for row in rows):
             continue
         if any(row is None for row in rows) or len({len(row) for row in rows if isinstance(row, list)}) > 1:
-            raise FileError(f"{name}: not all nodes have {ours!r}, or not equally many")
+            raise FileError(f"{name}: the nodes do not all have {ours!r}, or not equally many values")
         found[key] = torch.tensor(rows, dtype=dtype)
     return found
 
@@ -169,9 +184,9 @@ def _scores(found: Mapping[str, Any], key: str, edges: Circuit, name: str) -> Te
     if table is None:
         return None
     if not isinstance(table, Tensor) or table.ndim != (1 if key == "nodes_scores" else 2) or len(table) != count:
-        raise FileError(f"{name}: {key!r} is no tensor with a row for each of {count} nodes")
+        raise FileError(f"{name}: {key!r} is not a tensor with a row for each of {count} nodes")
     if bool((missing := table.isnan()).any()) and not bool(missing.all()):
-        raise FileError(f"{name}: {key!r} has no value for some, which edgewise cannot rank")
+        raise FileError(f"{name}: {key!r} has no value for some nodes, so they cannot be ranked")
     return None if bool(missing.all()) else table
 
 

@@ -32,15 +32,18 @@ KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "node
 def read_eap_ig_pt(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores, Circuit]:
-    """The scores and the circuit in an EAP-IG `.pt` file; arguments and errors are those of `read_eap_ig`.
+    """Read the scores and the circuit in a `.pt` file of the EAP-IG library, without running code from it.
 
-    Only tensors and plain values are loaded: a file that holds anything else is refused, nothing in it is run.
+    `path`, `graph`, `sign`: as in `read_eap_ig`.
+
+    Returns (Scores, Circuit). Only tensors and plain values are loaded; a file that holds anything else is refused.
+    Raises what `read_eap_ig` raises.
     """
     name = os.fspath(path)
     value = load_pt(read_bytes(path), name)
     theirs = their_graph(config_of(value["cfg"], name))
     if list(value["src_nodes"]) != list(theirs.writers) or list(value["dst_nodes"]) != list(theirs.readers):
-        raise FileError(f"{name}: its nodes are not those of its cfg ({theirs})")
+        raise FileError(f"{name}: its nodes do not match its cfg ({theirs})")
     scores, kept = (_matrix(value, key, theirs, name) for key in ("edges_scores", "edges_in_graph"))
     pairs = zip(scores.T[theirs.edge_mask.T].tolist(), kept.T[theirs.edge_mask.T].tolist(), strict=True)
     edges = {
@@ -50,7 +53,12 @@ def read_eap_ig_pt(
 
 
 def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> bytes:
-    """Scores, a circuit, or both on one graph, as the bytes of a `.pt` file; in everything else as `eap_ig_json`."""
+    """Write scores, a circuit, or both as the bytes of a `.pt` file of the EAP-IG library.
+
+    `scores`, `circuit`, `sign`, `d_model`: as in `eap_ig_json`, and so are the errors.
+
+    Returns the bytes.
+    """
     return to_bytes(tensors_of(eap_ig_document(scores, circuit, sign=sign, d_model=d_model)))
 
 
@@ -84,12 +92,12 @@ def load_pt(data: bytes, name: str) -> dict[str, Any]:
         raise FileError(f"{name} is damaged, or holds more than tensors and plain values: {reason}") from None
     missing = [key for key in KEYS if not isinstance(value, dict) or key not in value]
     if missing:
-        raise FileError(f"{name} is no EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
     return value
 
 
 def _matrix(value: dict[str, Any], key: str, graph: Graph, name: str) -> Tensor:
     found = value[key]
     if not isinstance(found, Tensor) or found.shape != graph.edge_mask.shape:
-        raise FileError(f"{name}: {key!r} is no tensor of shape {tuple(graph.edge_mask.shape)}")
+        raise FileError(f"{name}: {key!r} is not a tensor of shape {tuple(graph.edge_mask.shape)}")
     return found.double()

@@ -33,7 +33,9 @@ def mib_files(scores: Scores | None) -> dict[str, bytes]:
     Scores of edges, or of nodes and, if they are known, their neurons.
     """
     if scores is None:
-        raise InvalidValue("the benchmark takes scores, or a circuit for each of its sizes; there is only one circuit")
+        raise InvalidValue(
+            "the benchmark takes scores, or a circuit for each of its sizes, but there is only one circuit"
+        )
     if scores.level != "edges":
         return {IMPORTANCES: eap_ig_nodes_json(scores, None)}
     return {IMPORTANCES: encode(eap_ig_json(scores, None))}
@@ -47,6 +49,6 @@ def mib_folder(provenance: Mapping[str, Any]) -> str:
     """
     task, model = provenance.get("task"), provenance.get("model")
     if not task or not model:
-        raise InvalidValue("the scores do not say of which task and model they are; name the folder with --out")
+        raise InvalidValue("the scores do not say which task and model they are for; name the folder with --out")
     short = str(model).rstrip("/").rpartition("/")[2].lower()
     return f"{str(task).replace('_', '-')}_{MODELS.get(str(model).lower(), short)}"

@@ -32,7 +32,13 @@ METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json"
 
 
 def find(path: str | Path) -> Finding:
-    """The finding in a file that edgewise wrote, in a run folder, or in that of one method of a comparison."""
+    """Read what a file of edgewise, a run folder, or the folder of one method of a comparison holds.
+
+    `path`: the file or folder.
+
+    Returns a Finding: circuit, scores, exact effects, curve and report, as far as they are there. Raises FileError for
+    a path that holds none of these.
+    """
     if Path(path).is_dir():
         return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
     finding = Finding.of(read(path))
@@ -53,10 +59,14 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
 def import_finding(
     path: str | Path, *, graph: Graph | None = None, sign: int = 1, facts: Mapping[str, Any] = MappingProxyType({})
 ) -> Finding:
-    """The finding in a file of any format that can be read, those of EAP-IG included.
+    """Read what a file holds, in any format that edgewise knows, those of the EAP-IG library included.
 
-    `graph` is that of the model at hand: a file of another is refused. `facts` about the model go into the provenance of what
-    comes from another tool.
+    `path`: the file or run folder.
+    `graph`: the graph of the model at hand; a file of another graph is refused.
+    `sign`: as in `read_eap_ig`.
+    `facts`: facts about the model, for the provenance of what comes from another tool.
+
+    Returns a Finding. Raises FileError for what cannot be read, GraphMismatch for another graph.
     """
     tensors = Path(path).suffix == ".pt"
     if not tensors and (Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path))):
@@ -83,9 +93,11 @@ def _on(graph: Graph | None, finding: Finding, path: str | Path) -> Finding:
 def _run(folder: Path) -> Finding:
     if (folder / METHODS_FOLDER).is_dir():
         methods = ", ".join(sorted(path.name for path in (folder / METHODS_FOLDER).iterdir()))
-        raise FileError(f"{folder} is a comparison: name a method's folder in {folder / METHODS_FOLDER} ({methods})")
+        raise FileError(
+            f"{folder} is a comparison; name the folder of one method in {folder / METHODS_FOLDER} ({methods})"
+        )
     if not (folder / CIRCUIT_FILE).is_file():
-        raise FileError(f"{folder} is no run folder: there is no {CIRCUIT_FILE} in it")
+        raise FileError(f"{folder} is not a run folder: it has no {CIRCUIT_FILE}")
     circuit = read(folder / CIRCUIT_FILE)
     scores = read(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
     if not isinstance(circuit, Circuit):

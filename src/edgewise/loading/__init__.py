@@ -36,25 +36,27 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
     adapter: str | Path | None = None,
     track: Track | None = None,
 ) -> Subject:
-    """Load a model and check that edgewise reproduces it. Returns a Subject: the model seen through its graph.
+    """Load a model and check that edgewise reproduces it.
 
-    `model`: "nano" (shipped with edgewise), a model compiled from a program ("reverse", "fraction", "induction-hidden"),
-    "smollm2" (a real language model that pip brings), a Hugging Face hub id, a local folder, a GGUF file or a folder with
-    one, or a loaded model (which is never changed, and needs `tokenizer` for tasks and text).
-    `dtype`: "float32", "bfloat16", "float16" or "float64", default the checkpoint's own, or float32 with a warning where that
-    is float16 and too narrow for the model.
-    `device`: default an accelerator where there is one, and the CPU for the small models that come with edgewise.
-    `kv`: "ungrouped" gives every query head a k and a v reader of its own where the model shares them between heads, at the
-    price of repeated weights; scores of a shared reader are the sums of theirs.
-    `family`: where a class that edgewise does not know keeps its parts (docs/families.md), instead of the family that it
-    would choose.
-    `adapter`: "active" studies a loaded model with the adapters of peft that are switched on in it; a folder or hub id puts
-    that adapter on the model of this name, unmerged.
-    `track` tells how far a long load has come, by default with bars in a terminal or a notebook: a GGUF file is dequantised
-    to float32 and kept converted in the user's cache (`edgewise cache`), so that only its first load is long.
+    `model`: "nano" (shipped with edgewise); a model compiled from a program ("reverse", "fraction",
+    "induction-hidden"); "smollm2" (a real language model that pip brings); a Hugging Face hub id; a local folder; a
+    GGUF file, or a folder with one; or a loaded model, which is never changed.
+    `tokenizer`: the tokenizer of a loaded model, which tasks and text need; by default the one beside the model.
+    `dtype`: "float32", "bfloat16", "float16" or "float64"; by default the checkpoint's own, or float32, with a warning,
+    where that is float16 and too narrow for the model.
+    `device`: by default an accelerator if there is one, and the CPU for the small models that come with edgewise.
+    `revision`: the revision of a model on the hub.
+    `kv`: "ungrouped" gives every query head a k and a v reader of its own where the model shares them between heads, at
+    the price of repeated weights. The score of a shared reader is the sum of theirs.
+    `family`: where a class that edgewise does not know keeps its parts (docs/families.md).
+    `adapter`: "active" studies a loaded model with the peft adapters that are switched on in it; a folder or hub id
+    puts that adapter on the named model, unmerged.
+    `track`: shows how far a long load has come, by default with a bar in a terminal or a notebook. A GGUF file is
+    converted to float32 and kept in a cache (`edgewise cache`), so only its first load is long.
 
-    Raises UnknownName for a model that cannot be found, UnsupportedModel for one whose architecture or configuration is not
-    handled, and FileError for a damaged file. Code from the hub is never run.
+    Returns a Subject: the model seen through its graph. Raises UnknownName for a model that cannot be found,
+    UnsupportedModel for an architecture or configuration that is not handled, FileError for a damaged file. Code from
+    the hub is never run.
     """
     if isinstance(model, nn.Module):
         if dtype is not None or device is not None or revision is not None:
@@ -117,7 +119,9 @@ def _family(architecture: str, family: Family | None) -> Family:
     if not isinstance(family, Family):
         raise InvalidValue(f"family={family!r}: it must be an edgewise.Family (docs/families.md)")
     if architecture not in family.architectures:
-        raise UnsupportedModel(f"family {family.name!r} has architectures={family.architectures!r}, not {architecture}")
+        raise UnsupportedModel(
+            f"family {family.name!r} is for architectures={family.architectures!r}, not for {architecture}"
+        )
     return family
 
 

@@ -103,7 +103,9 @@ def _config(path: Path, header: Header, accepts: Callable[[str], object]) -> Any
     if config.model_type == "mistral":
         config = _as_llama(config)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UnsupportedModel(f"{path} holds a {header.architecture}, which is no language model that edgewise reads")
+        raise UnsupportedModel(
+            f"{path} holds a {header.architecture}, which is not a language model that edgewise can read"
+        )
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     config.architectures = [model_class.__name__]
     accepts(config.architectures[0])

@@ -112,7 +112,7 @@ class _Cursor:
         """A number of things, each of which takes at least so many bytes."""
         count = self.number("Q")
         if count * smallest > self.left:
-            raise _Damaged(f"it claims {count:,} {what} and has {self.left:,} bytes left")
+            raise _Damaged(f"it claims {count:,} {what} but has {self.left:,} bytes left")
         return count
 
     def text(self) -> str:
@@ -122,7 +122,7 @@ class _Cursor:
 def _read(cursor: _Cursor, path: Path) -> Header:
     version = cursor.number("I")
     if version not in VERSIONS:
-        raise UnsupportedModel(f"{path} is a GGUF file of version {version}; versions 2 and 3 are read")
+        raise UnsupportedModel(f"{path} is a GGUF file of version {version}; edgewise reads versions 2 and 3")
     n_tensors = cursor.count("tensors", 24)
     n_keys = cursor.count("entries of metadata", 13)
     metadata = dict(_unique((cursor.text(), _value(cursor)) for _ in range(n_keys)))
@@ -163,7 +163,7 @@ def _value(cursor: _Cursor) -> Any:
 
 def _form(kind: int) -> str:
     if kind not in NUMBERS:
-        raise _Damaged(f"its metadata has a value of type {kind}, which there is not")
+        raise _Damaged(f"its metadata has a value of the unknown type {kind}")
     return NUMBERS[kind]
 
 
@@ -171,10 +171,10 @@ def _entry(cursor: _Cursor) -> tuple[tuple[int, ...], int, int]:
     """Shape, as torch has it, type and place of one tensor."""
     dimensions = cursor.number("I")
     if not 0 < dimensions <= MAX_DIMENSIONS:
-        raise _Damaged(f"a tensor with {dimensions} dimensions")
+        raise _Damaged(f"it has a tensor with {dimensions} dimensions")
     shape = tuple(cursor.number("Q") for _ in range(dimensions))
     if min(shape) < 1:
-        raise _Damaged("a tensor without values")
+        raise _Damaged("it has a tensor without values")
     return shape[::-1], cursor.number("I"), cursor.number("Q")
 
 
@@ -183,17 +183,17 @@ def _check_ends(entries: dict[str, Any], cursor: _Cursor, alignment: Any, path: 
     if not entries:
         raise _Damaged("it holds no tensors")
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise _Damaged(f"an alignment of {alignment!r}")
+        raise _Damaged(f"its alignment is {alignment!r}")
     start = -(-cursor.at // alignment) * alignment
     for name, (shape, kind, offset) in entries.items():
         if kind not in BLOCKS:
-            raise UnsupportedModel(f"{path}: the tensor {name} is stored in a type ({kind}) that is not read")
+            raise UnsupportedModel(f"{path}: the tensor {name} is stored in a type ({kind}) that edgewise cannot read")
         values, size = BLOCKS[kind]
         if shape[-1] % values:
-            raise _Damaged(f"the rows of {name} are no whole blocks")
+            raise _Damaged(f"the rows of {name} are not whole blocks")
         end = start + offset + math.prod(shape) // values * size
         if end > len(cursor.data):
-            raise _Damaged(f"{name} would end at byte {end:,}, and it has {len(cursor.data):,}")
+            raise _Damaged(f"{name} would end at byte {end:,}, but the file has {len(cursor.data):,}")
 
 
 def _check_sizes(header: Header, path: Path) -> None:

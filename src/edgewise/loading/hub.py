@@ -20,7 +20,7 @@ def hub_source(name: str, revision: str | None) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise LookupError("which is no name a hub could know") from None
+        raise LookupError("and no name on a hub looks like this") from None
     silence = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
     if silence is None:
         return name

@@ -56,7 +56,7 @@ def located(name: str, revision: str | None, accepts: Callable[[str], object], t
 def unknown(name: str, why: str) -> UnknownName:
     """The refusal of a name that leads nowhere."""
     suggestion = UnknownName.of("model", name, KNOWN)
-    return UnknownName(f"{suggestion}; or a local folder, or a hub id that can be reached, or a GGUF file ({why})")
+    return UnknownName(f"{suggestion}; or give a local folder, a GGUF file, or a hub id that can be reached ({why})")
 
 
 @contextmanager

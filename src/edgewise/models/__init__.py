@@ -28,7 +28,7 @@ from edgewise.plugins import Members
 
 def _checked(member: object) -> Family:
     if not isinstance(member, Family):
-        raise InvalidValue(f"{member!r} is no edgewise.Family")
+        raise InvalidValue(f"{member!r} is not an edgewise.Family")
     return member
 
 

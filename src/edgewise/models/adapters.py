@@ -29,7 +29,7 @@ def unwrapped(model: nn.Module, adapter: str | None) -> nn.Module:
     adapted = any(map(_of_peft, model.modules()))
     if adapter not in (None, ACTIVE):
         raise InvalidValue(
-            f"adapter {adapter!r}: a loaded model is not changed, so it is put on with peft, and then given with "
+            f"adapter {adapter!r} cannot be put on a loaded model, which is never changed; put it on with peft, and give "
             'adapter="active"'
         )
     if adapted and adapter is None:
@@ -52,7 +52,7 @@ def check_adapters(model: Any, family: Family) -> None:
     for path, part in _outside_linear(model, ""):
         if _of_peft(part) and f"{path}.".startswith(paths):
             raise UnsupportedModel(
-                f"{type(part).__name__} of peft at {path} is not supported: known are LoRA adapters of linear layers; "
+                f"{type(part).__name__} of peft at {path} is not supported; only LoRA adapters of linear layers are; "
                 "merge it into the model"
             )
 
@@ -62,9 +62,7 @@ def with_adapter(model: Any, folder: str) -> Any:
     try:
         import peft
     except ImportError:
-        raise InvalidValue(
-            "an adapter is put on by peft, which is not installed: pip install 'edgewise[adapters]'"
-        ) from None
+        raise InvalidValue("adapters need peft, which is not installed: pip install 'edgewise[adapters]'") from None
     known = dict(model.named_parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +90,7 @@ def base_of(folder: Path) -> str | None:
         raise UnsupportedModel(f"{folder / CONFIG} cannot be read: {_first_line(error)}") from error
     if not base:
         raise UnsupportedModel(
-            f"{folder} holds an adapter that does not say for which model; name the model, and the adapter beside it with "
+            f"{folder} holds an adapter that does not say which model it is for; name the model, and the adapter with "
             f"--adapter {folder}"
         )
     return str(base)
@@ -132,7 +130,7 @@ def _check_methods(configs: dict[str, Any]) -> None:
         kind = str(getattr(config.peft_type, "value", config.peft_type))
         if kind != "LORA":
             raise UnsupportedModel(
-                f"the adapter {name!r} is of the kind {kind}; known is LORA: merge it into the model"
+                f"the adapter {name!r} is of the kind {kind}, and only LORA is supported; merge it into the model"
             )
 
 

@@ -99,8 +99,8 @@ def check_config(model: Any, family: Family) -> None:
                 )
         for attribute, value, usual in _unknown(model, config, family):
             raise UnsupportedModel(
-                f"{name} with {where}{attribute}={value!r} is not known to be handled; {usual} is, and a family that can do "
-                f"with this value too names {attribute} among its `handled` or `native` attributes"
+                f"{name} with {where}{attribute}={value!r} is not known to be handled, only {usual} is; a family that "
+                f"handles this value too must name {attribute} in `handled` or `native`"
             )
 
 

@@ -25,22 +25,36 @@ from edgewise.models.text_config import text_config
 @final
 @dataclass(frozen=True)
 class Family:
-    """Where a class keeps its parts. Paths are relative to the model (`blocks`, `final_norm`, `inputs`) or to a block.
+    """Where a Hugging Face model class keeps its parts.
 
-    `mlp`: the module, or those that the block calls one after the other. `attention_norm`, `mlp_norm`: empty where nothing is
-    normed before. `parallel`: whether attention and MLP read the same stream, always or where the config attribute of this
-    name says so; `parallel_norm`: the norm before the MLP there, if it is another one than `mlp_norm`. `multiplier`: the
-    attribute of a block by which it multiplies what it adds to the stream. `logit_cap`, `logit_divisor`: the config
-    attributes by which logits are capped and divided. `equal`: config attributes that must have the value of another.
-    `part`: what of a checkpoint it is, unless it is all.
+    Paths of `blocks`, `final_norm` and `inputs` are relative to the model, all others to a block. A declaration that
+    cannot be right, or does not fit the model, is refused by the name of its field.
+
+    `name`: the name of the family.
+    `architectures`: the names of the classes.
+    `blocks`: the list of blocks.
+    `final_norm`: the norm before the unembedding.
+    `attention_norm`, `mlp_norm`: the norms before attention and MLP; empty where there is none.
+    `attention`: the attention module.
+    `mlp`: the MLP, or the modules that the block calls one after the other.
+    `projections`: how q, k and v are laid out: Separate, FusedBlocks, FusedHeads, or a class of your own.
+    `projection_names`: their modules, relative to the attention.
+    `output`: the output projection, relative to the attention.
+    `norm`: what the norms compute, a NormKind.
+    `attention_post`, `mlp_post`: norms after attention and MLP, if there are any.
+    `exact`: in words, how exactly edgewise reproduces the class.
+    `handled`: config attributes and the values they may have.
+    `equal`: config attributes that must have the value of another one.
+    `parallel`: whether attention and MLP read the same stream: True, False, or the name of the config attribute that
+    says so.
+    `parallel_norm`: the norm before the MLP in that case, if it is not `mlp_norm`.
     `inputs`: the token and the position embedding, in the order of the forward pass, of a class whose config can ask
-    (`separate_inputs`) for them as two writers; what they give adds up to the input of the first block.
-    `handled`: the values that config attributes may have. `native`: attributes that may have any value, since all they do
-    they do inside modules that are run as they are; those of models/configs.py need not be named again.
-    `counts`: attributes of the attention module which grow with its number of heads, where its code goes by such numbers
-    (`num_heads`, a width it reshapes to); fewer heads are run with fewer.
-    A declaration that cannot be right is refused by the name of its field (declaration.py), as is one that does not fit the
-    model (family_fit.py).
+    for two input writers (`separate_inputs`). Their outputs add up to the input of the first block.
+    `multiplier`: the attribute of a block by which it multiplies what it adds to the stream.
+    `logit_cap`, `logit_divisor`: config attributes by which logits are capped and divided.
+    `part`: which part of a checkpoint this is, unless it is all.
+    `native`: config attributes that may have any value, because they act inside modules that run as they are.
+    `counts`: attributes of the attention module that grow with its number of heads, if its code depends on them.
     """
 
     name: str
@@ -74,7 +88,7 @@ class Family:
         check_fields(vars(self))
 
     def graph(self, model: Any) -> Graph:
-        """The graph of a model of this family."""
+        """The Graph of a `model` of this family."""
         config = text_config(model)
         heads = int(config.num_attention_heads)
         return Graph(
@@ -87,35 +101,35 @@ class Family:
         )
 
     def is_parallel(self, config: Any) -> bool:
-        """Whether attention and MLP read the same stream."""
+        """Whether attention and MLP of a model with this `config` read the same stream."""
         named = isinstance(self.parallel, str) and self.parallel
         return bool(getattr(config, named) if named else self.parallel)
 
     def input_modules(self, model: Any) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are the input writers; none where all that enters layer 0 is one writer."""
+        """The modules of `model` whose outputs are the input writers; none where all that enters layer 0 is one writer."""
         separate = bool(getattr(text_config(model), "separate_inputs", False))
         return tuple(model.get_submodule(path) for path in self.inputs) if separate else ()
 
     def vocab_size(self, model: Any) -> int:
-        """How many tokens the model knows."""
+        """How many tokens `model` knows."""
         return int(text_config(model).vocab_size)
 
     def pad_token(self, model: Any) -> int | None:
-        """The token that stands for padding; None where the config names none."""
+        """The id of the padding token of `model`; None if the config names none."""
         return getattr(text_config(model), "pad_token_id", None)
 
     def bind(self, model: Any) -> tuple[Block, ...]:
-        """The blocks of a model."""
+        """The blocks of `model`."""
         graph = self.graph(model)
         modules = model.get_submodule(self.blocks)
         return tuple(self._block(module, graph) for module in modules[: graph.layers])
 
     def last_norm(self, model: Any) -> Norm:
-        """The norm before the unembedding."""
+        """The norm of `model` before the unembedding."""
         return self._norm(model, self.final_norm)
 
     def logits(self, model: Any, unembedded: Tensor) -> Tensor:
-        """What the model makes of the outputs of its unembedding."""
+        """The logits that `model` makes of `unembedded`, the outputs of its unembedding."""
         config = text_config(model)
         logits = unembedded / getattr(config, self.logit_divisor) if self.logit_divisor else unembedded
         cap = getattr(config, self.logit_cap) if self.logit_cap else None

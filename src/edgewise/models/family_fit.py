@@ -31,7 +31,7 @@ def check_family(model: Any, family: Family) -> None:
     is_double = next(model.parameters()).dtype == torch.float64
     if is_double and getattr(config, "_experts_implementation", None) == GROUPED_EXPERTS:
         raise UnsupportedModel(
-            f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which knows no float64; "
+            f"the experts of {type(model).__name__} run as {GROUPED_EXPERTS!r}, which does not support float64; "
             'call model.set_experts_implementation("eager") first'
         )
     check_fit(model, family)
@@ -67,7 +67,7 @@ class _Fit:
         for size in SIZE_FIELDS:
             if not isinstance(getattr(self.config, size, None), int):
                 raise UnsupportedModel(
-                    f"{type(self.model).__name__}: its config has no number {size}, which edgewise reads there; give "
+                    f"{type(self.model).__name__}: its config has no number {size}, which edgewise needs; give "
                     f"{type(self.config).__name__} an attribute of that name"
                 )
         parallel = self.family.parallel

@@ -28,8 +28,8 @@ class OfTorchAo(Kind):
         activations = ("act_quant_kwargs", "activation_quantization", "act_quant_scale", "input_quant_func")
         if rounded := [name for name in activations if getattr(weight, name, None) is not None]:
             raise UnsupportedModel(
-                f"{type(weight).__name__} of torchao rounds what it reads too ({rounded[0]}), which no matrix does and no "
-                "gradient passes; quantise the weights only, as Int8WeightOnlyConfig does"
+                f"{type(weight).__name__} of torchao also rounds its inputs ({rounded[0]}), so it is not a matrix and passes "
+                "no gradient; quantise the weights only, as Int8WeightOnlyConfig does"
             )
         return Matrix(weight.detach().dequantize(), None if module.bias is None else module.bias.detach())
 
@@ -46,7 +46,7 @@ class In4Bits(Kind):
 
         state = getattr(module.weight, "quant_state", None) or module.quant_state
         if state is None:
-            raise UnsupportedModel("Linear4bit of bitsandbytes without a state: move the model to its device first")
+            raise UnsupportedModel("a Linear4bit of bitsandbytes has no state yet; move the model to its device first")
         if getattr(state, "packing_format_for_cpu", False):
             raise UnsupportedModel(
                 "bitsandbytes has packed the 4-bit weights for inference, through which no gradient passes; "
@@ -80,7 +80,9 @@ class In8Bits(Kind):
         # The scales of the rows move from the weight to the state when the module first runs.
         scales = module.state.SCB if module.state.SCB is not None else getattr(module.weight, "SCB", None)
         if scales is None:
-            raise UnsupportedModel("Linear8bitLt of bitsandbytes without scales: move the model to its device first")
+            raise UnsupportedModel(
+                "a Linear8bitLt of bitsandbytes has no scales yet; move the model to its device first"
+            )
         return Matrix(module.weight.data.float() * (scales.float()[:, None] / 127), without_gradient(module.bias))
 
     def minded(self, module: Any) -> AbstractContextManager[None]:

@@ -30,7 +30,7 @@ class WithLora(Kind):
         base = weight, bias = _read(self.inner, module.base_layer)
         if module.merged and module.disable_adapters:
             raise UnsupportedModel(
-                "adapters that are merged and switched off are taken out of the weights by the next run: "
+                "the next run would take adapters that are merged and switched off out of the weights; "
                 "call unmerge_adapter first"
             )
         if module.merged or module.disable_adapters:
@@ -74,7 +74,7 @@ def _low_rank(module: Any, name: str, base: Tensor) -> tuple[Tensor, Tensor | No
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     if (kind := type(variant).__name__) not in ("NoneType", "DoraLinearVariant"):
         raise UnsupportedModel(
-            f"the adapter {name} is a {kind} of peft; known are LoRA and DoRA: merge it, or do without"
+            f"the adapter {name} is a {kind} of peft; only LoRA and DoRA are supported; merge it, or leave it out"
         )
     scaling, up = module.scaling[name], module.lora_B[name]
     more = (up.weight @ module.lora_A[name].weight).to(torch.promote_types(base.dtype, up.weight.dtype)) * scaling

@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class NormKind(Enum):
-    """How a norm module computes: which statistics it divides by and what its gain is."""
+    """What a norm module computes: LAYER, RMS, RMS_PLUS_ONE (its gain is 1 + weight) or NONE."""
 
     LAYER = "layer norm"
     RMS = "RMS norm"

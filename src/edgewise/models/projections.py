@@ -138,7 +138,7 @@ class Projections(ABC):
 
 
 class Separate(Projections):
-    """Three modules (Llama, Mistral, Qwen, Gemma)."""
+    """A layout with three modules for q, k and v (Llama, Mistral, Qwen, Gemma)."""
 
     @classmethod
     def layout(cls, heads: int, kv_heads: int) -> tuple[int, ...]:
@@ -170,7 +170,7 @@ class SeparateSpanned(Separate):
 
 
 class FusedBlocks(Projections):
-    """One module whose output is all q, all k, all v."""
+    """A layout with one module, whose output is all q, then all k, then all v (GPT-2)."""
 
     def parts(self) -> list[Part]:
         return [_part(self.modules[0], 0, self.readers)]
@@ -196,7 +196,7 @@ class FusedUneven(FusedBlocks):
 
 @final
 class FusedHeads(Projections):
-    """One module whose output is q, k, v of the first head, then of the second, … (GPT-NeoX)."""
+    """A layout with one module, whose output is q, k and v of the first head, then of the second, … (GPT-NeoX)."""
 
     def parts(self) -> list[Part]:
         weight, bias = effective(self.modules[0])

@@ -25,20 +25,17 @@ from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 CONTEXTS_KEPT = 8
 
 
 @final
 class Subject:
-    """A model, its tokenizer and its graph. The model itself is never changed: build one with `edgewise.load`.
+    """A model, its tokenizer and its graph; build one with `load`, which never changes the model.
 
-    With `kv="ungrouped"`, `model` is a twin that has k and v weights for every query head (models/ungrouped.py).
+    `model`: the Hugging Face model; with `kv` "ungrouped" a twin that has k and v weights for every query head.
+    `tokenizer`, `name`: its tokenizer, or None; what files call it.
+    `family`, `origin`: where its class keeps its parts; where it was loaded from.
     """
 
     def __init__(
@@ -80,12 +77,12 @@ class Subject:
 
     @cached_property
     def d_model(self) -> int:
-        """Width of the residual stream."""
+        """The width of the residual stream."""
         return int(self.config.hidden_size)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype the model computes in, which is that of its weights unless they are kept in few bits."""
+        """The dtype the model computes in: that of its weights, unless they are kept in few bits."""
         return compute_dtype(self.model)
 
     @property
@@ -100,7 +97,7 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     @property
@@ -110,7 +107,7 @@ class Subject:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a file needs to name this model again: name, architecture, dtype, and hub revision or weights hash."""
+        """What a file needs to name this model: name, architecture, dtype, and hub revision or hash of the weights."""
         return {
             "model": self.name,
             "architecture": type(self.model).__name__,
@@ -158,15 +155,18 @@ class Subject:
             return batch.trimmed().to(self.device)
         if batch.after == "padding" and bool((batch.positions != batch.clean.shape[1] - 1).any()):
             raise PairsError(
-                f"{self.name} reads in both directions, what stands after the answer position too, and there it is padding; "
-                'give prompts of one length, and if they go on after the answer position, after="prompt"'
+                f"{self.name} reads in both directions, so it would read the padding after the answer position; "
+                'give prompts of one length, with after="prompt" if they go on after the answer position'
             )
         return batch.to(self.device)
 
     # -- native runs ------------------------------------------------------------------------------------------------
 
     def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Native logits [example, vocab] at the answer positions, the only ones computed. Checks tokens and result."""
+        """Native logits [example, vocab] at the answer positions alone; checks tokens and result.
+
+        `tokens`: int64 [example, position]; `positions`: int64 [example]. Raises InvalidValue, NumericalError.
+        """
         self._check_tokens(tokens)
         kept, where = positions.unique(return_inverse=True)
         with steady(self.model):
@@ -221,10 +221,10 @@ class Subject:
         vocabulary, longest = self.vocab_size, self.longest_prompt
         if int(tokens.max()) >= vocabulary:
             raise InvalidValue(
-                f"token id {int(tokens.max())} in a vocabulary of {vocabulary}: another model's tokenizer?"
+                f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
             )
         if longest is not None and tokens.shape[1] > longest:
-            raise InvalidValue(f"prompts of {tokens.shape[1]} tokens; {self.name} takes at most {longest}")
+            raise InvalidValue(f"the prompts have {tokens.shape[1]} tokens, but {self.name} takes at most {longest}")
 
     @property
     def longest_prompt(self) -> int | None:
@@ -235,7 +235,7 @@ class Subject:
         devices = {parameter.device for parameter in self.model.parameters()}
         if len(devices) != 1 or torch.device("meta") in devices:
             shown = ", ".join(sorted(map(str, devices)))
-            raise UnsupportedModel(f"the model's weights lie on {shown}; load it whole on one device")
+            raise UnsupportedModel(f"the model's weights are spread over {shown}; load it on one device")
         if self.dtype not in DTYPES.values():
             raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
 

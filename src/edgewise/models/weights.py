@@ -62,7 +62,7 @@ def read(module: nn.Module) -> Matrix:
 def unreadable(module: nn.Module) -> str:
     """What is said of a module that no kind claims."""
     return (
-        f"{type(module).__name__} ({library_of(type(module))}) is no linear layer whose matrix edgewise can read: known are "
+        f"{type(module).__name__} ({library_of(type(module))}) is not a linear layer that edgewise can read; it reads "
         "plain ones, LoRA adapters of peft, weights in 8 or 4 bits of torchao and bitsandbytes, and GGUF blocks; "
         "load the model unquantised, or merge its adapters"
     )

@@ -24,7 +24,7 @@ class Conversation(ABC):
     def __init__(self, tokenizer: Any) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise PairsError(
-                "this tokenizer has no chat template: leave chat_template at 'none', or take a model that was trained to chat"
+                "this tokenizer has no chat template: leave chat_template at 'none', or use a model that was trained to chat"
             )
         self.tokenizer = tokenizer
         template = tokenizer.get_chat_template()

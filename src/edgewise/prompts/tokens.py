@@ -78,7 +78,7 @@ class PromptReader:
             begin = boundaries(self.tokenizer, [self._begin])
             warnings.warn(
                 f"the prompts begin with {begin!r} themselves, so the one that this tokenizer adds is left out; "
-                "bos='yes' (--bos yes) says that one is meant",
+                "give bos='yes' (--bos yes) if one is meant",
                 stacklevel=3,
             )
 
@@ -126,7 +126,7 @@ def check_one_length(rows: list[list[int]]) -> None:
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         raise PairsError(
-            f"prompts of {lengths[0]} to {lengths[-1]} tokens, asked at positions of their own: give them one length"
+            f"the prompts have {lengths[0]} to {lengths[-1]} tokens; with positions they must all have the same length"
         )
 
 
@@ -149,7 +149,7 @@ def _additions(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
     if value not in known:
-        raise InvalidValue(f"{name} is one of {', '.join(known)}, not {value!r}")
+        raise InvalidValue(f"{name} must be one of {', '.join(known)}, not {value!r}")
     return value
 
 
@@ -160,7 +160,7 @@ def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[i
         raise PairsError(
             f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted\n"
             f"  clean:     {boundaries(tokenizer, clean)}\n  corrupted: {boundaries(tokenizer, corrupted)}\n"
-            "replace words by words of as many tokens"
+            "replace words by words of the same number of tokens"
         )
 
 

@@ -22,21 +22,23 @@ SCHEDULE_OPTIONS = {"steps": "steps", "learning_rate": "rate", "batch": "batch",
 
 @dataclass(frozen=True)
 class Trained:
-    """What trains gates. `preset`: "default" or "published"; the other options, if given, change it.
+    """What methods share that train gates: a `preset`, options that change it, and files.
 
-    `steps`, `learning_rate`; `batch`: pairs in one step (default the request's batch size); `seed` of gates and order.
-    `checkpoint`: a file; if it exists, an interrupted run goes on from it. `history`: a file for one JSON object a step;
-    `curves`: an .svg or .png of them.
+    `preset`: "default" or "published".
+    `steps`, `learning_rate`, `batch`: change the preset, if given; `batch` is the number of pairs in one step, by
+    default the request's.
+    `seed`: the seed of the gates and of the order of the pairs.
+    `checkpoint`, `history`, `curves`: files; an interrupted run goes on from its checkpoint.
     """
 
-    preset: str = option("default", "how gates are trained: default, or published as in the paper")
-    steps: int | None = option(None, "how many steps of training, instead of the preset's")
-    learning_rate: float | None = option(None, "the rate of learning, instead of the preset's")
-    batch: int | None = option(None, "how many pairs one step sees, instead of the preset's")
-    seed: int = option(0, "what the gates and the order of the pairs are drawn from")
-    checkpoint: str | None = option(None, "a file for the state of training, from which an interrupted run goes on")
-    history: str | None = option(None, "a file for one JSON object a step")
-    curves: str | None = option(None, "an .svg or .png file for the curves of training")
+    preset: str = option("default", "how gates are trained: default, or published (as in the paper)")
+    steps: int | None = option(None, "the number of training steps, instead of the preset's")
+    learning_rate: float | None = option(None, "the learning rate, instead of the preset's")
+    batch: int | None = option(None, "the number of pairs in one step, instead of the preset's")
+    seed: int = option(0, "the seed of the gates and of the order of the pairs")
+    checkpoint: str | None = option(None, "a file that keeps the state of training; an interrupted run goes on from it")
+    history: str | None = option(None, "a file that gets one JSON object per step")
+    curves: str | None = option(None, "an .svg or .png file that gets the curves of training")
     name: ClassVar[str]
     presets: ClassVar[dict[str, Training]]
 

@@ -1,16 +1,4 @@
-"""Edge Pruning: a gate for each edge, trained so that the masked model agrees with the full one at a wanted sparsity.
-
-    loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
-
-Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning". KL is taken at the answer position.
-The preset "published" has their numbers, with the weight decay that alone brings logits down from where they start and that
-bounds λ. The default starts where gates have a gradient, without decay, takes a tenth of the steps, and lets gates settle:
-towards the end ever fewer of the best-ranked edges may open, at last as many as are wanted, so that these learn to do without
-the rest. Then single edges are exchanged for others, as long as that is measured to help (`exchange.py`; their code does
-nothing of the kind, nor does "published"). Under both, other than in their code, sparsity counts an edge together with its
-writer's gate, and the circuit has exactly the number of edges asked for: when training ends all edges are ranked together by
-their logits, where they round tensor by tensor to the sparsity that came out of training.
-"""
+"""Edge Pruning: a gate for each edge, trained so that the masked model agrees with the full one at a wanted sparsity."""
 
 from __future__ import annotations
 
@@ -68,17 +56,19 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class EdgeMethod(Pruning):
-    """A method that trains gates of edges to a `sparsity` in (0, 1), or to a number of edges (default a tenth of all).
+    """What methods that train gates of edges share: they keep a given share, or number, of the edges.
 
-    `gated`: "edges", or "edges+writers" for gates on writers besides; the sparsity is then that of both together. `steps`
-    are those of a run that starts with all edges; one that starts with fewer takes as many fewer.
+    `sparsity`: the share of all edges that is removed, between 0 and 1.
+    `edges`: the number of edges to keep, instead of a sparsity.
+    `gated`: "edges", or "edges+writers" for gates on writers as well; the sparsity then counts both together. The steps
+    are those of a run that starts with all edges; one that starts with fewer takes proportionally fewer.
     """
 
     sparsity: float | None = option(
-        None, "the share of all edges that goes; none: 0.9, unless a number of edges is given"
+        None, "the share of all edges to remove; none: 0.9, unless a number of edges is given"
     )
-    edges: int | None = option(None, "how many edges the circuit keeps, instead of a sparsity")
-    gated: Gated = option("edges", "what has gates: edges alone, or writers besides")
+    edges: int | None = option(None, "the number of edges to keep, instead of a sparsity")
+    gated: Gated = option("edges", "what has gates: edges alone, or writers as well")
     size_option: ClassVar[str] = "sparsity"
     size_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
     presets: ClassVar[dict[str, Training]] = PRESETS
@@ -87,11 +77,11 @@ class EdgeMethod(Pruning):
         if self.sparsity is not None and not (isinstance(self.sparsity, int | float) and 0 < self.sparsity < 1):
             raise InvalidValue(f"sparsity={self.sparsity!r} must lie between 0 and 1, for example 0.95")
         if self.edges is not None and (not isinstance(self.edges, int) or self.edges < 1):
-            raise InvalidValue(f"{self.edges!r} edges: a path from input to logits needs at least one")
+            raise InvalidValue(f"edges={self.edges!r} must be at least 1: a path from input to logits needs one")
         if self.edges is not None and self.sparsity is not None:
             raise InvalidValue(f"give {self.name} a number of edges or a sparsity, not both")
         if self.gated not in ("edges", "edges+writers"):
-            raise InvalidValue(f"gated={self.gated!r}: gates are on 'edges' or on 'edges+writers'")
+            raise InvalidValue(f"gated must be 'edges' or 'edges+writers', not {self.gated!r}")
 
     @final
     def wanted(self, graph: Graph) -> int:
@@ -135,10 +125,25 @@ class EdgeMethod(Pruning):
 @final
 @dataclass(frozen=True)
 class EdgePruning(EdgeMethod):
-    """Train a gate for every edge of the graph."""
+    """Train a gate for every edge until the masked model agrees with the full one at the wanted sparsity.
+
+        loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
+
+    s is the sparsity of the gates and t the target, which rises during training. KL is taken at the answer position. At
+    the end all edges are ranked by their gates, and the circuit has exactly the number of edges asked for.
+
+    The preset "published" has the numbers of the paper, with the weight decay that brings gates down from where they
+    start and bounds λ. The default starts where gates have a gradient, uses no decay and a tenth of the steps, and lets
+    gates settle: towards the end fewer and fewer of the best-ranked edges may open, so that these learn to do without
+    the others. Then single edges are exchanged for others as long as that is measured to help; neither the published
+    code nor "published" does this. Under both presets, unlike in the published code, an edge counts together with the
+    gate of its writer, and edges are ranked all together instead of tensor by tensor.
+
+    Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning" (arXiv:2406.16778).
+    """
 
     name: ClassVar[str] = "edge-pruning"
-    summary: ClassVar[str] = "a trained gate for each edge, led to the wanted sparsity"
+    summary: ClassVar[str] = "a trained gate for each edge, up to the wanted sparsity"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
 

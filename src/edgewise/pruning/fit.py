@@ -66,7 +66,9 @@ class Files:
 def fit(problem: Problem, request: Request, files: Files) -> TrainedGates:
     """Trains the gates. NumericalError with the step if numbers run away; the last good state is then kept."""
     if not request.metric.differentiable:
-        raise NumericalError(f"the gradient of {request.metric.name} is zero wherever it exists: take kl or logit_diff")
+        raise NumericalError(
+            f"training cannot use {request.metric.name}, whose gradient is zero wherever it exists; use kl or logit_diff"
+        )
     check_curves(files.curves)
     checkpoint = Checkpoint(Path(files.checkpoint) if files.checkpoint else None, files.key)
     run = Optimization(problem, request)
@@ -178,7 +180,7 @@ class Optimization:
                 parameter.data.copy_(old)
             rate = self.problem.training.rate
             raise NumericalError(
-                f"gates or multipliers run away to {largest:.3g} at a learning rate of {rate:g}; lower it"
+                f"gates or multipliers grow to {largest:.3g} at a learning rate of {rate:g}; lower the rate"
             )
 
     def _record(self, draw: Draw, loss: Tensor, norm: Tensor) -> Record:

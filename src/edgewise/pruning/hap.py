@@ -1,12 +1,4 @@
-"""HAP: attribution proposes a generous subgraph, pruning finds the circuit in it.
-
-Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework".
-Stage one keeps the `keep` best edges by absolute score; all others stay replaced for good. Stage two is Edge Pruning of those
-alone. It is cheaper twice over: what no candidate reaches is never computed, and the target sparsity starts where stage one
-ended, so that fewer steps are needed (at least a third). With `keep` 1 it is Edge Pruning. Other than as published, edges
-are scored by EAP-IG, whose ranking holds what pruning finds in far fewer edges than EAP's, and under the default preset the
-gates of edges that score higher start further open: fewer steps order gates less well.
-"""
+"""HAP: attribution proposes a generous subgraph, pruning finds the circuit in it."""
 
 from __future__ import annotations
 
@@ -36,19 +28,24 @@ WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 @final
 @dataclass(frozen=True)
 class HAP(EdgeMethod):
-    """Prune what attribution proposes.
+    """Let attribution propose a generous subgraph, then find the circuit in it by edge pruning.
 
-    `keep`: the share of all edges that is proposed (default 15 %, or twice what the circuit keeps); `attribution`: the method
-    that scores them (default eap-ig); `attribution_metric`: by what (default the run's own metric, or if that is flat at the
-    clean run the logit difference, without wrong answers the likelihood).
+        candidates = the best share `keep` of all edges by |score|,        then `edge-pruning` of these alone
+
+    All other edges stay replaced for good. This is cheaper twice over: what no candidate reaches is never computed, and
+    the target sparsity starts where the first stage ended, so that fewer steps are needed (at least a third). With
+    `keep` 1 it is `edge-pruning`. Unlike as published, edges are scored by `eap-ig` instead of `eap`: what pruning
+    finds lies within far fewer of its best edges. Under the default preset, the gates of edges with higher scores start
+    further open.
+
+    Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework"
+    (arXiv:2510.03282).
     """
 
-    keep: float | None = option(
-        None, "the share of all edges that is proposed; none: 0.15, or twice what the circuit keeps"
-    )
+    keep: float | None = option(None, "the share of all edges to propose; none: 0.15, or twice what the circuit keeps")
     attribution: str | None = option(None, "the method that scores the edges to propose; none: eap-ig")
     attribution_metric: str | None = option(
-        None, "the metric they are scored by; none: the run's own, or where that is flat logit_diff or nll"
+        None, "the metric that scores them; none: the run's own, or logit_diff or nll where that is flat"
     )
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
@@ -58,14 +55,14 @@ class HAP(EdgeMethod):
     def check(self) -> None:
         super().check()
         if self.keep is not None and not (isinstance(self.keep, int | float) and 0 < self.keep <= 1):
-            raise InvalidValue(f"keep={self.keep!r}: the share of edges to prune among lies above 0 and is at most 1")
+            raise InvalidValue(f"keep={self.keep!r} must be above 0 and at most 1: it is a share of all edges")
         if self.attribution is not None:
             find_attribution(self.attribution)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
         if self.sparsity is not None and self.keep is not None and self.keep + self.sparsity < 1 - 1e-9:
             raise InvalidValue(
-                f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps: raise keep"
+                f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps; raise keep"
             )
 
     def search(self, request: Request) -> Kept:

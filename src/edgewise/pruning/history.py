@@ -104,7 +104,7 @@ def read_history(path: str | Path) -> list[Record]:
     except OSError as error:
         raise FileError(f"{path}: {reason(error)}") from None
     except (ValueError, TypeError) as error:
-        raise FileError(f"{path} is no history of a pruning run: {error}") from None
+        raise FileError(f"{path} is not the history of a pruning run: {error}") from None
 
 
 _NOTHING = dict.fromkeys(("target", "linear", "quadratic"), float("nan"))

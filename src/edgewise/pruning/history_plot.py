@@ -17,11 +17,11 @@ def check_curves(path: str | Path | None) -> None:
     if path is None:
         return
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise InvalidValue(f"curves are drawn as {' or '.join(SUFFIXES)}, not {str(path)!r}")
+        raise InvalidValue(f"curves can be drawn as {' or '.join(SUFFIXES)}, not {str(path)!r}")
     if not Path(path).resolve().parent.is_dir():
         raise FileError(f"the curves {path} cannot be written: there is no such folder")
     if find_spec("matplotlib") is None:
-        raise InvalidValue("curves are drawn by matplotlib, which is not installed: pip install 'edgewise[viz]'")
+        raise InvalidValue("curves need matplotlib, which is not installed: pip install 'edgewise[viz]'")
 
 
 def draw_curves(records: Sequence[Record], path: str | Path) -> Path:

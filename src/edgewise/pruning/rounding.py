@@ -47,7 +47,7 @@ def widest_path(graph: Graph, ranking: Tensor, n: int) -> Tensor:
         steps.append((writers, readers))
         ends.append(float(reached[-1]))
     if not ends or max(ends) == -torch.inf:
-        raise InvalidValue(f"{n:,} edges are fewer than any path from input to logits takes: ask for more")
+        raise InvalidValue(f"{n:,} edges are too few for a path from input to logits; ask for more")
     mask, reader = torch.zeros_like(graph.edge_mask), len(graph.readers) - 1
     for number in reversed(range(ends.index(max(ends)) + 1)):
         writer = int(steps[number][0][reader])

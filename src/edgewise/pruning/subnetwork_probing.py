@@ -1,15 +1,4 @@
-"""Subnetwork probing: a gate for each q, k, v and MLP, trained to keep the behaviour while every open gate costs.
-
-    loss = metric(masked run) + λ · mean openness,   gates hard concrete, a node kept if its logit is at least 0
-
-Cao, Sanh, Rush 2021, "Low-Complexity Probing via Finding Subnetworks", as Conmy et al. 2023 use it for circuits: the mean is
-that over the q, k and v of each layer and its MLP of their own means. An edge is kept if its writer and its reader are; a
-head writes if its q, k or v is kept.
-
-Where this differs from their code: a q, k or v gate mixes what that head reads, not the vector computed from it, which is
-the same where it is 0 or 1; the circuit is read off the trained logits, without drawing gates once more; and an MLP that is
-masked loses all its edges, not only those into it.
-"""
+"""Subnetwork probing: a gate for each q, k, v and MLP, trained to keep the behaviour while every open gate costs."""
 
 from __future__ import annotations
 
@@ -37,7 +26,21 @@ START_LOGIT = GATES.logit(0.9)
 @final
 @dataclass(frozen=True)
 class SubnetworkProbing(Pruning):
-    """Train node gates. `regularization`: λ, the price of an open gate; the larger, the fewer edges."""
+    """Train a gate for each q, k, v and MLP, to keep the behaviour while every open gate costs.
+
+        loss = metric(masked run) + λ · mean openness,   gates hard concrete, a node kept if its logit is at least 0
+
+    The mean openness is that of the layers' own means, over the q, k and v of each layer and over its MLP. An edge is
+    kept if its writer and its reader are; a head writes if its q, k or v is kept. The larger λ, the fewer edges are
+    kept.
+
+    This differs from the published code in three ways. A q, k or v gate mixes what the head reads, not the vector
+    computed from it, which is the same where the gate is 0 or 1. The circuit is read off the trained logits, without
+    drawing gates once more. An MLP that is masked loses all its edges, not only those into it.
+
+    Cao, Sanh, Rush 2021, "Low-Complexity Probing via Finding Subnetworks" (arXiv:2104.03514), as Conmy et al. 2023 use
+    it for circuits.
+    """
 
     regularization: float = option(1.0, "the price of an open gate: the larger, the fewer edges are kept")
     name: ClassVar[str] = "subnetwork-probing"

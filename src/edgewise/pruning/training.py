@@ -48,13 +48,13 @@ class Training:
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
-            raise InvalidValue(f"steps={self.steps!r}: pruning needs at least one step")
+            raise InvalidValue(f"steps={self.steps!r} must be at least 1")
         if not isinstance(self.rate, int | float) or not 0 < self.rate < math.inf:
             raise InvalidValue(f"learning_rate={self.rate!r} must be a positive number")
         if self.batch is not None and not (isinstance(self.batch, int) and self.batch >= 1):
-            raise InvalidValue(f"batch={self.batch!r}: a step needs at least one pair")
+            raise InvalidValue(f"batch={self.batch!r} must be at least 1")
         if not isinstance(self.samples, int) or self.samples < 1:
-            raise InvalidValue(f"samples={self.samples!r}: a pair needs at least one")
+            raise InvalidValue(f"samples={self.samples!r} must be at least 1")
 
     def share(self, step: int) -> float:
         """The share of the full learning rates in a step."""

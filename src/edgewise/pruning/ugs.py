@@ -1,21 +1,4 @@
-"""Uniform gradient sampling: every edge scored by the probability with which training keeps it.
-
-    score(e) = p_e = sigmoid(θ_e),   θ trained to minimise   E[loss(masked run)] + λ Σ p_e + ν Σ_h n/2 · tanh(2 S_h / n)
-
-Li, Janson 2024, "Optimal ablation for interpretability" (a baseline of MIB). Every example of a batch is run under a mask
-of its own, drawn edge by edge: 1, 0, or, with probability p (1 − p), uniform between. Since ∫₀¹ ∂loss/∂mask dmask is what
-closing an edge costs, the slopes at the uniform samples alone estimate ∂E[loss]/∂p without bias (`gates.Uniform`).
-Hard-concrete gates (edge pruning, subnetwork probing) differ: there every sample in between has a gradient, that of the
-noise it is made of, which estimates the change of a mean over partly open gates; and one draw serves all examples.
-λ is what an edge must save, in units of the loss, to stay; ν = min(λ/2, 2e-4) is the surcharge for edges of heads, n in
-number, S_h being the sum of p over the edges of head h (`objective.ExpectedEdges`).
-
-The preset "published" is MIB's run: 5 pairs a step, each under 12 masks, λ = 1e-3, a rate of 0.01 (theirs is 0.02 for
-λ ≤ 5e-4, 0.03 for λ ≤ 1e-4). Where this differs from their code: the gradient is clipped as a whole, not tensor by tensor;
-the first token of a prompt is replaced like every other; q, k and v shared by several heads are one reader; and an edge
-that is not kept carries what the run's ablation says, by default the corrupted prompt: constants trained along with the
-edges, the paper's optimal ablation, are not among the ablations.
-"""
+"""Uniform gradient sampling: every edge is scored by the probability with which training keeps it."""
 
 from __future__ import annotations
 
@@ -46,17 +29,29 @@ HIGHEST_HEAD_PRICE = 2e-4
 @final
 @dataclass(frozen=True)
 class UGS(Trained, ScoringMethod):
-    """Train a keep-probability for every edge; scores lie between 0 and 1, and have no sign.
+    """Train a probability of being kept for every edge, with a mask of its own for every example.
 
-    `regularization`: λ, the price of an edge; the larger, the fewer are kept. `loss`: the metric that training holds to,
-    whatever the run's own metric is; the provenance names it. `samples`: how many masks each pair of a batch is run under.
+        score(e) = p_e = sigmoid(θ_e),   θ trained to minimise   E[loss(masked run)] + λ Σ p_e + ν Σ_h n/2 · tanh(2 S_h / n)
+
+    A mask is drawn edge by edge: 1, 0, or, with probability p (1 − p), uniform between. ∫₀¹ ∂loss/∂mask dmask is what
+    closing an edge costs, so the slopes at the uniform samples alone estimate ∂E[loss]/∂p without bias. λ is what an
+    edge must save, in units of the loss, to stay. ν = min(λ/2, 2e-4) is a surcharge for the n edges of head h, whose
+    probabilities sum to S_h. Scores lie between 0 and 1 and have no sign.
+
+    The preset "published" is MIB's run: 5 pairs a step, each under 12 masks, λ = 1e-3, a learning rate of 0.01 (theirs
+    is 0.02 for λ ≤ 5e-4 and 0.03 for λ ≤ 1e-4). It differs from their code in four ways: the gradient is clipped as a
+    whole, not tensor by tensor; the first token of a prompt is replaced like every other; a q, k or v shared by several
+    heads is one reader; and an edge that is not kept carries what the ablation says, not constants trained along with
+    the edges (optimal ablation).
+
+    Li, Janson 2024, "Optimal ablation for interpretability" (arXiv:2409.09951), a baseline of MIB.
     """
 
     regularization: float = option(1e-3, "the price of an edge: the larger, the fewer are kept")
-    loss: str = option("kl", "the metric that training holds to, whatever that of the run is")
-    samples: int | None = option(None, "how many masks each pair of a batch is run under, instead of the preset's")
+    loss: str = option("kl", "the metric that training preserves, whatever the metric of the run is")
+    samples: int | None = option(None, "the number of masks for each pair of a batch, instead of the preset's")
     name: ClassVar[str] = "ugs"
-    summary: ClassVar[str] = "a trained keep-probability for each edge, by masks drawn for each example"
+    summary: ClassVar[str] = "a trained probability of being kept for each edge, with a mask for each example"
     cost: ClassVar[str] = "2 forward + a masked forward and backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.09951"
     additive: ClassVar[bool] = False

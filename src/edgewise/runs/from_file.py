@@ -33,7 +33,9 @@ def check(
     """
     circuit = find(file).selected
     if circuit is None:
-        raise FileError(f"{file} holds scores; evaluate takes a circuit: a run folder or a circuit's .json")
+        raise FileError(
+            f"{file} holds scores, but evaluate needs a circuit; give a run folder or the .json of a circuit"
+        )
     recipe = _recipe(circuit, changes, file)
     names = [metric(name).name for name in metrics or ()]
     setting = resolve(recipe)
@@ -60,7 +62,7 @@ def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> R
     known = known_fields(circuit)
     named = known.keys() | changes.keys()
     if "model" not in named:
-        raise InvalidValue(f"{file} does not say which model it is of; give --model")
+        raise InvalidValue(f"{file} does not say which model it is for; give --model")
     if not named & {"task", "data"}:
         raise InvalidValue(f"{file} does not say which prompts it was found on; give --task or --data")
     if "model" in changes and changes["model"] != known.get("model"):
@@ -82,6 +84,6 @@ def _check_weights(circuit: Circuit, identity: Mapping[str, Any]) -> None:
     for key in ("revision", "weights"):
         if key in then and key in identity and then[key] != identity[key]:
             raise GraphMismatch(
-                f"the circuit was found in other weights ({key} {then[key]}) than these ({identity[key]}); "
-                "to evaluate it all the same, give --allow-other-weights"
+                f"the circuit was found with other weights ({key} {then[key]}) than these ({identity[key]}); "
+                "to evaluate it anyway, give --allow-other-weights"
             )

@@ -73,7 +73,7 @@ def default_folder(recipe: Recipe, root: Path = Path("runs"), *, start: Start = 
 
     folder = free_folder((recipe.prompts, recipe.model, recipe.method), free=free, root=root)
     if start == "resume" and keeps_state(recipe) and not is_of(partial_folder(folder), recipe):
-        raise FileError(f"there is no interrupted run of this recipe in {root}: leave --resume out")
+        raise FileError(f"there is no interrupted run of this recipe in {root}; leave --resume out")
     return folder
 
 
@@ -101,7 +101,7 @@ def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) ->
     """
     if not keeps_state(recipe):
         if start == "resume":
-            raise InvalidValue(f"{recipe.method} keeps no state that --resume could go on from: leave it out")
+            raise InvalidValue(f"{recipe.method} keeps no state to resume from; leave --resume out")
         yield Partial(None, {})
         return
     kept = _opened(recipe, out, start=start)
@@ -111,7 +111,7 @@ def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) ->
         if kept.empty:
             _remove(kept)
             raise
-        raise Interrupted(f"what was done is in {kept.folder}; the same command with --resume goes on") from None
+        raise Interrupted(f"what was done so far is in {kept.folder}; the same command with --resume goes on") from None
     except BaseException:
         if kept.empty:
             _remove(kept)
@@ -130,7 +130,7 @@ def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Par
         raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")
     if start == "new" and not kept.empty:
         raise FileError(
-            f"{folder} holds the state of an interrupted run: go on with --resume, name another folder, or remove it"
+            f"{folder} holds the state of an interrupted run; go on with --resume, name another folder, or remove it"
         )
     if not kept.empty and not is_of(folder, recipe):
         raise FileError(
@@ -141,7 +141,7 @@ def _opened(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) -> Par
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+        raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
     return kept
 

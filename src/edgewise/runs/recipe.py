@@ -144,7 +144,7 @@ class Recipe(Setting):
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         if sum(size is not None for size in (self.edges, self.nodes, self.neurons)) > 1:
-            raise ValueError("give the number of edges, of nodes or of neurons, not two of them")
+            raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
         return self
 
     @property

@@ -126,7 +126,7 @@ def _check_size(recipe: Recipe, subject: Subject) -> None:
     nodes = len(graph.writers) - len(graph.inputs)
     totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": len(graph.writers) * subject.d_model}
     if (recipe.size or 0) > (total := totals[recipe.level]):
-        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, and {recipe.model} has {total:,}: {graph}")
+        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, but {recipe.model} has {total:,} ({graph})")
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -174,14 +174,12 @@ def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
     """How the examples are drawn again; InvalidValue, before anything is computed, for what could not be."""
     resampling = Resampling(recipe.stability, recipe.seed, recipe.ranking == "absolute")
     if recipe.level != "edges":
-        raise InvalidValue(f"the stability of {recipe.level} is not measured, only that of edges: leave it out")
+        raise InvalidValue(f"stability is measured for edges only, not for {recipe.level}; leave it out")
     if wanted.values is not None:
-        raise InvalidValue(f"a sweep of {recipe.method} scores no single examples: leave the stability out")
+        raise InvalidValue(f"stability is not measured for a sweep of {recipe.method}; leave it out")
     resampled_method(chosen)
     if recipe.edges == 0 or recipe.examples == 1:
-        raise InvalidValue(
-            "the stability of no edges, or on a single example, says nothing: ask for more, or leave it out"
-        )
+        raise InvalidValue("stability needs at least one edge and two examples; ask for more, or leave it out")
     return resampling
 
 

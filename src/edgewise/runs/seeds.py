@@ -23,7 +23,10 @@ from edgewise.progress import silent
 @final
 @dataclass(frozen=True)
 class Stability:
-    """Circuits of one method with different seeds, and their pairwise Jaccard index: shared edges over all edges of two."""
+    """Circuits of one method under different seeds, and how far they agree.
+
+    `circuits`: at least two circuits of one graph; InvalidValue for fewer, GraphMismatch for different graphs.
+    """
 
     circuits: tuple[Circuit, ...]
 
@@ -35,22 +38,25 @@ class Stability:
 
     @cached_property
     def jaccard(self) -> tuple[float, ...]:
-        """The index of every two circuits: first with second, first with third and so on."""
+        """The Jaccard index of every two circuits: the first with the second, the first with the third and so on.
+
+        It is the number of shared edges over that of all edges of the two.
+        """
         return tuple(a.jaccard(b) for a, b in combinations(self.circuits, 2))
 
     @property
     def mean(self) -> float:
-        """The mean index of two circuits."""
+        """The mean Jaccard index of two circuits."""
         return mean(self.jaccard)
 
     @property
     def min(self) -> float:
-        """The index of the two that agree least."""
+        """The Jaccard index of the two circuits that agree least."""
         return min(self.jaccard)
 
     @cached_property
     def core(self) -> Circuit:
-        """The edges that all of them keep."""
+        """The circuit of the edges that all circuits keep."""
         core, *others = self.circuits
         for other in others:
             core = core & other
@@ -85,10 +91,15 @@ def stability(
     executor: Executor | None = None,
     **how: Any,
 ) -> Stability:
-    """Runs a method that depends on chance with several seeds and says how far its circuits agree.
+    """Run a method that depends on chance under several seeds and report how far its circuits agree.
 
-    `seeds`: how many (0, 1, …), or which. `how` are the other arguments of `discover`, options of the method included.
-    InvalidValue for a method without a seed.
+    `subject`, `pairs`: as in `discover`.
+    `method`: a method with the option `seed`.
+    `seeds`: how many seeds (0, 1, …), or the seeds themselves.
+    `executor`: one of `concurrent.futures`, or of dask, whose workers take one seed each.
+    `how`: further arguments of `discover`, options of the method included.
+
+    Returns a Stability. Raises InvalidValue for a method without a seed, or for fewer than two seeds.
     """
     seed_values = range(seeds) if isinstance(seeds, int) else seeds
     options = {name: how.pop(name) for name in list(how) if name not in _DISCOVER}

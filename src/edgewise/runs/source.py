@@ -73,7 +73,7 @@ class FileSource(Source):
         rows = tuple(row for row in self.rows if row.clean not in seen)
         if not rows:
             raise InvalidValue(
-                f"{self.file}: no row is left to hold out; take fewer to find circuits on, with --examples"
+                f"{self.file}: no row is left to hold out; use fewer for finding circuits, with --examples"
             )
         return to_pairs(rows, tokenizer, self.file, n=n, **self.wording)
 

@@ -18,10 +18,8 @@ from edgewise.options import option
 from edgewise.request import Request
 from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
-from edgewise.search.keep_rule import KeepRule
-from edgewise.search.state import Removal, State
+from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Trace, trace_key
-from edgewise.search.tracked import run_tracked
 
 
 @final
@@ -54,8 +52,8 @@ class GreedySearch:
         """Whole v, then k, then q readers of heads that are read, then the edges into those that are left."""
         kinds = (self.graph.v_readers(layer), self.graph.k_readers(layer), self.graph.q_readers(layer))
         readers = [reader for kind in kinds for reader in reversed(range(kind.start, kind.stop))]
-        read = self.mask.any(dim=1)
-        live = [reader for reader in readers if (self.graph.serves[reader] & read).any()]
+        serving = (self.graph.serves & self.mask.any(dim=1)).any(dim=1).tolist()
+        live = [reader for reader in readers if serving[reader]]
         yield self._drop([reader for reader in readers if reader not in live])
         if self.rule.whole_readers:
             yield from self._test([Removal(reader, None) for reader in live if self.candidates[:, reader].any()])
@@ -66,18 +64,18 @@ class GreedySearch:
         removals = []
         for reader in readers:
             writers = list(reversed(range(self.graph.reach(reader))))
-            others = tuple(writer for writer in writers if not self.candidates[writer, reader])
+            candidates = self.candidates[:, reader].tolist()
+            others = tuple(writer for writer in writers if not candidates[writer])
             removals += [Removal(reader, others, tested=False)] if others else []
-            removals += [Removal(reader, (writer,)) for writer in writers if writer not in others]
+            removals += [Removal(reader, (writer,)) for writer in writers if candidates[writer]]
         yield from self._test(removals)
 
     def _test(self, removals: Sequence[Removal]) -> Iterator[int]:
         """Make each removal, unless it is tested and changes the metric by tau or more."""
         for removal, after in self.state.effects(removals):
             kept = removal.tested and self.rule.keeps(self.state.value, after)
-            edges = int(self.mask[removal.rows, removal.reader].sum())
             self.state.decide(removal, after, kept)
-            yield 0 if kept and removal.writers is None else edges
+            yield 0 if kept and removal.writers is None else removal.edges(self.graph)
 
     def _drop(self, readers: Sequence[int]) -> int:
         edges = int(self.mask[:, readers].sum())
@@ -88,15 +86,23 @@ class GreedySearch:
 @final
 @dataclass(frozen=True)
 class ACDC(SharingSearch):
-    """Greedy removal, edge by edge, from the output back."""
+    """Remove every edge, from the output back, whose removal changes the metric by less than a threshold.
 
-    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+        remove e  if  metric(circuit without e) − metric(circuit) < τ        (the metric: lower is better, by default `kl`)
+
+    An edge that goes stays gone, and the metric without it is the new baseline. Before the edges into a head's q, k or
+    v are tested one by one, all of them are tried together. The larger τ, the fewer edges are kept.
+
+    Conmy et al. 2023, "Towards Automated Circuit Discovery" (arXiv:2304.14997).
+    """
+
+    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
     rule: Literal["signed", "absolute"] = option(
         "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
     )
-    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before testing them one by one")
     trace: str | None = option(
-        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+        None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
     name: ClassVar[str] = "acdc"
     summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"
@@ -127,8 +133,6 @@ class ACDC(SharingSearch):
         return [search._on(state) for value in values if isinstance(search := at_value(self, value), ACDC)]
 
     def _on(self, state: SearchState) -> Kept:
-        trace = Trace.open(self.trace, trace_key(self, state.request))
-        state.start(self.criterion, trace)
-        return run_tracked(
-            GreedySearch(state, self.criterion, state.graph.edge_mask).run(), state, f"{self.name}, tau {self.tau:g}"
-        )
+        state.start(self.criterion, Trace.open(self.trace, trace_key(self, state.request)))
+        steps = GreedySearch(state, self.criterion, state.graph.edge_mask).run()
+        return state.run(steps, f"{self.name}, tau {self.tau:g}")

@@ -54,12 +54,12 @@ class Search(Method):
     def refuse(self, wanted: Wanted) -> None:
         if wanted.level != "edges":
             raise (
-                InvalidValue(f"a sweep of {self.name} selects edges, no {wanted.level}")
+                InvalidValue(f"a sweep of {self.name} selects edges, not {wanted.level}")
                 if wanted.goal == "sweep"
                 else scores_no_nodes(self.name)
             )
         if wanted.goal == "scores":
-            raise InvalidValue(f"{self.name} finds a circuit and scores no edges: use discover")
+            raise InvalidValue(f"{self.name} finds a circuit and scores no edges; use discover")
         if wanted.memory_limit is not None:
             raise unlimited(self.name)
         if wanted.goal == "circuit":
@@ -135,4 +135,4 @@ def _renamed(search: S, suffix: str) -> S:
 def refuse_edges(name: str, edges: int | None) -> None:
     """InvalidValue if a search that finds its own number of edges was asked for one."""
     if edges is not None:
-        raise InvalidValue(f"{name} decides itself how many edges it keeps: leave edges out")
+        raise InvalidValue(f"{name} decides itself how many edges it keeps; leave the number of edges out")

@@ -1,12 +1,4 @@
-"""EAP, then ACDC: attribution names the candidates in two passes, ACDC tests these alone.
-
-    candidates = { e : |score(e)| ≥ threshold },        then ACDC on them
-
-Syed et al. 2023, "Attribution Patching Outperforms Automated Circuit Discovery". The two thresholds are independent. ACDC
-goes its way from the output back, and everything before the reader at hand is still clean, candidate or not; when the turn
-comes to a reader, its other edges go at once and untested, then the candidates are tested one after the other. A q, k or v
-without candidates is not tried as a whole.
-"""
+"""EAP, then ACDC: attribution names the candidates, ACDC tests these alone."""
 
 from __future__ import annotations
 
@@ -24,34 +16,42 @@ from edgewise.scores import Scores
 from edgewise.search.acdc import GreedySearch
 from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
 from edgewise.search.incremental import SearchState
-from edgewise.search.keep_rule import KeepRule
+from edgewise.search.state import KeepRule
 from edgewise.search.trace import Trace, trace_key
-from edgewise.search.tracked import run_tracked
 from edgewise.tasks import TASKS, task
 
 
 @final
 @dataclass(frozen=True)
 class EAPThenACDC(SharingSearch):
-    """Greedy removal as in ACDC, of the edges that attribution leaves."""
+    """Let attribution name the candidates, then test these alone by ACDC.
 
-    share: float = option(0.1, "share of all edges that are candidates, those of the largest absolute scores")
-    threshold: float | None = option(None, "instead of a share, the smallest absolute score of a candidate")
+        candidates = { e : |score(e)| ≥ threshold },        then `acdc` on them
+
+    The two thresholds are independent. As in `acdc`, the search goes from the output back, and everything before the
+    current reader is still clean, candidate or not. At each reader, its other edges are removed at once and untested;
+    then its candidates are tested one by one. A q, k or v without candidates is not tried as a whole.
+
+    Syed, Rager, Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv:2310.10348).
+    """
+
+    share: float = option(0.1, "the share of all edges to test: those with the largest absolute scores")
+    threshold: float | None = option(None, "the smallest absolute score of a candidate, instead of a share")
     attribution: str = option("eap", "the method that scores the candidates")
     attribution_metric: str | None = option(
         None,
-        "the metric of these scores (unset: the task's, or logit_diff); KL, by which ACDC goes, has no slope when clean",
+        "the metric of these scores; none: the task's, or logit_diff (kl is flat at the clean run)",
     )
-    tau: float = option(0.01, "the change of the metric from which on an edge is kept (lower is better)")
+    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
     rule: Literal["signed", "absolute"] = option(
         "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
     )
-    whole_readers: bool = option(True, "try all edges into a q, k or v together before one by one")
+    whole_readers: bool = option(True, "try all edges into a q, k or v together before testing them one by one")
     trace: str | None = option(
-        None, "a file for the decisions, one JSON object a line; if it exists, an interrupted search goes on from it"
+        None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
     name: ClassVar[str] = "eap+acdc"
-    summary: ClassVar[str] = "attribution keeps candidates, ACDC tests these alone"
+    summary: ClassVar[str] = "attribution names candidates, ACDC tests these alone"
     cost: ClassVar[str] = "two passes, then part of a forward for each candidate"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
     metric: ClassVar[str] = "kl"
@@ -62,10 +62,12 @@ class EAPThenACDC(SharingSearch):
         _ = self.criterion  # refuses what makes no sense
         if not _is_number(self.share) or not 0 <= self.share <= 1:
             raise InvalidValue(
-                f"share is {self.share!r}: give the share of all edges that ACDC is to test, from 0 to 1"
+                f"share={self.share!r} must be from 0 to 1: it is the share of all edges that ACDC tests"
             )
         if self.threshold is not None and (not _is_number(self.threshold) or not self.threshold >= 0):
-            raise InvalidValue(f"threshold is {self.threshold!r}: give the smallest absolute score of a candidate")
+            raise InvalidValue(
+                f"threshold={self.threshold!r} must be at least 0: it is the smallest absolute score of a candidate"
+            )
         find_attribution(self.attribution)  # refuses what scores no edges
         if self.attribution_metric is not None:
             metric(self.attribution_metric)
@@ -100,9 +102,8 @@ class EAPThenACDC(SharingSearch):
         chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
         key = {**trace_key(self, state.request), "batch_size": state.request.batch_size}
         state.start(self.criterion, Trace.open(self.trace, key))
-        found = run_tracked(
-            GreedySearch(state, self.criterion, chosen.mask).run(), state, f"{self.name}, tau {self.tau:g}"
-        )
+        steps = GreedySearch(state, self.criterion, chosen.mask).run()
+        found = state.run(steps, f"{self.name}, tau {self.tau:g}")
         return replace(found, counts={"candidates": len(chosen), **found.counts})
 
 

@@ -105,7 +105,7 @@ def _lines(objects: Any) -> str:
 def _read(path: Path, key: dict[str, Any]) -> Iterator[Decision]:
     first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     if _parsed(first) != key:
-        raise FileError(f"{path} is no trace of this run: model, pairs, metric, ablation or options differ")
+        raise FileError(f"{path} is not a trace of this run: model, pairs, metric, ablation or options differ")
     for line in lines:
         parsed = _parsed(line)
         if not line.endswith("\n") or not isinstance(parsed, dict) or set(parsed) != set(Decision.__annotations__):

@@ -93,7 +93,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
 def _reserve(final: Path) -> list[Path]:
     """Makes `final` and its missing parents, so that nobody else takes the name; returns the folders made."""
     if final.exists() and (not final.is_dir() or any(final.iterdir())):
-        raise FileError(f"{final} exists already; name a new folder")
+        raise FileError(f"{final} already exists; name a new folder")
     missing = [folder for folder in (*reversed(final.parents), final) if not folder.exists()]
     made: list[Path] = []
     try:
@@ -111,9 +111,9 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir()
     except FileExistsError:
-        raise FileError(f"{folder} exists already; name a new folder") from None
+        raise FileError(f"{folder} already exists; name a new folder") from None
     except OSError as error:
-        raise FileError(f"the folder {folder} cannot be made: {reason(error)}") from None
+        raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
 
 
 def _rename(temporary: Path, final: Path) -> None:

@@ -53,10 +53,13 @@ Saved = Circuit | Scores
 
 
 def save(value: Saved, path: str | os.PathLike[str]) -> Path:
-    """Writes a circuit (`.json`) or scores (`.safetensors` or `.json`), whole or not at all; returns the path.
+    """Write a circuit or scores to a file, completely or not at all.
 
-    Circuits are of edges or of neurons, scores of edges or of nodes (with those of their neurons, if they have them). The
-    same value gives the same bytes. Raises FileError if the folder is missing or cannot be written.
+    `value`: a Circuit (`.json`), or Scores of edges or nodes (`.safetensors` or `.json`).
+    `path`: where to write; its suffix chooses the form.
+
+    Returns the path. The same value gives the same bytes. Raises FileError if the suffix does not fit, the folder is
+    missing, or the file cannot be written.
     """
     name, suffix = os.fspath(path), Path(path).suffix
     writers = WRITERS.get((type(value), getattr(value, "level", "")))
@@ -74,9 +77,12 @@ def to_bytes(value: Saved, suffix: str) -> bytes:
 
 
 def read(path: str | os.PathLike[str]) -> Saved:
-    """The circuit or the scores in a file that `save` wrote.
+    """Read the circuit or the scores in a file that `save` wrote.
 
-    Raises FileError, naming the file, if it is missing, truncated, damaged, of a newer schema, or of another kind.
+    `path`: a `.json` or `.safetensors` file.
+
+    Returns a Circuit or Scores, equal to what was saved. Raises FileError, with the name of the file, if it is missing,
+    truncated, damaged, from a newer version, or of another kind.
     """
     name = os.fspath(path)
     data = read_bytes(path)
@@ -171,7 +177,9 @@ def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
         values[places[0], places[1]] = torch.tensor(list(edges.values()), dtype=torch.float32)
     if len(edges) < graph.n_edges:
         missing = next(edge for edge in graph.edges if edge not in edges)
-        raise FileError(f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, {missing} for one")
+        raise FileError(
+            f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, for example {missing}"
+        )
     return values
 
 

@@ -78,7 +78,7 @@ def node_scores(document: NodeScoresDocument, name: str) -> Scores:
     for values in (document.nodes, document.neurons):
         if values is not None and set(values) != set(writers):
             odd = sorted(set(values) ^ set(writers))[0]
-            raise FileError(f"{name}: {odd} {'has no score' if odd in writers else 'is no writer of its graph'}")
+            raise FileError(f"{name}: {odd} {'has no score' if odd in writers else 'is not a writer of its graph'}")
     return node_scores_of(document, _tensors(document, writers, name), name)
 
 

@@ -169,7 +169,7 @@ def check_version(version: Any, name: str) -> None:
         raise FileError(f"{name}: its schema version {version!r} is not a whole number from 1")
     if version > VERSION:
         raise FileError(
-            f"{name} was written by a newer edgewise (schema {version}; this one reads up to {VERSION}); upgrade"
+            f"{name} was written by a newer edgewise (schema {version}; this one reads up to {VERSION}); upgrade edgewise"
         )
 
 

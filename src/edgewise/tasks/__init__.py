@@ -22,7 +22,7 @@ _ALL = (*_LANGUAGE, REVERSE, FRACTION, INDUCTION_HIDDEN)
 
 def _checked(member: object) -> Task:
     if not isinstance(member, Task):
-        raise InvalidValue(f"{member!r} is no edgewise.tasks.Task")
+        raise InvalidValue(f"{member!r} is not an edgewise.tasks.Task")
     return member
 
 
@@ -30,10 +30,12 @@ TASKS: Members[Task] = Members("task", "tasks", {task.name: task for task in _AL
 
 
 def task(name: str) -> Task:
-    """The task of a name.
+    """Get a task by its name.
 
-    Parameters: `name`, one of `TASKS`. Returns the Task, which writes pairs for a tokenizer (`Task.pairs`).
-    Raises UnknownName, with the nearest known name, if there is no such task.
+    `name`: one of the names that `edgewise list tasks` shows, such as "ioi".
+
+    Returns the Task, which writes pairs for a tokenizer (`Task.pairs`). Raises UnknownName, with the nearest known
+    name, if there is no such task.
 
     >>> task("ioi").metric
     'logit_diff'

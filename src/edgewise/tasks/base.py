@@ -26,10 +26,13 @@ ATTEMPTS_PER_PROMPT = 20
 @final
 @dataclass(frozen=True)
 class Prompt:
-    """One clean text, its corrupted twin, and the answers as they continue the text (leading space included).
+    """One clean text, its corrupted twin, and the answers that continue the text.
 
-    `asked`: index of the token where the answer is read, if that is not the last (for models that read in both directions).
-    `key` is the combination behind the prompt (for IOI the two names): prompts of one key belong together in a split.
+    `clean`, `corrupted`: the two texts.
+    `correct`, `wrong`: the answers, each with its leading space.
+    `key`: the combination behind the prompt (for IOI the two names); prompts of one key belong together in a split.
+    `asked`: the index of the token where the answer is read, if it is not the last (for models that read in both
+    directions).
     """
 
     clean: str
@@ -40,21 +43,24 @@ class Prompt:
     asked: int | None = None
 
     def fold(self, folds: int) -> int:
-        """Number, in [0, folds), that this prompt's key has on every machine: for splits into disjoint parts."""
+        """A number from 0 to `folds` − 1, the same for this key on every machine: for splits into disjoint parts."""
         return zlib.crc32("|".join(self.key).encode()) % folds
 
 
 @final
 @dataclass(frozen=True)
 class Task:
-    """A behaviour that can be asked of a model: a generator of Pairs and the name of the metric that measures it.
+    """A behaviour to ask of a model: it writes pairs, and names the metric that measures them.
 
-    `summary` is an example of it, or says in a few words what is asked.
-    `corruptions` are the names of the ways to make a corrupted twin; the first is the default, the published one.
-    `lists` are the words by slot; `fit` returns the part of them that the tokenizer at hand can ask about;
-    `draw` makes one prompt from a source of randomness, those lists and a corruption's name, and draws whatever the
-    clean text needs first, so that the same seed gives the same clean prompts under every corruption.
-    `model` is what `load` takes: the model to ask when no other is named.
+    `name`: the name it is known by.
+    `metric`: the name of its metric.
+    `corruptions`: the ways to make a corrupted twin; the first is the published one, and the default.
+    `lists`: the words that fill each slot of a prompt.
+    `fit`: returns the part of the lists that a tokenizer can ask about.
+    `draw`: makes one prompt from a source of randomness, those lists and the name of a corruption. It draws first what
+    the clean text needs, so that a seed gives the same clean prompts under every corruption.
+    `model`: the model to ask when no other is named; a name that `load` takes.
+    `summary`: an example of it, or a few words about it.
     """
 
     name: str
@@ -68,10 +74,7 @@ class Task:
 
     @property
     def reference(self) -> Circuit | None:
-        """The known circuit of this behaviour; None if there is none.
-
-        A published one, on the graph of the model it was found in, or that of the program whose behaviour this is.
-        """
+        """The known circuit of this behaviour, published or that of a compiled model; None if there is none."""
         from edgewise.tasks.references import REFERENCES, reference
 
         if self.name in PROGRAMS:
@@ -89,13 +92,17 @@ class Task:
         chat_template: Chat = "none",
         apart_from: Pairs | None = None,
     ) -> Pairs:
-        """`n` aligned pairs for this tokenizer; the same seed gives the same pairs, whatever else was drawn.
+        """Write `n` aligned pairs for a tokenizer; the same seed gives the same pairs, whatever else was drawn.
 
-        `n`: how many pairs. `corruption`: how a corrupted prompt differs, one of `corruptions`, the first by default.
-        `bos` and `chat_template` say what stands before and around the prompts (prompts/tokens.py, prompts/chat.py).
-        With `apart_from`, the pairs are held out from these: none of their clean prompts is among them.
+        `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
+        `n`: how many pairs.
+        `seed`: what the prompts are drawn from.
+        `corruption`: how a corrupted prompt differs, one of `corruptions`, by default the first.
+        `bos`, `chat_template`: as in `Pairs.from_prompts`.
+        `apart_from`: pairs to hold out from: no clean prompt of the new pairs is among theirs.
 
-        Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption, InvalidValue for n.
+        Returns Pairs. Raises TaskError if the tokenizer cannot ask this task, UnknownName for a corruption that is not
+        known, InvalidValue if `n` is below 1.
         """
         options: dict[str, Any] = {"corruption": corruption, "chat_template": chat_template, "apart_from": apart_from}
         pairs = collate(
@@ -114,7 +121,10 @@ class Task:
         chat_template: Chat = "none",
         apart_from: Pairs | None = None,
     ) -> tuple[Prompt, ...]:
-        """The texts behind `pairs`, bare; the first prompts of a longer draw are those of a shorter one."""
+        """The texts behind `pairs`; the first prompts of a longer draw are those of a shorter one.
+
+        `tokenizer`, `n`, `seed`, `corruption`, `chat_template`, `apart_from`: as in `pairs`.
+        """
         _check_request(self.name, tokenizer, n)
         name = self._corruption(corruption)
         lists = self.fit(self.lists, tokenizer)
@@ -126,7 +136,7 @@ class Task:
         if len(found) < n and seen:
             raise TaskError(
                 f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
-                "that circuits are found on; ask for fewer of either"
+                "that circuits are found on; ask for fewer of one or the other"
             )
         if len(found) < n:
             raise self._too_few(len(found), n, name, chat_template)

@@ -18,10 +18,13 @@ ALLOWED_BY_DTYPE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 0.
 
 
 def check_family(model: Any, family: Family | None = None) -> LawReport:
-    """The report of all laws, if all hold; UnsupportedModel, with those that do not, otherwise.
+    """Check a model and the declaration of its family by the laws that every family obeys.
 
-    `model`: whatever `edgewise.load` takes; `family`: the declaration, default the one that edgewise has. Nothing about the
-    model is changed. Raises also what `load` raises, such as for a declaration that does not fit the model.
+    `model`: whatever `load` takes; best a tiny random model of the class.
+    `family`: the declaration, by default the one that edgewise has.
+
+    Returns a LawReport if all laws hold. Raises UnsupportedModel with the laws that are broken, and whatever `load`
+    raises. The model is never changed.
     """
     report = family_report(model, family)
     if report.broken:
@@ -30,7 +33,12 @@ def check_family(model: Any, family: Family | None = None) -> LawReport:
 
 
 def family_report(model: Any, family: Family | None = None) -> LawReport:
-    """The report of all laws, whether they hold or not; arguments as of `check_family`."""
+    """Check a model and its family as `check_family` does, but return the report even if laws are broken.
+
+    `model`, `family`: as in `check_family`.
+
+    Returns a LawReport.
+    """
     subject = load(model, family=family)
     pairs = random_pairs(subject)
     allowed = ALLOWED_BY_DTYPE[subject.dtype]

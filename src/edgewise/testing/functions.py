@@ -23,9 +23,14 @@ VOCABULARY = 11
 
 
 def check_metric(metric: Metric) -> LawReport:
-    """The report of all laws on a metric, if all hold; InvalidValue, with those that do not, otherwise."""
+    """Check a metric by the laws that every metric obeys.
+
+    `metric`: the Metric.
+
+    Returns a LawReport if all laws hold. Raises InvalidValue with the laws that are broken.
+    """
     if not isinstance(metric, Metric):
-        raise InvalidValue(f"{metric!r} is no metric: it must be an edgewise.metrics.Metric")
+        raise InvalidValue(f"{metric!r} is not a metric: it must be an edgewise.metrics.Metric")
     laws = {
         "one finite number for each example": _one_each,
         "an example's number does not depend on the others": _alone,
@@ -37,10 +42,15 @@ def check_metric(metric: Metric) -> LawReport:
 
 
 def check_ablation(ablation: Ablation | type[Ablation]) -> LawReport:
-    """The report of all laws on an ablation, if all hold; InvalidValue, with those that do not, otherwise."""
+    """Check an ablation by the laws that every ablation obeys.
+
+    `ablation`: the Ablation, or its class.
+
+    Returns a LawReport if all laws hold. Raises InvalidValue with the laws that are broken.
+    """
     made = ablation() if isinstance(ablation, type) else ablation
     if not isinstance(made, Ablation):
-        raise InvalidValue(f"{ablation!r} is no ablation: it must be a subclass of edgewise.ablations.Ablation")
+        raise InvalidValue(f"{ablation!r} is not an ablation: it must be a subclass of edgewise.ablations.Ablation")
     laws = {
         "scores under it are finite": _scores,
         "6 it does not depend on batch size": _batches,

@@ -18,7 +18,13 @@ ALLOWED = 1e-5
 @final
 @dataclass(frozen=True)
 class Finding:
-    """One law: how far the two sides are from each other, and how far they may be."""
+    """One law: how far its two sides are apart, and how far they may be.
+
+    `law`: the law in words.
+    `measured`: the distance, relative to the largest number; infinite if the law raised an error.
+    `allowed`: the largest distance at which it holds.
+    `error`: what was raised.
+    """
 
     law: str
     measured: float
@@ -27,7 +33,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        """Whether the law was kept."""
+        """Whether the law holds."""
         return self.measured <= self.allowed
 
     def __str__(self) -> str:
@@ -38,7 +44,11 @@ class Finding:
 @final
 @dataclass(frozen=True)
 class LawReport:
-    """What every law gave. `broken` are the findings of those that do not hold."""
+    """What every law gave; `print` shows one line for each.
+
+    `title`: what was checked.
+    `findings`: a Finding for each law.
+    """
 
     title: str
     findings: tuple[Finding, ...]

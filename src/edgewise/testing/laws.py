@@ -29,13 +29,18 @@ Measure = Callable[[Subject, Pairs], float]
 
 
 def random_pairs(subject: Subject) -> Pairs:
-    """Pairs of random tokens, whose answers stand at different positions unless the model reads in both directions."""
+    """Pairs of random tokens for any model, the same every time.
+
+    `subject`: the model, from `load`. Answers stand at different positions, unless it reads in both directions.
+
+    Returns Pairs. Raises InvalidValue for a vocabulary of fewer than three tokens.
+    """
     generator = torch.Generator().manual_seed(0)
     vocabulary, width = subject.vocab_size, min(N_TOKENS, subject.longest_prompt or N_TOKENS)
     padding = subject.pad_token
     known = torch.tensor([token for token in range(min(vocabulary, 5000)) if token != padding])
     if len(known) < 3:
-        raise InvalidValue(f"a vocabulary of {vocabulary}: pairs need three tokens at least")
+        raise InvalidValue(f"the vocabulary has {vocabulary} tokens, but pairs need at least three")
 
     def drawn(*shape: int) -> Tensor:
         return known[torch.randint(len(known), shape, generator=generator)]

@@ -38,16 +38,18 @@ Laws = Iterator[tuple[str, Callable[[], float]]]
 
 
 def check_method(method: Method | type[Method]) -> LawReport:
-    """The report of all laws on a method, if all hold; InvalidValue, with those that do not, otherwise.
+    """Check a method by the laws that every method obeys, on a tiny random model.
 
-    `method`: an instance, or a class that is taken with its defaults. It runs on a tiny random model, in float64 on the CPU.
-    A method that scores is asked for finite scores that depend on neither batch size, order nor padding; one that finds a
-    circuit for a circuit on the graph, of as many edges as were asked for, unless it refuses to be told. Either gives the
-    same twice, whatever the random numbers of the caller, and changes nothing outside itself.
+    `method`: the Method, or its class, which is tried with its defaults.
+
+    Returns a LawReport if all laws hold. A method that scores must give finite scores that depend on neither batch
+    size, order nor padding. A method that finds circuits must give one on the graph, with as many edges as it is asked
+    for, unless it refuses to be told. Both must give the same result twice, whatever the random numbers of the caller,
+    and change nothing outside themselves. Raises InvalidValue with the laws that are broken.
     """
     made = method() if isinstance(method, type) else method
     if not isinstance(made, Method):
-        raise InvalidValue(f"{method!r} is no method: it must be a subclass of edgewise.contract.Method")
+        raise InvalidValue(f"{method!r} is not a method: it must be a subclass of edgewise.contract.Method")
     title = f"the method {made.name!r}"
     trial = _Trial(_quick(made), tiny_subject())
     with torch.set_grad_enabled(True):

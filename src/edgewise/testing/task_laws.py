@@ -17,12 +17,15 @@ PROMPTS = 8
 
 
 def check_task(task: Task, tokenizer: Any = None) -> LawReport:
-    """The report of all laws on a task, if all hold; InvalidValue, with those that do not, otherwise.
+    """Check a task by the laws that every task obeys.
 
-    `tokenizer`: what to ask it with, default that of the task's own model.
+    `task`: the Task.
+    `tokenizer`: the tokenizer to ask it with, by default that of the task's own model.
+
+    Returns a LawReport if all laws hold. Raises InvalidValue with the laws that are broken.
     """
     if not isinstance(task, Task):
-        raise InvalidValue(f"{task!r} is no task: it must be an edgewise.tasks.Task")
+        raise InvalidValue(f"{task!r} is not a task: it must be an edgewise.tasks.Task")
     chosen = tokenizer if tokenizer is not None else load(task.model).tokenizer
     laws = {
         "its metric is known": _metric,

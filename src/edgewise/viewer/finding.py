@@ -54,7 +54,7 @@ class Finding:
         """The circuit to draw: its own, or the strongest edges of its scores."""
         value = self.circuit if self.circuit is not None else self.scores
         if value is None and self.node_scores is not None:
-            raise InvalidValue("these are scores of nodes, which have no edges to show: select a circuit from them")
+            raise InvalidValue("these are scores of nodes, which have no edges to show; select a circuit from them")
         if value is None:
             raise InvalidValue("there is neither a circuit nor scores")
         return strongest(value)
@@ -65,7 +65,7 @@ class Finding:
         graph = self.shown.graph
         for name, value in self._parts():
             if value is not None and value.graph != graph:
-                raise GraphMismatch(f"{name} of another graph ({value.graph}) than the circuit ({graph})")
+                raise GraphMismatch(f"{name}: these are of another graph ({value.graph}) than the circuit ({graph})")
         return graph
 
     def beside(self, other: Finding | None) -> Finding:

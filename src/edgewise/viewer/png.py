@@ -21,7 +21,7 @@ def png(circuit: Circuit, scores: Scores | None = None) -> bytes:
     """
     if find_spec("matplotlib") is None:
         raise InvalidValue(
-            "a PNG is drawn by matplotlib, which is not installed: pip install 'edgewise[viz]', or ask for svg"
+            "a PNG needs matplotlib, which is not installed: pip install 'edgewise[viz]', or ask for svg"
         )
     from edgewise.viewer.raster import raster
 

@@ -46,21 +46,23 @@ def show(
     exact: Scores | None = None,
     compare: Showable | None = None,
 ) -> Path:
-    """Writes the picture of a circuit, of scores or of a run as `.svg`, `.png`, `.html` or `.dot`; returns its path.
+    """Write the picture of a circuit, of scores or of a run, as `.html`, `.svg`, `.png` or `.dot`.
 
-    `.html` is one self-contained page to look at the circuit and move through it; it needs no network and opens from disk.
-    Of a circuit of neurons the edges between its nodes are shown.
-    With `scores` of the same graph, edges show sign and strength; `exact` are their measured effects, if known; `compare` is
-    a second circuit to lay over the first (on the page). In an `.svg`, `.png` or `.dot` of scores alone are the strongest
-    200 edges. A `.png` needs the extra `viz` (matplotlib). Raises UnknownName for another suffix, InvalidValue for a
-    comparison that is not to be a page or for a `.png` without matplotlib, GraphMismatch for parts of different graphs,
-    FileError if the file cannot be written.
+    `value`: a Circuit, Scores or a run. Of a circuit of neurons the edges between its nodes are shown.
+    `path`: where to write. An `.html` is one page to move through, which needs no network. A `.png` needs the extra
+    `viz`. An `.svg`, `.png` or `.dot` of scores alone shows the 200 strongest edges.
+    `scores`: scores of the same graph, which give edges their sign and strength.
+    `exact`: measured effects of the edges, if known.
+    `compare`: a second circuit to lay over the first, on the page.
+
+    Returns the path. Raises UnknownName for another suffix, InvalidValue for a comparison that is no page or a `.png`
+    without matplotlib, GraphMismatch for parts of different graphs, FileError if the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURES:
         raise UnknownName.of("picture format", suffix or Path(path).name, PICTURES)
     if compare is not None and suffix != ".html":
-        raise InvalidValue(f"two circuits are compared on the page: name a .html file, not {suffix}")
+        raise InvalidValue(f"only a page compares two circuits; name a .html file, not {suffix}")
     finding = gathered(value, scores=scores, exact=exact, compare=compare)
     return write_bytes(path, PICTURES[suffix](finding))
 

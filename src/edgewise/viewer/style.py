@@ -83,7 +83,7 @@ class Stroke:
 def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
     """The edges of the circuit, weakest first, so that the strongest are drawn last and on top."""
     if scores is not None and scores.graph != circuit.graph:
-        raise GraphMismatch(f"scores and circuit of different graphs: {scores.graph} and {circuit.graph}")
+        raise GraphMismatch(f"the scores and the circuit are of different graphs: {scores.graph} and {circuit.graph}")
     values = [(edge, None if scores is None else scores[edge]) for edge in circuit.edges]
     values.sort(key=lambda item: -abs(item[1] or 0.0))
     largest = max((abs(value) for _, value in values if value is not None and math.isfinite(value)), default=0.0)

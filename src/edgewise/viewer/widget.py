@@ -21,10 +21,13 @@ def widget(
     compare: Showable | None = None,
     height: int = 760,
 ) -> Any:
-    """The page of a circuit, of scores or of a run as a widget for Jupyter, Colab, VS Code and marimo.
+    """Show the page of a circuit, of scores or of a run as a widget in Jupyter, Colab, VS Code and marimo.
 
-    Takes what `show` takes; `height` is in pixels. What the reader chooses is in its `state`, the text after `#` in the
-    address of a page. Needs the extra `notebook` (anywidget); InvalidValue, with the cure, without it.
+    `value`, `scores`, `exact`, `compare`: as in `show`.
+    `height`: the height of the widget in pixels.
+
+    Returns the widget; its `state` holds what the reader has chosen, as the text after `#` in the address of a page.
+    Raises InvalidValue without the extra `notebook`.
     """
     content = document(gathered(value, scores=scores, exact=exact, compare=compare))
     return _widget_class()(document=dump(content, indent=None), height=height)

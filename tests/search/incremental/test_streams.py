@@ -13,7 +13,7 @@ from edgewise.models import Subject
 from edgewise.progress import silent
 from edgewise.request import Request
 from edgewise.search.incremental.cached import CachedFrontier
-from edgewise.search.incremental.wiring import Intake, Wiring
+from edgewise.search.incremental.streams import Intake, Wiring
 
 FAMILIES = ("gpt2", "llama", "neox-parallel", "toy-separate-inputs")
 

@@ -1,4 +1,4 @@
-"""What makes ACDC fast: cached sums, partial walks, batches planned ahead, behind `State`."""
+"""What makes ACDC fast: nodes run again only where something changed, many removals at once, behind `State`."""
 
 from edgewise.search.incremental.search_state import SearchState
 

@@ -22,10 +22,8 @@ from edgewise.pairs import Pairs
 from edgewise.search.incremental.frontier import Frontier
 from edgewise.search.incremental.places import Places, Replaced
 from edgewise.search.incremental.slot_projections import SlotProjections
-from edgewise.search.incremental.streams import Streams
+from edgewise.search.incremental.streams import Intake, Streams, Wiring
 from edgewise.search.incremental.trials import Span, TrialOutcome, Trials
-from edgewise.search.incremental.wiring import Intake, Wiring
-from edgewise.search.state import Removal
 
 
 @final
@@ -141,18 +139,13 @@ class CachedFrontier(Frontier):
         if span.reader not in self._inputs:
             intake = self.wiring.intake_of(span.reader, self.mask[:, span.reader].numpy())
             self._inputs[span.reader] = self.streams.last(intake)
-        now = self._inputs[span.reader]
-        streams = now.new_empty(span.stop - span.first, *now.shape)
-        for number, stream in zip(range(span.first, span.stop), streams, strict=True):
-            torch.sub(now, self._gone(trials.removals[number], late), out=stream)
-            now = stream if trials.goes[number] else now
-        outcome.inputs[span] = streams
-        return streams
-
-    def _gone(self, removal: Removal, late: bool) -> Tensor:
-        """What a removal takes from its reader's input: [token, d_model]."""
-        first, *others = (self.streams.written(writer, late) for writer in removal.writers or ())
-        return sum(others, start=first)
+        removals = enumerate(trials.removals[span.first : span.stop], start=span.first)
+        tried = sorted((writer, number) for number, removal in removals for writer in removal.writers or ())
+        gone = [[float(made[number]) for _, number in tried] for made in trials.made[span.first : span.stop]]
+        rows, now = self.streams.written([writer for writer, _ in tried], late), self._inputs[span.reader]
+        streams = torch.addmm(now.flatten(), rows.new_tensor(gone), rows.flatten(1), alpha=-1)
+        outcome.inputs[span] = streams.unflatten(1, now.shape)
+        return outcome.inputs[span]
 
     def _walk_layer(self, layer: int, outcome: TrialOutcome) -> None:
         """Compute again the nodes of a layer that read something changed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -14,14 +16,27 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.request import Request
+from edgewise.search.base import Kept
 from edgewise.search.incremental.cached import CachedFrontier
 from edgewise.search.incremental.frontier import Frontier, WalkingFrontier
-from edgewise.search.incremental.planner import BatchPlanner
-from edgewise.search.incremental.trials import Trials
-from edgewise.search.keep_rule import KeepRule
+from edgewise.search.incremental.trials import BatchPlanner, Trials
 from edgewise.search.search_metric import SearchMetric
-from edgewise.search.state import Removal, State
+from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Decision, Trace
+
+
+@final
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands: removals tested, edges kept of those decided, edges to decide, and the metric."""
+
+    tested: int
+    kept: int
+    remaining: int
+    metric: float
+
+    def __str__(self) -> str:
+        return f"{self.tested:,} tested, {self.kept:,} kept, {self.remaining:,} to go, metric {self.metric:.4g}"
 
 
 @final
@@ -40,8 +55,10 @@ class SearchState(State):
             self._frontier = frontier(batch.subject, batch.pairs, batch.replacement)
             self._metric = SearchMetric(batch, self._frontier.clean_logits)
         self.graph, self.mask = self._frontier.graph, self._frontier.mask
+        self._mask_array = self.mask.numpy()  # the same memory, changed without a tensor operation
         tiling = tiling_for(request.subject.device)
-        self._most = max(1, min(tiling.removals, tiling.removal_tokens // batch.pairs.clean.numel()))
+        most = max(1, min(tiling.removals, tiling.removal_tokens // batch.pairs.clean.numel()))
+        self._planner = BatchPlanner(self.graph, most)
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
         self._behind = False
@@ -52,11 +69,23 @@ class SearchState(State):
             self._earlier.append(self._decisions)
             self._behind = True
         self.mask.copy_(self.graph.edge_mask)
+        self._left = self.graph.n_edges
         self.value, self.tested, self.computed = self._metric.start, 0, 0
         self.trace, self._rule, self._decisions = trace, rule, []
         self._alike = [tuple(trace.decisions), *map(tuple, self._earlier)]
-        similar = self._earlier[-1] if self._earlier else ()
-        self._planner = BatchPlanner(self.graph, self._most, {decision.edge: decision.kept for decision in similar})
+        self._planner = BatchPlanner(self.graph, self._planner.most, self._planner.known)
+
+    def run(self, steps: Iterator[int], label: str) -> Kept:
+        """Take all steps of a search, which say how many edges each has settled; what is kept then."""
+        started, request, edges = time.perf_counter(), self.request, self.graph.n_edges
+        try:
+            with torch.no_grad(), steady(request.subject.model):
+                for _ in request.track(self._progress(steps), edges, f"testing edges ({label})", str):
+                    pass
+        finally:
+            self.trace.close()
+        counts = {"tested": self.tested, "computed": self.computed, "final": self.value}
+        return Kept(self.mask.clone(), counts, time.perf_counter() - started)
 
     def effects(self, removals: Sequence[Removal]) -> Iterator[tuple[Removal, float]]:
         remaining = removals
@@ -79,11 +108,20 @@ class SearchState(State):
             self.trace.add(self._decisions[number:])
         self.tested += removal.tested
         if not kept:
-            self.mask[removal.rows, removal.reader] = False
+            self._mask_array[removal.rows, removal.reader] = False
+            self._left -= removal.edges(self.graph)
             self.value = after
 
     def drop(self, readers: Sequence[int]) -> None:
         self.mask[:, list(readers)] = False
+        self._left = int(self.mask.sum())
+
+    def _progress(self, steps: Iterator[int]) -> Iterator[Progress]:
+        """Once for each edge that is decided, tested or not."""
+        remaining = self.graph.n_edges
+        for settled in steps:
+            remaining -= settled
+            yield from [Progress(self.tested, self._left - remaining, remaining, self.value)] * settled
 
     def _measured_before(self, removal: Removal) -> float | None:
         """The metric without these edges, if it was measured in this very state."""
@@ -113,7 +151,7 @@ class SearchState(State):
         return decided
 
     def _suppose(self, trials: Trials, values: Sequence[float]) -> None:
-        """Expect of every removal what it did in its trial, should that not count."""
+        """Expect of every removal what it did in its trial."""
         before = self.value
         for removal, goes, after in zip(trials.removals, trials.goes, values, strict=True):
             self._planner.suppose(removal, self._rule.keeps(before, after))

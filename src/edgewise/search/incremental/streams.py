@@ -1,15 +1,69 @@
-"""Streams: what the writers of a pruned circuit wrote last, and what its readers get of it."""
+"""What a pruned circuit connects (Wiring), what its writers wrote last, and what its readers get of it (Streams)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple, final
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from edgewise.engine.plan import late_writers
 from edgewise.graph import Graph
 from edgewise.search.incremental.places import Places, Replaced
-from edgewise.search.incremental.wiring import Intake, Wiring
+
+
+class Intake(NamedTuple):
+    """What a reader gets: the kept edges into it, and whether it is needed at the answers alone.
+
+    Readers of one layer's attention have the first of these as their `site`: those of equal intake get the same stream.
+    """
+
+    site: int
+    late: bool
+    writers: tuple[int, ...]
+
+
+@final
+class Wiring:
+    """The kept edges of `mask` bool [writer, reader] as they are now: later changes do not show.
+
+    `late`, `late_reader`: of each writer and reader, whether it is needed at the answers alone.
+    """
+
+    def __init__(self, graph: Graph, mask: Tensor) -> None:
+        late: Any = late_writers(graph, mask).numpy()
+        at_answers: Any = (graph.serves.numpy() & late).any(axis=1)
+        for layer in range(graph.layers):  # keys and values are read at every token
+            at_answers[graph.k_readers(layer).start : graph.v_readers(layer).stop] = False
+        at_answers[-1] = True
+        self.late: list[bool] = late.tolist()
+        self.late_reader: list[bool] = at_answers.tolist()
+        self._graph, self._kept = graph, mask.numpy().copy()
+        # Few nodes are asked about at one place: each is looked up when it is.
+        self._read_by: dict[int, list[int]] = {}
+        self._intakes: dict[int, Intake] = {}
+
+    def read_by(self, writer: int) -> list[int]:
+        """The readers of a writer."""
+        if writer not in self._read_by:
+            self._read_by[writer] = np.flatnonzero(self._kept[writer]).tolist()
+        return self._read_by[writer]
+
+    def intake(self, reader: int) -> Intake:
+        """What a reader gets."""
+        if reader not in self._intakes:
+            self._intakes[reader] = self.intake_of(reader, self._kept[:, reader])
+        return self._intakes[reader]
+
+    def intake_of(self, reader: int, column: Any) -> Intake:
+        """What a reader gets if `column`, an array bool [writer], is kept of the edges into it."""
+        graph = self._graph
+        layer, _, slot = graph.place(reader)
+        is_attention = layer < graph.layers and slot < graph.readers_per_layer - int(graph.mlps)
+        writers = tuple(np.flatnonzero(column).tolist())
+        return Intake(reader - slot if is_attention else reader, self.late_reader[reader], writers)
 
 
 @final
@@ -22,30 +76,29 @@ class Streams:
 
     def __init__(self, graph: Graph, places: Places, replaced: Replaced, rows: Tensor) -> None:
         self._graph, self._places, self._replaced, self.rows = graph, places, replaced, rows
-        self._narrow: dict[int, Tensor] = {}  # rows at the answers, where they were asked for there
 
     def settle(self, mask: Tensor) -> None:
         """The search moves on, with these edges kept: bool [writer, reader]."""
         self.wiring = Wiring(self._graph, mask)
         self._replaced.forget()
-        self._sums: dict[Intake, tuple[frozenset[int], Tensor]] = {}
 
-    def written(self, writer: int, late: bool) -> Tensor:
-        """What a writer wrote last, minus its replacement: [token, d_model]."""
-        if not late:
-            return self.rows[writer]
-        if writer not in self._narrow:
-            self._narrow[writer] = self._places.narrow(self.rows[writer])
-        return self._narrow[writer]
+    def written(self, writers: Sequence[int], late: bool) -> Tensor:
+        """What some writers, in ascending order, wrote last, minus their replacement: [writer, token, d_model]."""
+        first, stop = writers[0], writers[-1] + 1
+        rows = self.rows[first:stop]  # neighbours are not copied
+        if stop - first > len(writers):
+            rows = self.rows[torch.tensor(writers, device=self.rows.device)]
+        return self._places.narrow(rows) if late else rows
 
-    def last(self, intake: Intake) -> Tensor:
-        """What readers of an intake got last: [token, d_model]."""
-        return self._unchanged(intake, frozenset())
+    def last(self, intake: Intake, without: Set[int] = frozenset()) -> Tensor:
+        """What readers of an intake got last, but for the part of some writers: [token, d_model]."""
+        stream, writers = self._replaced.stream(intake.site, intake.late), sorted(set(intake.writers) - without)
+        return stream + self.written(writers, intake.late).sum(dim=0) if writers else stream
 
     def now(self, intake: Intake, changed: Mapping[int, Tensor]) -> Tensor:
         """What readers of an intake get in each trial, [trial, token, d_model], given the rows of writers that changed."""
         read = [writer for writer in intake.writers if writer in changed]
-        stream = self._unchanged(intake, frozenset(read))[None]
+        stream = self.last(intake, set(read))[None]
         for number, writer in enumerate(read):
             rows = changed[writer]
             part = self._places.narrow(rows) if intake.late and not self.wiring.late[writer] else rows
@@ -57,22 +110,3 @@ class Streams:
         for writer, rows in changed.items():
             where = self._places.answers_active if self.wiring.late[writer] else slice(None)
             self.rows[writer, where] = rows[number]
-            self._narrow.pop(writer, None)
-        stale = [one for one, (without, _) in self._sums.items() if (changed.keys() & set(one.writers)) - without]
-        for intake in stale:
-            del self._sums[intake]
-
-    def _unchanged(self, intake: Intake, changed: frozenset[int]) -> Tensor:
-        """The part of an intake that does not come from writers that have changed: [token, d_model]."""
-        # Much the same writers change again and again: the sum of the others is kept.
-        without, others = self._sums.get(intake, (None, None))
-        if without is None or others is None or not changed <= without:
-            without = changed | (without or frozenset())
-            others = self._replaced.stream(intake.site, intake.late)
-            for writer in intake.writers:
-                if writer not in without:
-                    others = others + self.written(writer, intake.late)
-            self._sums[intake] = (without, others)
-        for writer in sorted(without - changed):
-            others = others + self.written(writer, intake.late)
-        return others

@@ -1,13 +1,18 @@
-"""Trials: removals that are tried in one batch, each on top of those before it that are expected to go."""
+"""Trials: removals tried in one batch, each on top of those before it that are expected to go, and who expects that.
+
+An expectation costs nothing but time where it is wrong: what was tried on top of it is tried again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, final
 
 from torch import Tensor
 
+from edgewise.graph import Graph
 from edgewise.search.state import Removal
 
 
@@ -60,6 +65,50 @@ class Trials:
                 if is_made:
                     trial_mask[removal.rows, removal.reader] = False
         return masks
+
+
+@final
+@dataclass
+class BatchPlanner:
+    """What to try next, as many removals as fit into one batch (`most`), and what to expect of each.
+
+    Expected is what the same edges did when they were tried last (`known`: reader and writers → kept), in this search or an
+    earlier one, in a trial that counted or not; else what the last removal from the same writer into a reader of the same
+    kind did; else what the last one did.
+    """
+
+    graph: Graph
+    most: int
+    known: dict[tuple[int, tuple[int, ...]], bool] = field(default_factory=dict)
+    _kept_alike: dict[tuple[str, tuple[int, ...] | None], bool] = field(default_factory=dict)
+    _kept_last: bool = False
+
+    def plan(self, removals: Sequence[Removal]) -> Trials:
+        """The next removals, and which of them are expected to go."""
+        batch = tuple(removals[: self.most])
+        return Trials(batch, tuple(not removal.tested or not self._kept(removal) for removal in batch))
+
+    def learn(self, removal: Removal, kept: bool) -> None:
+        """Take note of a decision."""
+        self._kept_alike[self._alike(removal)] = self._kept_last = kept
+
+    def suppose(self, removal: Removal, kept: bool) -> None:
+        """Take note of what a removal did in a trial, whether that counts or not."""
+        self.known[self._edges(removal)] = kept
+
+    def _kept(self, removal: Removal) -> bool:
+        """Whether a removal is expected to be taken back."""
+        alike = self._kept_alike.get(self._alike(removal), self._kept_last)
+        return self.known.get(self._edges(removal), alike)
+
+    def _edges(self, removal: Removal) -> tuple[int, tuple[int, ...]]:
+        """Which edges go: all into a reader of layer 0 are the one that is asked about again after that."""
+        return removal.reader, removal.writers or tuple(range(self.graph.reach(removal.reader)))
+
+    def _alike(self, removal: Removal) -> tuple[str, tuple[int, ...] | None]:
+        """What removals have in common that are expected to be decided alike."""
+        reader = self.graph.readers[removal.reader]
+        return reader[-3:] if reader.endswith(">") else reader[:1], removal.writers
 
 
 @final

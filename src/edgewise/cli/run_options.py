@@ -1,0 +1,125 @@
+"""Options of the commands that run a model, each of one command alone; those of several are in `options.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgewise.cli.options import CIRCUIT_OPTIONS, METHOD_OPTIONS, MODEL_OPTIONS, OUTPUT_OPTIONS, PROMPT_OPTIONS
+
+Method = Annotated[
+    str | None, typer.Option(help="see edgewise list methods [default: eap-ig]", rich_help_panel=METHOD_OPTIONS)
+]
+Metric = Annotated[
+    str | None, typer.Option(help="what edges are scored by [default: the task's]", rich_help_panel=METHOD_OPTIONS)
+]
+Edges = Annotated[
+    int | None, typer.Option(help="how many edges to select [default: a tenth of all]", rich_help_panel=CIRCUIT_OPTIONS)
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option(help="instead, how many heads and MLPs, with all edges between them", rich_help_panel=CIRCUIT_OPTIONS),
+]
+Neurons = Annotated[
+    int | None,
+    typer.Option(help="instead, how many coordinates of what heads and MLPs write", rich_help_panel=CIRCUIT_OPTIONS),
+]
+Ranking = Annotated[
+    str | None,
+    typer.Option(help="rank scores by absolute or signed value [default: absolute]", rich_help_panel=CIRCUIT_OPTIONS),
+]
+Curve = Annotated[
+    int | None,
+    typer.Option(help="at how many sizes to measure faithfulness [default: 6]", rich_help_panel=CIRCUIT_OPTIONS),
+]
+Stability = Annotated[
+    int | None,
+    typer.Option(
+        help="how often to draw the examples again, such as 100, to see which edges stay [default: 0]",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="an option of the method, key=value: see edgewise list method NAME; repeatable",
+        rich_help_panel=METHOD_OPTIONS,
+    ),
+]
+Tau = Annotated[
+    str | None,
+    typer.Option(
+        help="the threshold of acdc; several, separated by commas, are a sweep", rich_help_panel=METHOD_OPTIONS
+    ),
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(help="start from a recipe or a manifest; other options change it", rich_help_panel=OUTPUT_OPTIONS),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="go on with an interrupted run of this command", rich_help_panel=OUTPUT_OPTIONS)
+]
+Out = Annotated[
+    Path | None, typer.Option(help="a new folder for the results [default: runs/…]", rich_help_panel=OUTPUT_OPTIONS)
+]
+EvaluatedMetric = Annotated[
+    list[str] | None,
+    typer.Option(help="what to report; repeatable [default: the circuit's]", rich_help_panel=METHOD_OPTIONS),
+]
+EvaluatedAllowOtherWeights = Annotated[
+    bool, typer.Option(help="evaluate even on other weights than it was found with", rich_help_panel=MODEL_OPTIONS)
+]
+ComparedMethods = Annotated[
+    str | None,
+    typer.Option(help="names, separated by commas [default: eap-ig,eap,acdc,exact]", rich_help_panel=METHOD_OPTIONS),
+]
+ComparedReference = Annotated[
+    str | None,
+    typer.Option(
+        help="task, exact:1%, exact:0.05, none, or a circuit's file [default: the task's, or exact:1%]",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
+]
+ComparedMetric = Annotated[
+    str | None,
+    typer.Option(help="what scores and circuits are measured by [default: the task's]", rich_help_panel=METHOD_OPTIONS),
+]
+ComparedEdges = Annotated[
+    str | None,
+    typer.Option(
+        help="sizes of circuits, separated by commas [default: 1%,2%,5%,10%,20%,50%]", rich_help_panel=CIRCUIT_OPTIONS
+    ),
+]
+ComparedHeads = Annotated[
+    str | None,
+    typer.Option(help="study which heads circuits of this size keep, such as 10%", rich_help_panel=CIRCUIT_OPTIONS),
+]
+ComparedHeldOut = Annotated[
+    int | None,
+    typer.Option(
+        help="measure circuits on so many pairs that no method has seen [default: the same pairs]",
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
+]
+ComparedExactSample = Annotated[
+    int | None,
+    typer.Option(
+        help="replace so many edges, drawn evenly, one by one, to see how far scores agree",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
+]
+ComparedOption = Annotated[
+    list[str] | None,
+    typer.Option(help="an option of one method, method.key=value; repeatable", rich_help_panel=METHOD_OPTIONS),
+]
+ComparedPictures = Annotated[
+    str | None, typer.Option(help="svg, png, or none [default: svg,png]", rich_help_panel=OUTPUT_OPTIONS)
+]
+ComparedOut = Annotated[
+    Path | None,
+    typer.Option(
+        help="a folder for the results; goes on if it is unfinished [default: runs/…]", rich_help_panel=OUTPUT_OPTIONS
+    ),
+]

@@ -1,0 +1,22 @@
+"""Every case on every family, of which only a part runs whenever tests run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+
+def thinned(cases: Sequence[tuple[Any, ...]], families: Sequence[str], *, one_in: int) -> list[Any]:
+    """Parameters (*case, family); all but one in so many are slow. Each family meets some case, and each case some family."""
+    return [
+        pytest.param(
+            *case,
+            family,
+            marks=() if (row + column) % one_in == 0 else pytest.mark.slow,
+            id="-".join(str(value) for value in (*case, family)),
+        )
+        for row, family in enumerate(families)
+        for column, case in enumerate(cases)
+    ]
