@@ -24,7 +24,6 @@ OPEN = {"EdgeMethod", "FusedBlocks", "GradientSink", "Pruning", "Separate", "Tra
 KINDS = {"ABC", "BaseModel", "Enum", "Exception", "NamedTuple", "Protocol", "StrEnum"}
 
 # Constants of the same meaning in several members of one family; the sizes of two kinds of work that are chunked alike.
-SAME_CONSTANTS = {"TOKENS_AT_ONCE"}
 FAMILIES = {"tasks": "behaviours", "programs": "behaviours"}
 LONGEST_FILE, LONGEST_FUNCTION = 250, 60
 
@@ -76,7 +75,7 @@ def test_a_constant_stands_for_one_thing() -> None:
         for name in constants(module):
             places[name].add(FAMILIES.get(folder, str(path.relative_to(SOURCE))))
     shared = {name: sorted(paths) for name, paths in places.items() if len(paths) > 1}
-    assert {name: paths for name, paths in shared.items() if name not in SAME_CONSTANTS} == {}
+    assert shared == {}
 
 
 def test_files_and_functions_are_short() -> None:

@@ -133,9 +133,9 @@ def test_batches_are_halved_until_they_fit() -> None:
 @pytest.mark.usefixtures("nothing_taken")
 def test_a_limit_below_a_single_pair_says_what_would_do() -> None:
     with pytest.raises(
-        InvalidValue, match=r"limit of 1MB is too small: 0MB are taken .* give at least \d+MB$"
+        InvalidValue, match=r"limit of 1MB is too small: 0MB are in use .* give at least \d+MB$"
     ) as error:
-        ew.attribute(subject("gpt2"), pairs(), memory_limit="1MB")
+        ew.attribute(subject("gpt2"), pairs(), memory_limit="1KB")
     least = str(error.value).rpartition(" ")[2]
     ew.attribute(subject("gpt2"), pairs(), memory_limit=least)
 

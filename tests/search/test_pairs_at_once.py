@@ -33,7 +33,7 @@ def too_large(pairs_at_most: int, parts: list[int]) -> Any:
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_the_same_decisions(family: str, ablation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on, traces, parts = subject(family, torch.float64), [tmp_path / "whole", tmp_path / "parts"], list[int]()
-    how = {"method": "acdc", "tau": 0.05, "ablation": ablation}
+    how = {"method": "acdc", "tau": 0.0005, "ablation": ablation}
     whole = ew.discover(on, pairs(), trace=str(traces[0]), **how)
     monkeypatch.setattr(Part, "of", too_large(2, parts))
     in_parts = ew.discover(on, pairs(), trace=str(traces[1]), **how)
@@ -49,19 +49,19 @@ def test_the_same_decisions(family: str, ablation: str, tmp_path: Path, monkeypa
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     on, asked = subject("gpt2", torch.float64), [0]
-    whole = ew.discover(on, pairs(), method="acdc", tau=0.05)
+    whole = ew.discover(on, pairs(), method="acdc", tau=0.0005)
     kind = type(Part.of(next(_batches(on))).frontier)
     outcomes = kind.outcomes
 
     def giving_out(self: Any, trials: Any) -> Any:
         asked[0] += 1
-        if asked[0] == 2:
+        if asked[0] == 4:
             raise torch.OutOfMemoryError("out of memory")
         return outcomes(self, trials)
 
     monkeypatch.setattr(kind, "outcomes", giving_out)
     with pytest.warns(RuntimeWarning, match="not enough memory for a batch of 5: going on with 2"):
-        circuit = ew.discover(on, pairs(), method="acdc", tau=0.05)
+        circuit = ew.discover(on, pairs(), method="acdc", tau=0.0005)
     assert circuit == whole
     assert circuit.provenance["fitting_batch_size"] == 2
 

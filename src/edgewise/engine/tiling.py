@@ -94,7 +94,7 @@ ACCELERATOR = replace(
     products="tf32",
 )
 # A chunk is at most such a part of the memory that is free, and never smaller than a processor's.
-PART = 8
+FREE_SHARE = 8
 
 _chosen: ContextVar[Tiling | None] = ContextVar("tiling", default=None)
 
@@ -107,7 +107,7 @@ def tiling_for(device: torch.device) -> Tiling:
     if device.type == "cpu":
         return PROCESSOR
     free = _free(device)
-    size = ACCELERATOR.chunk_bytes if free is None else min(ACCELERATOR.chunk_bytes, free // PART)
+    size = ACCELERATOR.chunk_bytes if free is None else min(ACCELERATOR.chunk_bytes, free // FREE_SHARE)
     return replace(ACCELERATOR, chunk_bytes=max(PROCESSOR.chunk_bytes, size))
 
 
