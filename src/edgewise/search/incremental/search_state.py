@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Kept
 from edgewise.search.incremental.pairs_at_once import PairsAtOnce
-from edgewise.search.incremental.trials import BatchPlanner, TrialOutcome, Trials
+from edgewise.search.incremental.trials import BatchPlanner, Trials
 from edgewise.search.state import KeepRule, Removal, State
 from edgewise.search.trace import Decision, Trace
+
+T = TypeVar("T")
 
 
 @final
@@ -53,7 +55,7 @@ class SearchState(State):
         self._mask_array = self.mask.numpy()  # the same memory, changed without a tensor operation
         with torch.no_grad(), steady(request.subject.model):
             self._pairs = PairsAtOnce.of(request, self.mask)
-            (self._clean,) = self._means(self._pairs.sums_of_clean())
+            (self._clean,) = self._means(self._fitting(PairsAtOnce.sums_of_clean))
         if not math.isfinite(self._clean):
             raise NumericalError(
                 f"the metric {request.metric.name} is {-self._clean * request.metric.sign} on the clean prompts, before "
@@ -135,7 +137,7 @@ class SearchState(State):
     def _batch(self, removals: Sequence[Removal]) -> Generator[tuple[Removal, float], None, int]:
         """The effects of the first of these, up to one that is decided otherwise than expected; returns how many."""
         trials = self._planner.plan(removals)
-        (sums, outcomes), gone = self._sums(trials), list[int]()
+        (sums, outcomes), gone = self._fitting(lambda pairs: pairs.sums(trials)), list[int]()
         values = self._means(sums)
         for value in values:
             if not math.isfinite(value):
@@ -154,9 +156,9 @@ class SearchState(State):
         self.computed += decided
         return decided
 
-    def _sums(self, trials: Trials) -> tuple[Tensor, list[TrialOutcome]]:
-        """The metric of each trial summed over the pairs; with half of them at once where memory does not suffice."""
-        while (found := unless_too_large(lambda: self._pairs.sums(trials))) is None:
+    def _fitting(self, work: Callable[[PairsAtOnce], T]) -> T:
+        """What `work` makes of the pairs; with half as many at once, from here on, where memory does not suffice."""
+        while (found := unless_too_large(lambda: work(self._pairs))) is None:
             self._pairs = self._pairs.half()
             self._pairs.restore()
         return found
