@@ -12,14 +12,14 @@ from support.one_at_a_time import read_trace
 
 import edgewise as ew
 from edgewise.errors import NumericalError
-from edgewise.search.incremental.pairs_at_once import Part
+from edgewise.search.incremental.pairs_at_once import SearchPart
 
 
 def too_large(pairs_at_most: int, parts: list[int]) -> Any:
     """A part that memory does not suffice for, if it is of more pairs; `parts` notes the others."""
-    make = Part.of
+    make = SearchPart.of
 
-    def of(batch: Any) -> Part:
+    def of(batch: Any) -> SearchPart:
         if len(batch.pairs) > pairs_at_most:
             raise torch.OutOfMemoryError("out of memory")
         parts.append(len(batch.pairs))
@@ -35,7 +35,7 @@ def test_the_same_decisions(family: str, ablation: str, tmp_path: Path, monkeypa
     on, traces, parts = subject(family, torch.float64), [tmp_path / "whole", tmp_path / "parts"], list[int]()
     how = {"method": "acdc", "tau": 0.0005, "ablation": ablation}
     whole = ew.discover(on, pairs(), trace=str(traces[0]), **how)
-    monkeypatch.setattr(Part, "of", too_large(2, parts))
+    monkeypatch.setattr(SearchPart, "of", too_large(2, parts))
     in_parts = ew.discover(on, pairs(), trace=str(traces[1]), **how)
     assert set(parts) == {1, 2}
     assert in_parts == whole
@@ -50,7 +50,7 @@ def test_the_same_decisions(family: str, ablation: str, tmp_path: Path, monkeypa
 def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     on, asked = subject("gpt2", torch.float64), [0]
     whole = ew.discover(on, pairs(), method="acdc", tau=0.0005)
-    kind = type(Part.of(next(_batches(on))).frontier)
+    kind = type(SearchPart.of(next(_batches(on))).frontier)
     outcomes = kind.outcomes
 
     def giving_out(self: Any, trials: Any) -> Any:
@@ -68,7 +68,7 @@ def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_a_single_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Part, "of", too_large(0, []))
+    monkeypatch.setattr(SearchPart, "of", too_large(0, []))
     with pytest.raises(NumericalError, match="not enough memory for a single example"):
         ew.discover(subject("gpt2"), pairs(), method="acdc")
 

@@ -24,14 +24,14 @@ from edgewise.search.search_metric import SearchMetric
 
 @final
 @dataclass(frozen=True)
-class Part:
+class SearchPart:
     """Some pairs: what removals do to their logits, and their metric."""
 
     frontier: Frontier
     metric: SearchMetric
 
     @classmethod
-    def of(cls, batch: Batch) -> Part:
+    def of(cls, batch: Batch) -> SearchPart:
         """A part in which every edge is kept."""
         kept = frontier(batch)
         return cls(kept, SearchMetric(batch, kept.clean_logits))
@@ -84,12 +84,12 @@ class PairsAtOnce:
                 outcomes.append(outcome)
         return total, outcomes
 
-    def _part(self, batch: Batch) -> Part:
-        part = Part.of(batch)
+    def _part(self, batch: Batch) -> SearchPart:
+        part = SearchPart.of(batch)
         part.frontier.mask = self.mask
         return part
 
-    def _restored(self, batch: Batch) -> Part:
+    def _restored(self, batch: Batch) -> SearchPart:
         part = self._part(batch)
         part.frontier.restore()
         return part
