@@ -82,7 +82,7 @@ def test_with_one_layer_it_is_the_absolute_effect() -> None:
 
 
 def test_what_it_cannot_do_it_says() -> None:
-    with pytest.raises(NumericalError, match="kl is zero at the clean run"):
+    with pytest.raises(NumericalError, match="kl, whose gradient is zero at the clean run"):
         ew.attribute(subject("gpt2"), pairs(), method="atp-graddrop", metric="kl")
     with pytest.raises(InvalidValue, match="gives no scores that are means"):
         bootstrap(subject("toy"), pairs(), edges=20, method="atp-graddrop")

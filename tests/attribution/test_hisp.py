@@ -138,5 +138,5 @@ def test_a_threshold_drops_every_edge_that_touches_a_dropped_node(family: str) -
 
 
 def test_a_metric_flat_at_the_clean_run_is_refused() -> None:
-    with pytest.raises(NumericalError, match="gradient of kl is zero at the clean run"):
+    with pytest.raises(NumericalError, match="kl, whose gradient is zero at the clean run"):
         ew.attribute(subject("gpt2"), pairs(), method="hisp", metric="kl")

@@ -155,9 +155,9 @@ def test_eap_ig_with_kl_compares_with_the_clean_logits() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "eap-ig", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
-        ({"method": "eap-ig-activations", "steps": 0}, InvalidValue, "0 integration steps: a whole number"),
-        ({"method": "mask-ig", "steps": -1}, InvalidValue, "-1 integration steps: a whole number"),
+        ({"method": "eap-ig", "steps": 0}, InvalidValue, "steps=0 must be a whole number"),
+        ({"method": "eap-ig-activations", "steps": 0}, InvalidValue, "steps=0 must be a whole number"),
+        ({"method": "mask-ig", "steps": -1}, InvalidValue, "steps=-1 must be a whole number"),
         ({"method": "eap-ig", "steps": "many"}, InvalidValue, "eap-ig: steps must be a whole number, not 'many'"),
         ({"method": "mask-ig", "steps": 2.5}, InvalidValue, "steps must be a whole number, not 2.5"),
         ({"method": "gim", "temperature": 0}, InvalidValue, "temperature=0 must be above 0"),

@@ -265,7 +265,7 @@ def test_a_history_without_a_target_has_none(tmp_path: Path) -> None:
     assert "target" not in path.read_text()
     assert math.isnan(read_history(path)[0].target)
     path.write_text("[]\n")
-    with pytest.raises(FileError, match="no history"):
+    with pytest.raises(FileError, match="not the history"):
         read_history(path)
 
 

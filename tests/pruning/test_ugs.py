@@ -398,7 +398,7 @@ def test_the_published_settings_have_a_name() -> None:
         ({"regularization": math.nan}, InvalidValue, "regularization=nan"),
         ({"regularization": "much"}, InvalidValue, "regularization must be a number, not 'much'"),
         ({"loss": "kll"}, UnknownName, "did you mean 'kl'"),
-        ({"loss": "accuracy"}, NumericalError, "gradient of accuracy is zero"),
+        ({"loss": "accuracy"}, NumericalError, "accuracy, whose gradient is zero"),
         ({"samples": 0}, InvalidValue, "samples=0 must be at least 1"),
         ({"steps": 0}, InvalidValue, "steps=0 must be at least 1"),
         ({"learning_rate": 1e7}, NumericalError, "lower the rate"),

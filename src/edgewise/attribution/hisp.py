@@ -107,7 +107,7 @@ class _Effects(GradientSink):
 
     def heads(self, layer: int, stream: Tensor, projected: Tensor, gradient: Tensor) -> None:
         block, readers = self.subject.blocks[layer], projected.shape[2]
-        replaced = project(block, self.replacement.attention_in[layer], list(range(readers)))
+        replaced = project(block, self.replacement.attention_in[layer], slice(readers))
         change = (projected - replaced).to(self.effects.dtype) * gradient
         self.effects[:, layer, :readers] = change.sum(dim=(1, 3))
 

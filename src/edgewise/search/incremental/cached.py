@@ -143,7 +143,8 @@ class CachedFrontier(Frontier):
         tried = sorted((writer, number) for number, removal in removals for writer in removal.writers or ())
         gone = [[float(made[number]) for _, number in tried] for made in trials.made[span.first : span.stop]]
         rows, now = self.streams.written([writer for writer, _ in tried], late), self._inputs[span.reader]
-        streams = torch.addmm(now.flatten(), rows.new_tensor(gone), rows.flatten(1), alpha=-1)
+        mixed = torch.tensor(gone, dtype=rows.dtype).to(rows.device)
+        streams = torch.addmm(now.flatten(), mixed, rows.flatten(1), alpha=-1)
         outcome.inputs[span] = streams.unflatten(1, now.shape)
         return outcome.inputs[span]
 
