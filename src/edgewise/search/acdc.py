@@ -8,9 +8,10 @@ Before the edges into a head's q, k and v, all of them together are tried ("whol
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 from torch import Tensor
 
@@ -83,18 +84,9 @@ class GreedySearch:
         return edges
 
 
-@final
 @dataclass(frozen=True)
-class ACDC(SharingSearch):
-    """Remove every edge, from the output back, whose removal changes the metric by less than a threshold.
-
-        remove e  if  metric(circuit without e) − metric(circuit) < τ        (the metric: lower is better, by default `kl`)
-
-    An edge that goes stays gone, and the metric without it is the new baseline. Before the edges into a head's q, k or
-    v are tested one by one, all of them are tried together. The larger τ, the fewer edges are kept.
-
-    Conmy et al. 2023, "Towards Automated Circuit Discovery" (arXiv:2304.14997).
-    """
+class EdgeByEdge(SharingSearch):
+    """The options of a search that tests one removal after the other against a threshold."""
 
     tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
     rule: Literal["signed", "absolute"] = option(
@@ -104,10 +96,6 @@ class ACDC(SharingSearch):
     trace: str | None = option(
         None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
     )
-    name: ClassVar[str] = "acdc"
-    summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"
-    cost: ClassVar[str] = "part of a forward for each edge"
-    paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
     metric: ClassVar[str] = "kl"
     size_option: ClassVar[str] = "tau"
     size_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -120,9 +108,38 @@ class ACDC(SharingSearch):
         """When a removal is taken back."""
         return KeepRule(self.tau, self.rule, self.whole_readers)
 
-    def for_edges(self, edges: int | None) -> ACDC:
+    def for_edges(self, edges: int | None) -> Self:
         refuse_edges(self.name, edges)
         return self
+
+    @abstractmethod
+    def search(self, request: Request) -> Kept:
+        """The edges that are kept, of those that it takes for candidates."""
+
+    def found(self, state: SearchState, candidates: Tensor, key: dict[str, Any]) -> Kept:
+        """What is kept of the `candidates`; `key` is what the trace is of."""
+        state.start(self.criterion, Trace.open(self.trace, key))
+        steps = GreedySearch(state, self.criterion, candidates).run()
+        return state.run(steps, f"{self.name}, tau {self.tau:g}")
+
+
+@final
+@dataclass(frozen=True)
+class ACDC(EdgeByEdge):
+    """Remove every edge, from the output back, whose removal changes the metric by less than a threshold.
+
+        remove e  if  metric(circuit without e) − metric(circuit) < τ        (the metric: lower is better, by default `kl`)
+
+    An edge that goes stays gone, and the metric without it is the new baseline. Before the edges into a head's q, k or
+    v are tested one by one, all of them are tried together. The larger τ, the fewer edges are kept.
+
+    Conmy et al. 2023, "Towards Automated Circuit Discovery" (arXiv:2304.14997).
+    """
+
+    name: ClassVar[str] = "acdc"
+    summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"
+    cost: ClassVar[str] = "part of a forward for each edge"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
 
     def search(self, request: Request) -> Kept:
         return self._on(SearchState(request))
@@ -133,6 +150,4 @@ class ACDC(SharingSearch):
         return [search._on(state) for value in values if isinstance(search := at_value(self, value), ACDC)]
 
     def _on(self, state: SearchState) -> Kept:
-        state.start(self.criterion, Trace.open(self.trace, trace_key(self, state.request)))
-        steps = GreedySearch(state, self.criterion, state.graph.edge_mask).run()
-        return state.run(steps, f"{self.name}, tau {self.tau:g}")
+        return self.found(state, state.graph.edge_mask, trace_key(self, state.request))

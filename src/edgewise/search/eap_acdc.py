@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 from edgewise.attribution import attribution as find_attribution
 from edgewise.errors import InvalidValue
@@ -13,17 +13,16 @@ from edgewise.metrics import metric
 from edgewise.options import option
 from edgewise.request import Request
 from edgewise.scores import Scores
-from edgewise.search.acdc import GreedySearch
-from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
+from edgewise.search.acdc import EdgeByEdge
+from edgewise.search.base import Kept, at_value
 from edgewise.search.incremental import SearchState
-from edgewise.search.state import KeepRule
-from edgewise.search.trace import Trace, trace_key
+from edgewise.search.trace import trace_key
 from edgewise.tasks import TASKS, task
 
 
 @final
 @dataclass(frozen=True)
-class EAPThenACDC(SharingSearch):
+class EAPThenACDC(EdgeByEdge):
     """Let attribution name the candidates, then test these alone by ACDC.
 
         candidates = { e : |score(e)| ≥ threshold },        then `acdc` on them
@@ -42,24 +41,13 @@ class EAPThenACDC(SharingSearch):
         None,
         "the metric of these scores; none: the task's, or logit_diff (kl is flat at the clean run)",
     )
-    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
-    rule: Literal["signed", "absolute"] = option(
-        "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
-    )
-    whole_readers: bool = option(True, "try all edges into a q, k or v together before testing them one by one")
-    trace: str | None = option(
-        None, "a file that gets the decisions, one JSON object per line; an interrupted search goes on from it"
-    )
     name: ClassVar[str] = "eap+acdc"
     summary: ClassVar[str] = "attribution names candidates, ACDC tests these alone"
     cost: ClassVar[str] = "two passes, then part of a forward for each candidate"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.10348"
-    metric: ClassVar[str] = "kl"
-    size_option: ClassVar[str] = "tau"
-    size_values: ClassVar[tuple[float, ...]] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 
     def __post_init__(self) -> None:
-        _ = self.criterion  # refuses what makes no sense
+        super().__post_init__()
         if not _is_number(self.share) or not 0 <= self.share <= 1:
             raise InvalidValue(
                 f"share={self.share!r} must be from 0 to 1: it is the share of all edges that ACDC tests"
@@ -71,15 +59,6 @@ class EAPThenACDC(SharingSearch):
         find_attribution(self.attribution)  # refuses what scores no edges
         if self.attribution_metric is not None:
             metric(self.attribution_metric)
-
-    @property
-    def criterion(self) -> KeepRule:
-        """When a removal is taken back."""
-        return KeepRule(self.tau, self.rule, self.whole_readers)
-
-    def for_edges(self, edges: int | None) -> EAPThenACDC:
-        refuse_edges(self.name, edges)
-        return self
 
     def search(self, request: Request) -> Kept:
         scores = self.attribute(request)
@@ -101,9 +80,7 @@ class EAPThenACDC(SharingSearch):
         """ACDC on the candidates that these scores name."""
         chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
         key = {**trace_key(self, state.request), "batch_size": state.request.batch_size}
-        state.start(self.criterion, Trace.open(self.trace, key))
-        steps = GreedySearch(state, self.criterion, chosen.mask).run()
-        found = state.run(steps, f"{self.name}, tau {self.tau:g}")
+        found = self.found(state, chosen.mask, key)
         return replace(found, counts={"candidates": len(chosen), **found.counts})
 
 
