@@ -116,7 +116,7 @@ def test_nodes_neurons_and_limits() -> None:
         ("acdc", {"tau": 0.1, "metric": "logit_diff", "ablation": "zero"}),
         ("eap+acdc", {"tau": 0.1}),
         ("edge-pruning", {"edges": 20, **FEW}),
-        ("hap", {"edges": 20, **FEW}),
+        pytest.param("hap", {"edges": 20, **FEW}, marks=pytest.mark.slow),
         ("subnetwork-probing", FEW),
     ],
 )

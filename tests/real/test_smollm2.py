@@ -38,7 +38,10 @@ def test_it_predicts_what_a_language_model_predicts(smollm2: Subject) -> None:
     assert (smollm2.graph.layers, smollm2.graph.n_edges) == (30, 70_651)
 
 
-@pytest.mark.parametrize("task", ["ioi", "greater-than", "subject-verb-agreement", "capitals", "gendered-pronoun"])
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("subject-verb-agreement", "gendered-pronoun")]
+
+
+@pytest.mark.parametrize("task", ["ioi", "greater-than", "capitals", *SLOW])
 def test_it_has_the_behaviours_of_the_tasks(smollm2: Subject, task: str) -> None:
     of = ew.task(task).pairs(smollm2.tokenizer, n=32, seed=5)
     ends = ew.evaluate(smollm2, ew.Circuit.from_edges(smollm2.graph, []), of, metrics=["accuracy"], random=None)
