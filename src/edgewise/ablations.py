@@ -151,7 +151,7 @@ def _checked(member: Any) -> type[Ablation]:
 ABLATIONS: Members[type[Ablation]] = Members(
     "ablation",
     "ablations",
-    {one.name: one for one in (Corrupted, Zero, Mean, PositionMean)},
+    {kind.name: kind for kind in (Corrupted, Zero, Mean, PositionMean)},
     _checked,
     spelled=lambda name: name.replace("_", "-"),
 )

@@ -23,10 +23,13 @@ def checked(kind: Any, value: Any) -> Any:
         return checked(inner[0], value)
     if origin in (Union, UnionType):
         return _first(
-            [lambda one=one: checked(one, value) for one in sorted(inner, key=lambda k: k is not type(value))]
+            [
+                lambda member=member: checked(member, value)
+                for member in sorted(inner, key=lambda k: k is not type(value))
+            ]
         )
     if origin is Literal:
-        return _first([lambda one=one: _same(one, value) for one in inner])
+        return _first([lambda member=member: _same(member, value) for member in inner])
     if origin in (list, tuple, Sequence):
         if not isinstance(value, list | tuple):
             raise ValueError
@@ -92,10 +95,13 @@ def parsed(kind: Any, text: str) -> Any:
     if origin in (Union, UnionType):
         # Every text is text: what else it may be comes first.
         return _first(
-            [lambda one=one: parsed(one, text) for one in sorted(inner, key=lambda k: (k is str, k is not NoneType))]
+            [
+                lambda member=member: parsed(member, text)
+                for member in sorted(inner, key=lambda k: (k is str, k is not NoneType))
+            ]
         )
     if origin is Literal:
-        return _first([lambda one=one: _same(str(one), _unquoted(text)) and one for one in inner])
+        return _first([lambda member=member: _same(str(member), _unquoted(text)) and member for member in inner])
     if origin in (list, tuple, Sequence):
         return _gathered(kind, [parsed(one, part) for one, part in _parts(kind, split(text))])
     return _first([lambda read=read: read(text) for read in READ.get(kind, ())])
@@ -132,7 +138,9 @@ def words(kind: Any) -> str:
     if origin is Annotated:
         return words(inner[0])
     if origin in (Union, UnionType, Literal):
-        return " | ".join(str(one) if origin is Literal else words(one) for one in inner if one is not NoneType)
+        return " | ".join(
+            str(member) if origin is Literal else words(member) for member in inner if member is not NoneType
+        )
     if origin in (list, tuple, Sequence):
         return f"list of {words(inner[0])}"
     return {Path: "path", Any: "any", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))
@@ -142,9 +150,9 @@ def expected(kind: Any) -> str:
     """The type as it is said after "must be"."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join("none" if one is NoneType else expected(one) for one in inner)
+        return " or ".join("none" if member is NoneType else expected(member) for member in inner)
     if origin is Literal:
-        *first, last = [repr(one) for one in inner]
+        *first, last = [repr(member) for member in inner]
         return f"{', '.join(first)} or {last}" if first else last
     if origin in (list, tuple, Sequence):
         return f"a list, each {expected(inner[0])}"
@@ -153,8 +161,8 @@ def expected(kind: Any) -> str:
 
 def choices(kind: Any) -> tuple[Any, ...]:
     """The values there are to choose from, of a Literal, or of one beside None."""
-    one_of = (one for one in (kind, *get_args(kind)) if get_origin(one) is Literal)
-    return tuple(value for one in one_of for value in get_args(one))
+    one_of = (member for member in (kind, *get_args(kind)) if get_origin(member) is Literal)
+    return tuple(value for member in one_of for value in get_args(member))
 
 
 def _parts(kind: Any, values: Sequence[Any]) -> list[tuple[Any, Any]]:

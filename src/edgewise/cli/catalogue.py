@@ -50,7 +50,7 @@ def _method(name: str) -> dict[str, Any]:
     from edgewise.methods import method_class
 
     chosen = method_class(name)
-    options = [_described(one) for one in options_of(chosen).values()]
+    options = [_described(known) for known in options_of(chosen).values()]
     facts = {"method": chosen.name, "summary": chosen.summary, "cost": chosen.cost, "paper": chosen.paper}
     return {**facts, "options": options}
 

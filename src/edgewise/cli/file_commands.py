@@ -56,7 +56,7 @@ def list_(
         else:
             console.print_details(found, option_rows(found))
         return
-    tables = {one: catalogue(one) for one in ([kind] if kind is not None else CATALOGUES)}
+    tables = {name: catalogue(name) for name in ([kind] if kind is not None else CATALOGUES)}
     if as_json:
         console.print_json(tables)
         return

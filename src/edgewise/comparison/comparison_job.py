@@ -64,11 +64,11 @@ class ComparisonJob:
         ends = found_on if self.judged is None else self._ends(self._judging)
         reference = self.reference if isinstance(self.reference, Reference) else None
         outcomes = self._outcomes()
-        exact = next((one.scores for one in outcomes if self._is_exact(one.entry)), None)
+        exact = next((outcome.scores for outcome in outcomes if self._is_exact(outcome.entry)), None)
         if exact is not None:
             reference = self._settled(exact, found_on[self.request.metric.name])
         known = reference.circuit if reference is not None else None
-        listed = sorted((one for one in outcomes if one.entry in self.entries), key=self._place)
+        listed = sorted((outcome for outcome in outcomes if outcome.entry in self.entries), key=self._place)
         sample = self.store.sample(self._sample) if self.exact_sample is not None else None
         measures = self._measures(listed)
         results = tuple(
@@ -132,7 +132,7 @@ class ComparisonJob:
             of_curve = self.store.curve(outcome, lambda _, curve=curve: curve)
             of_areas = self.store.areas(outcome, lambda _, areas=areas: areas) if self.with_areas else areas
             measured[outcome.entry.folder] = of_curve, of_areas
-        return [measured.get(one.entry.folder) or self._measured(one) for one in outcomes]
+        return [measured.get(outcome.entry.folder) or self._measured(outcome) for outcome in outcomes]
 
     def _measured(self, outcome: MethodOutcome) -> Measures:
         areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}

@@ -147,8 +147,8 @@ class ComparisonStore:
         found = validate(PartDocument, parse(read_bytes(name), name), name)
         if _entry(found.entry) != entry or found.key != plain(self.key):
             raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
-        scores, circuits = read(place / SCORES_FILE), [read(place / one) for one in found.circuits]
-        kept = tuple(one for one in circuits if isinstance(one, Circuit))
+        scores, circuits = read(place / SCORES_FILE), [read(place / name) for name in found.circuits]
+        kept = tuple(circuit for circuit in circuits if isinstance(circuit, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} is damaged: its files do not fit together; delete it, or name a new folder")
         return MethodOutcome(entry, Found(scores, kept, found.dial, tuple(found.values)), found.seconds)

@@ -34,23 +34,25 @@ class Insights:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {name: [one.to_dict() for one in some] for name, some in vars(self).items()}
+        return {name: [figure.to_dict() for figure in some] for name, some in vars(self).items()}
 
 
 def insights(comparison: Comparison, request: Request) -> Insights:
     """The data of every figure this comparison has what it takes for."""
     exact, reference = comparison.exact, comparison.reference
     predicting = _predicting(comparison) if exact is not None else []
-    scoring = [one for one in comparison.results if _scores_edges(one)] if reference is not None else []
+    scoring = [result for result in comparison.results if _scores_edges(result)] if reference is not None else []
     curves: tuple[Interpolation, ...] = ()
     if exact is not None and predicting:
-        scores = next((one for one in predicting if one.name == "eap"), predicting[0]).scores
+        scores = next((result for result in predicting if result.name == "eap"), predicting[0]).scores
         curves = interpolate(request, scores, worst_predicted(scores, exact))
     return Insights(
-        tuple(scatter(one.scores, exact, name=one.name) for one in predicting if exact is not None),
+        tuple(scatter(result.scores, exact, name=result.name) for result in predicting if exact is not None),
         curves,
-        tuple(histogram(one.scores, reference.circuit, name=one.name) for one in scoring if reference is not None),
-        tuple(_roles(comparison, one) for one in scoring),
+        tuple(
+            histogram(result.scores, reference.circuit, name=result.name) for result in scoring if reference is not None
+        ),
+        tuple(_roles(comparison, result) for result in scoring),
     )
 
 
@@ -63,7 +65,7 @@ def drawn(found: Insights, formats: Iterable[str]) -> dict[str, bytes]:
 
 
 def _drawings(found: Insights) -> Mapping[str, tuple[Draw, tuple[float, float]]]:
-    bars = max((len(one.roles) for one in found.roles), default=0)
+    bars = max((len(chart.roles) for chart in found.roles), default=0)
     sizes = {
         "effects": grid_size(len(found.scatters), 5.2, 4.6),
         "interpolation": grid_size(len(found.interpolations), 4.4, 3.5),
@@ -81,8 +83,8 @@ def _drawings(found: Insights) -> Mapping[str, tuple[Draw, tuple[float, float]]]
 
 def _predicting(comparison: Comparison) -> list[Result]:
     """The methods whose scores predict the effects that were measured: those on the same metric, but for exact itself."""
-    scoring = [one for one in comparison.results if _scores_edges(one) and one.agreement is not None]
-    return [one for one in scoring if one.scores.provenance.get("metric") == comparison.metric]
+    scoring = [result for result in comparison.results if _scores_edges(result) and result.agreement is not None]
+    return [result for result in scoring if result.scores.provenance.get("metric") == comparison.metric]
 
 
 def _scores_edges(result: Result) -> bool:

@@ -109,7 +109,7 @@ def _keeping(chosen: Any, folder: Path | None) -> Any:
     """The method with the files that it needs to go on after an interruption in `folder`, if it keeps any."""
     if folder is None:
         return chosen
-    known = {one.name for one in fields(chosen)}
+    known = {field.name for field in fields(chosen)}
     own = [name for name in NEEDED_TO_GO_ON if name in known and getattr(chosen, name) is None]
     if own:
         folder.mkdir(parents=True, exist_ok=True)

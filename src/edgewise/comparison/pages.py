@@ -53,7 +53,7 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
     finished.
     """
     index = path if path is not None else folder / INDEX_FILE
-    names = {one.parent: _name(one) for one in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
+    names = {path.parent: _name(path) for path in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
     if index.suffix.lower() != ".html":
         methods = ", ".join(method.name for method in names)
         raise InvalidValue(
@@ -77,7 +77,7 @@ def index_page(folder: Path, links: Mapping[str, str]) -> str:
         "methods": linked,
         "hint": escape(f"edgewise show {folder}/{METHODS_FOLDER}/A --compare {folder}/{METHODS_FOLDER}/B"),
         "plots": "".join(_plot(folder / name, text) for name, text in PLOTS.items() if (folder / name).is_file()),
-        "tables": "".join(_table(one, links) for one in tables_in(content)),
+        "tables": "".join(_table(table, links) for table in tables_in(content)),
     }
     return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], web_file("comparison.html"))
 

@@ -65,7 +65,7 @@ def _steps(recovery: Recovery) -> list[RecoveryPoint]:
 
 
 def _recoveries(comparison: Comparison, level: str) -> list[tuple[Result, Recovery]]:
-    return [(one, one.recovery[level]) for one in comparison.results]
+    return [(result, result.recovery[level]) for result in comparison.results]
 
 
 def _of(comparison: Comparison, level: str) -> str:
@@ -76,8 +76,8 @@ def _of(comparison: Comparison, level: str) -> str:
 def _share(comparison: Comparison) -> Panel:
     metric = comparison.metric
     curves = [
-        (one, [(p.edges, share) for p in _by_size(one) if (share := p.faithfulness[metric]) is not None])
-        for one in comparison.results
+        (result, [(p.edges, share) for p in _by_size(result) if (share := p.faithfulness[metric]) is not None])
+        for result in comparison.results
     ]
     title = f"Faithfulness ({metric.replace('_', ' ')})"
     return Panel(title, "share", tuple(_line(one, points) for one, points in curves), 1.0, _edges(comparison))
@@ -87,8 +87,8 @@ def _distance(comparison: Comparison) -> list[Panel]:
     if "kl" not in comparison.ends:
         return []
     curves = [
-        (one, [(p.edges, kl) for p in _by_size(one) if (kl := p.metrics["kl"]) is not None])
-        for one in comparison.results
+        (result, [(p.edges, kl) for p in _by_size(result) if (kl := p.metrics["kl"]) is not None])
+        for result in comparison.results
     ]
     lines = tuple(_line(one, points) for one, points in curves)
     return [

@@ -114,16 +114,16 @@ def _configs(readme: Path) -> dict[str, dict[str, list[str]]]:
 
     try:
         listed = (metadata_load(readme) or {}).get("configs") or []
-        return {str(one["config_name"]): _splits(one["data_files"]) for one in listed if "data_files" in one}
+        return {str(entry["config_name"]): _splits(entry["data_files"]) for entry in listed if "data_files" in entry}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{readme}: the header of the data set's card cannot be read ({error!r:.80})") from None
 
 
 def _splits(files: Any) -> dict[str, list[str]]:
     """Files as a card lists them: one or more patterns, all of `train`, or some for each split."""
-    if isinstance(files, str) or all(isinstance(one, str) for one in files):
+    if isinstance(files, str) or all(isinstance(name, str) for name in files):
         return {SPLIT: _listed(files)}
-    return {str(one["split"]): _listed(one["path"]) for one in files}
+    return {str(entry["split"]): _listed(entry["path"]) for entry in files}
 
 
 def _listed(paths: Any) -> list[str]:

@@ -23,7 +23,7 @@ def _names(row: Mapping[str, Any], other: Mapping[str, Any]) -> Answers:
 
 def _choices(row: Mapping[str, Any], other: Mapping[str, Any]) -> Answers:
     """The symbol of the answer against that of the counterfactual's answer, as they stand."""
-    right, wrong = (str(one["choices"]["label"][one["answerKey"]]) for one in (row, other))
+    right, wrong = (str(record["choices"]["label"][record["answerKey"]]) for record in (row, other))
     return right, wrong
 
 

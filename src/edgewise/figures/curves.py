@@ -65,7 +65,7 @@ def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """How each method is drawn: exact effects black, random grey and dotted, the others in colours, dashes and marks."""
     looks: dict[str, dict[str, Any]] = {}
     for name in names:
-        number = len([one for one in looks if one not in ("exact", "random")])
+        number = len([name for name in looks if name not in ("exact", "random")])
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[(number // len(COLOURS)) % len(DASHES)]
         looks[name] = {"color": colour, "linestyle": dash, "marker": MARKERS[number % len(MARKERS)], "zorder": 3}
         if name == "exact":

@@ -64,7 +64,7 @@ def scatter(scores: Scores, exact: Scores, *, name: str | None = None) -> Scatte
     if scores.graph != exact.graph:
         raise GraphMismatch(f"the scores are of different graphs: {scores.graph} and {exact.graph}")
     mask = scores.graph.edge_mask
-    x, y = (one.values.T[mask.T].double().numpy() for one in (scores, exact))
+    x, y = (side.values.T[mask.T].double().numpy() for side in (scores, exact))
     if not np.isfinite(x).all():
         raise InvalidValue(
             "these scores are infinite for some edges, as those of a search are, so they predict no effects"

@@ -144,7 +144,7 @@ def _measured(folder: Path, metric: str, ranking: str) -> Iterator[Curve]:
     """The curve of one method of a comparison, beside random scores where these have circuits of the same size."""
     if not (folder / CURVE_FILE).is_file():
         return
-    shares, chance = (_shares(one / CURVE_FILE, metric) for one in (folder, folder.parent / "random"))
+    shares, chance = (_shares(place / CURVE_FILE, metric) for place in (folder, folder.parent / "random"))
     yield Curve(metric, ranking, tuple(CurvePoint(edges, share, chance.get(edges)) for edges, share in shares.items()))
 
 

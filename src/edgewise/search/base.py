@@ -49,7 +49,7 @@ class Search(Method):
 
     def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
         """The circuit of each of some variants of this search, which differ in how much they keep."""
-        return [_searched(one, request) for one in variants]
+        return [_searched(variant, request) for variant in variants]
 
     def refuse(self, wanted: Wanted) -> None:
         if wanted.level != "edges":
@@ -81,7 +81,9 @@ class Search(Method):
         """One run for each number of edges."""
         total = request.subject.graph.n_edges
         runs = [_renamed(self.for_edges(size), f"-{size}") for size in sizes]
-        return Found.along("sparsity", [1 - size / total for size in sizes], [_searched(one, request) for one in runs])
+        return Found.along(
+            "sparsity", [1 - size / total for size in sizes], [_searched(search, request) for search in runs]
+        )
 
     def _takes(self, edges: int) -> bool:
         """Whether it can be told to keep so many edges."""
@@ -100,7 +102,7 @@ class SharingSearch(Search):
         """What `search` finds at each value, in the order given."""
 
     def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
-        found = self.sweep([getattr(one, one.size_option) for one in variants], request)
+        found = self.sweep([getattr(variant, variant.size_option) for variant in variants], request)
         return [_circuit(one, request, kept, kept.seconds or 0.0) for one, kept in zip(variants, found, strict=True)]
 
 

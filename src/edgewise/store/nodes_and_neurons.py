@@ -91,7 +91,7 @@ def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor], name
     if not whole or tensors.keys() - {"values", "neurons"}:
         shapes = ", ".join(f"{key} {value.dtype} {tuple(value.shape)}" for key, value in sorted(tensors.items()))
         raise FileError(f"{name}: its tensors ({shapes}) are not those of its graph ({graph})")
-    if any(bool(one.isnan().any()) for one in tensors.values()):
+    if any(bool(tensor.isnan().any()) for tensor in tensors.values()):
         raise FileError(f"{name}: one of its scores is NaN")
     parts = None if neurons is None else Scores(graph, neurons, header.provenance, level="neurons")
     return Scores(graph, values, header.provenance, level="nodes", parts=parts)

@@ -116,7 +116,11 @@ def _pool(task: Task, tokenizer: Any) -> float:
     held = tuple(task._draws(_lists(task, tokenizer), task.corruptions[0], stream, ATTEMPTS_PER_PROMPT))
     every = [*first, *held]
     pool = collate(
-        tokenizer, [Prompt(one.clean, one.clean, one.correct, one.wrong, one.key, one.asked) for one in every]
+        tokenizer,
+        [
+            Prompt(prompt.clean, prompt.clean, prompt.correct, prompt.wrong, prompt.key, prompt.asked)
+            for prompt in every
+        ],
     )
     try:
         found = task.pairs(tokenizer, n=1, apart_from=pool)

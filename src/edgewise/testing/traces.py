@@ -40,9 +40,9 @@ def state_of(model: nn.Module) -> dict[str, Any]:
 @contextmanager
 def untouched(model: nn.Module, *tensors: Tensor) -> Iterator[None]:
     """InvalidValue, naming what changed, unless all is at the end as it was at the start; `tensors`: what was handed in."""
-    before = {**state_of(model), "the pairs": [_sum(one) for one in tensors]}
+    before = {**state_of(model), "the pairs": [_sum(tensor) for tensor in tensors]}
     yield
-    after = {**state_of(model), "the pairs": [_sum(one) for one in tensors]}
+    after = {**state_of(model), "the pairs": [_sum(tensor) for tensor in tensors]}
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise InvalidValue(f"changed: {', '.join(changed[:5])}")

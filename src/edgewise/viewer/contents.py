@@ -172,7 +172,11 @@ def _circuit(key: Any, finding: Finding) -> CircuitEntry:
 def _told(finding: Finding) -> list[tuple[str, str]]:
     """The facts of the circuit; of scores alone, without the size of the circuit that a picture takes from them."""
     found = facts(finding.shown)
-    return found if finding.circuit is not None else [one for one in found if one[0] not in ("edges", "selection")]
+    return (
+        found
+        if finding.circuit is not None
+        else [section for section in found if section[0] not in ("edges", "selection")]
+    )
 
 
 def listed(value: Any) -> list[Any]:
@@ -190,7 +194,7 @@ def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
 
 def examples(provenance: Mapping[str, Any]) -> list[ExampleEntry]:
     """The example prompts of a circuit, as far as they are usable."""
-    return [_example(one) for one in listed(provenance.get("prompts")) if isinstance(one, Mapping)]
+    return [_example(prompt) for prompt in listed(provenance.get("prompts")) if isinstance(prompt, Mapping)]
 
 
 def _example(value: Mapping[str, Any]) -> ExampleEntry:
