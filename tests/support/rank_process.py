@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.ablations import Mean
+from edgewise.engine.tiling import PROCESSOR, using_tiling
 from edgewise.errors import EdgewiseError
 from edgewise.evaluation import bootstrap
 from edgewise.methods import METHODS, method, run_method
@@ -66,7 +68,9 @@ def of_every_verb(folder: Path) -> None:
     report = ew.evaluate(on, circuit, data, metrics=["kl", "logit_diff"], ablation="mean", batch_size=2)
     effects = ew.effects(on, data, circuit.edges[:5], batch_size=2)
     drawn = bootstrap(on, data, edges=9, method="eap")
-    swept = ew.sweep(on, data, values=[0.5, 0.05], batch_size=2)
+    # Shares of two and of three pairs leave room for unlike numbers of trials at once.
+    with using_tiling(replace(PROCESSOR, removal_tokens=6 * data.clean.shape[1])):
+        swept = ew.sweep(on, data, values=[0.5, 0.05, 0.0005], batch_size=2)
     found = {
         "report": torch.tensor([report["kl"].values, report["logit_diff"].values], dtype=torch.float64),
         "means": torch.tensor([report["kl"].corrupted, report["kl"].random], dtype=torch.float64),
