@@ -144,7 +144,7 @@ def print_table(title: str, rows: list[dict[str, str]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in rows[0] if rows else ():
         # A name stays whole, to be copied; what is said about it gives way.
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "option"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "option", "folder"))
     for row in rows:
         table.add_row(*(escape(value) for value in row.values()))
     stdout().print(table)

@@ -57,15 +57,13 @@ class PairsAtOnce:
         mine = request.share().together()
         found = unless_too_large(lambda: cls(mine, mask))
         while found is None:
-            size = mine.notes["fitting_batch_size"] = halved(mine.batch_size)
-            mine = replace(mine, batch_size=size)
+            mine = _with_half(mine)
             found = unless_too_large(lambda mine=mine: cls(mine, mask))
         return found
 
     def half(self) -> PairsAtOnce:
         """With half as many at once; said in a warning. NumericalError where there is one already."""
-        size = self.request.notes["fitting_batch_size"] = halved(self.request.batch_size)
-        return PairsAtOnce(replace(self.request, batch_size=size), self.mask)
+        return PairsAtOnce(_with_half(self.request), self.mask)
 
     def sums_of_clean(self) -> Tensor:
         """The metric of the model itself, summed over the pairs that are here, float64 [1]."""
@@ -108,6 +106,12 @@ class PairsAtOnce:
         """The mask was changed from outside."""
         for part in self._kept:
             part.frontier.restore()
+
+
+def _with_half(request: Request) -> Request:
+    """The request with half as many pairs in a batch, which its notes say."""
+    size = request.notes["fitting_batch_size"] = halved(request.batch_size)
+    return replace(request, batch_size=size)
 
 
 def frontier(batch: Batch) -> Frontier:
