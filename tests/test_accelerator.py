@@ -140,6 +140,76 @@ def test_bfloat16_ranks_edges_much_as_float32_does(family: str) -> None:
     assert agreement["pearson"] > 0.97
 
 
+# -- a model larger than one GPU --------------------------------------------------------------------------------------
+
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are fewer than two GPUs")
+
+
+@cache
+def dispatched(family: str, dtype: torch.dtype = torch.float32, *, others: int | str = 1) -> Subject:
+    """Its first layer on the first GPU, the others on the second, or where `others` says."""
+    accelerate = pytest.importorskip("accelerate")
+    model = make_model(CONFIGS[family](), dtype=dtype)
+    layers = subject_of(model).family.blocks
+    outer = layers.rpartition(".")[0]
+    places: dict[str, int | str] = {name: 0 for name, _ in model.named_children() if name != outer}
+    places |= {f"{outer}.{name}": 0 for name, _ in model.get_submodule(outer).named_children()}
+    del places[layers]
+    places |= {f"{layers}.{number}": others if number else 0 for number in range(len(model.get_submodule(layers)))}  # type: ignore[arg-type]
+    accelerate.dispatch_model(model, places, main_device=0)
+    return ew.load(model)
+
+
+@two_gpus
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "neox-parallel"])
+@pytest.mark.parametrize("method", [*ATTRIBUTIONS, "ugs"])
+def test_scores_of_a_model_over_two_gpus_are_those_of_the_cpu(family: str, method: str) -> None:
+    on = dispatched(family)
+    assert [str(block.device) for block in on.blocks] == ["cuda:0", *["cuda:1"] * (len(on.blocks) - 1)]
+    found, expected = (ew.attribute(where, pairs(), method=method, **cheap(method)) for where in (on, on_cpu(family)))
+    assert distance(found.values, expected.values) < 10 * NEAR
+
+
+@two_gpus
+@pytest.mark.parametrize(
+    ("family", "method", "options"),
+    [
+        ("gpt2", "acdc", {"tau": 0.01}),
+        ("llama", "eap+acdc", {"tau": 0.01}),
+        ("gemma2", "acdc", {"tau": 0.3}),
+    ],
+)
+def test_searches_over_two_gpus_decide_as_on_the_cpu(family: str, method: str, options: dict[str, Any]) -> None:
+    found, expected = (
+        ew.discover(on, pairs(), method=method, **options)
+        for on in (dispatched(family, torch.float64), on_cpu(family, torch.float64))
+    )
+    assert found == expected
+
+
+@two_gpus
+def test_gates_of_a_model_over_two_gpus_are_trained() -> None:
+    found = ew.discover(dispatched("llama"), pairs(), method="edge-pruning", edges=30, steps=8, batch=2)
+    assert len(found) <= 30
+
+
+@two_gpus
+def test_a_model_over_two_gpus_needs_hooks_that_move_things() -> None:
+    model: Any = make_model(CONFIGS["llama"]()).to("cuda:0")
+    model.model.layers[1].to("cuda:1")
+    with pytest.raises(ew.EdgewiseError, match="nothing moves what they compute"):
+        ew.load(model)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("method", ["eap", "eap-ig", "exact", "mask-ig"])
+def test_layers_in_the_memory_of_the_cpu_change_no_scores(family: str, method: str) -> None:
+    on = dispatched(family, others="cpu")
+    assert {str(block.device) for block in on.blocks} == {"cuda:0"}
+    found, expected = (ew.attribute(where, pairs(), method=method) for where in (on, on_cpu(family)))
+    assert distance(found.values, expected.values) < 10 * NEAR
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 

@@ -196,4 +196,4 @@ def _add(sums: Writes, writes: Writes, inside: Tensor) -> None:
     if sums.raw[0] is not sums.z[0]:
         pairs += list(zip(sums.raw, writes.raw, strict=True))
     for total, new in pairs:
-        total[: inside.shape[1]] += torch.einsum("bt...,bt->t...", new.to(total.dtype), inside)
+        total[: inside.shape[1]] += torch.einsum("bt...,bt->t...", new.to(total), inside)

@@ -63,6 +63,7 @@ def _effects(patcher: Patcher, layer: int, reader: int, at_heads: Tensor) -> Ten
     size, drops = patcher.at_once, []
     for start in range(0, graph.reach(reader), size):
         part = deltas[start : min(graph.reach(reader), start + size)]
-        change = patcher.change_of_attention(block, layer, slot, part.unflatten(1, patcher.clean.final_in.shape[:2]))
+        part = part.unflatten(1, patcher.clean.final_in.shape[:2]).to(block.device)
+        change = patcher.change_of_attention(block, layer, slot, part).to(at_heads.device)
         drops.append(-(change.flatten(1, 2).to(at_heads.dtype) * at_heads).sum(dim=(1, 2)))
     return torch.cat(drops)

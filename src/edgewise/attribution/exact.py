@@ -145,11 +145,16 @@ class Patcher:
         layer, kind, slot = self.batch.subject.graph.place(reader)
         if kind == "logits":
             logits = self._into_logits(delta)
-        elif kind == "mlp":
+            return self._drops(logits, len(writers))
+        delta = delta.to(self.batch.subject.blocks[layer].device)
+        if kind == "mlp":
             logits = self._into_mlp(layer, delta)
         else:
             logits = self._into_attention(layer, slot, delta)
-        after = self.batch.objectives(logits.unflatten(0, (len(writers), -1)), self.clean.logits)
+        return self._drops(logits, len(writers))
+
+    def _drops(self, logits: Tensor, runs: int) -> Tensor:
+        after = self.batch.objectives(logits.unflatten(0, (runs, -1)), self.clean.logits)
         return (self.baseline - after).double().sum(dim=1)
 
     def _into_logits(self, delta: Tensor) -> Tensor:
@@ -213,7 +218,8 @@ class Patcher:
     def _leaving(self, layer: int) -> Tensor:
         """The clean stream that leaves a layer."""
         last = layer == self.batch.subject.graph.layers - 1
-        return self.clean.final_in if last else self.clean.attention_in[layer + 1]
+        leaving = self.clean.final_in if last else self.clean.attention_in[layer + 1]
+        return leaving.to(self.batch.subject.blocks[layer].device)
 
 
 def _picks(places: Sequence[int]) -> slice | list[int]:

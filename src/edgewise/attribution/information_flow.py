@@ -64,7 +64,7 @@ def _shares(subject: Subject, batch: Pairs) -> Tensor:
         out = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, subject.d_model), shares))
 
         def of(stream: Tensor, reader: int, rows: slice = rows, out: Tensor = out) -> Tensor:
-            return _parts(stream.flatten(0, 1)[rows].to(out.dtype), out[: graph.reach(reader)]) @ weights[rows]
+            return _parts(stream.flatten(0, 1)[rows].to(out), out[: graph.reach(reader)]) @ weights[rows]
 
         for layer in range(graph.layers):
             heads = graph.attention_readers(layer)

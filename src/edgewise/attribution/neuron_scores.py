@@ -32,10 +32,12 @@ def contract_neurons(subject: Subject, deltas: Writes, slopes: ReaderGradients) 
                 scores[: len(graph.inputs)] += (flat.inputs[rows] * at_heads[:, None]).sum(dim=0)
                 continue
             if graph.mlps:
-                scores[graph.mlp_writer(layer)] += (flat.mlp[layer][rows] * at_mlp).sum(dim=0)
+                scores[graph.mlp_writer(layer)] += (
+                    (flat.mlp[layer][rows] * at_mlp.to(flat.mlp[layer].device)).sum(dim=0).to(scores.device)
+                )
             weight = subject.blocks[layer].output_weight.to(scores.dtype)
-            heads = torch.einsum("the,td->hed", flat.z[layer][rows], at_heads)
-            scores[graph.head_writers(layer)] += (heads * weight).sum(dim=1)
+            heads = torch.einsum("the,td->hed", flat.z[layer][rows], at_heads.to(weight.device))
+            scores[graph.head_writers(layer)] += (heads * weight).sum(dim=1).to(scores.device)
     return scores
 
 

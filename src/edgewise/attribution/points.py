@@ -28,6 +28,7 @@ class PathPoint(ABC):
 
     def between(self, replaced: Tensor, clean: Tensor) -> Tensor:
         """The held value, a leaf of its own for autograd."""
+        replaced = replaced.to(clean.device)
         return (replaced + self.share * (clean - replaced)).detach().requires_grad_()
 
 

@@ -73,12 +73,15 @@ class ReaderGradients:
             out.zero_()
             return
         by_head = gradient[rows].transpose(0, 1)
+        there = out if gradient.device == out.device else torch.empty_like(out, device=gradient.device)
         for part in block.projections.parts():
-            torch.bmm(by_head[part.start : part.stop], part.weight.to(out.dtype), out=out[part.start : part.stop])
+            torch.bmm(by_head[part.start : part.stop], part.weight.to(out.dtype), out=there[part.start : part.stop])
         if block.attention_norm.kind is not NormKind.NONE:
-            out.mul_(block.attention_norm.gain(out[0]))
+            there.mul_(block.attention_norm.gain(there[0]))
         for turn in self.turns[layer]:
-            out.addcmul_(turn.along[rows].T[..., None], turn.normed[rows], value=-1)
+            there.addcmul_(turn.along[rows].T[..., None], turn.normed[rows], value=-1)
+        if there is not out:
+            out.copy_(there)
 
 
 @final
@@ -111,7 +114,8 @@ class _Adding(GradientSink):
         slopes.mlp[layer] = _plus(slopes.mlp[layer], pulled)
 
     def final(self, gradient: Tensor) -> None:
-        self.slopes.final = _plus(self.slopes.final, self.weight * self._by_token(gradient))
+        at_final = self._by_token(gradient).to(self.slopes.subject.device)
+        self.slopes.final = _plus(self.slopes.final, self.weight * at_final)
 
     def _by_token(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1).to(self.slopes.subject.work_dtype)
@@ -123,7 +127,7 @@ def _plus(total: Tensor | None, term: Tensor) -> Tensor:
 
 def _constant(subject: Subject, block: Block) -> Tensor:
     """What the projections give for a normalised input of zero: [reader, d_head]."""
-    like = torch.empty(subject.d_model, dtype=subject.work_dtype, device=subject.device)
+    like = torch.empty(subject.d_model, dtype=subject.work_dtype, device=block.device)
     shift, constants = block.attention_norm.shift(like), []
     for part in block.projections.parts():
         constant = part.weight.to(like.dtype) @ shift

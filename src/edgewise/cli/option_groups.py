@@ -16,6 +16,7 @@ from edgewise.cli.options import (
     Corruption,
     Data,
     Device,
+    DeviceMap,
     Dtype,
     ExactFile,
     Examples,
@@ -24,6 +25,7 @@ from edgewise.cli.options import (
     ScoresFile,
     Seed,
     Task,
+    device_map_of,
     those_given,
 )
 
@@ -58,13 +60,15 @@ class Conditions:
     chat_template: ChatTemplate = None
     dtype: Dtype = None
     device: Device = None
+    device_map: DeviceMap = None
     kv: Kv = None
     adapter: Adapter = None
 
     @property
     def given(self) -> dict[str, Any]:
         """Those that were given, by name."""
-        return those_given(vars(self), " ".join(vars(self)))
+        given = those_given(vars(self), " ".join(vars(self)))
+        return given if self.device_map is None else {**given, "device_map": device_map_of(self.device_map)}
 
 
 @final

@@ -81,6 +81,13 @@ Device = Annotated[
         rich_help_panel=MODEL_OPTIONS,
     ),
 ]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        help="auto: spread over all GPUs, the CPU's memory and the disk; or a JSON object of parts [default: one device]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
+]
 Kv = Annotated[
     str | None,
     typer.Option(
@@ -120,6 +127,16 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors", rich_help_panel=OUTPUT_OPTIONS)]
 Source = Annotated[Path, typer.Argument(help="a run folder, or a file that edgewise wrote", show_default=False)]
+
+
+def device_map_of(text: str) -> str | dict[str, int | str]:
+    """A device map as text: the name of one, or a JSON object."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidValue(f"--device-map {text!r} is no JSON object: {error}") from None
 
 
 def those_given(values: dict[str, Any], names: str) -> dict[str, Any]:

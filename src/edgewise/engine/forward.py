@@ -127,7 +127,7 @@ class _Walk:
         z = native_attention(self.subject, block, layer.context, by_token, plan.groups)
         z = z.view(len(self.mask.edges), *shape, len(plan.heads), -1)
         heads = self.reads.plan.picks(plan.heads, z.device)
-        replaced = self.replacement.writes.z[layer.number].to(z.dtype)[..., heads, :]
+        replaced = self.replacement.writes.z[layer.number].to(z)[..., heads, :]
         first = self.graph.head_writers(layer.number).start
         writers = [first + head for head in plan.heads]
         if block.attention_post is not None:
@@ -151,7 +151,7 @@ class _Walk:
         first = 0 if handed_on is None else self.graph.head_writers(layer.number).start
         x, _ = reads.read([self.graph.mlp_reader(layer.number)], base, tokens, Unchanged(), first_writer=first)
         x = (x if handed_on is None else x + handed_on)[:, 0]
-        written = layer.block.mlp_write(x.to(self.subject.dtype))
+        written = layer.block.mlp_write(x.to(self.subject.dtype)).to(x.device)
         replaced = reads.base(self.replacement.writes.mlp[layer.number], tokens)
         if tokens is None and self.mask.neurons is None and self.live.on_path is None:
             reads.deltas.put_difference(reads.plan.rows_before(writer), written[:, None], replaced)
@@ -174,14 +174,14 @@ class _Walk:
         """What gives the output weights of the heads that run: [head, d_head, d_model]."""
         rows, whole = self.reads.deltas.rows, layer.block.output_weight_later()
         # Made now: the backward pass asks again, and should have nothing to bring to the device.
-        heads = self.reads.plan.picks(layer.plan.heads, rows.device)
+        heads = self.reads.plan.picks(layer.plan.heads, layer.block.device or rows.device)
         return lambda: whole().to(rows.dtype)[heads]
 
     def _post_scale(self, layer: WalkedLayer, writers: list[int], z: Tensor) -> Tensor:
         """The scale of a norm after attention, from the sum of all heads of this run: [mask, example, position, 1, 1]."""
         heads = self.reads.plan.picks(layer.plan.heads, z.device)
-        raw = self.replacement.writes.raw[layer.number].to(z.dtype).expand(*z.shape[:3], -1, -1).clone()
-        alive = self.live.among(writers)
+        raw = self.replacement.writes.raw[layer.number].to(z).expand(*z.shape[:3], -1, -1).clone()
+        alive = self.live.among(writers, z.device)
         raw[..., heads, :] = z if alive is None else torch.where(alive[:, :, None, :, None], z, raw[..., heads, :])
         return post_scale(layer.block, layer.block.output(raw.flatten(-2)))[..., None]
 
@@ -195,4 +195,5 @@ class _Walk:
         """Values [(mask,) node, ·, d_model] of some writers, each coordinate as far as it is kept."""
         if self.mask.neurons is None:
             return values
-        return values * self.mask.neurons[:, self.reads.plan.picks(writers, values.device), None, :]
+        neurons = self.mask.neurons
+        return values * neurons[:, self.reads.plan.picks(writers, neurons.device), None, :].to(values.device)

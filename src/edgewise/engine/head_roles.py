@@ -19,7 +19,7 @@ def check_heads(subject: Subject, stream: Tensor) -> None:
     their own heads give by as much, at the first position too, where in a causal model no key matters.
     """
     block, graph = subject.blocks[0], subject.graph
-    normed = block.attention_norm(stream)
+    normed = block.attention_norm(stream.to(block.device))
     outputs = block.projections.split([module(normed) for module in block.projections.modules])
     values = range(graph.heads + graph.kv_heads, graph.heads + 2 * graph.kv_heads)
     projected = outputs.repeat(2 + graph.kv_heads, 1, 1, 1)

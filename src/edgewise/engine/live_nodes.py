@@ -39,13 +39,15 @@ class LiveNodes:
         on_path = [writers_on_path(subject.graph, edges) for edges in by_example.flatten(0, 1).cpu()]
         return cls(plan, torch.stack(on_path).to(subject.device).unflatten(0, by_example.shape[:2]))
 
-    def among(self, writers: Sequence[int]) -> Tensor | None:
-        """bool [mask, example|1, node] of some writers; None where dead nodes need no care."""
-        return None if self.on_path is None else self.on_path[..., self.plan.picks(writers, self.on_path.device)]
+    def among(self, writers: Sequence[int], device: torch.device) -> Tensor | None:
+        """bool [mask, example|1, node] of some writers, on a device; None where dead nodes need no care."""
+        if self.on_path is None:
+            return None
+        return self.on_path[..., self.plan.picks(writers, self.on_path.device)].to(device)
 
     def zero_dead(self, delta: Tensor, writers: Sequence[int]) -> Tensor:
         """Rows [mask, node, token, ·] of some writers, with those of dead ones set to zero: they output their replacement."""
-        live = self.among(writers)
+        live = self.among(writers, delta.device)
         if live is None:
             return delta
         by_example = delta.unflatten(2, (live.shape[1], -1))

@@ -35,6 +35,7 @@ class Continuation:
         for later in range(layer + 1, self.subject.graph.layers):
             context = self.subject.context(self.width)[later]
             block = self.subject.blocks[later]
+            stream = stream.to(block.device)
             middle = stream + block.attention_write(stream, context)
             if later == self.subject.graph.layers - 1:
                 return self.after_last_attention(stream, middle)
@@ -56,7 +57,7 @@ class Continuation:
         """The answer positions of a stream, [copies·example, d_model]."""
         if stream.shape[1] == 1:
             return stream[:, 0]
-        positions = self.positions.repeat(len(stream) // len(self.positions))
+        positions = self.positions.repeat(len(stream) // len(self.positions)).to(stream.device)
         return stream[torch.arange(len(stream), device=stream.device), positions]
 
 

@@ -31,7 +31,7 @@ def projections(
     parts: list[tuple[list[int], Tensor]] = []
 
     def projected(slots: list[int]) -> Projected:
-        return Projected.of(block, reads.plan.picks(slots, base.device), dtype)
+        return Projected.of(block, reads.plan.picks(slots, block.device or base.device), dtype)
 
     if plan.everywhere:
         along = [reads.graph.mlp_reader(layer.number)] if plan.mlp and not plan.mlp_late else []
@@ -49,7 +49,7 @@ def projections(
         at_answers, _ = reads.read(readers, base[answers], answers, transform)
         # Other tokens of these queries reach nothing, so any finite value will do for them.
         full = at_answers.new_zeros(*at_answers.shape[:2], len(base), at_answers.shape[3])
-        parts.append((plan.late_queries, full.index_copy(2, answers, at_answers)))
+        parts.append((plan.late_queries, full.index_copy(2, answers.to(full.device), at_answers)))
     ordered = _in_order(parts, plan.slots, reads.plan)
     if block.projections.together > 1:
         replaced = projected(plan.slots)(base[None, None])
@@ -70,7 +70,7 @@ def _dead_to_replaced(reads: Reads, layer: WalkedLayer, live: LiveNodes, outputs
     Where norms span all queries and all keys, a head that nobody uses must not change the scale for the others.
     """
     graph, heads = reads.graph, reads.graph.head_writers(layer.number)
-    alive = live.among(range(heads.start, heads.stop))
+    alive = live.among(range(heads.start, heads.stop), outputs.device)
     assert alive is not None
     shared = alive.unflatten(-1, (graph.kv_heads, -1)).any(dim=-1)
     readers = torch.cat([alive, shared, shared], dim=-1).transpose(1, 2)[..., None, None]
@@ -98,7 +98,7 @@ class Projected(Transform):
     def __call__(self, mixed: Tensor) -> Tensor:
         weight, bias = (None if part is None else part.to(self.dtype) for part in self.rows())
         assert weight is not None
-        normed = self.norm(mixed.to(self.dtype))
+        normed = self.norm(mixed.to(weight.device, self.dtype))
         if mixed.shape[1] < len(weight):
             joined = linear(normed[:, 0], weight.flatten(0, 1), None if bias is None else bias.flatten())
             return joined.unflatten(2, weight.shape[:2]).transpose(1, 2)
@@ -111,7 +111,7 @@ class Projected(Transform):
     def pull(self, gradient: Tensor, mixed: Callable[[], Tensor]) -> Tensor:
         x, weight = mixed().requires_grad_(), self.rows()[0].to(self.dtype)
         with torch.enable_grad():
-            normed = self.norm(x.to(self.dtype))
+            normed = self.norm(x.to(weight.device, self.dtype))
         at_normed = torch.empty_like(normed)
         at_normed[:, len(weight) :] = 0
         for at_output, out in zip(gradient, at_normed, strict=True):

@@ -72,7 +72,7 @@ class Reads:
 
     def base(self, stream: Tensor, tokens: Tensor | None) -> Tensor:
         """A replaced stream [example|1, position|1, d_model] as [token, d_model], at the given tokens; None for all."""
-        flat = stream.to(self.deltas.rows.dtype).expand(*self.tokens.shape, -1).flatten(0, 1)
+        flat = stream.to(self.deltas.rows).expand(*self.tokens.shape, -1).flatten(0, 1)
         return flat if tokens is None else flat[tokens]
 
     def read(

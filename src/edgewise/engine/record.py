@@ -82,7 +82,7 @@ def record(subject: Subject, tokens: Tensor, positions: Tensor) -> Recording:
         hooks += block.mlp_stream(keep(mlp_in))
     with steady(subject.model), torch.no_grad(), hooked(hooks):
         logits = subject.logits(tokens, positions)
-    return Recording(recorder.writes, logits, attention_in, mlp_in, final_in[0])
+    return Recording(recorder.writes, logits, attention_in, mlp_in, final_in[0].to(subject.device))
 
 
 def record_writes(subject: Subject, tokens: Tensor, positions: Tensor) -> tuple[Writes, Tensor]:

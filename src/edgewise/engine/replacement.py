@@ -39,8 +39,10 @@ class Replacement:
     @keeping()
     def of_values(cls, subject: Subject, writes: Writes) -> Replacement:
         """Values given for each writer on its own (zero, means): what readers get is summed up here."""
+        writes = writes.spread(subject)
         stream, attention_in, mlp_in = writes.stream, [], []
         for layer, block in enumerate(subject.blocks):
+            stream = stream.to(block.device)
             attention_in.append(stream)
             heads = torch.einsum("bthe,hed->btd", writes.z[layer], block.output_weight.to(stream.dtype))
             middle = stream + heads if block.output_bias is None else stream + heads + block.output_bias
@@ -48,7 +50,7 @@ class Replacement:
                 mlp_in.append(stream if subject.graph.parallel else middle)
                 middle = middle + writes.mlp[layer]
             stream = middle
-        return cls(writes, attention_in, mlp_in, stream, is_run=False)
+        return cls(writes, attention_in, mlp_in, stream.to(subject.device), is_run=False)
 
     def logits(self, subject: Subject, positions: Tensor) -> Tensor:
         """Logits [example, vocab] of the run in which every edge is replaced."""

@@ -20,6 +20,7 @@ from edgewise.models.block import Block
 from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnCall, OnOutput, hooked, steady
 from edgewise.models.norms import Norm, NormKind
+from edgewise.models.placement import device_of
 from edgewise.models.subject import Subject
 
 
@@ -54,7 +55,7 @@ def _check_arguments(subject: Subject, tokens: Tensor) -> None:
         raise UnsupportedModel(
             f"{type(model).__name__}.get_output_embeddings() returns no module, and edgewise needs it to unembed"
         )
-    kept = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
+    kept = torch.tensor([tokens.shape[1] - 1], device=subject.final_device)
     try:
         logits = model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
     except (TypeError, AttributeError) as error:
@@ -134,10 +135,14 @@ class _Seen:
 
     def _same_input(self, first: nn.Module, second: nn.Module) -> bool:
         # To the last bit: beside a stream with a few huge numbers in it, what attention adds may be tiny.
-        return torch.equal(self.calls[first][0][0], self.calls[second][0][0])
+        one, other = self.calls[first][0][0], self.calls[second][0][0]
+        return torch.equal(one, other.to(one.device))
 
     def _near(self, a: Tensor, b: Tensor) -> bool:
-        return a.numel() == b.numel() and relative_distance(a.flatten(), b.flatten()) < STRAYING[self.subject.dtype]
+        return (
+            a.numel() == b.numel()
+            and relative_distance(a.flatten(), b.to(a.device).flatten()) < STRAYING[self.subject.dtype]
+        )
 
 
 def _parts(block: Block) -> list[tuple[str, nn.Module]]:
@@ -169,7 +174,7 @@ def _norms(subject: Subject) -> list[tuple[str, Norm]]:
 def _check_norm(subject: Subject, name: str, norm: Norm) -> None:
     """A norm of this kind gives what the module gives."""
     x = torch.randn(3, subject.d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
-    x = x.to(subject.device, subject.dtype)
+    x = x.to(device_of(norm.module), subject.dtype)
     native, kind = norm(x), type(norm.module).__name__
 
     def fits(other: NormKind) -> bool:

@@ -105,7 +105,7 @@ class HalvedAttention(Change):
         for block in subject.blocks:
             projections = block.projections
             for module, shares in zip(projections.modules, _shares(projections, projections.d_head), strict=True):
-                changes.late.append(OnOutput(module, _scaled(shares.to(subject.device), seen)))
+                changes.late.append(OnOutput(module, _scaled(shares.to(block.device), seen)))
 
 
 @final

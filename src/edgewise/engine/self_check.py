@@ -93,7 +93,7 @@ def _check_sums(subject: Subject, clean: Recording) -> None:
     writers = expand(subject, flat, slice(0, tokens), buffer)
     bias = torch.zeros(subject.d_model, dtype=subject.work_dtype, device=subject.device)
     for layer, block in enumerate(subject.blocks):
-        bias = bias if block.output_bias is None else bias + block.output_bias
+        bias = bias if block.output_bias is None else bias + block.output_bias.to(bias.device)
         summed = writers[: graph.writers_before(layer + 1)].sum(dim=0) + bias
         last = layer == graph.layers - 1
         stream = (clean.final_in if last else clean.attention_in[layer + 1]).flatten(0, 1)
@@ -115,7 +115,7 @@ def _missing(subject: Subject, clean: Recording, layer: int, writers: Tensor, bi
 
 def _distance(subject: Subject, ours: Tensor, native: Tensor) -> float:
     """The largest difference, in units of the tolerance; NaN where something is not finite."""
-    ours, native = ours.double(), native.double()
+    ours, native = ours.double(), native.to(ours.device).double()
     return float((ours - native).abs().max() / (TOLERANCE[subject.precision] * native.abs().max().clamp(min=1e-6)))
 
 

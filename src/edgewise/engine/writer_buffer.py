@@ -19,6 +19,7 @@ from torch import Tensor
 from edgewise.engine.read_plan import Piece, ReadPlan
 from edgewise.engine.tiling import Tiling
 from edgewise.engine.workspace import Workspace
+from edgewise.engine.writes import bmm_into
 
 
 @final
@@ -118,20 +119,24 @@ class _Put(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, delta: Tensor, ticket: Tensor, buffer: WriterBuffer, first: int, weight: Any) -> Tensor:
         ctx.buffer, ctx.rows, ctx.weight = buffer, slice(first, first + delta.shape[1]), weight
-        ctx.delta = delta if ctx.needs_input_grad[4] else None
+        ctx.delta, ctx.device = delta if ctx.needs_input_grad[4] else None, delta.device
         target = buffer.rows[:, ctx.rows]
         if weight is None:
             target.copy_(delta)
         else:
             weights = _given(weight).expand(len(delta), -1, -1, -1)
             for compact, by, out in zip(delta, weights, target, strict=True):
-                torch.bmm(compact, by, out=out)
+                bmm_into(out, compact, by)
         return ticket.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         rows = ctx.buffer.gradient_rows()[:, ctx.rows]
-        delta = rows.clone() if ctx.weight is None else torch.matmul(rows, _given(ctx.weight).transpose(-1, -2))
+        if ctx.weight is None:
+            return rows.to(ctx.device, copy=True), gradients[0], None, None, None
+        by = _given(ctx.weight)
+        rows = rows.to(by.device)
+        delta = torch.matmul(rows, by.transpose(-1, -2))
         weight = None if ctx.delta is None else torch.matmul(ctx.delta.transpose(-1, -2), rows)
         return delta, gradients[0], None, None, weight
 

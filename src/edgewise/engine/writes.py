@@ -40,6 +40,14 @@ class Writes:
             raw=[],
         )
 
+    def spread(self, subject: Subject) -> Writes:
+        """The same, with what belongs to a layer where that layer does its work."""
+        z, mlp, raw = (
+            [x.to(block.device) for x, block in zip(some, subject.blocks, strict=False)]
+            for some in (self.z, self.mlp, self.raw)
+        )
+        return Writes(self.inputs, z, mlp, raw)
+
     def flat(self) -> Writes:
         """With the example and position axes merged into one token axis. `raw` is not part of it."""
         return Writes(
@@ -48,8 +56,16 @@ class Writes:
 
     def at(self, tokens: Tensor) -> Writes:
         """Flat writes at some tokens alone. `raw` is not part of it."""
-        chosen = [[x.index_select(0, tokens) for x in some] for some in ([self.inputs], self.z, self.mlp)]
+        chosen = [[x.index_select(0, tokens.to(x.device)) for x in some] for some in ([self.inputs], self.z, self.mlp)]
         return Writes(chosen[0][0], chosen[1], chosen[2], [])
+
+
+def bmm_into(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Fill `out` with the batched product of a and b, which is made where they lie."""
+    if out.device == a.device:
+        torch.bmm(a, b, out=out)
+    else:
+        out.copy_(torch.bmm(a, b))
 
 
 def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:
@@ -58,7 +74,7 @@ def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor
     out[: len(graph.inputs)] = writes.inputs[rows].transpose(0, 1)
     for layer, block in enumerate(subject.blocks):
         z = writes.z[layer][rows].transpose(0, 1).to(out.dtype)
-        torch.bmm(z, block.output_weight.to(out.dtype), out=out[graph.head_writers(layer)])
+        bmm_into(out[graph.head_writers(layer)], z, block.output_weight.to(out.dtype))
         if graph.mlps:
             out[graph.mlp_writer(layer)] = writes.mlp[layer][rows]
     return out

@@ -12,6 +12,7 @@ from torch import nn
 
 from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
+from edgewise.loading.device_maps import DeviceMap, checked_map, loaded_by
 from edgewise.loading.model_places import EMBEDDED, KNOWN, Place, located, unknown
 from edgewise.loading.reload import Reload
 from edgewise.models import FAMILIES, Family, KeyValues, Subject
@@ -30,6 +31,7 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
     tokenizer: Any = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
+    device_map: DeviceMap | None = None,
     revision: str | None = None,
     kv: KeyValues = "native",
     family: Family | None = None,
@@ -45,6 +47,8 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
     `dtype`: "float32", "bfloat16", "float16" or "float64"; by default the checkpoint's own, or float32, with a warning,
     where that is float16 and too narrow for the model.
     `device`: by default an accelerator if there is one, and the CPU for the small models that come with edgewise.
+    `device_map`: instead of a device, for a model that is larger than one: "auto" spreads it over all accelerators and, where
+    they do not suffice, the CPU's memory and the disk; or a mapping, as accelerate takes it (docs/devices.md).
     `revision`: the revision of a model on the hub.
     `kv`: "ungrouped" gives every query head a k and a v reader of its own where the model shares them between heads, at
     the price of repeated weights. The score of a shared reader is the sum of theirs.
@@ -59,9 +63,10 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
     the hub is never run.
     """
     if isinstance(model, nn.Module):
-        if dtype is not None or device is not None or revision is not None:
+        if not all(told is None for told in (dtype, device, device_map, revision)):
             raise InvalidValue(
-                "dtype, device and revision are for models loaded by name; convert the loaded model yourself"
+                "dtype, device, device_map and revision are for models loaded by name; convert, move or dispatch the loaded "
+                "model yourself"
             )
         model, word = unwrapped(model, adapter and str(adapter)), adapter and str(adapter)
         family = _family(type(model).__name__, family)
@@ -69,12 +74,16 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
         return _checked(Subject(model, tokenizer, family, name, kv, origin=Origin(word)))
     name, adapter = _base_and_adapter(model, adapter)
     with _named(name):
-        wanted, chosen = _dtype(dtype), _device(device, name)
+        wanted, spread = _dtype(dtype), checked_map(device_map, device)
+        chosen = _device(device, name) if spread is None else None
         told_all = tokenizer is None and family is None
-        again = Reload(name, _word(wanted), chosen.type, revision, kv, adapter) if told_all else None
+        rest: dict[str, Any] = {"revision": revision, "kv": kv, "adapter": adapter}
+        again = Reload.of(name, _word(wanted), chosen or spread, **rest) if told_all else None
         if name in PROGRAMS:
             if adapter is not None:
                 raise InvalidValue(f"{name} is built from its program, and takes no adapter; leave {adapter} out")
+            if chosen is None:
+                raise InvalidValue(f"{name} is built from its program, on one device; leave device_map out")
             built = _from_program(PROGRAMS[name], wanted, revision).to(chosen)
             words = tokenizer or compiled_tokenizer(PROGRAMS[name])
             return _checked(Subject(built, words, FAMILIES["toy"], name, kv, origin=Origin(again=again)))
@@ -83,11 +92,10 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
             tokenizer = tokenizer or _tokenizer(place)
 
             def build(wanted: torch.dtype | None) -> Subject:
-                loaded, found = _from_pretrained(name, place, wanted, family)
+                loaded, found = _from_pretrained(name, place, wanted, family, spread)
                 loaded = loaded if adapter is None else with_adapter(loaded, adapter)
-                return Subject(
-                    loaded.to(chosen), tokenizer, found, name, kv, origin=Origin(adapter, place.origin, again)
-                )
+                loaded = loaded if chosen is None else loaded.to(chosen)
+                return Subject(loaded, tokenizer, found, name, kv, origin=Origin(adapter, place.origin, again))
 
             return checked(build, wanted)
 
@@ -135,16 +143,18 @@ def _architecture(config: Any) -> str:
     return (kinds[0] if isinstance(kinds, tuple) else kinds).__name__
 
 
-def _from_pretrained(name: str, place: Place, dtype: torch.dtype | None, family: Family | None) -> tuple[Any, Family]:
+def _from_pretrained(
+    name: str, place: Place, dtype: torch.dtype | None, family: Family | None, device_map: DeviceMap | None
+) -> tuple[Any, Family]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(place.source, **place.options, trust_remote_code=False)
     family = _family(_architecture(config), family)
     wanted = dtype or getattr(config, "dtype", None) or torch.float32
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        place.source, **place.options, trust_remote_code=False, dtype=wanted, output_loading_info=True
+    told = {**place.options, "trust_remote_code": False, "dtype": wanted, "output_loading_info": True}
+    model, info = loaded_by(
+        lambda of_map: AutoModelForCausalLM.from_pretrained(place.source, **told, **of_map), device_map
     )
-    model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModel(
             f"{name} lacks {len(missing)} of the weights its config asks for, the first being {missing[0]}; "

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, final
+from typing import Any, Self, final
+
+import torch
 
 from edgewise.errors import UnsupportedModel
+from edgewise.loading.device_maps import DeviceMap
 from edgewise.models.subject import Subject
 from edgewise.models.ungrouped import KeyValues
 
@@ -18,10 +21,19 @@ class Reload:
 
     model: str
     dtype: str | None
-    device: str
+    device: str | None
+    device_map: str | tuple[tuple[str, int | str], ...] | None
     revision: str | None
     kv: KeyValues
     adapter: str | None
+
+    @classmethod
+    def of(cls, model: str, dtype: str | None, place: torch.device | DeviceMap | None, **rest: Any) -> Self:
+        """Of a model on a device, of whatever number, or spread by a device map; `rest`: the other fields."""
+        if isinstance(place, torch.device):
+            return cls(model, dtype, place.type, None, **rest)
+        spread = place if place is None or isinstance(place, str) else tuple(place.items())
+        return cls(model, dtype, None, spread, **rest)
 
     def __call__(self, identity: dict[str, Any]) -> Subject:
         """The Subject; UnsupportedModel if the weights of that name are others here."""
@@ -43,6 +55,7 @@ def _loaded(how: Reload) -> Subject:
         how.model,
         dtype=how.dtype,
         device=how.device,
+        device_map=dict(how.device_map) if isinstance(how.device_map, tuple) else how.device_map,
         revision=how.revision,
         kv=how.kv,
         adapter=how.adapter,

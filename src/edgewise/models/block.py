@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from edgewise.models.hooks import Hook, Keep, OnInput, OnOutput
 from edgewise.models.mlp import MLP
 from edgewise.models.norms import Norm
+from edgewise.models.placement import device_of
 from edgewise.models.projections import Projections
 from edgewise.models.weights import effective, is_stored
 
@@ -33,6 +35,11 @@ class Block:
     mlp: MLP | None
     mlp_post: Norm | None
     multiplier: str = ""
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the layer does its work; what `record` and gradients give of a layer lies there."""
+        return device_of(self.output)
 
     @property
     def output_weight(self) -> Tensor:
@@ -78,7 +85,7 @@ class Block:
 
     def attention_write(self, stream: Tensor, context: dict[str, Any]) -> Tensor:
         """What the heads and the bias add to a stream [.., position, d_model], by the native modules."""
-        result = self.attention(hidden_states=self.attention_norm(stream), **context)
+        result = self.attention(hidden_states=self.attention_norm(stream.to(self.device)), **context)
         return self.attention_added(result[0] if isinstance(result, tuple) else result)
 
     def attention_added(self, out: Tensor) -> Tensor:
@@ -89,7 +96,7 @@ class Block:
         """What the MLP writes for a stream [(..,) token, d_model], by the native modules."""
         assert self.mlp is not None
         assert self.mlp_norm is not None
-        normed = self.mlp_norm(stream)
+        normed = self.mlp_norm(stream.to(self.device))
         # A mixture of experts counts the axes of what it gets.
         out = self.mlp(normed) if normed.ndim > 2 else self.mlp(normed[None])[0]
         return self.multiplied(out if self.mlp_post is None else self.mlp_post(out))

@@ -15,7 +15,9 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from edgewise.errors import UnsupportedModel
+from torch import Tensor
+
+from edgewise.errors import InvalidValue, UnsupportedModel
 from edgewise.models.family import Family
 
 # Read in the sources of transformers 5.23, class by class: each name means the same in all classes that have it.
@@ -60,6 +62,16 @@ DEMANDED: Mapping[str, tuple[Any, ...]] = {
 }
 # Shared code that reads the config on behalf of every model.
 _SHARED = ("transformers.masking_utils", "transformers.modeling_rope_utils")
+
+
+def check_tokens(tokens: Tensor, vocabulary: int, longest: int | None, name: str) -> None:
+    """InvalidValue for token ids [example, position] beyond the vocabulary, and for prompts that are too long."""
+    if int(tokens.max()) >= vocabulary:
+        raise InvalidValue(
+            f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
+        )
+    if longest is not None and tokens.shape[1] > longest:
+        raise InvalidValue(f"the prompts have {tokens.shape[1]} tokens, but {name} takes at most {longest}")
 
 
 def longest_prompt(config: Any) -> int | None:

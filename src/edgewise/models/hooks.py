@@ -30,9 +30,11 @@ class OnInput:
         """Register; returns the handle."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = self.action(args[0] if args else kwargs["hidden_states"])
+            x = args[0] if args else kwargs["hidden_states"]
+            new = self.action(x)
             if new is None:
                 return None
+            new = new.to(x.device)
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
         return self.module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -51,7 +53,8 @@ class OnOutput:
         return self.module.register_forward_hook(self._hook)
 
     def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        return self.action(output)
+        new = self.action(output)
+        return None if new is None else new.to(output.device)
 
 
 @final
@@ -181,17 +184,23 @@ def steady(model: nn.Module) -> Iterator[None]:
         return
     _steady.add(model)
     training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # By name: what brings the weights of a module for each call may put another parameter in the place of one.
+    trainable = [
+        (module, name)
+        for module in model.modules()
+        for name, x in module._parameters.items()
+        if x is not None and x.requires_grad
+    ]
     try:
         for module in training:
             module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
+        for module, name in trainable:
+            module._parameters[name].requires_grad_(False)  # type: ignore[union-attr]
         with keeping(), undisturbed(model):
             yield
     finally:
         _steady.discard(model)
         for module in training:
             module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        for module, name in trainable:
+            module._parameters[name].requires_grad_(True)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ import torch
 
 from edgewise.errors import InvalidValue
 from edgewise.models.adapters import adapter_facts
+from edgewise.models.placement import stored
 from edgewise.models.weights import stored_parts
 
 
@@ -62,7 +63,7 @@ def _changes(model: Any, adapter: str | None) -> dict[str, Any]:
 def weights_hash(model: Any) -> str:
     """A digest of all weights as they are kept."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in stored(model):
         digest.update(name.encode())
         for part in stored_parts(tensor):
             digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]

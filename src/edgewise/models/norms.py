@@ -16,6 +16,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from edgewise.models.placement import present
+
 
 class NormKind(Enum):
     """What a norm module computes: LAYER, RMS, RMS_PLUS_ONE (its gain is 1 + weight) or NONE."""
@@ -46,13 +48,16 @@ class Norm:
         """γ: float [d], in the dtype of `like`; one without a norm, or where the norm has no weights."""
         if self.kind is NormKind.NONE or self.module.weight is None:
             return like.new_ones(like.shape[-1])
-        weight = self.module.weight.detach().to(like.dtype)
+        with present(self.module):
+            weight = self.module.weight.detach().to(like.dtype)
         return weight + 1 if self.kind is NormKind.RMS_PLUS_ONE else weight
 
     def shift(self, like: Tensor) -> Tensor:
         """β: float [d], in the dtype of `like`; zero where the norm has none."""
-        bias = None if self.kind is NormKind.NONE else getattr(self.module, "bias", None)
-        return torch.zeros_like(like) if bias is None else bias.detach().to(like.dtype)
+        if self.kind is NormKind.NONE or getattr(self.module, "bias", None) is None:
+            return torch.zeros_like(like)
+        with present(self.module):
+            return self.module.bias.detach().to(like.dtype)
 
     def normalise(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x̂ [.., d] and s [.., 1] for x [.., d]; x and 1 without a norm."""

@@ -8,17 +8,18 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from edgewise.errors import InvalidValue, PairsError, UnsupportedModel
+from edgewise.errors import PairsError, UnsupportedModel
 from edgewise.graph import Graph
 from edgewise.models.adapters import check_adapters
 from edgewise.models.block import Block
-from edgewise.models.configs import longest_prompt
+from edgewise.models.configs import check_tokens, longest_prompt
 from edgewise.models.family import Family
 from edgewise.models.family_fit import check_family
 from edgewise.models.finite import finite
 from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
 from edgewise.models.identity import Origin, sent, weight_facts
 from edgewise.models.norms import Norm
+from edgewise.models.placement import check_placement, device_of
 from edgewise.models.text_config import text_config
 from edgewise.models.turns import turn_on
 from edgewise.models.ungrouped import KeyValues, with_readers
@@ -97,8 +98,13 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.model.parameters()).device
+        """Where tokens enter, and what spans layers lies: logits, masks, sums. A layer's own: `Block.device`."""
+        return device_of(self.model) or torch.device("cpu")
+
+    @property
+    def final_device(self) -> torch.device:
+        """Where the final norm does its work."""
+        return device_of(self.final_norm.module) or self.device
 
     @property
     def causal(self) -> bool:
@@ -170,13 +176,15 @@ class Subject:
         self._check_tokens(tokens)
         kept, where = positions.unique(return_inverse=True)
         with steady(self.model):
-            logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
-        chosen = logits[torch.arange(len(tokens), device=logits.device), where]
-        return finite(chosen, self.name)
+            logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept.to(self.final_device)).logits
+        logits = logits.to(tokens.device)
+        return finite(logits[torch.arange(len(tokens), device=logits.device), where], self.name)
 
     def unembed(self, x: Tensor) -> Tensor:
         """Final norm and unembedding of [.., d_model], soft cap included, as the model does it."""
-        return self.family.logits(self.model, self.model.get_output_embeddings()(self.final_norm(x)))
+        unembedding = self.model.get_output_embeddings()
+        normed = self.final_norm(x.to(self.final_device)).to(device_of(unembedding))
+        return self.family.logits(self.model, unembedding(normed).to(self.device))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the input writers write, which together enters layer 0: [example, position, input, d_model]."""
@@ -192,6 +200,7 @@ class Subject:
 
     def inputs(self, stream: Tensor, parts: list[Tensor]) -> Tensor:
         """[example, position, input, d_model], for the stream that enters layer 0 and the parts that hooks have seen."""
+        stream = stream.to(self.device)
         return torch.stack([part.expand_as(stream) for part in parts], dim=-2) if parts else stream.unsqueeze(-2)
 
     def context(self, width: int) -> list[dict[str, Any]]:
@@ -200,7 +209,7 @@ class Subject:
         Prompts are padded on the right, so they depend on the width alone; each has a leading axis of 1 or none.
         """
         implementation = getattr(self.config, "_attn_implementation", "")
-        key = (width, f"{implementation} {self.dtype} {self.device}")
+        key = (width, f"{implementation} {self.dtype} {self.device} {self.blocks[-1].device}")
         if key not in self._contexts:
             if len(self._contexts) >= CONTEXTS_KEPT:
                 self._contexts.pop(next(iter(self._contexts)))
@@ -218,13 +227,7 @@ class Subject:
     # -- refusals ---------------------------------------------------------------------------------------------------
 
     def _check_tokens(self, tokens: Tensor) -> None:
-        vocabulary, longest = self.vocab_size, self.longest_prompt
-        if int(tokens.max()) >= vocabulary:
-            raise InvalidValue(
-                f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
-            )
-        if longest is not None and tokens.shape[1] > longest:
-            raise InvalidValue(f"the prompts have {tokens.shape[1]} tokens, but {self.name} takes at most {longest}")
+        check_tokens(tokens, self.vocab_size, self.longest_prompt, self.name)
 
     @property
     def longest_prompt(self) -> int | None:
@@ -232,10 +235,7 @@ class Subject:
         return longest_prompt(self.config)
 
     def _refuse_unusual_storage(self) -> None:
-        devices = {parameter.device for parameter in self.model.parameters()}
-        if len(devices) != 1 or torch.device("meta") in devices:
-            shown = ", ".join(sorted(map(str, devices)))
-            raise UnsupportedModel(f"the model's weights are spread over {shown}; load it on one device")
+        check_placement(self.model, [block.module for block in self.blocks])
         if self.dtype not in DTYPES.values():
             raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
 
@@ -244,7 +244,7 @@ class Subject:
         with steady(self.model):
             for layer, block in enumerate(self.blocks):
                 for module in (*block.projections.modules, block.output):
-                    check(module, f"layer {layer}", self.dtype, self.device)
+                    check(module, f"layer {layer}", self.dtype, block.device)
 
     def __repr__(self) -> str:
         return f"<Subject: {self.name}, {self.graph}>"

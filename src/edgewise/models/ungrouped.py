@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgewise.errors import UnknownName
 from edgewise.models.family import Family
+from edgewise.models.placement import keep_weights, shared_maps
 from edgewise.models.projections import Projections
 from edgewise.models.text_config import text_config
 from edgewise.models.weights import compute_dtype, effective, linear_maps
@@ -35,7 +36,7 @@ def _twin(model: Any, family: Family) -> Any:
     graph = family.graph(model)
     # Parameters, buffers and linear maps are shared with the model, only the modules around them are new.
     shared = chain(model.parameters(), model.buffers(), linear_maps(model).values())
-    twin = copy.deepcopy(model, {id(part): part for part in shared})
+    twin = copy.deepcopy(model, {id(part): part for part in chain(shared, shared_maps(model))})
     for layer in twin.get_submodule(family.blocks):
         attention = layer.get_submodule(family.attention)
         projections = family.projections(attention, family.projection_names, graph.heads, graph.kv_heads)
@@ -82,6 +83,7 @@ def _repeated(projections: Projections, outputs: list[Tensor]) -> list[Tensor]:
 
 def _repeat_gain(norm: nn.Module, projections: Projections) -> None:
     """The same for a norm that spans all keys: the mean of the squares of repeated keys is that of the keys."""
+    keep_weights(norm)
     gain, times = norm.weight, projections.heads // projections.kv_heads
     by_head = gain.detach().unflatten(0, (projections.kv_heads, -1))  # type: ignore[operator, union-attr]
     wide = by_head.repeat_interleave(times, dim=0).flatten(0, 1)

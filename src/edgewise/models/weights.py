@@ -19,6 +19,7 @@ from edgewise.errors import UnsupportedModel
 from edgewise.models.few_bits import AsGguf, In4Bits, In8Bits, OfTorchAo
 from edgewise.models.kinds import Kind, Matrix, Plain, Subclass, library_of
 from edgewise.models.low_rank import Saved, WithLora
+from edgewise.models.placement import is_away, present
 
 PLAIN_KIND = Plain()
 _INNER: tuple[Kind, ...] = (PLAIN_KIND, OfTorchAo(), In4Bits(), In8Bits(), AsGguf())
@@ -37,7 +38,7 @@ _kept: ContextVar[OrderedDict[nn.Module, Matrix] | None] = ContextVar("matrices 
 
 def effective(module: nn.Module) -> Matrix:
     """The matrix a linear map applies, and its bias, in the dtype it is kept in; UnsupportedModel for what is no such map."""
-    if PLAIN_KIND.claims(module):
+    if is_stored(module):
         return PLAIN_KIND.read(module)
     kept = _kept.get()
     if kept is None:
@@ -55,7 +56,8 @@ def read(module: nn.Module) -> Matrix:
     """The matrix of a module, made anew; UnsupportedModel where no kind claims it."""
     for kind in KINDS:
         if kind.claims(module):
-            return kind.read(module)
+            with present(module):
+                return kind.read(module)
     raise UnsupportedModel(unreadable(module))
 
 
@@ -88,7 +90,7 @@ def keeping() -> Iterator[None]:
 
 def is_stored(module: nn.Module) -> bool:
     """Whether the matrix of a module lies there as it is applied, so that it costs nothing to hold on to."""
-    return PLAIN_KIND.claims(module)
+    return PLAIN_KIND.claims(module) and not is_away(module)
 
 
 def outputs(module: nn.Module) -> int:
@@ -104,7 +106,7 @@ def linear_maps(module: nn.Module, path: str = "") -> dict[str, nn.Module]:
     return {name: part for maps in children for name, part in maps.items()}
 
 
-def check(module: nn.Module, where: str, dtype: torch.dtype, device: torch.device) -> None:
+def check(module: nn.Module, where: str, dtype: torch.dtype, device: torch.device | None) -> None:
     """UnsupportedModel unless a module, tried on random numbers, gives and hands back as gradients what its matrix says."""
     if PLAIN_KIND.claims(module):
         return

@@ -68,6 +68,7 @@ def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> R
     if "model" in changes and changes["model"] != known.get("model"):
         known.pop("dtype", None)
         known.pop("adapter", None)
+        known.pop("device_map", None)
     return Recipe.of(**known).with_changes(**changes)
 
 

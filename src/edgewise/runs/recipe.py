@@ -28,7 +28,8 @@ class Setting(Strict, ABC):
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
     both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
     task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. `adapter`: the folder or hub
-    id of a LoRA adapter that is put on the model. Build one from outside values with `of`, from a file with `read`.
+    id of a LoRA adapter that is put on the model. `device_map`, instead of `device`, spreads the model over several. Build
+    one from outside values with `of`, from a file with `read`.
     """
 
     document: ClassVar[str]
@@ -46,6 +47,7 @@ class Setting(Strict, ABC):
     chat_template: Chat = "none"
     dtype: str | None = None
     device: str | None = None
+    device_map: str | dict[str, int | str] | None = None
     kv: Literal["native", "ungrouped"] = "native"
     adapter: str | None = None
 
@@ -59,11 +61,13 @@ class Setting(Strict, ABC):
         return {"model": _model_of(value.get("task")), **value}
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _one_of_two(self) -> Self:
         if self.task is not None and self.data is not None:
             raise ValueError("give a task or a file of data, not both")
         if self.data is not None and self.corruption is not None:
             raise ValueError("a file of data holds its own corrupted prompts; corruption is for tasks")
+        if self.device is not None and self.device_map is not None:
+            raise ValueError("give a device or a device map, not both: a map says where all parts of the model lie")
         return self
 
     @classmethod
@@ -102,6 +106,9 @@ class Setting(Strict, ABC):
             fields["data"] = None
         if "data" in changes:
             fields["task"] = fields["corruption"] = None
+        for name, other in (("device", "device_map"), ("device_map", "device")):
+            if changes.get(name) is not None:
+                fields[other] = None
         return self.of(**{**fields, **changes})
 
     def to_json(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.loading import load
+from edgewise.loading.device_maps import DeviceMap
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models import Subject
@@ -25,12 +26,14 @@ class ModelChoice:
     name: str
     dtype: str | None
     device: str | None
+    device_map: DeviceMap | None
     kv: Literal["native", "ungrouped"]
     adapter: str | None
 
     def load(self, track: Track) -> Subject:
         """The model, loaded and checked."""
-        return load(self.name, dtype=self.dtype, device=self.device, kv=self.kv, adapter=self.adapter, track=track)
+        told = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        return load(self.name, **told, track=track)
 
 
 @final
@@ -51,7 +54,7 @@ class ResolvedSetting:
 
 def resolve(setting: Setting) -> ResolvedSetting:
     """What a setting names; UnknownName or FileError for what there is not, before a model is loaded."""
-    model = ModelChoice(setting.model, setting.dtype, setting.device, setting.kv, setting.adapter)
+    model = ModelChoice(setting.model, setting.dtype, setting.device, setting.device_map, setting.kv, setting.adapter)
     metric = None if setting.metric is None else find_metric(setting.metric)
     ablation = find_ablation(setting.ablation)
     # Last, since its data may have to be fetched.

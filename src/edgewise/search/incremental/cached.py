@@ -127,11 +127,12 @@ class CachedFrontier(Frontier):
     def _store(self, outcome: TrialOutcome, number: int) -> None:
         self.streams.store(outcome.rows, number)
         for (layer, slot), outputs in outcome.projected.items():
-            self.projected(layer)[slot].index_copy_(0, self._tokens_of(layer, slot), outputs[number])
+            last = self.projected(layer)[slot]
+            last.index_copy_(0, self._tokens_of(layer, slot, last.device), outputs[number])
 
-    def _tokens_of(self, layer: int, slot: int) -> Tensor:
+    def _tokens_of(self, layer: int, slot: int, device: torch.device) -> Tensor:
         """Where the projection of a slot is kept up to date, as indices of all tokens."""
-        return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot])
+        return self.places.tokens(self.wiring.late_reader[layer * self.graph.readers_per_layer + slot]).to(device)
 
     def _tried(self, span: Span, outcome: TrialOutcome) -> Tensor:
         """Input of a frontier reader in each trial of its span: [trial, token, d_model]."""
@@ -170,7 +171,9 @@ class CachedFrontier(Frontier):
     def _mlp(self, layer: int, stream: Tensor, outcome: TrialOutcome) -> None:
         writer = self.graph.mlp_writer(layer)
         out = self.subject.blocks[layer].mlp_write(stream.to(self.dtype))
-        self._keep(writer, out.to(self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome)
+        self._keep(
+            writer, out.to(stream.device, self.work_dtype) - self.replaced.mlp(layer, self.wiring.late[writer]), outcome
+        )
 
     def _project_frontier(self, layer: int, outcome: TrialOutcome) -> None:
         """Outputs of the projections of the readers at the frontier."""
@@ -180,7 +183,8 @@ class CachedFrontier(Frontier):
                 outputs = self._replaced_projection(layer, slot)
             else:
                 outputs = self._project(layer, [slot], self._tried(span, outcome))[..., 0, :]
-            before = self.projected(layer)[slot].index_select(0, self._tokens_of(layer, slot))
+            last = self.projected(layer)[slot]
+            before = last.index_select(0, self._tokens_of(layer, slot, last.device))
             outcome.projected[layer, slot] = torch.cat([before[None], outputs])[outcome.trials.last_made(span)]
 
     def _replaced_projection(self, layer: int, slot: int) -> Tensor:
@@ -202,7 +206,7 @@ class CachedFrontier(Frontier):
         trials = len(next(iter(changed.values())))
         outputs = self.projected(layer)[slots].transpose(0, 1).repeat(trials, 1, 1, 1)  # [trial, token, slot, d_head]
         for slot, values in changed.items():
-            outputs[:, :, slots.index(slot)].index_copy_(1, self._tokens_of(layer, slot), values)
+            outputs[:, :, slots.index(slot)].index_copy_(1, self._tokens_of(layer, slot, values.device), values)
         by_token = outputs.unflatten(1, self.places.shape).flatten(0, 1)
         z = native_attention(self.subject, self.subject.blocks[layer], self.contexts[layer], by_token, groups)
         z = z.view(*outputs.shape[:2], len(heads), -1)
@@ -216,8 +220,9 @@ class CachedFrontier(Frontier):
         """Rows of a head for its z at all tokens, [trial, token, d_head]."""
         writer = self.graph.head_writers(layer).start + head
         late = self.wiring.late[writer]
-        delta = z.index_select(1, self.places.tokens(late)) - self.replaced.z(layer, head, late)
-        self._keep(writer, delta.to(self.work_dtype) @ self._outputs[layer]()[head].to(self.work_dtype), outcome)
+        delta = z.index_select(1, self.places.tokens(late).to(z.device)) - self.replaced.z(layer, head, late)
+        rows = delta.to(self.work_dtype) @ self._outputs[layer]()[head].to(self.work_dtype)
+        self._keep(writer, rows.to(self.streams.rows.device), outcome)
 
     def _keep(self, writer: int, rows: Tensor, outcome: TrialOutcome) -> None:
         outcome.rows[writer] = rows if self._alive is None else rows * self._alive[:, writer, None, None]

@@ -46,7 +46,7 @@ class Places:
 
     def narrow(self, rows: Tensor) -> Tensor:
         """Rows [.., active token, d] at the answers."""
-        return rows.index_select(-2, self.answers_active)
+        return rows.index_select(-2, self.answers_active.to(rows.device))
 
 
 @final
@@ -70,12 +70,14 @@ class Replaced:
             whole = self._replacement.mlp_in[layer]
         else:  # the same for all readers of a layer's attention
             whole, reader = self._replacement.attention_in[layer], reader - slot
-        return self._cut("reader", reader, late, whole).to(self._dtype)
+        return self._cut("reader", reader, late, whole).to(self._places.active.device, self._dtype)
 
     def mlp(self, layer: int, late: bool) -> Tensor:
         """What an MLP writes: [token, d_model]."""
         whole = self._replacement.writes.mlp[layer]
-        return self._cut("writer", self._graph.mlp_writer(layer), late, whole).to(self._dtype)
+        return self._cut("writer", self._graph.mlp_writer(layer), late, whole).to(
+            self._places.active.device, self._dtype
+        )
 
     def z(self, layer: int, head: int, late: bool) -> Tensor:
         """What a head's output weight is applied to, in the model's dtype: [token, d_head]."""
@@ -86,5 +88,5 @@ class Replaced:
         name = (kind, index, late)
         if name not in self._kept:
             flat = whole.expand(*self._places.shape, -1).flatten(0, 1)
-            self._kept[name] = flat.index_select(0, self._places.tokens(late))
+            self._kept[name] = flat.index_select(0, self._places.tokens(late).to(flat.device))
         return self._kept[name]

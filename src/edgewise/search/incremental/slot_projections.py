@@ -23,7 +23,7 @@ class SlotProjections:
     def __call__(self, layer: int, slots: list[int], stream: Tensor) -> Tensor:
         """Outputs of the projections of some slots, in order, for one stream: [trial, token, slot, d_head]."""
         block, outputs = self._blocks[layer], []
-        normed = block.attention_norm(stream.to(self._dtype))
+        normed = block.attention_norm(stream.to(block.device, self._dtype))
         for part in self._parts[layer] or block.projections.parts():
             if rows := [slot - part.start for slot in slots if part.start <= slot < part.stop]:
                 chosen = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a view
