@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.families import CONFIGS, distance, make_model, pairs, subject
-from torch import nn
+from support.families import CONFIGS, corrupted_run, distance, make_model, pairs, subject
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import edgewise as ew
 from edgewise.attribution import ATTRIBUTIONS
+from edgewise.engine.forward import masked_forward
+from edgewise.engine.gradients import GradientSink, live_run
 from edgewise.errors import UnsupportedModel
 from edgewise.models import Subject
 from edgewise.models.placement import check_placement, is_away
@@ -94,6 +98,53 @@ def test_layers_on_disk(tmp_path: Path) -> None:
     assert [is_away(block.output) for block in on.blocks] == [False, True, True]
     assert distance(ew.attribute(on, pairs()).values, ew.attribute(subject("llama"), pairs()).values) < 1e-6
     assert on.identity["weights"] == subject("llama").identity["weights"]
+
+
+class Fetched(Mapping[str, Tensor]):
+    """What is fetched of weights that are kept elsewhere, each time a copy."""
+
+    def __init__(self, kept: Mapping[str, Tensor]) -> None:
+        self.kept, self.copies = kept, list[StorageWeakRef]()
+
+    def __getitem__(self, name: str) -> Tensor:
+        copied = self.kept[name].clone()
+        self.copies.append(StorageWeakRef(copied.untyped_storage()))
+        return copied
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    @property
+    def held(self) -> int:
+        return sum(not copy.expired() for copy in self.copies)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_no_graph_holds_weights_that_are_brought(family: str) -> None:
+    model = in_memory(family)
+    on, maps = ew.load(model), []
+    for module in on.blocks[1].module.modules():
+        if (hook := module.__dict__.get("_hf_hook")) is not None and hook.offload:
+            hook.weights_map = Fetched(hook.weights_map)
+            maps.append(hook.weights_map)
+    of = pairs()
+    with live_run(on, of.clean, of.positions, lambda logits: logits.square().sum()) as run:
+        assert all(some.copies for some in maps)
+        assert not any(some.held for some in maps)
+        before = sum(len(some.copies) for some in maps)
+        run.last_gradients(GradientSink())
+        assert sum(len(some.copies) for some in maps) > before
+    mask = on.graph.edge_mask.float().requires_grad_()
+    logits = masked_forward(on, of.clean, of.positions, mask, corrupted_run(on, of))
+    assert not any(some.held for some in maps)
+    slope = torch.autograd.grad(logits.square().sum(), mask)[0]
+    plain = subject(family)
+    again = mask.detach().requires_grad_()
+    expected = masked_forward(plain, of.clean, of.positions, again, corrupted_run(plain, of))
+    assert distance(slope, torch.autograd.grad(expected.square().sum(), again)[0]) < 1e-6
 
 
 def test_weights_that_nothing_brings_are_refused() -> None:

@@ -19,7 +19,7 @@ from edgewise.errors import InvalidValue
 # Maps that are made from the sizes of the parts and the memory that is free.
 MADE = ("auto", "balanced", "balanced_low_0", "sequential")
 DISK = "disk"
-INSTALL = 'pip install "edgewise[split]"'
+INSTALL_SPLIT = 'pip install "edgewise[split]"'
 DeviceMap = str | Mapping[str, int | str]
 
 
@@ -43,7 +43,7 @@ def checked_map(device_map: Any, device: object) -> str | dict[str, int | str] |
                 raise InvalidValue(f"{wrong}: parts are named as in the model, such as 'model.layers.0'")
             _check_device(place, wrong)
     if find_spec("accelerate") is None:
-        raise InvalidValue(f"a device map needs accelerate, which is not installed: {INSTALL}")
+        raise InvalidValue(f"a device map needs accelerate, which is not installed: {INSTALL_SPLIT}")
     return device_map if isinstance(device_map, str) else dict(device_map)
 
 

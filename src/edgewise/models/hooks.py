@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from edgewise.models.brought_again import brought_again
 from edgewise.models.weights import keeping, undisturbed
 
 Keep = Callable[[Tensor], Tensor | None]
@@ -196,7 +197,7 @@ def steady(model: nn.Module) -> Iterator[None]:
             module.training = False
         for module, name in trainable:
             module._parameters[name].requires_grad_(False)  # type: ignore[union-attr]
-        with keeping(), undisturbed(model):
+        with keeping(), undisturbed(model), brought_again(model):
             yield
     finally:
         _steady.discard(model)

@@ -32,7 +32,12 @@ def device_of(module: nn.Module) -> torch.device | None:
 
 def is_away(module: nn.Module) -> bool:
     """Whether weights of a module, or of what it is made of, are brought to it for each call."""
-    return any(HOOK in part.__dict__ and bool(_bringing(part)) for part in module.modules())
+    return any(map(brings, module.modules()))
+
+
+def brings(module: nn.Module) -> bool:
+    """Whether weights of the module itself are brought to it for each call."""
+    return HOOK in module.__dict__ and bool(_bringing(module))
 
 
 @contextmanager
