@@ -12,7 +12,7 @@ import torch
 from support.command_line import SMALL, edgewise, make_model, refused
 
 import edgewise as ew
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, UnsupportedModel
 from edgewise.models.placement import is_away
 from edgewise.runs.recipe import Recipe
 
@@ -72,6 +72,12 @@ def test_a_map_is_no_use_beside_a_device_or_for_what_is_there(model: Path, monke
     monkeypatch.setattr("edgewise.loading.device_maps.find_spec", lambda name: None)
     with pytest.raises(InvalidValue, match=r"pip install \"edgewise\[split\]\""):
         ew.load(model, device_map="auto")
+
+
+def test_an_adapter_is_not_put_on_what_is_away(model: Path) -> None:
+    pytest.importorskip("peft")
+    with pytest.raises(UnsupportedModel, match="cannot be put on a model of which parts are kept in memory or on disk"):
+        ew.load(model, adapter="adapter", device_map=HALF)
 
 
 def test_a_run_keeps_its_map(model: Path, tmp_path: Path) -> None:

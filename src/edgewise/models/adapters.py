@@ -17,6 +17,7 @@ from torch import nn
 
 from edgewise.errors import InvalidValue, UnsupportedModel
 from edgewise.models.family import Family
+from edgewise.models.placement import is_away
 from edgewise.models.weights import is_linear
 
 # The word that says: with the adapters that are switched on.
@@ -63,6 +64,11 @@ def with_adapter(model: Any, folder: str) -> Any:
         import peft
     except ImportError:
         raise InvalidValue("adapters need peft, which is not installed: pip install 'edgewise[adapters]'") from None
+    if is_away(model):
+        raise UnsupportedModel(
+            f"the adapter {folder} cannot be put on a model of which parts are kept in memory or on disk; "
+            "merge it into the model, or give the model a device map of GPUs alone"
+        )
     known = dict(model.named_parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
