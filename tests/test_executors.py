@@ -21,6 +21,9 @@ from edgewise.errors import InvalidValue, UnsupportedModel, WorkerError
 from edgewise.executors import each_done, processes, workers
 from edgewise.progress import silent
 
+# One worker starts the processes.
+pytestmark = pytest.mark.xdist_group("workers")
+
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Executor]:

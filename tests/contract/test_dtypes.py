@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.families import CONFIGS, FAMILIES, make_subject, pairs, subject
+from support.thinned import thinned
 
 import edgewise as ew
 from edgewise.methods import METHODS
@@ -101,8 +102,13 @@ def test_scores_in_half_precision_are_nearly_those_of_float32(method: str, dtype
     assert agreement["overlap"] > overlap
 
 
-@every_case
-@pytest.mark.parametrize("method", SEARCHING)
+@pytest.mark.parametrize(
+    ("method", "dtype", "family"),
+    [
+        *thinned([(method, "bfloat16") for method in SEARCHING], FAMILIES, one_in=3),
+        *thinned([(method, "float16") for method in SEARCHING], ["gpt2", "llama", "gemma2"], one_in=3),
+    ],
+)
 def test_circuits_found_in_half_precision_are_worth_nearly_as_much(method: str, dtype: str, family: str) -> None:
     circuit = searched(in_half(family, dtype), family, method)
     assert circuit.provenance["dtype"] == dtype

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from support.families import pairs, subject
+from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
 import edgewise as ew
 from edgewise.ablations import Mean
@@ -26,9 +27,12 @@ from edgewise.evaluation import bootstrap
 from edgewise.methods import METHODS, method, run_method
 from edgewise.metrics import metric
 from edgewise.progress import silent
+from edgewise.rank_group import distributed
 from edgewise.request import Request, Wanted
 
 COUNT = 2
+# What ranks work on, and what it imports, which is most of the time of a process that starts.
+MODELS = (GPT2LMHeadModel, LlamaForCausalLM)
 # So few steps that a run takes a moment; pairs that do not divide by the ranks, the last batch being of one.
 QUICK: dict[str, dict[str, Any]] = {
     "edge-pruning": {"steps": 3},
@@ -164,7 +168,7 @@ def _rank(work: str, folder: Path, number: int, port: int) -> None:
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(COUNT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     said = ""
     try:
-        with ew.distributed():
+        with distributed():
             globals()[work](folder)
     except EdgewiseError as error:
         said = f"{type(error).__name__}: {error}"
