@@ -82,14 +82,17 @@ def found(family: str, method: str) -> float:
     return recovered(family, searched(subject(family), family, method))
 
 
-every_case = pytest.mark.parametrize(
-    ("dtype", "family"),
-    [("bfloat16", family) for family in FAMILIES] + [("float16", family) for family in ("gpt2", "llama", "gemma2")],
-)
+def each(methods: list[str]) -> Any:
+    """Every method in bfloat16 on every family, and in float16 on some; a third of it whenever tests run."""
+    cases = {dtype: [(method, dtype) for method in methods] for dtype in HALF}
+    return pytest.mark.parametrize(
+        ("method", "dtype", "family"),
+        thinned(cases["bfloat16"], FAMILIES, one_in=3)
+        + thinned(cases["float16"], ["gpt2", "llama", "gemma2"], one_in=3),
+    )
 
 
-@every_case
-@pytest.mark.parametrize("method", SCORING)
+@each(SCORING)
 def test_scores_in_half_precision_are_nearly_those_of_float32(method: str, dtype: str, family: str) -> None:
     scores = ew.attribute(in_half(family, dtype), FEW, method=method, **OPTIONS.get(method, {}))
     assert bool(scores.values.isfinite().all())
@@ -102,13 +105,7 @@ def test_scores_in_half_precision_are_nearly_those_of_float32(method: str, dtype
     assert agreement["overlap"] > overlap
 
 
-@pytest.mark.parametrize(
-    ("method", "dtype", "family"),
-    [
-        *thinned([(method, "bfloat16") for method in SEARCHING], FAMILIES, one_in=3),
-        *thinned([(method, "float16") for method in SEARCHING], ["gpt2", "llama", "gemma2"], one_in=3),
-    ],
-)
+@each(SEARCHING)
 def test_circuits_found_in_half_precision_are_worth_nearly_as_much(method: str, dtype: str, family: str) -> None:
     circuit = searched(in_half(family, dtype), family, method)
     assert circuit.provenance["dtype"] == dtype

@@ -15,7 +15,7 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
-from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 from edgewise.pruning.fit import Optimization, Problem, fit
 from edgewise.pruning.hap import HAP
 from edgewise.pruning.history import read_history
@@ -26,9 +26,17 @@ from edgewise.pruning.trained_gates import TrainedGates
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
 
 
+@pytest.fixture
+def one_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many edges as asked for after one round of exchanges are as many after twenty."""
+    quick = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
+    monkeypatch.setattr(EdgePruning, "presets", quick)
+    monkeypatch.setattr(HAP, "presets", quick)
+
+
 @pytest.mark.parametrize("edges", [1, 2, 7, 60, 150, 261, 262])
 @pytest.mark.parametrize("gated", ["edges", "edges+writers"])
-def test_exactly_so_many_edges(edges: int, gated: str) -> None:
+def test_exactly_so_many_edges(edges: int, gated: str, one_exchange: None) -> None:
     on = subject("gpt2")
     assert on.graph.n_edges == 262
     circuit = ew.discover(on, pairs(), method="edge-pruning", edges=edges, gated=gated, **QUICK)
@@ -38,7 +46,7 @@ def test_exactly_so_many_edges(edges: int, gated: str) -> None:
 
 
 @pytest.mark.parametrize(("sparsity", "family"), thinned([(0.3,), (0.97,)], FAMILIES, one_in=2))
-def test_exactly_the_sparsity(sparsity: float, family: str) -> None:
+def test_exactly_the_sparsity(sparsity: float, family: str, one_exchange: None) -> None:
     on = subject(family)
     for method in ("edge-pruning", "hap"):
         keep = {"keep": 1 - 0.5 * sparsity} if method == "hap" else {}
@@ -51,7 +59,7 @@ def test_exactly_the_sparsity(sparsity: float, family: str) -> None:
     ("ablation", "family"),
     thinned([(name,) for name in ABLATIONS], ["gpt2", "gemma2", "toy-attention-only"], one_in=3),
 )
-def test_hap_that_keeps_everything_is_edge_pruning(ablation: str, family: str) -> None:
+def test_hap_that_keeps_everything_is_edge_pruning(ablation: str, family: str, one_exchange: None) -> None:
     how = {"edges": 20, "ablation": ablation, "seed": 2, **QUICK}
     whole = ew.discover(subject(family), pairs(), method="edge-pruning", **how)
     hybrid = ew.discover(subject(family), pairs(), method="hap", keep=1.0, **how)
