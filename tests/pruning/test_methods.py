@@ -15,7 +15,7 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
-from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
+from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod, EdgePruning
 from edgewise.pruning.fit import Optimization, Problem, fit
 from edgewise.pruning.hap import HAP
 from edgewise.pruning.history import read_history
@@ -26,17 +26,16 @@ from edgewise.pruning.trained_gates import TrainedGates
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many edges as asked for after one round of exchanges are as many after twenty."""
+    """What holds after one round of exchanges holds after twenty: test_exchange.py is about those."""
     quick = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgePruning, "presets", quick)
-    monkeypatch.setattr(HAP, "presets", quick)
+    monkeypatch.setattr(EdgeMethod, "presets", quick)
 
 
 @pytest.mark.parametrize("edges", [1, 2, 7, 60, 150, 261, 262])
 @pytest.mark.parametrize("gated", ["edges", "edges+writers"])
-def test_exactly_so_many_edges(edges: int, gated: str, one_exchange: None) -> None:
+def test_exactly_so_many_edges(edges: int, gated: str) -> None:
     on = subject("gpt2")
     assert on.graph.n_edges == 262
     circuit = ew.discover(on, pairs(), method="edge-pruning", edges=edges, gated=gated, **QUICK)
@@ -46,7 +45,7 @@ def test_exactly_so_many_edges(edges: int, gated: str, one_exchange: None) -> No
 
 
 @pytest.mark.parametrize(("sparsity", "family"), thinned([(0.3,), (0.97,)], FAMILIES, one_in=2))
-def test_exactly_the_sparsity(sparsity: float, family: str, one_exchange: None) -> None:
+def test_exactly_the_sparsity(sparsity: float, family: str) -> None:
     on = subject(family)
     for method in ("edge-pruning", "hap"):
         keep = {"keep": 1 - 0.5 * sparsity} if method == "hap" else {}
@@ -59,7 +58,7 @@ def test_exactly_the_sparsity(sparsity: float, family: str, one_exchange: None) 
     ("ablation", "family"),
     thinned([(name,) for name in ABLATIONS], ["gpt2", "gemma2", "toy-attention-only"], one_in=3),
 )
-def test_hap_that_keeps_everything_is_edge_pruning(ablation: str, family: str, one_exchange: None) -> None:
+def test_hap_that_keeps_everything_is_edge_pruning(ablation: str, family: str) -> None:
     how = {"edges": 20, "ablation": ablation, "seed": 2, **QUICK}
     whole = ew.discover(subject(family), pairs(), method="edge-pruning", **how)
     hybrid = ew.discover(subject(family), pairs(), method="hap", keep=1.0, **how)
@@ -102,6 +101,7 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bool((unscored == 2.0).all())
 
 
+@pytest.mark.slow
 def test_hap_as_published_is_led_from_what_is_proposed_to_what_is_wanted(tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
     how = {"preset": "published", "steps": 1200, "batch": 5, "edges": 20, "history": str(history)}
@@ -132,7 +132,9 @@ def test_the_metric_of_hap_s_first_stage() -> None:
     )
 
 
-@pytest.mark.parametrize("metric", ["kl", "logit_diff", "nll"])
+@pytest.mark.parametrize(
+    "metric", ["logit_diff", *(pytest.param(each, marks=pytest.mark.slow) for each in ("kl", "nll"))]
+)
 def test_longer_training_finds_better_circuits_than_none(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.pruning.exchange.GAIN", float("inf"))  # what training leaves, nothing exchanged
     on, how = subject("gpt2"), {"method": "edge-pruning", "edges": 60, "metric": metric, "batch_size": 5}
