@@ -75,7 +75,13 @@ def print_run(run: Run) -> None:
     console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
     if run.sweep is not None:
         print_table(f"sweep over {run.sweep.size_option}", [_cells(row) for row in run.sweep_rows])
-    print_report(report)
+    print_report(report, run.found_on)
+    if run.found_on is not None:
+        times = "" if run.overfitting is None else f", {run.overfitting:.2f} times as large"
+        seen, unseen = run.found_on["kl"].circuit, report["kl"].circuit
+        console.print(
+            f"found     on {run.found_on.examples:,} others: KL {seen:.4g} there, {unseen:.4g} held out{times}"
+        )
     if run.recipe.level == "nodes":
         counts = known["nodes"]
         console.print(
@@ -114,18 +120,23 @@ def print_comparison(found: Finished) -> None:
         console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")
 
 
-def print_report(report: Report) -> None:
-    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons."""
+def print_report(report: Report, found_on: Report | None = None) -> None:
+    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons.
+
+    `found_on`: the evaluation on the pairs that the circuit was found on, where `report` is on others.
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("metric")
-    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
+    seen = () if found_on is None else ("found on",)
+    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random", *seen):
         table.add_column(column, justify="right")
     for name, value in report.metrics.items():
         numbers = (value.clean, value.corrupted, value.circuit, value.random)
         shares = (value.faithfulness, value.random_faithfulness)
+        shares += () if found_on is None else (found_on[name].faithfulness,)
         table.add_row(name, *(shown_number(n) for n in numbers), *(shown_number(n, ".1%") for n in shares))
     stdout().print(table)
-    stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
+    stdout().print(f"measured  on {report.judged_on} with {report.ablation} ablation")
 
 
 def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
@@ -172,6 +183,7 @@ def described(found: Run) -> dict[str, Any]:
         "recipe": found.recipe.model_dump(),
         "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
         "report": found.report.to_dict(),
+        **found.on_pairs_found_on,
         "seconds": found.seconds,
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
         **({"stability": found.stability.to_dict()} if found.stability is not None else {}),

@@ -23,7 +23,6 @@ from edgewise.cli.run_options import (
     ComparedEdges,
     ComparedExactSample,
     ComparedHeads,
-    ComparedHeldOut,
     ComparedMethods,
     ComparedMetric,
     ComparedOption,
@@ -114,7 +113,7 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a circuit from a file, by default on the model and prompts it was found with."""
+    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it."""
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
@@ -141,7 +140,6 @@ def compare(
     edges: ComparedEdges = None,
     heads: ComparedHeads = None,
     conditions: Conditions,
-    held_out: ComparedHeldOut = None,
     exact_sample: ComparedExactSample = None,
     option: ComparedOption = None,
     pictures: ComparedPictures = None,
@@ -158,7 +156,7 @@ def compare(
     from edgewise.executors import workers as shared
 
     given = asked.given | conditions.given
-    given |= those_given(locals(), "reference metric ablation held_out exact_sample")
+    given |= those_given(locals(), "reference metric ablation exact_sample")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

@@ -164,6 +164,7 @@ def _circuit(key: Any, finding: Finding) -> CircuitEntry:
         has_path=circuit.has_path,
         facts=[(clean(label, TEXT), clean(text, TEXT)) for label, text in _told(finding)],
         metrics=_metrics(finding.report),
+        judged=_judged(finding.report),
         examples=examples(known),
         repeat=repeat(known.get("recipe")),
     )
@@ -189,7 +190,32 @@ def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
     if not isinstance(metrics, Mapping):
         return []
     rows = [(name, row) for name, row in metrics.items() if isinstance(row, Mapping)]
-    return [MetricEntry(name=clean(name, 60), **{key: finite(row.get(key)) for key in METRIC}) for name, row in rows]
+    seen = _inner(_inner(report, "found_on"), "metrics")
+    return [
+        MetricEntry(
+            name=clean(name, 60),
+            **{key: finite(row.get(key)) for key in METRIC},
+            found_on=finite(_inner(seen, name).get("faithfulness")),
+        )
+        for name, row in rows
+    ]
+
+
+def _judged(report: Mapping[str, Any]) -> str:
+    """Which pairs a circuit was judged on, and how much closer to the model it is on those it was found on."""
+    examples, seen = report.get("examples"), _inner(report, "found_on")
+    if not isinstance(examples, int):
+        return ""
+    if not seen:
+        return f"measured on {examples:,} {'held-out ' if report.get('held_out') is True else ''}pairs"
+    ratio = finite(seen.get("overfitting"))
+    times = "" if ratio is None else f"; KL is {ratio:.2f} × that on those it was found on"
+    return f"measured on {examples:,} held-out pairs{times}"
+
+
+def _inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = value.get(name)
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def examples(provenance: Mapping[str, Any]) -> list[ExampleEntry]:
