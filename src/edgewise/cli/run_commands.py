@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.cli import console
+from edgewise.cli import console, run_output
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
@@ -94,9 +94,9 @@ def discover(
     with console.progress(quiet=quiet or as_json) as track:
         found = run(chosen, out if out is not None else default_folder(chosen, start=begin), track=track, start=begin)
     if as_json:
-        console.print_json(console.described(found))
+        console.print_json(run_output.described(found))
     elif not quiet:
-        console.print_run(found)
+        run_output.print_run(found)
 
 
 @console.guarded
@@ -121,10 +121,10 @@ def evaluate(
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
     if as_json:
-        console.print_json({"circuit": console.size(circuit), "report": report.to_dict()})
+        console.print_json({"circuit": run_output.size(circuit), "report": report.to_dict()})
     elif not quiet:
-        console.print_report(report)
-        console.print_size(circuit, None, None)
+        run_output.print_report(report)
+        run_output.print_size(circuit, None, None)
 
 
 @console.guarded

@@ -19,7 +19,7 @@ from edgewise.data.mib_rows import columns, is_mib
 from edgewise.errors import FileError, UnknownName
 
 COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
-SPLIT = "split"
+SPLIT_COLUMN = "split"
 # What the column says of rows that circuits are found on, and of those they are judged on.
 FOUND_ON, HELD_OUT = ("train", "training"), ("held-out", "test", "validation", "valid", "dev", "eval")
 
@@ -158,7 +158,7 @@ def _separated(value: str, place: str) -> tuple[str, ...]:
 
 
 def _check_columns(columns: Mapping[str, Any], place: str) -> None:
-    known = (*COLUMNS, SPLIT)
+    known = (*COLUMNS, SPLIT_COLUMN)
     for column in columns:
         if column not in known:
             raise FileError(f"{place}: {UnknownName.of('column', column, known)}")
@@ -175,14 +175,16 @@ def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[A
     sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
     if not sides["correct"] or not all(answer for side in sides.values() for answer in side):
         raise FileError(f"{place}: an answer is empty; 'correct' needs at least one, with its leading space")
-    held_out = _is_held_out(value[SPLIT], place) if SPLIT in value else None
+    held_out = _is_held_out(value[SPLIT_COLUMN], place) if SPLIT_COLUMN in value else None
     return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"], held_out=held_out)
 
 
 def _is_held_out(value: Any, place: str) -> bool:
     name = str(value).strip().lower().replace("_", "-")
     if name not in (*FOUND_ON, *HELD_OUT):
-        raise FileError(f"{place}: {SPLIT!r} is {value!r:.60}; it must be {' or '.join((FOUND_ON[0], *HELD_OUT[:2]))}")
+        raise FileError(
+            f"{place}: {SPLIT_COLUMN!r} is {value!r:.60}; it must be {' or '.join((FOUND_ON[0], *HELD_OUT[:2]))}"
+        )
     return name in HELD_OUT
 
 

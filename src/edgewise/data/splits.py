@@ -13,9 +13,9 @@ from typing import Literal, final
 from edgewise.data.rows import Row
 from edgewise.errors import InvalidValue
 
-# A share of the rows, or: as the file says by a column, else SHARE of a file with enough rows, else none.
+# A share of the rows, or: as the file says by a column, else USUAL_SHARE of a file with enough rows, else none.
 Share = float | Literal["auto"]
-SHARE, ENOUGH = 0.2, 10
+USUAL_SHARE, ENOUGH_GROUPS = 0.2, 10
 
 
 @final
@@ -37,7 +37,7 @@ def split_rows(rows: Sequence[Row], share: Share, seed: int, name: str) -> Split
         return _drawn(rows, groups, share, seed, name)
     if any(row.held_out is not None for row in rows):
         return _by_column(rows, groups, name)
-    return _drawn(rows, groups, SHARE, seed, name) if len(groups) >= ENOUGH else Split(tuple(rows))
+    return _drawn(rows, groups, USUAL_SHARE, seed, name) if len(groups) >= ENOUGH_GROUPS else Split(tuple(rows))
 
 
 def _drawn(rows: Sequence[Row], groups: list[list[int]], share: float, seed: int, name: str) -> Split:
