@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Lists = Mapping[str, tuple[str, ...]]
 
 ATTEMPTS_PER_PROMPT = 20
+# Prompts to hold out are looked for as if so many were wanted: few may be left, far apart.
+LEAST_TRIED = 128
 
 
 @final
@@ -131,7 +133,8 @@ class Task:
         reader = PromptReader(tokenizer, chat_template=chat_template)
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
-        drawn = (p for p in self._draws(lists, name, stream, n * ATTEMPTS_PER_PROMPT) if p.clean not in seen)
+        attempts = max(n, LEAST_TRIED if seen else 0) * ATTEMPTS_PER_PROMPT
+        drawn = (p for p in self._draws(lists, name, stream, attempts) if p.clean not in seen)
         found = tuple(islice((p for p in drawn if _aligned(reader, p)), n))
         if len(found) < n and seen:
             raise TooFewHeldOut(
