@@ -27,6 +27,15 @@ def _prompts(rows: tuple[Row, ...]) -> set[str]:
     return {prompt for row in rows for prompt in (row.clean, row.corrupted)}
 
 
+def _groups(rows: list[Row]) -> list[set[str]]:
+    """The prompts of rows that share some, found the slow way."""
+    groups: list[set[str]] = []
+    for row in rows:
+        near = [group for group in groups if group & {row.clean, row.corrupted}]
+        groups = [group for group in groups if group not in near] + [{row.clean, row.corrupted}.union(*near)]
+    return groups
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=2, max_size=40),
     st.floats(0.01, 0.99),
@@ -34,11 +43,11 @@ def _prompts(rows: tuple[Row, ...]) -> set[str]:
 )
 def test_no_prompt_is_on_both_sides(prompts: list[tuple[int, int]], share: float, seed: int) -> None:
     rows = [_row(line, str(clean), str(corrupted)) for line, (clean, corrupted) in enumerate(prompts, 1)]
-    try:
-        split = split_rows(rows, share, seed, "mine.csv")
-    except InvalidValue as error:
-        assert "all rows share prompts" in str(error)
+    if len(_groups(rows)) == 1:
+        with pytest.raises(InvalidValue, match="all rows share prompts"):
+            split_rows(rows, share, seed, "mine.csv")
         return
+    split = split_rows(rows, share, seed, "mine.csv")
     assert not _prompts(split.found_on) & _prompts(split.held_out)
     assert split.found_on
     assert split.held_out
