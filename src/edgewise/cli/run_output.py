@@ -24,11 +24,8 @@ def print_run(run: Run) -> None:
     out.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
     if run.sweep is not None:
         console.print_table(f"sweep over {run.sweep.size_option}", [console.cells(row) for row in run.sweep_rows])
-    print_report(report, run.found_on)
-    if run.found_on is not None:
-        times = "" if run.overfitting is None else f", {run.overfitting:.2f} times as large"
-        seen, unseen = run.found_on["kl"].circuit, report["kl"].circuit
-        out.print(f"found     on {run.found_on.examples:,} others: KL {seen:.4g} there, {unseen:.4g} held out{times}")
+    print_report(report)
+    print_found_on(run)
     if run.recipe.level == "nodes":
         counts = known["nodes"]
         out.print(
@@ -45,25 +42,35 @@ def print_run(run: Run) -> None:
         out.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
 
 
-def print_report(report: Report, found_on: Report | None = None) -> None:
-    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons.
-
-    `found_on`: the evaluation on the pairs that the circuit was found on, where `report` is on others.
-    """
+def print_report(report: Report) -> None:
+    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("metric")
-    seen = () if found_on is None else ("found on",)
-    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random", *seen):
+    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
         table.add_column(column, justify="right")
     for name, value in report.metrics.items():
         numbers = (value.clean, value.corrupted, value.circuit, value.random)
         shares = (value.faithfulness, value.random_faithfulness)
-        shares += () if found_on is None else (found_on[name].faithfulness,)
         table.add_row(
-            name, *(console.shown_number(n) for n in numbers), *(console.shown_number(n, ".1%") for n in shares)
+            name,
+            *(console.shown_number(n) for n in numbers),
+            *(console.shown_number(n, ".1%") for n in shares),
         )
     console.stdout().print(table)
     console.stdout().print(f"measured  on {report.judged_on} with {report.ablation} ablation")
+
+
+def print_found_on(run: Run) -> None:
+    """What the circuit keeps of the pairs it was found on, where it was judged on others."""
+    if run.found_on is None:
+        return
+    share = console.shown_number(run.found_on[next(iter(run.report.metrics))].faithfulness, ".1%")
+    seen, unseen = run.found_on["kl"].circuit, run.report["kl"].circuit
+    times = "" if run.overfitting is None else f" ({run.overfitting:.2f} ×)"
+    out = console.stdout()
+    out.print(
+        f"found     on {run.found_on.judged_on}: {share} faithful there; KL {seen:.4g}, {unseen:.4g} held out{times}"
+    )
 
 
 def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:

@@ -42,6 +42,10 @@ class Measured:
     faithfulness: Mapping[str, float | None]
     found_on: Mapping[str, float | None] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The values as a dictionary for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "found_on" or value is not None}
+
     @property
     def overfitting(self) -> float | None:
         """KL on held-out pairs over KL on those it was found on; None where either is not known."""
@@ -100,7 +104,7 @@ class Result:
             "recovery": {level: _recovery(one) for level, one in self.recovery.items()},
             "agreement": self.agreement,
             "areas": dict(self.areas),
-            "curve": [vars(point) for point in self.curve],
+            "curve": [point.to_dict() for point in self.curve],
         }
 
 

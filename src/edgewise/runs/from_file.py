@@ -20,7 +20,7 @@ from edgewise.runs.run import reported_metrics
 from edgewise.runs.source import Source
 
 # Changes that say which prompts a circuit is judged on.
-OTHER_PROMPTS = {"task", "data", "corruption", "examples", "seed", "bos", "chat_template"}
+OTHER_PROMPTS = {"task", "data", "examples", "seed"}
 
 
 def check(
