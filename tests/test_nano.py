@@ -22,7 +22,7 @@ from edgewise.tasks.base import collate
 
 FOLDER = Path(edgewise.tasks.__file__).parents[1] / "assets" / "nano"
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-DRAWS = 1200  # about one in eight is held out
+DRAWS = 4800  # about one in eight is held out
 SEED = 12345
 OWN_TASKS = [name for name, each in TASKS.items() if each.model == "nano"]
 
@@ -48,7 +48,7 @@ def text() -> ModuleType:
 @pytest.fixture(scope="module", params=OWN_TASKS)
 def held_out(request: pytest.FixtureRequest, text: ModuleType) -> tuple[str, Pairs]:
     prompts = [p for p in task(request.param).prompts(tokenizer(), n=DRAWS, seed=SEED) if text.is_held_out(p)]
-    assert len(prompts) >= 120
+    assert len(prompts) >= 500
     return request.param, collate(tokenizer(), prompts)
 
 
