@@ -20,10 +20,12 @@ from edgewise.cli.options import (
     Dtype,
     ExactFile,
     Examples,
+    HeldOut,
     Kv,
     Model,
     ScoresFile,
     Seed,
+    Split,
     Task,
     device_map_of,
     those_given,
@@ -53,6 +55,8 @@ class Conditions:
     """How many pairs there are, how they are made and worded, and how the model is loaded."""
 
     examples: Examples = None
+    held_out: HeldOut = None
+    split: Split = None
     batch_size: BatchSize = None
     seed: Seed = None
     corruption: Corruption = None
