@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, final
 
@@ -35,6 +36,8 @@ class Tiling:
     `sparse`: below this share of kept edges a reader's input is added up writer by writer, above it by one product.
     `whole`: above this share of running heads a layer runs whole, all its readers at all tokens; below it nothing is
     computed that nobody needs.
+    `kept_share`: of the free memory, which autograd may fill with what it keeps of one run; where that would be more, blocks
+    are run again in the backward pass.
     `products`: how the products that make scores of edges round their factors. Rounding to ten bits moves the ranks of a
     real model's edges no more than the fifth digit of their correlation (docs/how-it-works.md).
     """
@@ -51,6 +54,7 @@ class Tiling:
     held_bytes: int
     sparse: float
     whole: float
+    kept_share: float
     products: Products = "float32"
 
     def chunks(self, tokens: int, bytes_per_token: int) -> Iterator[slice]:
@@ -79,6 +83,7 @@ PROCESSOR = Tiling(
     held_bytes=2 << 30,
     sparse=0.12,
     whole=1.0,
+    kept_share=0.5,
 )
 # As large as memory lets them be: nothing is cut that fits, and nothing waits for the host.
 ACCELERATOR = replace(
@@ -106,7 +111,7 @@ def tiling_for(device: torch.device) -> Tiling:
         return chosen
     if device.type == "cpu":
         return PROCESSOR
-    free = _free(device)
+    free = free_memory(device)
     size = ACCELERATOR.chunk_bytes if free is None else min(ACCELERATOR.chunk_bytes, free // FREE_SHARE)
     return replace(ACCELERATOR, chunk_bytes=max(PROCESSOR.chunk_bytes, size))
 
@@ -121,12 +126,15 @@ def using_tiling(tiling: Tiling) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def _free(device: torch.device) -> int | None:
+def free_memory(device: torch.device) -> int | None:
     """Bytes free on a device, those included that the allocator keeps for later; None where nobody can say."""
-    if device.type != "cuda":
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    status = Path("/proc/meminfo")
+    if device.type != "cpu" or not status.exists():
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
+    return int(status.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
 
 
 @final
