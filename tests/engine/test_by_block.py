@@ -56,10 +56,20 @@ def test_what_is_handed_over_is_the_same_in_every_family(family: str) -> None:
         ours = collected(on, of, objective, rule)
     whole = collected(on, of, objective, rule)
     assert ours.order == whole.order
-    for part in ("streams", "projected", "at_heads", "at_mlp", "at_mlp_out"):
+    for part in ("streams", "projected", "at_heads", "at_mlp", "at_mlp_in", "at_mlp_out"):
         assert getattr(ours, part).keys() == getattr(whole, part).keys()
         assert all(distance(getattr(ours, part)[key], x) < 1e-5 for key, x in getattr(whole, part).items())
     assert distance(ours.at_final[0], whole.at_final[0]) < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_projections_made_again_are_those_of_the_run(family: str) -> None:
+    on, of = subject(family), pairs()
+    with using_tiling(replace(PROCESSOR, projected="again")):
+        again = collected(on, of, objective)
+    first = collected(on, of, objective)
+    assert again.projected.keys() == first.projected.keys()
+    assert all(distance(again.projected[layer], x) < 1e-6 for layer, x in first.projected.items())
 
 
 @three_families
@@ -83,7 +93,7 @@ def test_a_layer_behind_which_an_edit_stands_is_left_out_and_watching_hooks_see_
     with using_tiling(BY_BLOCK), live_run(on, of.clean, of.positions, objective, hooks=hooks) as run:
         run.last_gradients(found)
     assert sorted(found.at_heads) == [0, 2]
-    assert sorted(found.at_mlp) == [0, 1, 2]
+    assert sorted(found.at_mlp_in) == [0, 1, 2]
     assert len(recorder.writes.z) == len(recorder.writes.mlp) == on.graph.layers
     assert torch.equal(recorder.writes.raw[1].flatten(-2), held)
 

@@ -63,7 +63,7 @@ class _RunByBlock(LiveRun):
             0
         ]
         taker.final(gradient)
-        sites, leaves = Sites(self._setting.subject, Way(taker, last=True)), list[Tensor]()
+        sites, leaves = Sites(self._setting.subject, Way(taker, last=True), "kept"), list[Tensor]()
 
         def leaf(x: Tensor) -> Tensor:
             leaves.append(x.detach().requires_grad_())

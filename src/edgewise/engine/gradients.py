@@ -1,9 +1,9 @@
 """Gradients: one native forward and backward run, whose gradients are handed over as the backward pass reaches them.
 
-They are those at the *outputs* of the q, k and v projections, of the MLP's norm, and at the final norm's input; what takes
-them turns them into gradients at each reader's own input. Each layer's are handed over once, the last layer first, and
-nothing of the layer is held here after that: while the backward pass frees what autograd has kept, only what the taker
-makes of it grows.
+They are those at the *outputs* of the q, k and v projections, at what the MLP reads, and at the final norm's input; what
+takes those at projections turns them into gradients at each reader's own input. Each layer's are handed over once, the last
+layer first, and nothing of the layer is held here after that: while the backward pass frees what autograd has kept, only what
+the taker makes of it grows.
 """
 
 from __future__ import annotations

@@ -26,8 +26,11 @@ class GradientSink:
     def heads(self, layer: int, stream: Tensor, projected: Tensor, gradient: Tensor) -> None:
         """For a layer's stream at its attention's norm: what its projections gave, [.., reader, d_head], and the gradient."""
 
-    def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
-        """For a layer's stream at its MLP's norm: the gradient at the norm's output."""
+    def mlp_in(self, layer: int, gradient: Tensor) -> None:
+        """The gradient at what a layer's MLP reads, before its norm, where it has a norm of its own or none."""
+
+    def mlp_normed(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
+        """For a layer's stream at the norm that its MLP shares with its attention: the gradient at the norm's output."""
 
     def mlp_out(self, layer: int, gradient: Tensor) -> None:
         """The gradient at what a layer's MLP writes."""

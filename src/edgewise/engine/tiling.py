@@ -19,6 +19,8 @@ import torch
 
 # How the factors of a product of writers and gradients are rounded before they are multiplied; sums are float32 or better.
 Products = Literal["float32", "tf32"]
+# Whether what the q, k and v projections of a run give is kept until the gradients there come in, or made again then.
+KeptOrAgain = Literal["kept", "again"]
 
 
 @final
@@ -38,6 +40,8 @@ class Tiling:
     computed that nobody needs.
     `kept_share`: of the free memory, which autograd may fill with what it keeps of one run; where that would be more, blocks
     are run again in the backward pass.
+    `projected`: whether outputs of q, k and v projections are kept until the gradients there are known; made again, they cost
+    a tenth of a forward run, and a run holds a twelfth less.
     `products`: how the products that make scores of edges round their factors. Rounding to ten bits moves the ranks of a
     real model's edges no more than the fifth digit of their correlation (docs/how-it-works.md).
     """
@@ -55,6 +59,7 @@ class Tiling:
     sparse: float
     whole: float
     kept_share: float
+    projected: KeptOrAgain = "kept"
     products: Products = "float32"
 
     def chunks(self, tokens: int, bytes_per_token: int) -> Iterator[slice]:
@@ -96,6 +101,7 @@ ACCELERATOR = replace(
     sample_bytes=1 << 30,
     sparse=0.0,
     whole=0.0,
+    projected="again",
     products="tf32",
 )
 # A chunk is at most such a part of the memory that is free, and never smaller than a processor's.

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from edgewise.engine.live_run import GradientSink, LiveRun, LiveSetting, Objective
 from edgewise.engine.sites import NOBODY, Sites, Way
+from edgewise.engine.tiling import tiling_for
 from edgewise.models.hooks import OnInput, hooked, on_gradient
 
 
 def whole(setting: LiveSetting, objective: Objective) -> LiveRun:
     """The run, kept as a whole."""
     subject, way, start = setting.subject, Way(), list[Tensor]()
-    sites = Sites(subject, way)
+    sites = Sites(subject, way, tiling_for(subject.device).projected)
 
     def leaf(x: Tensor) -> Tensor:
         start.append(x.detach().requires_grad_())
