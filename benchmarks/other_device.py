@@ -150,7 +150,8 @@ class _Attention(torch.autograd.Function):
             held = functional.scaled_dot_product_attention(
                 *map(_unwrapped, (query, key, value)), *ctx.rest, **ctx.options
             )
-        out = Elsewhere(held.transpose(1, 2).contiguous().transpose(1, 2))  # laid out as fused kernels do
+            held = held.transpose(1, 2).contiguous().transpose(1, 2)  # laid out as fused kernels do
+        out = Elsewhere(held)
         ctx.save_for_backward(query, key, value, out)  # as a fused kernel does
         _tell("aten.scaled_dot_product_attention", (query, key, value), out)
         return out

@@ -13,9 +13,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import torch
+
+from edgewise.errors import InvalidValue
 
 # How the factors of a product of writers and gradients are rounded before they are multiplied; sums are float32 or better.
 Products = Literal["float32", "tf32"]
@@ -108,13 +110,16 @@ ACCELERATOR = replace(
 FREE_SHARE = 8
 
 _chosen: ContextVar[Tiling | None] = ContextVar("tiling", default=None)
+_products: ContextVar[Products | None] = ContextVar("products", default=None)
 
 
 def tiling_for(device: torch.device) -> Tiling:
     """The tiling for work on a device, by the memory that is free there now; inside `using_tiling` the one given there."""
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
+    tiling, products = _chosen.get() or _by_device(device), _products.get()
+    return tiling if products is None else replace(tiling, products=products)
+
+
+def _by_device(device: torch.device) -> Tiling:
     if device.type == "cpu":
         return PROCESSOR
     free = free_memory(device)
@@ -130,6 +135,23 @@ def using_tiling(tiling: Tiling) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+@contextmanager
+def using_products(products: Products | None) -> Iterator[None]:
+    """While inside, products that make scores round their factors so; None: as they would anyway. Raises InvalidValue."""
+    if products is not None and products not in get_args(Products):
+        raise InvalidValue(f"products={products!r} must be one of {', '.join(get_args(Products))}, or left out")
+    token = _products.set(products or _products.get())
+    try:
+        yield
+    finally:
+        _products.reset(token)
+
+
+def rounded_products(device: torch.device) -> Products:
+    """How the factors of products are rounded there: exact where a device does not round them."""
+    return tiling_for(device).products if device.type == "cuda" else "float32"
 
 
 def free_memory(device: torch.device) -> int | None:
