@@ -61,7 +61,7 @@ def main() -> None:
     for name in arguments.count:
         count(name)
     documents = kept()
-    PAGE.write_text(page(documents) + "\n" + counted_part(), "utf-8")
+    PAGE.write_text(page(documents), "utf-8")
     README.write_text(with_summary(README.read_text("utf-8"), documents), "utf-8")
 
 
@@ -78,7 +78,9 @@ def counted_part() -> str:
     """The section about what was counted and never timed."""
     parts = [COUNTED_HEAD]
     for name in COUNTED:
-        document = json.loads((KEPT / "counted" / f"{name}.json").read_text("utf-8"))
+        if not (path := KEPT / "counted" / f"{name}.json").exists():
+            continue
+        document = json.loads(path.read_text("utf-8"))
         header = (
             COLUMNS
             if name != "memory"
@@ -118,7 +120,7 @@ def machine() -> str:
 
 def page(documents: Sequence[Document]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(section(one) for one in documents)])
+    return "\n".join([HEAD, *(section(one) for one in documents), counted_part()])
 
 
 def with_summary(text: str, documents: Sequence[Document]) -> str:
