@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map
 
 ELSEWHERE = torch.device("meta")
 aten = torch.ops.aten
@@ -43,6 +42,23 @@ def listening(listener: Listener) -> Iterator[None]:
 def _tell(name: str, inputs: Any, outputs: Any) -> None:
     for listener in _listeners:
         listener(name, inputs, outputs)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors in tuples, lists and dicts; quicker than torch's own way, which takes longer than small operations."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tuples, lists and dicts with everything in them changed."""
+    if type(tree) in (tuple, list):
+        return type(tree)(mapped(change, part) for part in tree)
+    if type(tree) is dict:
+        return {name: mapped(change, part) for name, part in tree.items()}
+    return change(tree)
 
 
 class Elsewhere(Tensor):
@@ -77,7 +93,7 @@ class Elsewhere(Tensor):
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    flat = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    flat = tensors([args, kwargs])
     if any(x.device == ELSEWHERE and not isinstance(x, Elsewhere) for x in flat):
         raise RuntimeError(f"{func}: a tensor elsewhere holds nothing")
     there = any(isinstance(x, Elsewhere) for x in flat)
@@ -94,8 +110,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             raise RuntimeError(f"expected all tensors to be on the same device: {func} has {shapes} on the CPU")
     if target is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    inner_args, inner_kwargs = tree_map(_unwrapped, (args, kwargs))
-    if any(x.device == ELSEWHERE for x in tree_flatten((inner_args, inner_kwargs))[0] if isinstance(x, Tensor)):
+    inner_args, inner_kwargs = mapped(_unwrapped, (args, kwargs))
+    if any(isinstance(x, Elsewhere) and x.held.device == ELSEWHERE for x in flat):
         out = _hollow(func, inner_args, inner_kwargs, stays)
     else:
         out = func(*inner_args, **inner_kwargs)
@@ -103,7 +119,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if there:
             _tell(str(func), args, out)
         return out
-    wrapped = tree_map(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
+    wrapped = mapped(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
     made = return_and_correct_aliasing(func, args, kwargs, wrapped)
     _tell(str(func), args, made)
     return made
@@ -115,7 +131,7 @@ def _hollow(func: Any, args: Any, kwargs: dict[str, Any], stays: bool) -> Any:
         return 1
     if not stays:
         return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
-    args, kwargs = tree_map(lambda x: x.to(ELSEWHERE) if isinstance(x, Tensor) else x, (args, kwargs))
+    args, kwargs = mapped(lambda x: x.to(ELSEWHERE) if isinstance(x, Tensor) else x, (args, kwargs))
     return func(*args, **{**kwargs, **({"device": ELSEWHERE} if "device" in kwargs else {})})
 
 
@@ -145,7 +161,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: Any, options: Any) -> Tensor:
-        ctx.rest, ctx.options = tree_map(_unwrapped, (rest, options))
+        ctx.rest, ctx.options = mapped(_unwrapped, (rest, options))
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             held = functional.scaled_dot_product_attention(
                 *map(_unwrapped, (query, key, value)), *ctx.rest, **ctx.options
