@@ -17,7 +17,7 @@ from edgewise.models.hooks import OnInput, hooked, steady
 from edgewise.models.subject import Subject
 
 # Tokens of the two prompts.
-SHORT, LONG = 8, 16
+FEW_TOKENS, MORE_TOKENS = 8, 16
 # No model keeps as many numbers a token as streams are wide, times its layers and this; nor so many for each attention score.
 MOST_STREAMS, MOST_SCORES = 64, 8
 
@@ -33,9 +33,9 @@ def fits(subject: Subject, examples: int, tokens: int) -> bool:
 
 def kept(subject: Subject, examples: int, tokens: int) -> int:
     """Bytes that autograd keeps of a run on `examples` prompts of so many tokens."""
-    short, long = (saved(subject, length) / length for length in (SHORT, LONG))
-    squared = max(0.0, (long - short) / (LONG - SHORT))
-    return round(examples * tokens * (short + squared * (tokens - SHORT)))
+    short, long = (saved(subject, length) / length for length in (FEW_TOKENS, MORE_TOKENS))
+    squared = max(0.0, (long - short) / (MORE_TOKENS - FEW_TOKENS))
+    return round(examples * tokens * (short + squared * (tokens - FEW_TOKENS)))
 
 
 def _at_most(subject: Subject, examples: int, tokens: int) -> int:
