@@ -14,7 +14,7 @@ import pytest
 import torch
 from benchmarks.other_device import ELSEWHERE, Elsewhere, elsewhere
 from support.families import distance, pairs, random_circuit, subject
-from support.split import split
+from support.split import CPU, split
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS
@@ -36,16 +36,21 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @cache
-def over_two(family: str, first: int = 1) -> Subject:
-    on = split(family, first=first)
-    assert on.device.type == "cpu"
-    assert [block.device for block in on.blocks[first:]] == [ELSEWHERE] * (len(on.blocks) - first)
+def over_two(family: str, first: int = 1, home: torch.device = CPU) -> Subject:
+    on = split(family, first=first, home=home)
+    assert on.device == home
+    assert [block.device for block in on.blocks] == [home] * first + [ELSEWHERE if home == CPU else CPU] * (3 - first)
     return on
+
+
+def home_of(family: str) -> torch.device:
+    """Families take turns."""
+    return CPU if family in ("llama", "olmo2") else ELSEWHERE
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "neox-parallel", "olmo2", "toy-separate-inputs"])
 def test_a_split_model_passes_its_self_check(family: str) -> None:
-    self_check(over_two(family))
+    self_check(over_two(family, home=home_of(family)))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +61,21 @@ def test_a_split_model_passes_its_self_check(family: str) -> None:
     + [("gemma2", "exact"), ("gemma2", "atp-qk")],
 )
 def test_scores_are_those_of_one_device(family: str, method: str) -> None:
-    found, expected = (ew.attribute(on, pairs(), method=method).values for on in (over_two(family), subject(family)))
+    found, expected = (
+        ew.attribute(on, pairs(), method=method).values
+        for on in (over_two(family, home=home_of(family)), subject(family))
+    )
     assert not isinstance(found, Elsewhere)
+    assert distance(found, expected) < NEAR
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean", "position-mean"])
+@pytest.mark.parametrize("method", ["eap-ig", "hisp", "exact"])
+def test_scores_under_other_ablations(method: str, ablation: str) -> None:
+    found, expected = (
+        ew.attribute(on, pairs(), method=method, ablation=ablation).values
+        for on in (over_two("gpt2", home=ELSEWHERE), subject("gpt2"))
+    )
     assert distance(found, expected) < NEAR
 
 
@@ -83,7 +101,8 @@ def test_what_belongs_to_a_layer_stays_there_and_the_rest_has_one_home() -> None
 def test_evaluation_is_that_of_one_device(family: str, how: str) -> None:
     circuit, metrics = random_circuit(subject(family), 0.5, 3), ["kl", "logit_diff", "accuracy", "nll", "prob_diff"]
     found, expected = (
-        ew.evaluate(on, circuit, pairs(), metrics=metrics, ablation=how) for on in (over_two(family), subject(family))
+        ew.evaluate(on, circuit, pairs(), metrics=metrics, ablation=how)
+        for on in (over_two(family, home=home_of(family)), subject(family))
     )
     for name in metrics:
         assert distance(torch.tensor(found[name].values), torch.tensor(expected[name].values)) < NEAR
@@ -91,7 +110,7 @@ def test_evaluation_is_that_of_one_device(family: str, how: str) -> None:
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 def test_nodes_and_neurons(family: str) -> None:
-    on, near = over_two(family), subject(family)
+    on, near = over_two(family, home=home_of(family)), subject(family)
     found, expected = (ew.attribute_nodes(where, pairs()) for where in (on, near))
     assert distance(found.values, expected.values) < NEAR
     circuit = expected.neuron_scores.top(100)
@@ -117,7 +136,10 @@ def test_searches_find_what_they_find_on_one_device(
 ) -> None:
     quick = {name: replace(training, exchanges=1) for name, training in PRESETS.items()}
     monkeypatch.setattr(EdgePruning, "presets", quick)
-    found, expected = (ew.discover(on, pairs(), method=method, **options) for on in (over_two(family), subject(family)))
+    found, expected = (
+        ew.discover(on, pairs(), method=method, **options)
+        for on in (over_two(family, home=home_of(family)), subject(family))
+    )
     assert found == expected
     assert found.provenance["final"] == pytest.approx(expected.provenance["final"], rel=1e-4, abs=1e-6)
 

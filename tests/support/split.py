@@ -1,8 +1,7 @@
-"""A model split over two devices without an accelerator: its first layer on the CPU, all others elsewhere.
+"""A model split over two devices without an accelerator: its first layers where tokens enter, all others on another device.
 
-Elsewhere is a device of our own (`benchmarks/other_device.py`), which refuses to be mixed with the CPU. As an accelerator's
-libraries do, hooks of the model's own move what goes into a block, the last norm and the unembedding; nothing else moves by
-itself.
+One of the two is the CPU, the other a device of our own (`benchmarks/other_device.py`), which refuses to be mixed with it. As
+libraries do, hooks of the model's own move what goes into a block, the last norm and the unembedding; nothing else moves.
 """
 
 from __future__ import annotations
@@ -10,33 +9,52 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from benchmarks.other_device import ELSEWHERE, moved
+from benchmarks.other_device import ELSEWHERE, Elsewhere, moved
 from support.families import CONFIGS, make_model, subject_of
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from edgewise.models import Subject
 
+CPU = torch.device("cpu")
 
-def split_model(family: str, *, first: int = 1, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A tiny model of a family, with the layers from `first` on and the last norm elsewhere, as its unembedding if untied."""
-    model = make_model(CONFIGS[family](), dtype=dtype)
+
+def split(family: str, *, first: int = 1, home: torch.device = CPU) -> Subject:
+    """A tiny model of a family, with the layers from `first` on and the last norm away from home, and an untied unembedding.
+
+    With a home elsewhere an index that was left at home is an error too: one on the CPU may index what lies elsewhere.
+    """
+    model = make_model(CONFIGS[family]())
     on = subject_of(model)
     unembedding: Any = model.get_output_embeddings()  # type: ignore[operator]
-    far: list[nn.Module] = [block.module for block in on.blocks[first:]] + [on.final_norm.module]
+    layers = [block.module for block in on.blocks]
+    far: list[nn.Module] = [*layers[first:], on.final_norm.module]
     if unembedding.weight is not next(model.parameters()):
         far.append(unembedding)
-    for module in (*(block.module for block in on.blocks), on.final_norm.module, unembedding):
-        device = ELSEWHERE if module in far else torch.device("cpu")
-        if module in far:
-            moved(module)
-        module.register_forward_pre_hook(_bringing(device), with_kwargs=True)
-    return model
+    stays = {part for module in far for part in module.modules()}
+    for part in model.modules():
+        if (part in stays) == (home == CPU):
+            _moved_alone(part)
+    for module in (*layers, on.final_norm.module, unembedding):
+        at_home = module not in far
+        module.register_forward_pre_hook(_bringing(home if at_home else _other(home)), with_kwargs=True)
+    return subject_of(model)
 
 
-def split(family: str, *, first: int = 1, dtype: torch.dtype = torch.float32) -> Subject:
-    """The Subject of such a model."""
-    return subject_of(split_model(family, first=first, dtype=dtype))
+def _other(home: torch.device) -> torch.device:
+    return ELSEWHERE if home == CPU else CPU
+
+
+def _moved_alone(part: nn.Module) -> None:
+    """The parameters and buffers of a module elsewhere, but not those of its parts, and none twice."""
+    alone = nn.Module()
+    alone._parameters = {
+        name: x for name, x in part._parameters.items() if not isinstance(x, Elsewhere) and x is not None
+    }
+    alone._buffers = {name: x for name, x in part._buffers.items() if not isinstance(x, Elsewhere) and x is not None}
+    moved(alone)
+    part._parameters.update(alone._parameters)
+    part._buffers.update(alone._buffers)
 
 
 def _bringing(device: torch.device) -> Any:

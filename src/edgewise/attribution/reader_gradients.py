@@ -73,7 +73,7 @@ class ReaderGradients:
             out.zero_()
             return
         by_head = gradient[rows].transpose(0, 1)
-        there = out if gradient.device == out.device else torch.empty_like(out, device=gradient.device)
+        there = out if gradient.device == out.device else gradient.new_empty(out.shape, dtype=out.dtype)
         for part in block.projections.parts():
             torch.bmm(by_head[part.start : part.stop], part.weight.to(out.dtype), out=there[part.start : part.stop])
         if block.attention_norm.kind is not NormKind.NONE:
@@ -103,7 +103,10 @@ class _Adding(GradientSink):
             slopes.turns[layer].append(NormTerm(normed, along))
         slopes.heads[layer] = _plus(slopes.heads[layer], gradient)
 
-    def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
+    def mlp_in(self, layer: int, gradient: Tensor) -> None:
+        self.slopes.mlp[layer] = _plus(self.slopes.mlp[layer], self._by_token(gradient) * self.weight)
+
+    def mlp_normed(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
         slopes, norm = self.slopes, self.slopes.subject.blocks[layer].mlp_norm
         assert norm is not None
         x = self._by_token(stream)
