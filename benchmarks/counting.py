@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
-from benchmarks.other_device import Elsewhere, listening
+from benchmarks.other_device import Elsewhere, listening, tensors
 
 # They hand out the memory of another tensor, although their schema does not say so.
 VIEWS = {"aten._unsafe_view.default", "aten.detach.default", "aten.lift_fresh.default", "aten._reshape_alias.default"}
@@ -46,7 +45,7 @@ class Count:
     def hear(self, name: str, inputs: Any, outputs: Any) -> None:
         """One more operation."""
         short = name.split(".")[1]
-        given, made = _tensors(inputs), _tensors(outputs)
+        given, made = tensors(inputs), tensors(outputs)
         fetched = bool(made) and not any(isinstance(x, Elsewhere) for x in made)
         here = [x for x in given if not isinstance(x, Elsewhere) and x.dim() > 0]
         if short in WAITS or fetched or (short in INDEXING and _by_mask(given[1:])):
@@ -84,10 +83,6 @@ def counted(run: Callable[[], object]) -> Count:
     with counting() as count:
         run()
     return count
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [x for x in tree_flatten(tree)[0] if isinstance(x, Tensor)]
 
 
 def _by_mask(indices: list[Tensor]) -> bool:

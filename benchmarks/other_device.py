@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map
 
 ELSEWHERE = torch.device("meta")
 aten = torch.ops.aten
@@ -41,6 +40,23 @@ def listening(listener: Listener) -> Iterator[None]:
 def _tell(name: str, inputs: Any, outputs: Any) -> None:
     for listener in _listeners:
         listener(name, inputs, outputs)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors in tuples, lists and dicts; quicker than torch's own way, which takes longer than small operations."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tuples, lists and dicts with everything in them changed."""
+    if type(tree) in (tuple, list):
+        return type(tree)(mapped(change, part) for part in tree)
+    if type(tree) is dict:
+        return {name: mapped(change, part) for name, part in tree.items()}
+    return change(tree)
 
 
 class Elsewhere(Tensor):
@@ -75,7 +91,7 @@ class Elsewhere(Tensor):
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    flat = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    flat = tensors([args, kwargs])
     if any(x.device == ELSEWHERE and not isinstance(x, Elsewhere) for x in flat):
         raise RuntimeError(f"{func}: a tensor elsewhere holds nothing")
     there = any(isinstance(x, Elsewhere) for x in flat)
@@ -92,13 +108,13 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             raise RuntimeError(f"expected all tensors to be on the same device: {func} has {shapes} on the CPU")
     if target is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    inner_args, inner_kwargs = tree_map(_unwrapped, (args, kwargs))
+    inner_args, inner_kwargs = mapped(_unwrapped, (args, kwargs))
     out = func(*inner_args, **inner_kwargs)
     if not stays or func is aten._local_scalar_dense.default:
         if there:
             _tell(str(func), args, out)
         return out
-    wrapped = tree_map(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
+    wrapped = mapped(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
     _tell(str(func), args, wrapped)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
 
@@ -130,7 +146,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: Any, options: Any) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.rest, ctx.options = tree_map(_unwrapped, (rest, options))
+        ctx.rest, ctx.options = mapped(_unwrapped, (rest, options))
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             held = functional.scaled_dot_product_attention(
                 *map(_unwrapped, (query, key, value)), *ctx.rest, **ctx.options

@@ -4,9 +4,10 @@ import edgewise as ew
 
 subject = ew.load("nano")
 pairs = ew.task("ioi").pairs(subject.tokenizer, n=64, seed=0)
+unseen = ew.task("ioi").pairs(subject.tokenizer, n=128, apart_from=pairs)
 scores = ew.attribute(subject, pairs, method="eap-ig", metric="logit_diff")
 circuit = scores.top(48).without_dangling()
-report = ew.evaluate(subject, circuit, pairs, metrics=["logit_diff", "kl", "accuracy"])
+report = ew.evaluate(subject, circuit, unseen, metrics=["logit_diff", "kl", "accuracy"])
 print(circuit)
 print(report)
 agreement = scores.agreement(ew.attribute(subject, pairs, method="exact"))

@@ -21,9 +21,15 @@ from support.families import SIBLINGS
 torch.set_num_threads(1)
 
 # No deadline: a busy machine is not a failure. Derandomised: a red run is red again when repeated.
-settings.register_profile(
-    "edgewise", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
-)
+# As many examples as find what is wrong with a property; `make test-all` asks for the thorough profile.
+for profile, examples in (("edgewise", 40), ("thorough", 100)):
+    settings.register_profile(
+        profile,
+        deadline=None,
+        derandomize=True,
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile("edgewise")
 
 

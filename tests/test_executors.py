@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from edgewise.comparison.from_recipe import run_comparison
 from edgewise.errors import InvalidValue, UnsupportedModel, WorkerError
 from edgewise.executors import each_done, processes, workers
 from edgewise.progress import silent
+
+# One worker starts the processes.
+pytestmark = pytest.mark.xdist_group("workers")
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +94,17 @@ def test_sweeps_and_seeds_are_those_of_one_process(two: Executor, model: Path) -
     assert [circuit.edges for circuit in first.circuits] == [circuit.edges for circuit in second.circuits]
 
 
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(WorkerError, match="a worker is gone"), processes(1) as executor:
+        list(each_done(signal.raise_signal, [signal.SIGKILL], executor, silent, "dying"))
+
+
 def test_a_comparison_goes_on_cell_by_cell(two: Executor, model: Path, tmp_path: Path) -> None:
-    """Given a worker that dies, what is finished is kept, and only the rest is computed then; the tables are the same."""
+    """What is finished is kept, and only the rest is computed then; the tables are the same."""
     recipe = CompareRecipe.of(
         model=str(model), methods=[{"method": "eap"}, {"method": "acdc"}], examples=4, reference="none", pictures=[]
     )
     alone = run_comparison(recipe).comparison
-    with pytest.raises(WorkerError, match="a worker is gone"), processes(1) as executor:
-        list(each_done(killing_once, [str(tmp_path / "flag")], executor, silent, "dying"))
     folder = tmp_path / "beside"
     beside = run_comparison(recipe, folder, executor=two).comparison
     for one, other in zip(alone.results, beside.results, strict=True):
@@ -118,10 +125,20 @@ def test_no_workers_or_two_kinds_are_refused() -> None:
             pass
 
 
-def test_the_command_line_takes_workers(model: Path, tmp_path: Path) -> None:
+def test_the_command_line_takes_workers(
+    two: Executor, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def given(count: int) -> AbstractContextManager[Executor]:
+        asked.append(count)
+        return nullcontext(two)
+
+    monkeypatch.setattr("edgewise.executors.processes", given)
     options = ["--model", model, "--methods", "eap", "--reference", "none", "--examples", 4, "--pictures", "none"]
-    found = edgewise("compare", *options, "--workers", 1, "--out", tmp_path / "run")
+    found = edgewise("compare", *options, "--workers", 2, "--out", tmp_path / "run")
     assert found.exit_code == 0, found.output
+    assert asked == [2]
     assert (tmp_path / "run" / "table.md").is_file()
     refused(edgewise("compare", *options, "--workers", 0), message="give at least 1")
 
@@ -133,7 +150,7 @@ class TestDask:
     def cluster(self) -> Iterator[str]:
         distributed = pytest.importorskip("distributed")
         with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
         ) as made:
             yield made.scheduler_address
 

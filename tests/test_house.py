@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ FAMILIES = {"tasks": "behaviours", "programs": "behaviours"}
 LONGEST_FILE, LONGEST_FUNCTION = 250, 60
 
 
-def modules() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield path, ast.parse(path.read_text())
+@cache
+def modules() -> tuple[tuple[Path, ast.Module], ...]:
+    return tuple((path, ast.parse(path.read_text())) for path in sorted(SOURCE.rglob("*.py")))
 
 
 def classes() -> Iterator[tuple[Path, ast.ClassDef]]:

@@ -26,6 +26,9 @@ DRAWS = 4800  # about one in eight is held out
 SEED = 12345
 OWN_TASKS = [name for name, each in TASKS.items() if each.model == "nano"]
 
+# One worker draws the prompts and keeps them.
+pytestmark = pytest.mark.xdist_group("nano")
+
 tokenizer = cache(lambda: AutoTokenizer.from_pretrained(FOLDER))
 model = cache(lambda: AutoModelForCausalLM.from_pretrained(FOLDER).eval())
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import ENTRY
+from support.command_line import ENTRY, edgewise, refused
 
 import edgewise as ew
 from edgewise.ablations import ABLATIONS, ablation
@@ -190,17 +190,13 @@ def test_without_the_package_they_are_unknown() -> None:
         method("even-scores", {})
 
 
-def test_they_run_on_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line_lists_them_and_warns_of_what_is_broken(tmp_path: Path) -> None:
     package = make_package(tmp_path)
     places = os.pathsep.join([str(package), str(Path(str(ew.__file__)).parents[1])])
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        given = {**os.environ, "PYTHONPATH": places}
-        return subprocess.run(
-            [*ENTRY, *arguments], capture_output=True, text=True, env=given, cwd=tmp_path, check=False
-        )
-
-    found = run("list", "--json")
+    given = {**os.environ, "PYTHONPATH": places}
+    found = subprocess.run(
+        [*ENTRY, "list", "--json"], capture_output=True, text=True, env=given, cwd=tmp_path, check=False
+    )
     rows = json.loads(found.stdout)
     assert {"even-scores"} <= {row["name"] for row in rows["methods"]}
     assert {"backwards"} <= {row["name"] for row in rows["tasks"]}
@@ -211,14 +207,17 @@ def test_they_run_on_the_command_line(tmp_path: Path) -> None:
         in told
     )
     assert sum("'gone'" in line for line in told) == 1
-    assert "the score of every edge" in run("list", "method", "even-scores").stdout
+
+
+@pytest.mark.filterwarnings("ignore::edgewise.plugins.PluginWarning")
+def test_they_run_on_the_command_line(package: Path) -> None:
+    assert "the score of every edge" in edgewise("list", "method", "even-scores").stdout
     work = ["--method", "even-scores", "--option", "value=2", "--ablation", "nothing-at-all", "--metric", "half-diff"]
-    found = run(
+    found = edgewise(
         "discover", "--task", "backwards", "--model", "reverse", "--examples", "4", "--edges", "3", *work, "--quiet"
     )
-    assert found.returncode == 0, found.stderr
-    found = run("discover", "--method", "gone")
-    assert found.returncode == 2
-    assert found.stderr.startswith(
-        "error: the method 'gone' of the package plugged-package cannot be used: AttributeError"
+    assert found.exit_code == 0, found.output
+    refused(
+        edgewise("discover", "--method", "gone"),
+        message="error: the method 'gone' of the package plugged-package cannot be used: AttributeError",
     )

@@ -14,6 +14,9 @@ import edgewise as ew
 from edgewise.errors import InvalidValue
 from edgewise.ranks import Ranks, current
 
+# One worker keeps the process that all ranks are forked from.
+pytestmark = pytest.mark.xdist_group("ranks")
+
 
 @pytest.mark.parametrize("work", [rank_process.of_every_method, rank_process.of_every_verb])
 def test_two_ranks_find_what_one_finds(work: object, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from edgewise.models.toy import ToyTransformer
 from edgewise.testing import check_family, family_report
 
 
-@pytest.mark.parametrize("family", thinned([()], FAMILIES, one_in=3))
+@pytest.mark.parametrize("family", thinned([()], FAMILIES, one_in=6))
 def test_all_laws_hold_on_every_family(family: str) -> None:
     model = make_model(CONFIGS[family]())
     report = check_family(model)
@@ -29,10 +30,11 @@ def test_all_laws_hold_on_every_family(family: str) -> None:
     assert "BROKEN" not in str(report)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_in_other_dtypes_too(dtype: torch.dtype) -> None:
-    for family in ("llama", "gpt2", "gemma2"):
-        check_family(make_model(CONFIGS[family](), dtype=dtype))
+@pytest.mark.parametrize(
+    ("dtype", "family"), thinned([(torch.float64,), (torch.bfloat16,)], ["llama", "gpt2", "gemma2"], one_in=2)
+)
+def test_in_other_dtypes_too(dtype: torch.dtype, family: str) -> None:
+    check_family(make_model(CONFIGS[family](), dtype=dtype))
 
 
 def test_a_model_that_reads_both_ways_is_asked_what_can_be_asked() -> None:
@@ -111,13 +113,14 @@ BREAKING = {
 @pytest.mark.parametrize("law", BREAKING)
 def test_a_broken_law_is_named_with_numbers(law: str) -> None:
     model = BREAKING[law]()
-    report = family_report(model, OWN)
-    assert any(law in str(finding) for finding in report.broken), str(report)
-    assert not all(finding in report.broken for finding in report.findings)
-    with pytest.raises(UnsupportedModel, match=rf"Own as family 'own' breaks {len(report.broken)} of ") as caught:
+    with pytest.raises(UnsupportedModel) as caught:
         check_family(model, OWN)
-    assert law in str(caught.value)
-    assert "\n" not in str(caught.value)
+    said = str(caught.value)
+    counts = re.match(r"Own as family 'own' breaks (\d+) of (\d+) ", said)
+    assert counts is not None, said
+    assert 0 < int(counts[1]) < int(counts[2])
+    assert law in said
+    assert "\n" not in said
 
 
 def test_a_law_in_whose_middle_the_model_raises_is_broken() -> None:

@@ -5,6 +5,7 @@ EdgewiseError
 ├── InvalidValue       an option whose value makes no sense (how many edges, batch size, an option no method has)
 ├── UnsupportedModel   an architecture, or a config attribute, that is not handled exactly
 ├── TaskError          a task cannot make its prompts with this tokenizer
+│   └── TooFewHeldOut  … or not as many that circuits were not found on
 ├── PairsError         clean and corrupted prompts that are empty, misaligned, or whose answers are not single tokens
 ├── NumericalError     NaN or infinite logits, a metric whose gradient is zero
 │   └── NothingScored  … and so every score is zero
@@ -53,6 +54,14 @@ class UnsupportedModel(EdgewiseError):
 
 class TaskError(EdgewiseError):
     """A task that cannot write its prompts for the given tokenizer."""
+
+
+class TooFewHeldOut(TaskError):
+    """Fewer prompts to hold out than were asked for: there are `found`."""
+
+    def __init__(self, message: str, found: int = 0) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class PairsError(EdgewiseError):

@@ -50,14 +50,29 @@ def test_circuits_are_found_on_some_pairs_and_measured_on_others() -> None:
 
 
 def test_a_recipe_draws_pairs_apart_from_those_found_on(tiny: Path) -> None:
-    source = open_source(CompareRecipe.of(model=str(tiny), **RECIPE))
+    source = open_source(CompareRecipe.of(model=str(tiny), held_out=40, **RECIPE))
     tokenizer = ew.load(tiny).tokenizer
     found_on = source.pairs(tokenizer)
-    held = source.held_out(tokenizer, 40, found_on)
+    held, again = source.held_out(tokenizer, found_on), source.held_out(tokenizer, found_on)
+    assert held is not None
+    assert again is not None
     assert len(held) == 40
     assert not {clean for clean, _ in held.texts} & {clean for clean, _ in found_on.texts}
-    assert source.held_out(tokenizer, 40, found_on).fingerprint == held.fingerprint
+    assert again.fingerprint == held.fingerprint
     assert held.source["held_out"] is True
+
+
+def test_circuits_are_measured_on_the_pairs_they_were_found_on_too(finished: Finished) -> None:
+    compared = finished.comparison
+    for result in compared.results:
+        for point in result.curve:
+            assert point.found_on is not None
+            assert point.overfitting == pytest.approx(point.metrics["kl"] / point.found_on["kl"])
+    assert "Overfitting" in str(compared)
+    subject, recipe = ew.load(finished.recipe.model), finished.recipe
+    found_on = open_source(recipe).pairs(subject.tokenizer)
+    expected = ew.evaluate(subject, compared.circuit("eap", 12), found_on, metrics=["kl"], random=None)["kl"].circuit
+    assert compared["eap"].curve[0].found_on["kl"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_rows_of_a_file_are_held_out_unless_their_prompt_was_found_on(tiny: Path, tmp_path: Path) -> None:
@@ -66,13 +81,14 @@ def test_rows_of_a_file_are_held_out_unless_their_prompt_was_found_on(tiny: Path
     rows = [*texts, texts[0]]
     lines = ["clean,corrupted,correct,wrong", *(f'"{clean}","{corrupted}", Mary, John' for clean, corrupted in rows)]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
-    fields = {**RECIPE, "data": str(tmp_path / "pairs.csv"), "examples": 1}
+    fields = {**RECIPE, "data": str(tmp_path / "pairs.csv"), "examples": 1, "held_out": 5, "split": 0}
     source = open_source(CompareRecipe.of(model=str(tiny), **fields))
-    found_on = source.pairs(tokenizer)
-    assert [clean for clean, _ in source.held_out(tokenizer, 5, found_on).texts] == [clean for clean, _ in texts[1:]]
+    held = source.held_out(tokenizer, source.pairs(tokenizer))
+    assert held is not None
+    assert [clean for clean, _ in held.texts] == [clean for clean, _ in texts[1:]]
     everything = open_source(CompareRecipe.of(model=str(tiny), **{**fields, "examples": 4}))
     with pytest.raises(InvalidValue, match="no row is left to hold out"):
-        everything.held_out(tokenizer, 5, everything.pairs(tokenizer))
+        everything.held_out(tokenizer, everything.pairs(tokenizer))
 
 
 def test_a_task_that_runs_out_of_prompts_says_so() -> None:

@@ -6,16 +6,19 @@ use is kept is decided by rounding, and what the circuit is worth is not.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from support.families import CONFIGS, FAMILIES, make_subject, pairs, subject
+from support.thinned import thinned
 
 import edgewise as ew
 from edgewise.methods import METHODS
 from edgewise.models import Subject
+from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod
 from edgewise.search import Search
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,6 +40,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 SCORING = [name for name, method in METHODS.items() if not issubclass(method, Search)]
 SEARCHING = [name for name in METHODS if name not in SCORING]
 FEW = pairs()[:3]
+
+
+@pytest.fixture(autouse=True)
+def few_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: replace(training, exchanges=min(training.exchanges, 5)) for name, training in PRESETS.items()}
+    monkeypatch.setattr(EdgeMethod, "presets", few)
 
 
 @cache
@@ -81,14 +90,17 @@ def found(family: str, method: str) -> float:
     return recovered(family, searched(subject(family), family, method))
 
 
-every_case = pytest.mark.parametrize(
-    ("dtype", "family"),
-    [("bfloat16", family) for family in FAMILIES] + [("float16", family) for family in ("gpt2", "llama", "gemma2")],
-)
+def each(methods: list[str]) -> Any:
+    """Every method in bfloat16 on every family, and in float16 on some; a third of it whenever tests run."""
+    cases = {dtype: [(method, dtype) for method in methods] for dtype in HALF}
+    return pytest.mark.parametrize(
+        ("method", "dtype", "family"),
+        thinned(cases["bfloat16"], FAMILIES, one_in=3)
+        + thinned(cases["float16"], ["gpt2", "llama", "gemma2"], one_in=3),
+    )
 
 
-@every_case
-@pytest.mark.parametrize("method", SCORING)
+@each(SCORING)
 def test_scores_in_half_precision_are_nearly_those_of_float32(method: str, dtype: str, family: str) -> None:
     scores = ew.attribute(in_half(family, dtype), FEW, method=method, **OPTIONS.get(method, {}))
     assert bool(scores.values.isfinite().all())
@@ -101,8 +113,7 @@ def test_scores_in_half_precision_are_nearly_those_of_float32(method: str, dtype
     assert agreement["overlap"] > overlap
 
 
-@every_case
-@pytest.mark.parametrize("method", SEARCHING)
+@each(SEARCHING)
 def test_circuits_found_in_half_precision_are_worth_nearly_as_much(method: str, dtype: str, family: str) -> None:
     circuit = searched(in_half(family, dtype), family, method)
     assert circuit.provenance["dtype"] == dtype

@@ -31,6 +31,7 @@ from support.families import (
     ungrouped,
     without_jumps,
 )
+from support.thinned import thinned
 from torch import Tensor
 
 import edgewise as ew
@@ -194,10 +195,10 @@ def path_points(how: str, panels: int) -> tuple[Tensor, Tensor]:
 # -- 6: scores belong to the pairs, not to how they are batched -------------------------------------------------------
 
 
-@every_family
-@pytest.mark.parametrize(
-    ("method", "how"), [(m, "corrupted") for m in USING_DATA] + [("eap", "mean"), ("eap-ig", "position-mean")]
-)
+SCORED = [(method, "corrupted") for method in USING_DATA] + [("eap", "mean"), ("eap-ig", "position-mean")]
+
+
+@pytest.mark.parametrize(("method", "how", "family"), thinned(SCORED, FAMILIES, one_in=3))
 def test_6_scores_do_not_depend_on_batches_order_or_padding(family: str, method: str, how: str) -> None:
     on, of = subject(family), pairs()
     expected = scored(on, of, method, ablation=how, batch_size=EXAMPLES)

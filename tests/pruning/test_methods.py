@@ -15,7 +15,7 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
-from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod, EdgePruning
 from edgewise.pruning.fit import Optimization, Problem, fit
 from edgewise.pruning.hap import HAP
 from edgewise.pruning.history import read_history
@@ -24,6 +24,13 @@ from edgewise.pruning.subnetwork_probing import SubnetworkProbing
 from edgewise.pruning.trained_gates import TrainedGates
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
+
+
+@pytest.fixture(autouse=True)
+def one_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds after one round of exchanges holds after twenty: test_exchange.py is about those."""
+    quick = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
+    monkeypatch.setattr(EdgeMethod, "presets", quick)
 
 
 @pytest.mark.parametrize("edges", [1, 2, 7, 60, 150, 261, 262])
@@ -94,6 +101,7 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bool((unscored == 2.0).all())
 
 
+@pytest.mark.slow
 def test_hap_as_published_is_led_from_what_is_proposed_to_what_is_wanted(tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
     how = {"preset": "published", "steps": 1200, "batch": 5, "edges": 20, "history": str(history)}
@@ -124,7 +132,9 @@ def test_the_metric_of_hap_s_first_stage() -> None:
     )
 
 
-@pytest.mark.parametrize("metric", ["kl", "logit_diff", "nll"])
+@pytest.mark.parametrize(
+    "metric", ["logit_diff", *(pytest.param(each, marks=pytest.mark.slow) for each in ("kl", "nll"))]
+)
 def test_longer_training_finds_better_circuits_than_none(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.pruning.exchange.GAIN", float("inf"))  # what training leaves, nothing exchanged
     on, how = subject("gpt2"), {"method": "edge-pruning", "edges": 60, "metric": metric, "batch_size": 5}

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from support.counted_runs import counting
 from support.families import FAMILIES, corrupted_run, distance, make_subject, pairs, subject, toy_config
+from support.thinned import thinned
 from torch import Tensor
 
 import edgewise as ew
@@ -169,8 +170,7 @@ def test_a_shared_key_counts_for_every_head_of_its_group() -> None:
 # -- a step beside its slow twin --------------------------------------------------------------------------------------
 
 
-@every_family
-@pytest.mark.parametrize("how", ABLATIONS)
+@pytest.mark.parametrize(("how", "family"), thinned([(how,) for how in ABLATIONS], FAMILIES, one_in=3))
 def test_a_step_is_one_run_for_each_example(family: str, how: str) -> None:
     """The gradient of a step, from one masked run for each example: the mean slope where its mask is between 0 and 1."""
     on, of = subject(family, torch.float64), pairs()
@@ -273,7 +273,9 @@ def test_scores_are_probabilities(how: str) -> None:
     assert circuit == scores.top(40).without_dangling()
 
 
-@pytest.mark.parametrize("loss", ["kl", "logit_diff", "nll"])
+@pytest.mark.parametrize(
+    "loss", ["kl", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("logit_diff", "nll"))]
+)
 def test_longer_training_finds_better_circuits_than_none(loss: str) -> None:
     on = subject("gpt2")
 

@@ -20,12 +20,12 @@ def smollm2() -> Subject:
 
 @pytest.fixture(scope="session")
 def pairs(smollm2: Subject) -> ew.Pairs:
-    return ew.task("ioi").pairs(smollm2.tokenizer, n=16, seed=0)
+    return ew.task("ioi").pairs(smollm2.tokenizer, n=8, seed=0)
 
 
 @pytest.fixture(scope="session")
 def held_out(smollm2: Subject, pairs: ew.Pairs) -> ew.Pairs:
-    return ew.task("ioi").pairs(smollm2.tokenizer, n=32, seed=0, apart_from=pairs)
+    return ew.task("ioi").pairs(smollm2.tokenizer, n=16, seed=0, apart_from=pairs)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_the_index_by_hand() -> None:
 
 
 def test_several_seeds_of_a_method() -> None:
-    how = {"method": "edge-pruning", "edges": 30, "batch_size": 5, "steps": 5}
+    how = {"method": "edge-pruning", "preset": "published", "edges": 30, "batch_size": 5, "steps": 5}
     found = ew.stability(subject("gpt2"), pairs(), seeds=3, **how)
     for seed, one in enumerate(found.circuits):
         assert one == ew.discover(subject("gpt2"), pairs(), seed=seed, **how)

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from support.families import pairs, subject
+from transformers import GPT2LMHeadModel, LlamaForCausalLM
 
 import edgewise as ew
 from edgewise.ablations import Mean
@@ -26,9 +28,13 @@ from edgewise.evaluation import bootstrap
 from edgewise.methods import METHODS, method, run_method
 from edgewise.metrics import metric
 from edgewise.progress import silent
+from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod
+from edgewise.rank_group import distributed
 from edgewise.request import Request, Wanted
 
 COUNT = 2
+# What ranks work on, and what it imports, which is most of the time of a process that starts.
+MODELS = (GPT2LMHeadModel, LlamaForCausalLM)
 # So few steps that a run takes a moment; pairs that do not divide by the ranks, the last batch being of one.
 QUICK: dict[str, dict[str, Any]] = {
     "edge-pruning": {"steps": 3},
@@ -48,9 +54,11 @@ def request(wanted: Wanted, goes_by: str = "logit_diff") -> Request:
 def of_every_method(folder: Path) -> None:
     """What every method finds, as tensors in a file."""
     found: dict[str, torch.Tensor] = {}
+    once = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
     for name in METHODS:
-        chosen = method(name, QUICK.get(name, {}))
-        outcome = run_method(chosen, request(Wanted("circuit", edges=None), chosen.metric or "logit_diff"))
+        with patch.object(EdgeMethod, "presets", once):
+            chosen = method(name, QUICK.get(name, {}))
+            outcome = run_method(chosen, request(Wanted("circuit", edges=None), chosen.metric or "logit_diff"))
         found[name] = outcome.circuit(9).mask
         if outcome.scores is not None:
             found[f"{name} scores"] = outcome.scores.values
@@ -164,7 +172,7 @@ def _rank(work: str, folder: Path, number: int, port: int) -> None:
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(COUNT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     said = ""
     try:
-        with ew.distributed():
+        with distributed():
             globals()[work](folder)
     except EdgewiseError as error:
         said = f"{type(error).__name__}: {error}"

@@ -9,7 +9,10 @@ import pytest
 
 
 def thinned(cases: Sequence[tuple[Any, ...]], families: Sequence[str], *, one_in: int) -> list[Any]:
-    """Parameters (*case, family); all but one in so many are slow. Each family meets some case, and each case some family."""
+    """Parameters (*case, family); all but one in so many are slow.
+
+    Each case meets some family, and each family some case where there are so many cases.
+    """
     return [
         pytest.param(
             *case,

@@ -436,10 +436,11 @@ def test_two_thousand_edges_and_a_full_score_set(opening: Opener) -> None:
 
 def test_screenshots_of_the_main_views(opening: Opener, tmp_path_factory: pytest.TempPathFactory) -> None:
     """For people to look at: in the folder that EDGEWISE_SCREENSHOTS names, light and dark. Here: something is drawn."""
-    folder = Path(os.environ.get("EDGEWISE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    asked = os.environ.get("EDGEWISE_SCREENSHOTS")
+    folder = Path(asked or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     for name, (finding, state) in views().items():
-        for scheme in ("light", "dark"):
+        for scheme in ("light", "dark") if name in ("few", "compared") or asked else ("light",):
             with opening(finding, state, color_scheme=scheme) as opened:
                 image = opened.tab.screenshot(path=folder / f"{name}-{scheme}.png")
                 dark = opened.tab.evaluate("() => getComputedStyle(edgewise.root).backgroundColor")
@@ -464,6 +465,7 @@ def views() -> dict[str, tuple[Finding, str]]:
     }
 
 
+@pytest.mark.slow
 def test_load_time_and_frame_rate_are_measured(opening: Opener, record_property: Any) -> None:
     """Measured and recorded, never judged: a busy machine is no failure. Printed with -s."""
     scores = made_scores(GPT2)

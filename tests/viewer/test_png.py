@@ -162,7 +162,7 @@ def test_the_picture_is_the_svg_as_a_browser_draws_it(browser: Any, tmp_path: Pa
 
 
 @given(circuits())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_the_same_circuit_gives_the_same_bytes(circuit: Circuit) -> None:
     assert png(circuit) == png(Circuit(circuit.graph, circuit.mask))
 
@@ -176,7 +176,7 @@ def test_hostile_text_stays_text() -> None:
 
 
 @given(st.text())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_any_name_is_drawn(name: str) -> None:
     assert png(Circuit.full(Graph(1, 1, 1)).with_provenance(task=name, model=name)).startswith(b"\x89PNG")
 

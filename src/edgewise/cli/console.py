@@ -1,4 +1,4 @@
-"""What the command line prints: the report, the tables, the progress bars. Rich text to people, JSON to machines."""
+"""What the command line prints: tables, progress bars, complaints. Rich text to people, JSON to machines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ from edgewise.errors import EdgewiseError
 from edgewise.progress import Track, shown, silent
 
 if TYPE_CHECKING:
-    from edgewise.circuit import Circuit
     from edgewise.comparison.from_recipe import Finished
-    from edgewise.evaluation import Report
-    from edgewise.runs.folder import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,33 +64,6 @@ def progress(*, quiet: bool) -> Iterator[Track]:
         yield track
 
 
-def print_run(run: Run) -> None:
-    """The report of a run: what was measured, how large the circuit is, where the files are."""
-    console = stdout()
-    known, report = run.circuit.provenance, run.report
-    prompts = known.get("task") or known.get("data_file")
-    console.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
-    if run.sweep is not None:
-        print_table(f"sweep over {run.sweep.size_option}", [_cells(row) for row in run.sweep_rows])
-    print_report(report)
-    if run.recipe.level == "nodes":
-        counts = known["nodes"]
-        console.print(
-            f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {run.recipe.ranking} score"
-        )
-    scored = run.recipe.level != "nodes" and run.scores is not None
-    print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
-    if "tested" in known:
-        console.print(f"tested    {known['tested']:,} removals, one after the other")
-    if "fitting_batch_size" in known:
-        console.print(f"memory    held {known['fitting_batch_size']:,} pairs at once")
-    if run.stability is not None:
-        console.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
-    console.print(f"time      {run.seconds:.1f} s")
-    if run.folder is not None:
-        console.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
-
-
 def print_comparison(found: Finished) -> None:
     """The tables of a comparison, and where the files are."""
     from edgewise.comparison.tables import tables
@@ -114,31 +84,6 @@ def print_comparison(found: Finished) -> None:
     console.print(f"time      {found.seconds:.1f} s")
     if found.folder is not None:
         console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")
-
-
-def print_report(report: Report) -> None:
-    """The metrics of an evaluation; `random` is a random circuit of as many edges, or neurons."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("metric")
-    for column in ("clean", "corrupted", "circuit", "random", "faithfulness", "of random"):
-        table.add_column(column, justify="right")
-    for name, value in report.metrics.items():
-        numbers = (value.clean, value.corrupted, value.circuit, value.random)
-        shares = (value.faithfulness, value.random_faithfulness)
-        table.add_row(name, *(shown_number(n) for n in numbers), *(shown_number(n, ".1%") for n in shares))
-    stdout().print(table)
-    stdout().print(f"measured  on {report.examples} examples with {report.ablation} ablation")
-
-
-def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
-    """How many edges or neurons out of how many, before and after dangling ones go; a missing path is announced."""
-    console, total = stdout(), circuit.total
-    before = f"{selected:,} selected by {ranking} score, " if selected is not None else ""
-    dropped = f" after {selected - len(circuit):,} dangling ones are dropped" if selected is not None else ""
-    name = "edges    " if circuit.level == "edges" else "neurons  "
-    console.print(f"{name} {before}{len(circuit):,} of {total:,} ({len(circuit) / total:.2%}){dropped}")
-    if not circuit.has_path:
-        console.print("[yellow]No path leads from input to logits: this circuit is the corrupted run.[/]")
 
 
 def print_table(title: str, rows: list[dict[str, str]]) -> None:
@@ -165,33 +110,10 @@ def print_details(found: dict[str, Any], rows: list[dict[str, str]]) -> None:
         stdout().print(f"this {kind} has no options")
 
 
-def described(found: Run) -> dict[str, Any]:
-    """A run as plain values."""
-    folder = os.fspath(found.folder) if found.folder is not None else None
-    return {
-        "folder": folder,
-        "files": list(found.files),
-        "recipe": found.recipe.model_dump(),
-        "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
-        "report": found.report.to_dict(),
-        "seconds": found.seconds,
-        **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
-        **({"stability": found.stability.to_dict()} if found.stability is not None else {}),
-    }
-
-
 def compared(found: Finished) -> dict[str, Any]:
     """A comparison as plain values, and where its files are."""
     folder = os.fspath(found.folder) if found.folder is not None else None
     return {**found.comparison.to_dict(), "folder": folder, "files": list(found.files), "seconds": found.seconds}
-
-
-def size(found: Circuit) -> dict[str, Any]:
-    """How large a circuit is, as plain values; one of neurons says how many of them it has, too."""
-    circuit = found.circuit
-    neurons = {} if found.level == "edges" else {"neurons": len(found), "total_neurons": found.total}
-    sizes = {"edges": len(circuit), "total_edges": circuit.graph.n_edges, "nodes": len(found.nodes)}
-    return {**neurons, **sizes, "has_path": circuit.has_path}
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -234,7 +156,7 @@ def open_page(path: Path) -> None:
         typer.echo("no browser could be opened; open the file yourself", err=True)
 
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
+def cells(row: dict[str, Any]) -> dict[str, str]:
     """The numbers of one line of a sweep, as text."""
     numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {key: f"{value:,}" if isinstance(value, int) else shown_number(value) for key, value in numbers.items()}

@@ -19,10 +19,12 @@ from edgewise.cli.options import (
     Dtype,
     ExactFile,
     Examples,
+    HeldOut,
     Kv,
     Model,
     ScoresFile,
     Seed,
+    Split,
     Task,
     those_given,
 )
@@ -51,6 +53,8 @@ class Conditions:
     """How many pairs there are, how they are made and worded, and how the model is loaded."""
 
     examples: Examples = None
+    held_out: HeldOut = None
+    split: Split = None
     batch_size: BatchSize = None
     seed: Seed = None
     corruption: Corruption = None

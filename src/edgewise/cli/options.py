@@ -46,6 +46,22 @@ Examples = Annotated[
     int | None,
     typer.Option(help="how many pairs [default: 64 of a task, all of a file]", rich_help_panel=PROMPT_OPTIONS),
 ]
+HeldOut = Annotated[
+    int | None,
+    typer.Option(
+        help="judge circuits on so many pairs that no method has seen; 0: on those they are found on "
+        "[default: 128 of a task, all split off from a file]",
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
+]
+Split = Annotated[
+    float | None,
+    typer.Option(
+        help="the share of a file's rows to hold out, no prompt on both sides; 0: none "
+        "[default: by its column split, else 0.2]",
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
+]
 BatchSize = Annotated[
     int | None, typer.Option(help="how many pairs run at once [default: 8]", rich_help_panel=METHOD_OPTIONS)
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgewise.cli import console
+from edgewise.cli import console, run_output
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
@@ -23,7 +23,6 @@ from edgewise.cli.run_options import (
     ComparedEdges,
     ComparedExactSample,
     ComparedHeads,
-    ComparedHeldOut,
     ComparedMethods,
     ComparedMetric,
     ComparedOption,
@@ -95,9 +94,9 @@ def discover(
     with console.progress(quiet=quiet or as_json) as track:
         found = run(chosen, out if out is not None else default_folder(chosen, start=begin), track=track, start=begin)
     if as_json:
-        console.print_json(console.described(found))
+        console.print_json(run_output.described(found))
     elif not quiet:
-        console.print_run(found)
+        run_output.print_run(found)
 
 
 @console.guarded
@@ -114,7 +113,7 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a circuit from a file, by default on the model and prompts it was found with."""
+    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it."""
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
@@ -122,10 +121,10 @@ def evaluate(
     with console.progress(quiet=quiet or as_json) as track:
         circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
     if as_json:
-        console.print_json({"circuit": console.size(circuit), "report": report.to_dict()})
+        console.print_json({"circuit": run_output.size(circuit), "report": report.to_dict()})
     elif not quiet:
-        console.print_report(report)
-        console.print_size(circuit, None, None)
+        run_output.print_report(report)
+        run_output.print_size(circuit, None, None)
 
 
 @console.guarded
@@ -141,7 +140,6 @@ def compare(
     edges: ComparedEdges = None,
     heads: ComparedHeads = None,
     conditions: Conditions,
-    held_out: ComparedHeldOut = None,
     exact_sample: ComparedExactSample = None,
     option: ComparedOption = None,
     pictures: ComparedPictures = None,
@@ -158,7 +156,7 @@ def compare(
     from edgewise.executors import workers as shared
 
     given = asked.given | conditions.given
-    given |= those_given(locals(), "reference metric ablation held_out exact_sample")
+    given |= those_given(locals(), "reference metric ablation exact_sample")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
     read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")

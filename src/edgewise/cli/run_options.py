@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgewise.cli.options import CIRCUIT_OPTIONS, METHOD_OPTIONS, MODEL_OPTIONS, OUTPUT_OPTIONS, PROMPT_OPTIONS
+from edgewise.cli.options import CIRCUIT_OPTIONS, METHOD_OPTIONS, MODEL_OPTIONS, OUTPUT_OPTIONS
 
 Method = Annotated[
     str | None, typer.Option(help="see edgewise list methods [default: eap-ig]", rich_help_panel=METHOD_OPTIONS)
@@ -95,13 +95,6 @@ ComparedEdges = Annotated[
 ComparedHeads = Annotated[
     str | None,
     typer.Option(help="study which heads circuits of this size keep, such as 10%", rich_help_panel=CIRCUIT_OPTIONS),
-]
-ComparedHeldOut = Annotated[
-    int | None,
-    typer.Option(
-        help="measure circuits on so many pairs that no method has seen [default: the same pairs]",
-        rich_help_panel=PROMPT_OPTIONS,
-    ),
 ]
 ComparedExactSample = Annotated[
     int | None,

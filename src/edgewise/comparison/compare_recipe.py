@@ -94,8 +94,7 @@ class CompareRecipe(Setting):
     `exact:0.05` (the edges whose measured effect exceeds that share of clean − corrupted, or that many units of the
     metric), `none`, or a file with a circuit; left open it is the task's where that fits the model, else `exact:1%` on
     small models. `edges` are the sizes at which circuits are measured; `heads` is one at which to study which heads they
-    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds. `held_out` is on how
-    many pairs that no method has seen circuits are measured; left open, they are measured on those they were found on.
+    keep. `grid` holds `eap+acdc`, going by KL, against the reference at each pair of its two thresholds.
     `exact_sample` is how many edges, drawn evenly, are patched alone, for the agreement with exact effects where patching
     every edge takes too long. `areas` are those of the MIB benchmark, or none. `pictures` are file formats; none draws
     nothing.
@@ -110,7 +109,6 @@ class CompareRecipe(Setting):
     edges: list[Size] = Field(default_factory=lambda: list(DEFAULT_SIZES), min_length=1)
     heads: Size | None = None
     grid: Thresholds | None = None
-    held_out: int | None = Field(default=None, ge=1)
     exact_sample: int | None = Field(default=None, ge=2)
     areas: Literal["mib", "none"] = "mib"
     pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(IMAGE_FORMATS))

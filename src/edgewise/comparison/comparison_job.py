@@ -185,9 +185,16 @@ class ComparisonJob:
     def _curve(self, outcome: MethodOutcome) -> tuple[Measured, ...]:
         """What the circuits of a method keep, from few edges to many."""
         circuits = outcome.measurable(self.sizes)
-        request = self._judging
-        reports = evaluate_each(request.subject, circuits, request.pairs, **self._how(request.track))
-        return tuple(_measured(report) for report in reports)
+        judged = [_measured(report) for report in self._reports(circuits, self._judging)]
+        if self.judged is None:
+            return tuple(judged)
+        examples = outcome.entry.examples
+        seen = self.request if examples is None else replace(self.request, pairs=self.request.pairs[:examples])
+        found_on = [_measured(report).metrics for report in self._reports(circuits, seen)]
+        return tuple(replace(one, found_on=metrics) for one, metrics in zip(judged, found_on, strict=True))
+
+    def _reports(self, circuits: Sequence[Circuit], request: Request) -> list[Report]:
+        return evaluate_each(request.subject, circuits, request.pairs, **self._how(request.track))
 
     def _grid(self, reference: Circuit | None) -> Grid:
         if reference is None or self.grid is None:

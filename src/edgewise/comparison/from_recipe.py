@@ -118,7 +118,7 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track)
     store = ComparisonStore() if out is None else open_store(out, recipe, request.key)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
-    judged = source.held_out(subject.tokenizer, recipe.held_out, pairs) if recipe.held_out is not None else None
+    judged = source.held_out(subject.tokenizer, pairs)
     return ComparisonJob(
         request,
         with_baseline(recipe.methods, recipe.seed),

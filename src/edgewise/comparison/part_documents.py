@@ -32,6 +32,7 @@ class PointDocument(Strict):
     live_edges: int
     metrics: dict[str, float | None]
     faithfulness: dict[str, float | None]
+    found_on: dict[str, float | None] | None = None
 
 
 class CurveDocument(Strict):

@@ -20,6 +20,8 @@ from edgewise.store.schema import VERSION, plain
 COMPARISON = "edgewise/comparison"
 # Curves are written to files with at most so many points; areas are those of all.
 POINTS_WRITTEN = 400
+# A KL below this is rounding.
+NO_DISTANCE = 1e-6
 
 
 @final
@@ -31,12 +33,24 @@ class Measured:
     `live_edges`: how many of them lie on a path from input to logits.
     `metrics`: each metric of the circuit, by name.
     `faithfulness`: their shares of the way from corrupted to clean; None where the two are equal.
+    `found_on`: the metrics on the pairs it was found on, where it was measured on others; else None.
     """
 
     edges: int
     live_edges: int
     metrics: Mapping[str, float | None]
     faithfulness: Mapping[str, float | None]
+    found_on: Mapping[str, float | None] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as a dictionary for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "found_on" or value is not None}
+
+    @property
+    def overfitting(self) -> float | None:
+        """KL on held-out pairs over KL on those it was found on; None where either is not known."""
+        seen, unseen = (self.found_on or {}).get("kl"), self.metrics.get("kl")
+        return unseen / seen if seen and unseen is not None and seen > NO_DISTANCE else None
 
 
 @final
@@ -90,7 +104,7 @@ class Result:
             "recovery": {level: _recovery(one) for level, one in self.recovery.items()},
             "agreement": self.agreement,
             "areas": dict(self.areas),
-            "curve": [vars(point) for point in self.curve],
+            "curve": [point.to_dict() for point in self.curve],
         }
 
 

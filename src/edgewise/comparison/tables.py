@@ -21,6 +21,7 @@ def tables(comparison: Compared) -> tuple[Table, ...]:
     )
     areas = [_areas(comparison)] if any(result.areas["cpr"] is not None for result in comparison.results) else []
     kept = [_kept(comparison, name) for name in comparison.ends]
+    kept += [_overfitting(comparison)] if "judged_on" in comparison.facts["data"] else []
     studied = head_tables(comparison.heads) if comparison.heads is not None else ()
     grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
     return (*recovery, *agreement, *areas, _cost(comparison), *kept, *studied, *grid)
@@ -30,6 +31,8 @@ def long_table(comparison: Compared) -> Table:
     """One row for each method and size, with everything measured there."""
     names = list(comparison.ends)
     header = ("method", "edges", "share", "on a path", *(_readable(name) for name in names), "faithfulness", "seconds")
+    held_out = "judged_on" in comparison.facts["data"]
+    header += ("KL, found on",) if held_out else ()
     rows = [
         (
             result.name,
@@ -39,6 +42,7 @@ def long_table(comparison: Compared) -> Table:
             *(number(point.metrics[name], ".4g") for name in names),
             _percent(point.faithfulness[comparison.metric]),
             f"{result.outcome.seconds:.2f}",
+            *((number((point.found_on or {}).get("kl"), ".4g"),) if held_out else ()),
         )
         for result in comparison.results
         for point in result.curve
@@ -157,6 +161,17 @@ def _kept(comparison: Compared, metric: str) -> Table:
     if any(result.outcome.circuits for result in comparison.results):
         note += " In brackets: the size of the nearest circuit that a search found."
     return Table(title, *_filled(comparison, columns), note)
+
+
+def _overfitting(comparison: Compared) -> Table:
+    """How much further circuits are from the model on prompts they were not found on."""
+    columns = [(f"{size:,} edge{'' if size == 1 else 's'}", _further(size)) for size in comparison.sizes]
+    note = "KL on held-out pairs over KL on the pairs a circuit was found on: 1 is no overfitting."
+    return Table("Overfitting: how many times as large KL is on held-out pairs", *_filled(comparison, columns), note)
+
+
+def _further(size: int) -> Cell:
+    return lambda result: number(result.at(size).overfitting, ".2f")
 
 
 def _shares(comparison: Compared) -> str:

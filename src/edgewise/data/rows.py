@@ -1,8 +1,8 @@
 """The rows of a file of prompt pairs: JSONL, JSON, CSV or parquet.
 
 Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
-leading space included. Several answers are a list, in CSV separated by `|`. Rows of the MIB benchmark's data sets
-are read as they are published, from all but CSV.
+leading space included. Several answers are a list, in CSV separated by `|`. A column `split` may say which rows are held
+out. Rows of the MIB benchmark's data sets are read as they are published, from all but CSV.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from edgewise.data.mib_rows import columns, is_mib
 from edgewise.errors import FileError, UnknownName
 
 COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
+SPLIT_COLUMN = "split"
+# What the column says of rows that circuits are found on, and of those they are judged on.
+FOUND_ON, HELD_OUT = ("train", "training"), ("held-out", "test", "validation", "valid", "dev", "eval")
 
 
 @final
@@ -31,6 +34,7 @@ class Row:
     `correct`, `wrong`: the answers, each with its leading space.
     `published`: whether it belongs to a data set made for all tokenizers, whose rows are left out where they do not
     fit.
+    `held_out`: whether the column `split` holds it out; None where there is no such column.
     """
 
     line: int
@@ -39,6 +43,7 @@ class Row:
     correct: tuple[str, ...]
     wrong: tuple[str, ...]
     published: bool = False
+    held_out: bool | None = None
 
 
 # -- JSON, JSONL and parquet ------------------------------------------------------------------------------------------
@@ -153,9 +158,10 @@ def _separated(value: str, place: str) -> tuple[str, ...]:
 
 
 def _check_columns(columns: Mapping[str, Any], place: str) -> None:
+    known = (*COLUMNS, SPLIT_COLUMN)
     for column in columns:
-        if column not in COLUMNS:
-            raise FileError(f"{place}: {UnknownName.of('column', column, COLUMNS)}")
+        if column not in known:
+            raise FileError(f"{place}: {UnknownName.of('column', column, known)}")
     for column in NEEDED_COLUMNS:
         if column not in columns:
             raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(NEEDED_COLUMNS)}")
@@ -169,7 +175,17 @@ def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[A
     sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
     if not sides["correct"] or not all(answer for side in sides.values() for answer in side):
         raise FileError(f"{place}: an answer is empty; 'correct' needs at least one, with its leading space")
-    return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"])
+    held_out = _is_held_out(value[SPLIT_COLUMN], place) if SPLIT_COLUMN in value else None
+    return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"], held_out=held_out)
+
+
+def _is_held_out(value: Any, place: str) -> bool:
+    name = str(value).strip().lower().replace("_", "-")
+    if name not in (*FOUND_ON, *HELD_OUT):
+        raise FileError(
+            f"{place}: {SPLIT_COLUMN!r} is {value!r:.60}; it must be {' or '.join((FOUND_ON[0], *HELD_OUT[:2]))}"
+        )
+    return name in HELD_OUT
 
 
 READERS: dict[str, Callable[[bytes, str], Iterator[Row]]] = {

@@ -65,7 +65,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     runner = _Runner.of(subject, masks, metrics)
     runner.run(pairs, chosen, batch_size, track)
     reports = runner.reports("circuit", "random" if random is not None else None)
-    return _report(circuit, reports, len(pairs), chosen.name, time.perf_counter() - started)
+    return _report(circuit, reports, pairs, chosen.name, time.perf_counter() - started)
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     runner.run(pairs, chosen, batch_size, track)
     share = (time.perf_counter() - started) / max(1, len(circuits))
     return [
-        _report(circuit, runner.reports(str(number), None), len(pairs), chosen.name, share)
+        _report(circuit, runner.reports(str(number), None), pairs, chosen.name, share)
         for number, circuit in enumerate(circuits)
     ]
 
@@ -108,7 +108,7 @@ def _check_graph(subject: Subject, circuit: Circuit) -> None:
         )
 
 
-def _report(found: Circuit, metrics: dict[str, MetricReport], examples: int, ablation: str, seconds: float) -> Report:
+def _report(found: Circuit, metrics: dict[str, MetricReport], pairs: Pairs, ablation: str, seconds: float) -> Report:
     circuit = found.circuit
     return Report(
         metrics=metrics,
@@ -117,10 +117,11 @@ def _report(found: Circuit, metrics: dict[str, MetricReport], examples: int, abl
         total_edges=circuit.graph.n_edges,
         nodes=len(found.nodes),
         has_path=circuit.has_path,
-        examples=examples,
+        examples=len(pairs),
         ablation=ablation,
         seconds=seconds,
         neurons=_count(found) if found.level == "neurons" else None,
+        held_out=bool(pairs.source.get("held_out")),
     )
 
 

@@ -81,6 +81,7 @@ class Report:
     `ablation`: the name of the ablation.
     `seconds`: how long it took.
     `neurons`: the size of a circuit of neurons; None for a circuit of edges.
+    `held_out`: whether these pairs were held out when circuits were searched for.
     """
 
     metrics: Mapping[str, MetricReport]
@@ -93,6 +94,7 @@ class Report:
     ablation: str
     seconds: float
     neurons: NeuronCount | None = None
+    held_out: bool = False
 
     def __getitem__(self, metric: str) -> MetricReport:
         """The report of a metric by its name; UnknownName for a metric that was not measured."""
@@ -115,7 +117,12 @@ class Report:
         else:
             size = f"{self.neurons.kept:,} of {self.neurons.total:,} neurons"
         path = "" if self.has_path else "; no path from input to logits"
-        return f"{size}, {self.examples} examples, {self.ablation} ablation{path}"
+        return f"{size}, {self.judged_on}, {self.ablation} ablation{path}"
+
+    @property
+    def judged_on(self) -> str:
+        """The pairs it was measured on, in words: `128 held-out examples`."""
+        return f"{self.examples:,} {'held-out ' if self.held_out else ''}examples"
 
     def _repr_html_(self) -> str | None:
         return rich(self)

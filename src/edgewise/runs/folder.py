@@ -22,6 +22,10 @@ from edgewise.sweeps import Sweep
 from edgewise.viewer import Finding, show
 
 SWEEP_FILE = "sweep.json"
+# A KL below this is rounding.
+NOTHING = 1e-6
+# What is told of each metric on the pairs that a circuit was found on.
+ON_FOUND = ("clean", "corrupted", "circuit", "faithfulness")
 
 
 @final
@@ -31,7 +35,8 @@ class Run:
 
     `circuit` and `scores` are of the level that the recipe asks for. `scores` is None for a search, which decides edge by
     edge and scores none, unless it was swept: `sweep` has a circuit for each value, `sweep_reports` what each keeps.
-    `stability` is there if the recipe asks for it.
+    Where pairs were held out, reports and curve are of those, and `found_on` is the report on the pairs that the circuit was
+    found on. `stability` is there if the recipe asks for it.
     """
 
     recipe: Recipe
@@ -41,6 +46,7 @@ class Run:
     circuit: Circuit
     report: Report
     seconds: float
+    found_on: Report | None = None
     curve: Curve | None = None
     folder: Path | None = None
     files: tuple[str, ...] = ()
@@ -52,6 +58,22 @@ class Run:
     def selected(self) -> int:
         """The number of edges, nodes or neurons before those on no path were dropped."""
         return int(self.circuit.provenance[self.recipe.level]["selected"])
+
+    @property
+    def overfitting(self) -> float | None:
+        """KL to the whole model on held-out pairs over that on the pairs the circuit was found on, if both are known."""
+        if self.found_on is None or self.found_on["kl"].circuit < NOTHING:
+            return None
+        return self.report["kl"].circuit / self.found_on["kl"].circuit
+
+    @property
+    def on_pairs_found_on(self) -> dict[str, Any]:
+        """`found_on`: what the circuit keeps on the pairs it was found on, as plain values; empty if `report` says it."""
+        if self.found_on is None:
+            return {}
+        measured = {name: one.to_dict() for name, one in self.found_on.metrics.items()}
+        shown = {name: {key: one[key] for key in ON_FOUND} for name, one in measured.items()}
+        return {"found_on": {"examples": self.found_on.examples, "metrics": shown, "overfitting": self.overfitting}}
 
     @property
     def sweep_rows(self) -> list[dict[str, Any]]:
@@ -112,7 +134,7 @@ def _report(found: Run) -> dict[str, Any]:
     known = found.circuit.provenance
     counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
     again = {} if found.stability is None else {"stability": found.stability.to_dict()}
-    report = plain({**found.report.to_dict(), **again})
+    report = plain({**found.report.to_dict(), **found.on_pairs_found_on, **again})
     chosen = {"level": found.recipe.level, "selected": found.selected, "ranking": found.recipe.ranking}
     return {**chosen, **counts, **report}
 

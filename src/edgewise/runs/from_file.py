@@ -12,10 +12,15 @@ from edgewise.evaluation import Report, evaluate
 from edgewise.formats.reading import find
 from edgewise.metrics import metric
 from edgewise.models import Subject
+from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
-from edgewise.runs.recipe import Recipe
+from edgewise.runs.recipe import NOTHING_HELD_OUT, Recipe
 from edgewise.runs.resolved import resolve
 from edgewise.runs.run import reported_metrics
+from edgewise.runs.source import Source
+
+# Changes that say which prompts a circuit is judged on.
+OTHER_PROMPTS = {"task", "data", "examples", "seed"}
 
 
 def check(
@@ -28,7 +33,8 @@ def check(
 ) -> tuple[Circuit, Report]:
     """The circuit, of edges or of neurons, in a file or run folder, and its Report.
 
-    What `changes` (fields of a Recipe) leave open comes from the circuit's provenance. GraphMismatch if the model has
+    What `changes` (fields of a Recipe) leave open comes from the circuit's provenance; it is judged on pairs held out from
+    those it was found on, where there are any and `changes` name no others. GraphMismatch if the model has
     another graph, or, unless `weights="any"`, other weights than the circuit was found in.
     """
     circuit = find(file).selected
@@ -43,10 +49,19 @@ def check(
     _check_graph(circuit, subject)
     if weights == "same":
         _check_weights(circuit, subject.identity)
-    pairs = setting.source.pairs(subject.tokenizer)
+    pairs = _judged(setting.source, subject, changes)
     names = names or reported_metrics(setting.reported_metric(pairs))
     options = {"ablation": setting.ablation, "batch_size": setting.batch_size, "random": recipe.seed}
     return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **options)
+
+
+def _judged(source: Source, subject: Subject, changes: Mapping[str, Any]) -> Pairs:
+    """The pairs held out from those the circuit was found on; those that `changes` ask for, where they name prompts."""
+    pairs = source.pairs(subject.tokenizer)
+    if changes.keys() & OTHER_PROMPTS and not changes.keys() & {"held_out", "split"}:
+        return pairs
+    held_out = source.held_out(subject.tokenizer, pairs)
+    return pairs if held_out is None else held_out
 
 
 def known_fields(circuit: Circuit) -> dict[str, Any]:
@@ -60,6 +75,8 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
 
 def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
     known = known_fields(circuit)
+    if "data" in known and "split" not in known:
+        known |= NOTHING_HELD_OUT
     named = known.keys() | changes.keys()
     if "model" not in named:
         raise InvalidValue(f"{file} does not say which model it is for; give --model")

@@ -6,7 +6,7 @@ import os
 from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -17,6 +17,9 @@ from edgewise.store.schema import VERSION, Strict, check_version, dump, first_pr
 from edgewise.tasks import TASKS
 
 RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
+# What documents from before there were these fields say by leaving them out: circuits were judged on the pairs they were
+# found on.
+NOTHING_HELD_OUT = {"held_out": None, "split": None}
 # What a recipe is called in the folders of runs.
 RECIPE_FILE = "recipe.json"
 TASK, MODEL = "ioi", "nano"
@@ -27,8 +30,12 @@ class Setting(Strict, ABC):
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
     both. `metric`, `corruption` and `examples` may be left open: the task's own metric and corruption, 64 examples of a
-    task or all of a file. `kv="ungrouped"` gives every query head k and v readers of its own. `adapter`: the folder or hub
-    id of a LoRA adapter that is put on the model. Build one from outside values with `of`, from a file with `read`.
+    task or all of a file. `held_out`: on how many further pairs, that no method has seen, circuits are judged; "auto": 128
+    that a task draws, or as many as it can, and all that are split off from a file; 0: none, so that circuits are judged on
+    the pairs they were found on. `split`: the share of a file's rows that is held out, never with a prompt on both sides;
+    "auto": as its column `split` says, else a fifth of a file that has enough rows; 0: none. `kv="ungrouped"` gives every
+    query head k and v readers of its own. `adapter`: the folder or hub id of a LoRA adapter that is put on the model. Build
+    one from outside values with `of`, from a file with `read`.
     """
 
     document: ClassVar[str]
@@ -39,6 +46,8 @@ class Setting(Strict, ABC):
     metric: str | None = None
     ablation: str = "corrupted"
     examples: int | None = Field(default=None, ge=1)
+    held_out: Annotated[int, Field(ge=0)] | Literal["auto"] | None = "auto"
+    split: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] | None = "auto"
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     corruption: str | None = None
@@ -64,6 +73,8 @@ class Setting(Strict, ABC):
             raise ValueError("give a task or a file of data, not both")
         if self.data is not None and self.corruption is not None:
             raise ValueError("a file of data holds its own corrupted prompts; corruption is for tasks")
+        if self.task is not None and self.split not in (None, 0, "auto"):
+            raise ValueError("a split is of a file's rows; a task draws prompts to hold out: give held_out")
         return self
 
     @classmethod
@@ -79,6 +90,7 @@ class Setting(Strict, ABC):
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
         name = os.fspath(path)
         value = parse(read_bytes(path), name)
+        before = NOTHING_HELD_OUT if "schema" in value else {}
         kind = value.pop("schema", cls.document)
         check_version(value.pop("version", VERSION), name)
         if kind == MANIFEST:
@@ -86,7 +98,7 @@ class Setting(Strict, ABC):
         if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
             raise FileError(f"{name} holds {kind!r}, not a recipe")
         try:
-            return cls.model_validate(value)
+            return cls.model_validate({**before, **value})
         except ValidationError as error:
             raise FileError(f"{name}: {first_problem(error, cls)}") from None
 

@@ -96,13 +96,15 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     reported = setting.reported_metric(pairs)
     going_by = metric(setting.metric or job.method.metric or reported)
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, job.wanted)
+    held_out = setting.source.held_out(subject.tokenizer, pairs)
     found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     # Where memory held no more pairs at once, an evaluation does not try to.
     request = replace(request, batch_size=min(request.batch_size, request.notes.get("fitting_batch_size", math.inf)))
+    judged = request if held_out is None else replace(request, pairs=held_out)
     circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
-    report = _evaluate(request, circuit, reported, recipe.seed)
-    others = [_evaluate(request, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]
+    report = _evaluate(judged, circuit, reported, recipe.seed)
+    others = [_evaluate(judged, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]
     return Run(
         recipe=recipe,
         model=subject.identity,
@@ -110,9 +112,10 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
         scores=found.scores,
         circuit=circuit.with_provenance(faithfulness=_faithfulness(report, reported)),
         report=report,
+        found_on=None if held_out is None else _evaluate(request, circuit, reported, None),
         sweep=found.sweep,
         sweep_reports=tuple(others),
-        curve=_curve(job, request, found, reported),
+        curve=_curve(job, judged, found, reported),
         stability=_stability(job.method, job.resampling, request, circuit, reported) if job.resampling else None,
         seconds=time.perf_counter() - started,
     )
@@ -202,4 +205,6 @@ def _stability(chosen: Method, resampling: Resampling, request: Request, circuit
 
 
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:
-    return {"metric": name, "circuit": report[name].faithfulness, "random": report[name].random_faithfulness}
+    measured = report[name]
+    judged_on = {"held_out": report.examples} if report.held_out else {}
+    return {"metric": name, "circuit": measured.faithfulness, "random": measured.random_faithfulness, **judged_on}

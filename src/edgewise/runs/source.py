@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, final
 
 from edgewise.data.pair_files import read_rows, to_pairs
 from edgewise.data.rows import Row
-from edgewise.errors import InvalidValue, UnknownName
+from edgewise.data.splits import Share, Split, split_rows
+from edgewise.errors import InvalidValue, TooFewHeldOut, UnknownName
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.runs.recipe import Setting
 from edgewise.tasks import Task, task
 
-EXAMPLES_OF_A_TASK = 64
+EXAMPLES_OF_A_TASK, HELD_OUT_OF_A_TASK = 64, 128
+
+# How many pairs to hold out: so many, as many as are usual, or none (0, None).
+Count = int | Literal["auto"] | None
 
 
 class Source(ABC):
@@ -22,11 +27,11 @@ class Source(ABC):
 
     @abstractmethod
     def pairs(self, tokenizer: Any) -> Pairs:
-        """The pairs for this tokenizer."""
+        """The pairs that circuits are found on, for this tokenizer."""
 
     @abstractmethod
-    def held_out(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
-        """`n` further pairs, none of whose clean prompts is among those of `apart_from`."""
+    def held_out(self, tokenizer: Any, apart_from: Pairs) -> Pairs | None:
+        """Further pairs to judge circuits on, whose prompts are none of those of `apart_from`; None if none are wanted."""
 
     @abstractmethod
     def usual_metric(self, pairs: Pairs) -> str:
@@ -42,12 +47,23 @@ class TaskSource(Source):
     examples: int
     seed: int
     manner: Mapping[str, Any]
+    count: Count = None
 
     def pairs(self, tokenizer: Any) -> Pairs:
         return self.task.pairs(tokenizer, n=self.examples, seed=self.seed, **self.manner)
 
-    def held_out(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
-        """As many as asked for: the task draws them."""
+    def held_out(self, tokenizer: Any, apart_from: Pairs) -> Pairs | None:
+        """As many as asked for: the task draws them. Where no number was named, as many as it can."""
+        if not self.count:
+            return None
+        if self.count != "auto":
+            return self._drawn(tokenizer, self.count, apart_from)
+        try:
+            return self._drawn(tokenizer, HELD_OUT_OF_A_TASK, apart_from)
+        except TooFewHeldOut as few:
+            return self._drawn(tokenizer, few.found, apart_from) if few.found else None
+
+    def _drawn(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
         return self.task.pairs(tokenizer, n=n, seed=self.seed, apart_from=apart_from, **self.manner)
 
     def usual_metric(self, pairs: Pairs) -> str:
@@ -57,25 +73,43 @@ class TaskSource(Source):
 @final
 @dataclass(frozen=True)
 class FileSource(Source):
-    """The rows of a file, the first `examples` of them or all; `wording` is what `Pairs.from_prompts` takes."""
+    """The rows of a file, the first `examples` of them or all; `wording` is what `Pairs.from_prompts` takes.
+
+    `share` of them are held out, by a `seed`; with none split off, the rows after the first `examples`.
+    """
 
     file: str
     rows: tuple[Row, ...]
     examples: int | None
     wording: Mapping[str, Any]
+    seed: int = 0
+    share: Share | None = None
+    count: Count = None
+
+    @cached_property
+    def split(self) -> Split:
+        """The rows of the two sides."""
+        if self.count in (0, None) or not self.share:
+            return Split(self.rows)
+        return split_rows(self.rows, self.share, self.seed, self.file)
 
     def pairs(self, tokenizer: Any) -> Pairs:
-        return to_pairs(self.rows, tokenizer, self.file, n=self.examples, **self.wording)
+        return to_pairs(self.split.found_on, tokenizer, self.file, n=self.examples, **self.wording)
 
-    def held_out(self, tokenizer: Any, n: int, apart_from: Pairs) -> Pairs:
-        """The rows after those taken, as many as there are and no more than `n`."""
-        seen = {clean for clean, _ in apart_from.texts}
-        rows = tuple(row for row in self.rows if row.clean not in seen)
+    def held_out(self, tokenizer: Any, apart_from: Pairs) -> Pairs | None:
+        """The rows that are split off; else those after the ones taken: as many as there are, and no more than asked for."""
+        rows, n = self.split.held_out, None if self.count == "auto" else self.count
+        if n == 0 or (not rows and n is None):
+            return None
+        if not rows:
+            seen = {prompt for texts in apart_from.texts for prompt in texts}
+            rows = tuple(row for row in self.rows if not {row.clean, row.corrupted} & seen)
         if not rows:
             raise InvalidValue(
                 f"{self.file}: no row is left to hold out; use fewer for finding circuits, with --examples"
             )
-        return to_pairs(rows, tokenizer, self.file, n=n, **self.wording)
+        found = to_pairs(rows, tokenizer, self.file, n=n, **self.wording)
+        return replace(found, source={**found.source, "held_out": True})
 
     def usual_metric(self, pairs: Pairs) -> str:
         """The logit difference, or without wrong answers the likelihood."""
@@ -83,11 +117,20 @@ class FileSource(Source):
 
 
 def open_source(setting: Setting) -> Source:
-    """The prompts of a setting; UnknownName for a task or corruption there is not, FileError for data that cannot be read."""
+    """The prompts of a setting.
+
+    UnknownName for a task or corruption there is not, FileError for data that cannot be read, InvalidValue for a split that
+    leaves nothing.
+    """
     if setting.data is not None:
-        return FileSource(setting.data, read_rows(setting.data), setting.examples, setting.wording)
+        rows = read_rows(setting.data)
+        source = FileSource(
+            setting.data, rows, setting.examples, setting.wording, setting.seed, setting.split, setting.held_out
+        )
+        _ = source.split
+        return source
     chosen = task(str(setting.task))
     if setting.corruption is not None and setting.corruption not in chosen.corruptions:
         raise UnknownName.of("corruption", setting.corruption, chosen.corruptions)
     manner = {"corruption": setting.corruption, **setting.wording}
-    return TaskSource(chosen, setting.examples or EXAMPLES_OF_A_TASK, setting.seed, manner)
+    return TaskSource(chosen, setting.examples or EXAMPLES_OF_A_TASK, setting.seed, manner, setting.held_out)

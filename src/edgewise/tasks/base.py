@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
 from edgewise.circuit import Circuit
-from edgewise.errors import InvalidValue, TaskError, UnknownName
+from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
 from edgewise.prompts.tokens import Begin, Chat, PromptReader
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Lists = Mapping[str, tuple[str, ...]]
 
 ATTEMPTS_PER_PROMPT = 20
+# Prompts to hold out are looked for as if so many were wanted: few may be left, far apart.
+LEAST_TRIED = 128
 
 
 @final
@@ -131,12 +133,14 @@ class Task:
         reader = PromptReader(tokenizer, chat_template=chat_template)
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
-        drawn = (p for p in self._draws(lists, name, stream, n * ATTEMPTS_PER_PROMPT) if p.clean not in seen)
+        attempts = max(n, LEAST_TRIED if seen else 0) * ATTEMPTS_PER_PROMPT
+        drawn = (p for p in self._draws(lists, name, stream, attempts) if p.clean not in seen)
         found = tuple(islice((p for p in drawn if _aligned(reader, p)), n))
         if len(found) < n and seen:
-            raise TaskError(
+            raise TooFewHeldOut(
                 f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
-                "that circuits are found on; ask for fewer of one or the other"
+                "that circuits are found on; ask for fewer of one or the other",
+                len(found),
             )
         if len(found) < n:
             raise self._too_few(len(found), n, name, chat_template)

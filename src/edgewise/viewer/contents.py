@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,28 +14,24 @@ import edgewise
 from edgewise.curve import Curve
 from edgewise.graph import HEAD, MLP, Graph
 from edgewise.store.schema import GraphDocument
-from edgewise.viewer.caption import clean, facts, title
+from edgewise.viewer.caption import clean, title
+from edgewise.viewer.circuit_entries import TEXT, circuit_entries, finite
 from edgewise.viewer.document import (
     IN_A,
     IN_B,
     IN_REFERENCE,
-    CircuitEntry,
     CurveEntry,
     EdgeColumns,
-    ExampleEntry,
-    MetricEntry,
     NodeEntry,
     PageDocument,
     ReaderEntry,
 )
 from edgewise.viewer.finding import Finding
-from edgewise.viewer.missing import missing, repeat
+from edgewise.viewer.missing import missing
 from edgewise.viewer.style import kind_of
 
 # More edges than this are no picture, and a page of many megabytes: the strongest are taken, and the page says so.
 MOST_EDGES = 120_000
-TEXT, TOKEN, TOKENS, ANSWERS = 400, 60, 400, 12
-METRIC = ("clean", "corrupted", "circuit", "random", "faithfulness", "random_faithfulness")
 
 
 def document(finding: Finding) -> PageDocument:
@@ -52,7 +47,7 @@ def document(finding: Finding) -> PageDocument:
         readers=_readers(graph),
         edges=edges,
         ranking=_ranking(finding.shown.provenance),
-        circuits=_circuits(finding),
+        circuits=circuit_entries(finding),
         curves=[_curve(curve) for curve in finding.curves],
         roles={clean(role, TEXT): list(nodes) for role, nodes in finding.roles.items()},
         missing=missing(finding, edges),
@@ -137,81 +132,6 @@ def packed(values: Tensor, kind: str) -> str:
     'AQAAAQ=='
     """
     return base64.b64encode(values.numpy().astype(np.dtype(kind)).tobytes()).decode("ascii")
-
-
-# -- circuits ---------------------------------------------------------------------------------------------------------
-
-
-def _circuits(finding: Finding) -> list[CircuitEntry]:
-    found = [_circuit("a", finding)]
-    if finding.other is not None:
-        found.append(_circuit("b", finding.other))
-    if finding.reference is not None:
-        known = finding.reference.provenance
-        label = f"reference: {known.get('reference', 'published circuit')}"
-        found.append(_circuit("reference", Finding(finding.reference, label=label)))
-    return found
-
-
-def _circuit(key: Any, finding: Finding) -> CircuitEntry:
-    circuit = finding.shown
-    known = circuit.provenance
-    return CircuitEntry(
-        key=key,
-        label=clean(finding.label or title(circuit), 90),
-        described=clean(circuit.describe(), TEXT) if finding.circuit is not None else "scores, no circuit",
-        edges=len(circuit) if finding.circuit is not None else 0,
-        has_path=circuit.has_path,
-        facts=[(clean(label, TEXT), clean(text, TEXT)) for label, text in _told(finding)],
-        metrics=_metrics(finding.report),
-        examples=examples(known),
-        repeat=repeat(known.get("recipe")),
-    )
-
-
-def _told(finding: Finding) -> list[tuple[str, str]]:
-    """The facts of the circuit; of scores alone, without the size of the circuit that a picture takes from them."""
-    found = facts(finding.shown)
-    return (
-        found
-        if finding.circuit is not None
-        else [section for section in found if section[0] not in ("edges", "selection")]
-    )
-
-
-def listed(value: Any) -> list[Any]:
-    """What should be a list, as one; empty if it is something else."""
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
-    metrics = report.get("metrics")
-    if not isinstance(metrics, Mapping):
-        return []
-    rows = [(name, row) for name, row in metrics.items() if isinstance(row, Mapping)]
-    return [MetricEntry(name=clean(name, 60), **{key: finite(row.get(key)) for key in METRIC}) for name, row in rows]
-
-
-def examples(provenance: Mapping[str, Any]) -> list[ExampleEntry]:
-    """The example prompts of a circuit, as far as they are usable."""
-    return [_example(prompt) for prompt in listed(provenance.get("prompts")) if isinstance(prompt, Mapping)]
-
-
-def _example(value: Mapping[str, Any]) -> ExampleEntry:
-    def words(name: str, most: int) -> list[str]:
-        return [clean(token, TOKEN) for token in listed(value.get(name))[:most]]
-
-    return ExampleEntry(
-        clean=words("clean", TOKENS),
-        corrupted=words("corrupted", TOKENS),
-        correct=words("correct", ANSWERS),
-        wrong=words("wrong", ANSWERS),
-    )
-
-
-def finite(value: Any) -> float | None:
-    """A number that JSON can hold, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class EdgeColumns(Strict):
 
 
 class MetricEntry(Strict):
-    """One metric of an evaluation."""
+    """One metric of an evaluation; `found_on`: faithfulness on the pairs the circuit was found on, where that is known."""
 
     name: str
     clean: float | None
@@ -65,6 +65,7 @@ class MetricEntry(Strict):
     random: float | None
     faithfulness: float | None
     random_faithfulness: float | None
+    found_on: float | None = None
 
 
 class ExampleEntry(Strict):
@@ -77,7 +78,10 @@ class ExampleEntry(Strict):
 
 
 class CircuitEntry(Strict):
-    """A circuit of the page and where it comes from; `key` says which bit of `flags` it is: a, b or reference."""
+    """A circuit of the page and where it comes from; `key` says which bit of `flags` it is: a, b or reference.
+
+    `judged` says which pairs its metrics are of.
+    """
 
     key: Literal["a", "b", "reference"]
     label: str
@@ -86,6 +90,7 @@ class CircuitEntry(Strict):
     has_path: bool
     facts: list[tuple[str, str]]
     metrics: list[MetricEntry]
+    judged: str
     examples: list[ExampleEntry]
     repeat: str | None
 

@@ -16,7 +16,8 @@ from edgewise.graph import HEAD, Graph, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.caption import clean, readable
-from edgewise.viewer.contents import examples, node_entry
+from edgewise.viewer.circuit_entries import examples
+from edgewise.viewer.contents import node_entry
 from edgewise.viewer.document import NodeEntry
 from edgewise.viewer.finding import Finding
 from edgewise.viewer.style import kind_of

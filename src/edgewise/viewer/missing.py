@@ -20,6 +20,8 @@ SWEEPS: dict[str, tuple[str, tuple[float, ...]]] = {
     "hap": ("sparsity", (0.98, 0.95, 0.9, 0.8)),
     "subnetwork-probing": ("regularization", (10.0, 3.0, 1.0, 0.3)),
 }
+# Fields of a recipe that say how pairs are held out; without a value, none are.
+HELD_OUT = ("held_out", "split")
 
 
 def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
@@ -54,9 +56,12 @@ def repeat(recipe: Any) -> str | None:
     if not isinstance(recipe, Mapping):
         return None
     words = ["edgewise", "discover"]
-    for name, value in recipe.items():
+    before = {"split": None} if recipe.get("data") else {}  # a file was not split yet
+    for name, value in {**before, **recipe}.items():
         if name == "options" and isinstance(value, Mapping):
             words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
+        elif name in HELD_OUT:
+            words += [] if value == "auto" else [f"--{name.replace('_', '-')}", str(value or 0)]
         elif value is not None:
             words += [f"--{str(name).replace('_', '-')}", str(value)]
     return clean(shlex.join(words), 2000)

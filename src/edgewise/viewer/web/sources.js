@@ -90,8 +90,9 @@ function beside(a, b) {
   return el("table", { class: "metrics" }, head(["faithfulness", "A", "B"]), shared.map(row));
 }
 
-function metrics({ metrics: all }) {
+function metrics({ metrics: all, judged }) {
   if (!all.length) return null;
+  const seen = all.some((one) => one.found_on !== null);
   const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
   const row = (one) =>
     el(
@@ -99,9 +100,13 @@ function metrics({ metrics: all }) {
       {},
       el("th", { scope: "row", text: one.name }),
       [one.clean, one.corrupted, one.circuit].map((value) => el("td", { text: number(value) })),
-      [one.faithfulness, one.random_faithfulness].map((value) => el("td", { text: percent(value) })),
+      [one.faithfulness, one.random_faithfulness, ...(seen ? [one.found_on] : [])].map((value) => el("td", { text: percent(value) })),
     );
-  return el("table", { class: "metrics" }, head(["metric", "clean", "corrupted", "circuit", "faithful", "random"]), all.map(row));
+  const columns = ["metric", "clean", "corrupted", "circuit", "faithful", "random", ...(seen ? ["found on"] : [])];
+  return [
+    el("table", { class: "metrics" }, head(columns), all.map(row)),
+    judged ? el("p", { class: "sum", text: judged }) : null,
+  ];
 }
 
 function head(names) {
