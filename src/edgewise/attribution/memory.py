@@ -36,7 +36,7 @@ M = TypeVar("M", bound=Method)
 MARGIN = {"cpu": 1.25}
 ELSEWHERE = 1.15
 # Pieces are cut into so many at the most before a limit is refused.
-SMALLEST = 16
+FINEST_CUT = 16
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
@@ -139,10 +139,10 @@ def _fitting(method: Method, request: Request, limit: int) -> tuple[MemoryEstima
     """What fits, in which pieces, and how many pairs would run at once without a limit."""
     rehearsals, subject = Rehearsals(method, request), request.subject
     whole = tiling_for(subject.device)
-    rehearsals.bytes(1, whole.part(SMALLEST))  # what is loaded at the first call is in use from then on
+    rehearsals.bytes(1, whole.part(FINEST_CUT))  # what is loaded at the first call is in use from then on
     base = taken(subject)
     free = limit - base
-    tilings = [whole.part(count) for count in (1, 4, SMALLEST)]
+    tilings = [whole.part(count) for count in (1, 4, FINEST_CUT)]
     tiling = next((pieces for pieces in tilings if pieces.chunk_bytes * FREE_SHARE <= free), tilings[-1])
     asked, found, last = 0, None, tiling
     for pairs, pieces in chain(method.sizes(request, tiling), [(1, tilings[-1])]):
