@@ -1,7 +1,7 @@
 """`python -m benchmarks [--device D] [--rounds N] [NAME …]`: prints every figure as a ratio, with the target it has to meet.
 
 On an accelerator the table of large models is measured unless others are named; `ops` counts on the CPU what would be asked
-of an accelerator.
+of an accelerator, `memory` what a large model would hold there.
 """
 
 from __future__ import annotations
@@ -34,29 +34,32 @@ BENCHMARKS = {
     "hap": "pruning.hybrid",
     "large": "large.table",
     "large-tiny": "large.tiny_table",
+    "memory": "counted.table",
+    "memory-tiny": "counted.tiny_table",
 }
 # Take minutes, or another machine: run only when they are named.
-ON_REQUEST = {"acdc-full", "hap", "large", "large-tiny"}
-COUNTS = "ops"
+ON_REQUEST = {"acdc-full", "hap", "large", "large-tiny", "memory", "memory-tiny"}
+# Counted instead of measured, in tables of their own.
+COUNTS = {"ops": "ops.tables", "ops-smollm2": "ops.real_tables"}
 
 
 def main() -> None:
     """Run the chosen benchmarks, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join([*BENCHMARKS, COUNTS])}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join([*BENCHMARKS, *COUNTS])}")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each pair (default 5)")
     parser.add_argument("--device", default=os.environ.get("EDGEWISE_BENCH_DEVICE", "cpu"), help="default: cpu")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - {*BENCHMARKS, COUNTS}:
-        parser.error(f"unknown benchmark {sorted(unknown)}; known: {', '.join([*BENCHMARKS, COUNTS])}")
+    if unknown := set(arguments.names) - {*BENCHMARKS, *COUNTS}:
+        parser.error(f"unknown benchmark {sorted(unknown)}; known: {', '.join([*BENCHMARKS, *COUNTS])}")
     # In the environment, so that the processes in which memory is measured know it too.
     os.environ["EDGEWISE_BENCH_DEVICE"] = arguments.device
     console = Console(width=150)
     names = arguments.names or _usual(torch.device(arguments.device))
-    if COUNTS in names:
-        for counts in _found("ops.tables")():
+    for name in COUNTS.keys() & names:
+        for counts in _found(COUNTS[name])():
             console.print(counts)
-    if measured := [name for name in names if name != COUNTS]:
+    if measured := [name for name in names if name not in COUNTS]:
         table = Table(title=machine(torch.device(arguments.device)), title_justify="left")
         for column in ("benchmark", "setting", "ratio (median)", "target", "ours", "bound"):
             table.add_column(column, no_wrap=True)

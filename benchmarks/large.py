@@ -147,7 +147,7 @@ def _attribution(
 
 
 def _memory(sizes: Sizes, subject: Subject) -> Iterator[Row]:
-    for examples, tokens in ((8, 128), (1, 2048)):
+    for examples, tokens in ((8, 128), (1, 2048), (1, 6000)):
         pairs = sizes.pairs(examples, tokens)
         taken = []
         for run in (

@@ -115,19 +115,22 @@ def masked(subject: Subject, pairs: ew.Pairs, mask: torch.Tensor) -> Callable[[]
 
 def works(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
     """What is counted of a model."""
-    layers = subject.graph.layers
-    attribute = partial(ew.attribute, subject, pairs, batch_size=EXAMPLES)
-    for name, forwards, backwards in (
-        ("eap", 2, 1),
-        ("eap-ig", 6, 5),
-        ("atp-qk", 3, 1),
-        ("atp-graddrop", 2, layers),
-    ):
-        yield Work(name, partial(attribute, method=name), forwards, backwards)
-    points = 2 * layers
+    yield from few_works(subject, pairs)
+    attribute, points = partial(ew.attribute, subject, pairs, batch_size=EXAMPLES), 2 * subject.graph.layers
+    yield Work("atp-qk", partial(attribute, method="atp-qk"), 3, 1)
+    yield Work("atp-graddrop", partial(attribute, method="atp-graddrop"), 2, subject.graph.layers)
     yield Work(
         "eap-ig-activations, 1 step", partial(attribute, method="eap-ig-activations", steps=1), 2 + points, points
     )
+    request = Request(subject, pairs, metric("logit_diff"), Corrupted(), EXAMPLES, silent)
+    edges = subject.graph.edges[:: -(-subject.graph.n_edges // PATCHED)]
+    yield Work(f"exact, {len(edges)} edges", partial(effects_of, request, edges), 2 + len(edges) / 2)
+
+
+def few_works(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
+    """What is counted of a real model too, whose every run takes seconds here."""
+    for name, forwards, backwards in (("eap", 2, 1), ("eap-ig", 6, 5)):
+        yield Work(name, partial(ew.attribute, subject, pairs, batch_size=EXAMPLES, method=name), forwards, backwards)
     scores = ew.attribute(subject, pairs, method="eap", batch_size=EXAMPLES)
     circuit = scores.top(EDGES).without_dangling()
     yield Work(
@@ -141,9 +144,6 @@ def works(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
     training = open_gates(subject, pairs, subject.graph.edge_mask)
     training.advance()
     yield Work("a step of edge pruning", training.advance, 1, 1)
-    request = Request(subject, pairs, metric("logit_diff"), Corrupted(), EXAMPLES, silent)
-    edges = subject.graph.edges[:: -(-subject.graph.n_edges // PATCHED)]
-    yield Work(f"exact, {len(edges)} edges", partial(effects_of, request, edges), 2 + len(edges) / 2)
 
 
 def searches(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
@@ -181,22 +181,47 @@ def rows(subject: Subject, pairs: ew.Pairs, listed: Iterator[Work]) -> Iterator[
         )
 
 
-def table(title: str, body: Iterator[tuple[str, ...]]) -> Table:
-    """The rows of one model."""
-    shown = Table(title=title, title_justify="left")
-    for column in ("work", "operations", "/ bare", "views / bare", "host waits", "uploads", "bytes copied / bare"):
-        shown.add_column(column, no_wrap=True)
-    for row in body:
-        shown.add_row(*row)
-    return shown
+COLUMNS = ("work", "operations", "/ bare", "views / bare", "host waits", "uploads", "bytes copied / bare")
+# A title, and a row for each work.
+Counted = tuple[str, list[tuple[str, ...]]]
 
 
-def tables() -> Iterator[Table]:
-    """The tables of all models at hand."""
+def shown(counts: Iterator[Counted]) -> Iterator[Table]:
+    """Each as a table."""
+    for title, body in counts:
+        table = Table(title=title, title_justify="left")
+        for column in COLUMNS:
+            table.add_column(column, no_wrap=True)
+        for row in body:
+            table.add_row(*row)
+        yield table
+
+
+def counts() -> Iterator[Counted]:
+    """What is counted of shapes of random weights."""
     pairs = random_pairs()
     with elsewhere():
         for name, model in (("GPT-2 small's shape", gpt2_shape()), ("Llama-3.2-1B's shape", llama_shape())):
             subject = far(ew.load(model))
-            yield table(f"{name}, {EXAMPLES} × {TOKENS} tokens", rows(subject, pairs, works(subject, pairs)))
+            yield f"{name}, {EXAMPLES} × {TOKENS} tokens", [*rows(subject, pairs, works(subject, pairs))]
         small = far(ew.load(gpt2_shape(1)))
-        yield table("one layer of GPT-2 small's shape", rows(small, pairs, searches(small, pairs)))
+        yield "one layer of GPT-2 small's shape", [*rows(small, pairs, searches(small, pairs))]
+
+
+def real_counts() -> Iterator[Counted]:
+    """What is counted of SmolLM2-135M, which has to be at hand."""
+    near = ew.load("smollm2")
+    pairs = ew.task("ioi").pairs(near.tokenizer, n=EXAMPLES, seed=0)
+    with elsewhere():
+        subject = far(near)
+        yield f"SmolLM2-135M, ioi, {EXAMPLES} pairs", [*rows(subject, pairs, few_works(subject, pairs))]
+
+
+def tables() -> Iterator[Table]:
+    """The tables of the shapes."""
+    return shown(counts())
+
+
+def real_tables() -> Iterator[Table]:
+    """The table of the real model."""
+    return shown(real_counts())

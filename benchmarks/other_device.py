@@ -2,6 +2,8 @@
 
 As on an accelerator, an operation between tensors of two devices is an error, but for CPU scalars and CPU indices; so a
 tensor made on the wrong device is found without one. The device is named "meta", which autograd knows how to serve.
+
+What is `hollow` there has a shape and no values: a model far too large for this machine, of which only bytes are counted.
 """
 
 from __future__ import annotations
@@ -109,14 +111,28 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if target is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     inner_args, inner_kwargs = mapped(_unwrapped, (args, kwargs))
-    out = func(*inner_args, **inner_kwargs)
+    if any(isinstance(x, Elsewhere) and x.held.device == ELSEWHERE for x in flat):
+        out = _hollow(func, inner_args, inner_kwargs, stays)
+    else:
+        out = func(*inner_args, **inner_kwargs)
     if not stays or func is aten._local_scalar_dense.default:
         if there:
             _tell(str(func), args, out)
         return out
     wrapped = mapped(lambda x: Elsewhere(x) if isinstance(x, Tensor) else x, out)
-    _tell(str(func), args, wrapped)
-    return return_and_correct_aliasing(func, args, kwargs, wrapped)
+    made = return_and_correct_aliasing(func, args, kwargs, wrapped)
+    _tell(str(func), args, made)
+    return made
+
+
+def _hollow(func: Any, args: Any, kwargs: dict[str, Any], stays: bool) -> Any:
+    """An operation with a tensor that has no values: neither has what it makes; what is brought here from it is ones."""
+    if func is aten._local_scalar_dense.default:
+        return 1
+    if not stays:
+        return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+    args, kwargs = mapped(lambda x: x.to(ELSEWHERE) if isinstance(x, Tensor) else x, (args, kwargs))
+    return func(*args, **{**kwargs, **({"device": ELSEWHERE} if "device" in kwargs else {})})
 
 
 def _unwrapped(x: Any) -> Any:
@@ -145,20 +161,21 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: Any, options: Any) -> Tensor:
-        ctx.save_for_backward(query, key, value)
         ctx.rest, ctx.options = mapped(_unwrapped, (rest, options))
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             held = functional.scaled_dot_product_attention(
                 *map(_unwrapped, (query, key, value)), *ctx.rest, **ctx.options
             )
+            held = held.transpose(1, 2).contiguous().transpose(1, 2)  # laid out as fused kernels do
         out = Elsewhere(held)
+        ctx.save_for_backward(query, key, value, out)  # as a fused kernel does
         _tell("aten.scaled_dot_product_attention", (query, key, value), out)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.enable_grad():
-            inputs = [_unwrapped(x).detach().requires_grad_() for x in ctx.saved_tensors]
+            inputs = [_unwrapped(x).detach().requires_grad_() for x in ctx.saved_tensors[:3]]
             out = functional.scaled_dot_product_attention(*inputs, *ctx.rest, **ctx.options)
             pulled = torch.autograd.grad(out, inputs, _unwrapped(gradients[0]))
         there = tuple(Elsewhere(x) for x in pulled)

@@ -1,7 +1,8 @@
 """`python -m benchmarks.results`: docs/results.md and the table of the README, made from what benchmarks/results keeps.
 
 `python -m benchmarks.results --keep FOLDER …` first takes finished folders of `edgewise compare` in: what they measured,
-with the machine, the date and the recipe. Nothing is computed here.
+with the machine, the date and the recipe. `--count` first counts operations and bytes anew, which takes minutes. Nothing else
+is computed here.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ops import COLUMNS
 from benchmarks.tables import markdown
+from edgewise.provenance import versions
 
 ROOT = Path(__file__).parents[1]
 KEPT, PAGE, README = ROOT / "benchmarks/results", ROOT / "docs/results.md", ROOT / "README.md"
@@ -35,15 +40,56 @@ edges among them carry nothing.
 """
 
 
+COUNTED = {"ops": ("ops", "counts"), "ops-smollm2": ("ops", "real_counts"), "memory": ("counted", "counts")}
+COUNTED_HEAD = """## What a GPU would be asked for
+
+**Not yet measured on a GPU.** Counted on a CPU, with the sizes of an accelerator (`python -m benchmarks ops`, `ops-smollm2`,
+`memory`): operations, each of which starts a kernel, over those of the bare passes; how often the host waits for the device;
+uploads from the host; and bytes held at the peak, of a model of its true shape without values. The shapes in the tables of
+operations are narrow: counts do not depend on widths.
+"""
+
+
 def main() -> None:
     """Keep what is named, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("--keep", nargs="+", type=Path, default=[], metavar="FOLDER", help="finished comparisons")
-    for folder in parser.parse_args().keep:
+    parser.add_argument("--count", nargs="+", choices=COUNTED, default=[], help="what to count anew")
+    arguments = parser.parse_args()
+    for folder in arguments.keep:
         keep(folder, KEPT / f"{folder.name}.json")
+    for name in arguments.count:
+        count(name)
     documents = kept()
     PAGE.write_text(page(documents), "utf-8")
     README.write_text(with_summary(README.read_text("utf-8"), documents), "utf-8")
+
+
+def count(name: str) -> None:
+    """Counts anew, and keeps it."""
+    module, function = COUNTED[name]
+    tables = [[title, [*body]] for title, body in getattr(import_module(f"benchmarks.{module}"), function)()]
+    text = json.dumps({"tables": tables, "counted": date.today().isoformat(), "versions": versions()}, indent=1)
+    (KEPT / "counted").mkdir(exist_ok=True)
+    (KEPT / "counted" / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def counted_part() -> str:
+    """The section about what was counted and never timed."""
+    parts = [COUNTED_HEAD]
+    for name in COUNTED:
+        if not (path := KEPT / "counted" / f"{name}.json").exists():
+            continue
+        document = json.loads(path.read_text("utf-8"))
+        header = (
+            COLUMNS
+            if name != "memory"
+            else ("EAP", "EAP / bare passes", "goal", "EAP, weights included", "bare passes")
+        )
+        for title, body in document["tables"]:
+            parts.append(f"**{title}** ({document['counted']}, torch {document['versions']['torch']})\n")
+            parts.append(markdown(header, [tuple(row) for row in body]) + "\n")
+    return "\n".join(parts)
 
 
 def kept() -> list[Document]:
@@ -74,7 +120,7 @@ def machine() -> str:
 
 def page(documents: Sequence[Document]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(section(one) for one in documents)])
+    return "\n".join([HEAD, *(section(one) for one in documents), counted_part()])
 
 
 def with_summary(text: str, documents: Sequence[Document]) -> str:

@@ -11,19 +11,26 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import large
+from benchmarks.counted import counted as counted_bytes
+from benchmarks.counted import hollow
 from benchmarks.counting import Count, counted
+from benchmarks.live_bytes import live_bytes_elsewhere
 from benchmarks.ops import both_count, far, forward_count, gpt2_shape, llama_shape, masked, random_pairs
 from benchmarks.other_device import elsewhere
 from benchmarks.pruning import open_gates
 from support.families import FAMILIES, corrupted_run, distance, pairs, random_circuit, random_mask, subject, subject_of
 from support.thinned import thinned
 from torch import Tensor
+from transformers import LlamaConfig
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 import edgewise as ew
 from edgewise.engine.forward import masked_forward
-from edgewise.engine.tiling import ACCELERATOR, PROCESSOR, Tiling, tiling_for, using_tiling
+from edgewise.engine.tiling import ACCELERATOR, PROCESSOR, Tiling, tiling_for, using_products, using_tiling
+from edgewise.errors import InvalidValue
 from edgewise.models import Subject
 from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
+from edgewise.runs.recipe import Recipe
 
 # As small as can be, all work cut to pieces and added up one by one; and layers whole from half of their heads on.
 CRUMBS = replace(
@@ -38,6 +45,7 @@ CRUMBS = replace(
     sample_bytes=0,
     held_bytes=0,
     sparse=1.0,
+    kept_share=0,
 )
 OTHERS = {"accelerator": ACCELERATOR, "crumbs": CRUMBS, "half": replace(PROCESSOR, whole=0.5)}
 every_other = pytest.mark.parametrize("other", OTHERS)
@@ -176,6 +184,23 @@ def test_products_are_rounded_inside_alone_and_only_where_asked(monkeypatch: pyt
     assert flags.fp32_precision == before
 
 
+def test_a_user_says_how_products_are_rounded_and_reads_it_in_the_result() -> None:
+    there = torch.device("meta")
+    assert tiling_for(there).products == "tf32"
+    with using_products("float32"):
+        assert tiling_for(there).products == "float32"
+        with using_products(None):
+            assert tiling_for(there) == replace(ACCELERATOR, products="float32")
+    assert tiling_for(there) == ACCELERATOR
+    scores = ew.attribute(subject("gpt2"), pairs(), products="tf32")
+    assert scores.provenance["products"] == "float32"  # a CPU rounds nothing
+    with pytest.raises(InvalidValue, match="products='bf16' must be one of float32, tf32, or left out"):
+        ew.discover(subject("gpt2"), pairs(), products="bf16")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue, match=r"recipe is not usable: .*products"):
+        Recipe.of(products="bf16")
+    assert Recipe.of(products="float32").products == "float32"
+
+
 # -- what is asked of a device ----------------------------------------------------------------------------------------
 
 
@@ -251,5 +276,27 @@ def test_evaluation_and_training_stay_near_the_bare_passes(shape: str, there: No
 @pytest.mark.slow
 def test_the_table_of_large_models_can_be_made_of_tiny_ones() -> None:
     rows = list(large.tiny_table(rounds=1))
-    assert len(rows) == 13
+    assert len(rows) == 14
     assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_a_model_without_values_holds_what_one_with_values_does() -> None:
+    shape, of = replace(large.TINY.llama_1b, dtype=torch.float32), random_pairs(2, 12)
+    near = ew.load(AutoModelForCausalLM.from_config(shape.config).eval())
+    with elsewhere():
+        on = far(near)
+        with live_bytes_elsewhere() as ours:
+            ew.attribute(on, of, method="eap")
+    assert ours.now == 0
+    assert counted_bytes(hollow(shape), of, again=False).eap == ours.peak
+
+
+def test_eap_holds_an_eighth_more_than_the_bare_passes_and_less_where_blocks_run_again() -> None:
+    """At the widths of a large model, where what is wide outweighs what is made once."""
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "num_hidden_layers": 4}
+    config = LlamaConfig(hidden_size=512, intermediate_size=1792, vocab_size=64, **heads)
+    on, of = hollow(large.Shape("wide", config, torch.bfloat16)), random_pairs(2, 512, 64)
+    with using_tiling(replace(ACCELERATOR, chunk_bytes=1 << 24)):
+        whole, again = (counted_bytes(on, of, again=again) for again in (False, True))
+    assert whole.eap <= 1.15 * whole.bare
+    assert again.eap < 0.9 * again.bare

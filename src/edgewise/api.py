@@ -13,6 +13,7 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
+from edgewise.engine.tiling import Products, using_products
 from edgewise.errors import InvalidValue
 from edgewise.executors import each_done
 from edgewise.methods import method as find_method
@@ -36,6 +37,7 @@ def attribute(
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     memory_limit: str | int | None = None,
+    products: Products | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Scores:
@@ -49,6 +51,8 @@ def attribute(
     `batch_size`: how many pairs run at once. It changes no score, and neither do the order of the pairs or padding.
     `memory_limit`: "2GB", or a number of bytes. So few pairs then run at once that all memory, the model included, is
     estimated to stay below it; scores are the same.
+    `products`: how a GPU rounds the factors of the products that make scores of edges: "float32" not at all, "tf32" to ten
+    bits, which is its default. Sums are float32 or better. Without a GPU, products are exact.
     `track`: shows progress; the default shows nothing.
     `options`: the options of the method, such as `steps=10`.
 
@@ -57,7 +61,7 @@ def attribute(
     ablation that is not known, and InvalidValue for an option that makes no sense or a memory limit that is too small.
     NumericalError says that the metric has no gradient that the method can use. The model is never changed.
     """
-    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    asked = _On(subject, pairs, metric, ablation, batch_size, track, products)
     return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
@@ -94,18 +98,20 @@ def attribute_nodes(
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     memory_limit: str | int | None = None,
+    products: Products | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Scores:
     """Score every writer, and each coordinate it writes, by the drop of the metric when it is replaced everywhere.
 
-    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `memory_limit`, `track`, `options`: as in `attribute`.
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `options`: as in
+    `attribute`.
     `method`: a method made of gradients at native runs (eap, eap-ig, relp, …).
 
     Returns Scores of nodes, float32 [writer]; their `neurons` are float32 [writer, d_model]. The cost is that of
     scoring edges. Raises InvalidValue for a method that scores no nodes.
     """
-    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    asked = _On(subject, pairs, metric, ablation, batch_size, track, products)
     return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
@@ -120,12 +126,14 @@ def discover(
     absolute: bool = True,
     batch_size: int = 8,
     memory_limit: str | int | None = None,
+    products: Products | None = None,
     track: Track = silent,
     **options: Any,
 ) -> Circuit:
     """Find a circuit by a method.
 
-    `subject`, `pairs`, `ablation`, `batch_size`, `memory_limit`, `track`, `options`: as in `attribute`.
+    `subject`, `pairs`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `options`: as in
+    `attribute`.
     `method`: the name of any method, or a Method.
     `metric`: by default the method's own ("kl" for searches), else "logit_diff".
     `edges`: how many edges to keep, by default a tenth of all. A search such as `acdc` decides this itself.
@@ -135,7 +143,7 @@ def discover(
     logits; the provenance counts both. Raises InvalidValue if the method cannot be told how many edges to keep, and
     whatever `attribute` raises.
     """
-    asked = _On(subject, pairs, metric, ablation, batch_size, track)
+    asked = _On(subject, pairs, metric, ablation, batch_size, track, products)
     found = asked.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
     return found.circuit(edges, absolute=absolute)
 
@@ -184,6 +192,7 @@ class _On:
     ablation: str | Ablation
     batch_size: int
     track: Track
+    products: Products | None = None
 
     def found(self, method: str | Method, options: dict[str, Any], wanted: Wanted) -> Found:
         """What the method finds, by the metric that was named, else its own, else the logit difference."""
@@ -193,7 +202,8 @@ class _On:
         metric = find_metric(self.metric or chosen.metric or "logit_diff")
         ablation = find_ablation(self.ablation)
         request = Request(self.subject, self.pairs, metric, ablation, self.batch_size, self.track, wanted)
-        return run_method(chosen, request)
+        with using_products(self.products):
+            return run_method(chosen, request)
 
 
 def _beside(on: _On, method: Method, wanted: Wanted, executor: Executor) -> Sweep:

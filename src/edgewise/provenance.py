@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from edgewise.engine.tiling import rounded_products
 from edgewise.request import LOCAL, Request
 
 
@@ -25,6 +26,7 @@ def provenance(request: Request, method: Any, seconds: float) -> dict[str, Any]:
         "metric": request.metric.name,
         **request.ablation.key,
         "batch_size": request.batch_size,
+        "products": rounded_products(request.subject.device),
         **request.notes,
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

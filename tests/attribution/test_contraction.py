@@ -11,6 +11,7 @@ from torch import Tensor
 from edgewise.attribution.contraction import _groups
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.gradients import live_run
+from edgewise.engine.record import Recording, record
 from edgewise.models import Subject
 
 
@@ -18,7 +19,7 @@ def objective(logits: Tensor) -> Tensor:
     return (logits[:, 3] - logits[:, 5]).sum()
 
 
-def by_autograd(on: Subject, gradients: Collected, layer: int) -> Tensor:
+def by_autograd(on: Subject, gradients: Collected, clean: Recording, layer: int) -> Tensor:
     """[reader, token, d_model]: for each reader the derivative of its own norm and projection, nothing shared."""
     block, pulled = on.blocks[layer], []
     stream, at_heads = gradients.streams["heads", layer].flatten(0, 1), gradients.at_heads[layer].flatten(0, 1)
@@ -28,8 +29,10 @@ def by_autograd(on: Subject, gradients: Collected, layer: int) -> Tensor:
         out = block.attention_norm(x) @ weight[0].T + (0 if bias is None else bias[0])
         pulled.append(torch.autograd.grad(out, x, at_heads[:, slot])[0])
     if block.mlp_norm is not None:
-        x = gradients.streams["mlp", layer].flatten(0, 1).clone().requires_grad_()
-        pulled.append(torch.autograd.grad(block.mlp_norm(x) * 1, x, gradients.at_mlp[layer].flatten(0, 1))[0])
+        x = clean.mlp_in[layer].clone().requires_grad_()
+        with torch.enable_grad():
+            out = block.mlp_write(x)
+        pulled.append(torch.autograd.grad(out, x, gradients.at_mlp_out[layer])[0].flatten(0, 1))
     return torch.stack(pulled)
 
 
@@ -37,7 +40,7 @@ def by_autograd(on: Subject, gradients: Collected, layer: int) -> Tensor:
 def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
     on, of = subject(family), pairs()
     gradients, slopes = collected(on, of, objective), ReaderGradients(on)
-    tokens = of.clean.numel()
+    tokens, clean = of.clean.numel(), record(on, of.clean, of.positions)
     with live_run(on, of.clean, of.positions, objective) as run:
         run.last_gradients(slopes.taker())
     for readers, _ in _groups(on.graph, 2):
@@ -46,7 +49,7 @@ def test_gradients_are_pulled_back_as_autograd_does(family: str) -> None:
         if on.final_norm.centred:
             out -= out.mean(dim=-1, keepdim=True)  # the contraction centres the writers instead
         layers = range(readers.start // on.graph.readers_per_layer, readers.stop // on.graph.readers_per_layer)
-        expected = torch.cat([by_autograd(on, gradients, layer) for layer in layers])
+        expected = torch.cat([by_autograd(on, gradients, clean, layer) for layer in layers])
         assert distance(out, expected) < 1e-5
 
 

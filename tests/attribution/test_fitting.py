@@ -29,10 +29,10 @@ from edgewise.request import Request
 def short_of_memory(at_most: int, error: Exception) -> Callable[..., Any]:
     """A contraction that fails for more than so many examples."""
 
-    def contracted(on: Any, deltas: Any, slopes: Any) -> Any:
-        if len(deltas.inputs) > at_most:
+    def contracted(on: Any, change: Any, slopes: Any) -> Any:
+        if len(change.clean.inputs) > at_most:
             raise error
-        return contract(on, deltas, slopes)
+        return contract(on, change, slopes)
 
     return contracted
 
@@ -62,10 +62,10 @@ def test_a_batch_that_does_not_fit_is_halved(error: Exception, how: str, monkeyp
 
 
 def test_nodes_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(on: Any, deltas: Any, slopes: Any) -> Any:
-        if len(deltas.inputs) > 2:
+    def short(on: Any, change: Any, slopes: Any) -> Any:
+        if len(change.clean.inputs) > 2:
             raise MemoryError
-        return contract_neurons(on, deltas, slopes)
+        return contract_neurons(on, change, slopes)
 
     monkeypatch.setattr("edgewise.attribution.paths.contract_neurons", short)
     with pytest.warns(RuntimeWarning, match="going on with 2"):

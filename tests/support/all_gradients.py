@@ -21,6 +21,7 @@ class Collected(GradientSink):
     projected: dict[int, Tensor] = field(default_factory=dict)
     at_heads: dict[int, Tensor] = field(default_factory=dict)
     at_mlp: dict[int, Tensor] = field(default_factory=dict)
+    at_mlp_in: dict[int, Tensor] = field(default_factory=dict)
     at_mlp_out: dict[int, Tensor] = field(default_factory=dict)
     at_final: list[Tensor] = field(default_factory=list)
     order: list[tuple[str, int]] = field(default_factory=list)
@@ -29,7 +30,11 @@ class Collected(GradientSink):
         self.streams["heads", layer], self.projected[layer], self.at_heads[layer] = stream, projected, gradient
         self.order.append(("heads", layer))
 
-    def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
+    def mlp_in(self, layer: int, gradient: Tensor) -> None:
+        self.at_mlp_in[layer] = gradient
+        self.order.append(("mlp", layer))
+
+    def mlp_normed(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
         self.streams["mlp", layer], self.at_mlp[layer] = stream, gradient
         self.order.append(("mlp", layer))
 

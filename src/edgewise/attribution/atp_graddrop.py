@@ -16,6 +16,7 @@ from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.gradients import RunHooks, live_run
 from edgewise.engine.record import Recorder
 from edgewise.engine.rules import BackwardRule, DroppedLayer
+from edgewise.engine.writes import WriteChange
 from edgewise.graph import Graph
 from edgewise.ranks import current
 from edgewise.request import Batch, Request
@@ -71,11 +72,11 @@ def _sums(batch: Batch) -> Tensor:
     sums = torch.zeros(shape, dtype=subject.work_dtype, device=subject.device)
     rule, hooks = BackwardRule((dropped,)), RunHooks(watching=recorder.hooks)
     with live_run(subject, pairs.clean, pairs.positions, objective, rule=rule, hooks=hooks) as run:
-        deltas = recorder.writes.minus(batch.replaced_writes(), subject.work_dtype)
+        change = WriteChange(recorder.writes, batch.replaced_writes(), subject.work_dtype)
         for dropped.layer in _drops(subject.graph):
             slopes = ReaderGradients(subject)
             run.gradients(slopes.taker())
-            scores = contract_each(subject, deltas, slopes, len(pairs))
+            scores = contract_each(subject, change, slopes, len(pairs))
             sums[0] += scores.sum(dim=0)
             sums[1] += scores.abs().sum(dim=0)
     return sums

@@ -14,6 +14,7 @@ from edgewise.attribution.neuron_scores import stream_gradients
 from edgewise.attribution.patcher import Patcher
 from edgewise.attribution.paths import clean_run
 from edgewise.attribution.reader_gradients import ReaderGradients
+from edgewise.engine.writes import WriteChange
 from edgewise.metrics import Metric
 from edgewise.models.hooks import steady
 
@@ -46,7 +47,7 @@ class AtPQK(GradientMethod):
         subject, graph = batch.subject, batch.subject.graph
         slopes = ReaderGradients(subject)
         clean, _ = clean_run(batch, slopes.taker())
-        scores = contract(subject, clean.minus(batch.replacement.writes, subject.work_dtype), slopes)
+        scores = contract(subject, WriteChange(clean, batch.replacement.writes, subject.work_dtype), slopes)
         with torch.no_grad(), steady(subject.model):
             patcher = Patcher.of(batch)
             for layer, at_heads, _ in stream_gradients(subject, slopes, slice(None)):

@@ -13,31 +13,31 @@ from torch import Tensor
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.tiling import Tiling, tiling_for
 from edgewise.engine.writer_buffer import Workspace
-from edgewise.engine.writes import Writes, expand
+from edgewise.engine.writes import WriteChange, expand
 from edgewise.graph import Graph
 from edgewise.models.subject import Subject
 
 
-def contract(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
+def contract(subject: Subject, change: WriteChange, slopes: ReaderGradients) -> Tensor:
     """Scores [writer, reader], summed over the examples of the batch, in the subject's work dtype.
 
-    `deltas`: clean minus replacement, [example, position, ..]; `slopes`: the gradients of the runs at whose points they
-    were taken. Entries that are no edges are meaningless.
+    `slopes`: the gradients of the runs at whose points they were taken. Entries that are no edges are meaningless.
     """
-    return contract_each(subject, deltas, slopes, 1)[0]
+    return contract_each(subject, change, slopes, 1)[0]
 
 
-def contract_each(subject: Subject, deltas: Writes, slopes: ReaderGradients, examples: int) -> Tensor:
+def contract_each(subject: Subject, change: WriteChange, slopes: ReaderGradients, examples: int) -> Tensor:
     """The same for each of the examples, which are of equal length: [example, writer, reader]."""
     assert slopes.final is not None
-    graph, d, tiling, flat = subject.graph, subject.d_model, tiling_for(subject.device), deltas.flat()
-    scores = flat.inputs.new_zeros(examples, len(graph.writers), len(graph.readers))
+    graph, d, tiling = subject.graph, subject.d_model, tiling_for(subject.device)
+    scores = slopes.final.new_zeros(examples, len(graph.writers), len(graph.readers))
     groups = list(_groups(graph, tiling.layers))
     widest = max(group.stop - group.start for group, _ in groups)
     per_token, space = (len(graph.writers) + widest) * d * scores.itemsize, Workspace()
-    for some, rows in _pieces(tiling, examples, len(flat.inputs), per_token):
+    for some, rows in _pieces(tiling, examples, change.tokens, per_token):
         size = rows.stop - rows.start
-        writers = expand(subject, flat, rows, space.take("writers", (len(graph.writers), size, d), scores))
+        out = space.take("writers", (len(graph.writers), size, d), scores)
+        writers = expand(subject, change.at(rows), slice(size), out)
         if subject.final_norm.centred:
             # Centring, the last step of every norm's transposed Jacobian, may as well be done to the writers.
             writers -= writers.mean(dim=-1, keepdim=True)

@@ -16,25 +16,26 @@ from torch import Tensor
 
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.tiling import tiling_for
-from edgewise.engine.writes import Writes
+from edgewise.engine.writes import WriteChange
 from edgewise.models.subject import Subject
 
 
-def contract_neurons(subject: Subject, deltas: Writes, slopes: ReaderGradients) -> Tensor:
+def contract_neurons(subject: Subject, change: WriteChange, slopes: ReaderGradients) -> Tensor:
     """Scores [writer, d_model], summed over the examples of the batch."""
-    graph, flat = subject.graph, deltas.flat()
-    scores = flat.inputs.new_zeros(len(graph.writers), subject.d_model)
-    for rows in tiling_for(subject.device).chunks(
-        len(flat.inputs), 2 * graph.readers_per_layer * subject.d_model * scores.itemsize
-    ):
+    assert slopes.final is not None
+    graph = subject.graph
+    scores = slopes.final.new_zeros(len(graph.writers), subject.d_model)
+    per_token = 2 * graph.readers_per_layer * subject.d_model * scores.itemsize
+    for rows in tiling_for(subject.device).chunks(change.tokens, per_token):
+        flat = change.at(rows)
         for layer, at_heads, at_mlp in stream_gradients(subject, slopes, rows):
             if layer < 0:
-                scores[: len(graph.inputs)] += (flat.inputs[rows] * at_heads[:, None]).sum(dim=0)
+                scores[: len(graph.inputs)] += (flat.inputs * at_heads[:, None]).sum(dim=0)
                 continue
             if graph.mlps:
-                scores[graph.mlp_writer(layer)] += (flat.mlp[layer][rows] * at_mlp).sum(dim=0)
+                scores[graph.mlp_writer(layer)] += (flat.mlp[layer] * at_mlp).sum(dim=0)
             weight = subject.blocks[layer].output_weight.to(scores.dtype)
-            heads = torch.einsum("the,td->hed", flat.z[layer][rows], at_heads)
+            heads = torch.einsum("the,td->hed", flat.z[layer], at_heads)
             scores[graph.head_writers(layer)] += (heads * weight).sum(dim=1)
     return scores
 

@@ -27,7 +27,7 @@ from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.record import Recorder, record_writes
 from edgewise.engine.rules import PLAIN, BackwardRule
 from edgewise.engine.tiling import tiling_for
-from edgewise.engine.writes import Writes
+from edgewise.engine.writes import WriteChange, Writes
 from edgewise.models.hooks import Hook
 from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
@@ -35,7 +35,7 @@ from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
 from edgewise.scores import Scores
 
-Contraction = Callable[[Subject, Writes, ReaderGradients], Tensor]
+Contraction = Callable[[Subject, WriteChange, ReaderGradients], Tensor]
 
 
 class PathMethod(GradientMethod):
@@ -88,18 +88,15 @@ class PathMethod(GradientMethod):
         else:
             clean, logits = record_writes(batch.subject, batch.pairs.clean, batch.pairs.positions)
         replaced, total = batch.replaced_writes(), None
+        change = WriteChange(clean, replaced, batch.subject.work_dtype)
         for point in points:
             edits = point.edits(batch.subject, replaced, clean)
             _run(batch, logits, slopes.taker(point.weight), edits, rule)
             if slopes.runs == at_once:
-                deltas = clean.minus(replaced, batch.subject.work_dtype)
-                total, slopes = (
-                    _plus(total, contraction(batch.subject, deltas, slopes)),
-                    ReaderGradients(batch.subject, rule),
-                )
+                total = _plus(total, contraction(batch.subject, change, slopes))
+                slopes = ReaderGradients(batch.subject, rule)
         if slopes.runs:
-            deltas = clean.minus(replaced, batch.subject.work_dtype)
-            total = _plus(total, contraction(batch.subject, deltas, slopes))
+            total = _plus(total, contraction(batch.subject, change, slopes))
         assert total is not None
         return total
 

@@ -100,7 +100,10 @@ class _Adding(GradientSink):
             slopes.turns[layer].append(NormTerm(normed, along))
         slopes.heads[layer] = _plus(slopes.heads[layer], gradient)
 
-    def mlp(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
+    def mlp_in(self, layer: int, gradient: Tensor) -> None:
+        self.slopes.mlp[layer] = _plus(self.slopes.mlp[layer], self._by_token(gradient) * self.weight)
+
+    def mlp_normed(self, layer: int, stream: Tensor, gradient: Tensor) -> None:
         slopes, norm = self.slopes, self.slopes.subject.blocks[layer].mlp_norm
         assert norm is not None
         x = self._by_token(stream)

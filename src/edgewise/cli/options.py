@@ -118,6 +118,13 @@ MemoryLimit = Annotated[
         rich_help_panel=MODEL_OPTIONS,
     ),
 ]
+Products = Annotated[
+    str | None,
+    typer.Option(
+        help="how a GPU rounds factors of the products that make scores: float32 (not) or tf32 [default: tf32]",
+        rich_help_panel=MODEL_OPTIONS,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(help="processes on this machine that share the work [default: none]", rich_help_panel=OUTPUT_OPTIONS),

@@ -9,6 +9,7 @@ from edgewise.cli.options import (
     AsJson,
     Dask,
     MemoryLimit,
+    Products,
     Quiet,
     Source,
     Workers,
@@ -63,6 +64,7 @@ def discover(
     ranking: Ranking = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
+    products: Products = None,
     curve: Curve = None,
     stability: Stability = None,
     option: MethodOption = None,
@@ -79,7 +81,7 @@ def discover(
     from edgewise.runs.run import default_folder, run
 
     given = asked.given | conditions.given
-    given |= those_given(locals(), "method metric ablation ranking memory_limit curve stability")
+    given |= those_given(locals(), "method metric ablation ranking memory_limit products curve stability")
     if size := those_given(locals(), "edges nodes neurons"):
         given |= {"edges": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()

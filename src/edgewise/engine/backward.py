@@ -17,10 +17,19 @@ Pull = Callable[[Tensor], Tensor]
 @final
 @dataclass
 class Seen:
-    """How often a change was met in the forward pass, and how often a gradient passed it."""
+    """How often a change was met in the forward pass, and how often a gradient passed it.
+
+    Counted are the places at which gradients will pass, each once: not those of a run without gradients, nor, from when it is
+    `complete`, those of what runs again.
+    """
 
     forward: int = 0
     backward: int = 0
+    complete: bool = False
+
+    def met(self) -> None:
+        """Another place."""
+        self.forward += torch.is_grad_enabled() and not self.complete
 
 
 def with_backward(x: Tensor, y: Tensor, pull: Pull) -> Tensor:
@@ -91,12 +100,12 @@ class SoftmaxAtTemperature(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
-            self.seen.forward += 1
+            self.seen.met()
             return self._attention(func, Attention(*args, **kwargs))
         out = func(*args, **kwargs)
         # Of two axes it is a router's, that chooses experts.
         if func in (functional.softmax, torch.softmax, Tensor.softmax) and args[0].ndim > 2:
-            self.seen.forward += 1
+            self.seen.met()
             dim = kwargs["dim"] if "dim" in kwargs else args[1]
             return self._softmax(args[0], out, dim)
         return out
@@ -110,12 +119,12 @@ class SoftmaxAtTemperature(TorchFunctionMode):
         return with_backward(x, y, pull)
 
     def _attention(self, func: Any, call: Attention) -> Tensor:
-        out, bias = func(**vars(call)), call.bias
+        out = func(**vars(call))
 
         def spelt_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             group = query.shape[-3] // key.shape[-3]
             key, value = (x.repeat_interleave(group, dim=-3) for x in (key, value))
-            scores = query @ key.transpose(-1, -2) * call.factor + bias
+            scores = query @ key.transpose(-1, -2) * call.factor + call.bias
             return self._softmax(scores, scores.softmax(-1), -1) @ value
 
         return _Spelt.apply(call.query, call.key, call.value, out.detach(), spelt_out)  # type: ignore[no-untyped-call]

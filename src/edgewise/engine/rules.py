@@ -33,6 +33,7 @@ class Changes:
     early: list[Hook] = field(default_factory=list)
     late: list[Hook] = field(default_factory=list)
     mode: AbstractContextManager[object] = field(default_factory=nullcontext)
+    seen: list[Seen] = field(default_factory=list)
 
 
 class Change(ABC):
@@ -141,7 +142,7 @@ class DroppedLayer(Change):
 
     def _gate(self, layer: int, seen: Seen) -> Callable[[Tensor], Tensor]:
         def replace(x: Tensor) -> Tensor:
-            seen.forward += 1
+            seen.met()
 
             def pull(gradient: Tensor) -> Tensor:
                 seen.backward += 1
@@ -175,7 +176,8 @@ class BackwardRule:
     @contextmanager
     def on(self, subject: Subject) -> Iterator[Changes]:
         """The changes for one forward and backward run; afterwards each must have been seen to act."""
-        changes, counts = Changes(), {change.name: Seen() for change in self.changes}
+        counts = {change.name: Seen() for change in self.changes}
+        changes = Changes(seen=[*counts.values()])
         sites = {change.name: change.sites(subject) for change in self.changes}
         for change in self.changes:
             change.install(subject, changes, counts[change.name])
@@ -197,7 +199,7 @@ CHANGES: dict[str, Change] = {
 
 def _frozen(norm: Norm, seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
     def replace(x: Tensor, y: Tensor) -> Tensor:
-        seen.forward += 1
+        seen.met()
 
         def pull(gradient: Tensor) -> Tensor:
             seen.backward += 1
@@ -212,11 +214,11 @@ def _frozen(norm: Norm, seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _chord(seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
-    met: list[bool] = []  # experts that run one after the other share one activation: a single place
+    unmet = [seen]  # experts that run one after the other share one activation: a single place
 
     def replace(x: Tensor, y: Tensor) -> Tensor:
-        seen.forward += not met
-        met.append(True)
+        if unmet and torch.is_grad_enabled():
+            unmet.pop().met()
 
         def pull(gradient: Tensor) -> Tensor:
             seen.backward += 1
@@ -230,7 +232,7 @@ def _chord(seen: Seen) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _scaled(share: Tensor, seen: Seen) -> Callable[[Tensor], Tensor]:
     def replace(x: Tensor) -> Tensor:
-        seen.forward += 1
+        seen.met()
 
         def pull(gradient: Tensor) -> Tensor:
             seen.backward += 1

@@ -11,13 +11,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import torch
 
+from edgewise.errors import InvalidValue
+
 # How the factors of a product of writers and gradients are rounded before they are multiplied; sums are float32 or better.
 Products = Literal["float32", "tf32"]
+# Whether what the q, k and v projections of a run give is kept until the gradients there come in, or made again then.
+KeptOrAgain = Literal["kept", "again"]
 
 
 @final
@@ -35,6 +40,10 @@ class Tiling:
     `sparse`: below this share of kept edges a reader's input is added up writer by writer, above it by one product.
     `whole`: above this share of running heads a layer runs whole, all its readers at all tokens; below it nothing is
     computed that nobody needs.
+    `kept_share`: of the free memory, which autograd may fill with what it keeps of one run; where that would be more, blocks
+    are run again in the backward pass.
+    `projected`: whether outputs of q, k and v projections are kept until the gradients there are known, or made again then:
+    counted on an 8B shape, a run holds 6 % less; what it costs has not been timed.
     `products`: how the products that make scores of edges round their factors. Rounding to ten bits moves the ranks of a
     real model's edges no more than the fifth digit of their correlation (docs/how-it-works.md).
     """
@@ -51,6 +60,8 @@ class Tiling:
     held_bytes: int
     sparse: float
     whole: float
+    kept_share: float
+    projected: KeptOrAgain = "kept"
     products: Products = "float32"
 
     def chunks(self, tokens: int, bytes_per_token: int) -> Iterator[slice]:
@@ -84,6 +95,7 @@ PROCESSOR = Tiling(
     held_bytes=2 << 30,
     sparse=0.12,
     whole=1.0,
+    kept_share=0.5,
 )
 # As large as memory lets them be: nothing is cut that fits, and nothing waits for the host.
 ACCELERATOR = replace(
@@ -96,22 +108,26 @@ ACCELERATOR = replace(
     sample_bytes=1 << 30,
     sparse=0.0,
     whole=0.0,
+    projected="again",
     products="tf32",
 )
 # A chunk is at most such a part of the memory that is free, and never smaller than a processor's.
 FREE_SHARE = 8
 
 _chosen: ContextVar[Tiling | None] = ContextVar("tiling", default=None)
+_products: ContextVar[Products | None] = ContextVar("products", default=None)
 
 
 def tiling_for(device: torch.device) -> Tiling:
     """The tiling for work on a device, by the memory that is free there now; inside `using_tiling` the one given there."""
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
+    tiling, products = _chosen.get() or _by_device(device), _products.get()
+    return tiling if products is None else replace(tiling, products=products)
+
+
+def _by_device(device: torch.device) -> Tiling:
     if device.type == "cpu":
         return PROCESSOR
-    free = _free(device)
+    free = free_memory(device)
     size = ACCELERATOR.chunk_bytes if free is None else min(ACCELERATOR.chunk_bytes, free // FREE_SHARE)
     return replace(ACCELERATOR, chunk_bytes=max(PROCESSOR.chunk_bytes, size))
 
@@ -126,12 +142,32 @@ def using_tiling(tiling: Tiling) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def _free(device: torch.device) -> int | None:
+@contextmanager
+def using_products(products: Products | None) -> Iterator[None]:
+    """While inside, products that make scores round their factors so; None: as they would anyway. Raises InvalidValue."""
+    if products is not None and products not in get_args(Products):
+        raise InvalidValue(f"products={products!r} must be one of {', '.join(get_args(Products))}, or left out")
+    token = _products.set(products or _products.get())
+    try:
+        yield
+    finally:
+        _products.reset(token)
+
+
+def rounded_products(device: torch.device) -> Products:
+    """How the factors of products are rounded there: exact where a device does not round them."""
+    return tiling_for(device).products if device.type == "cuda" else "float32"
+
+
+def free_memory(device: torch.device) -> int | None:
     """Bytes free on a device, those included that the allocator keeps for later; None where nobody can say."""
-    if device.type != "cuda":
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    status = Path("/proc/meminfo")
+    if device.type != "cpu" or not status.exists():
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
+    return int(status.read_text().partition("MemAvailable:")[2].split()[0]) * 1024
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -50,6 +51,51 @@ class Writes:
         """Flat writes at some tokens alone. `raw` is not part of it."""
         chosen = [[x.index_select(0, tokens) for x in some] for some in ([self.inputs], self.z, self.mlp)]
         return Writes(chosen[0][0], chosen[1], chosen[2], [])
+
+
+@final
+@dataclass(frozen=True)
+class WriteChange:
+    """What the writers write more in the clean run than where they are replaced, in `dtype`.
+
+    It is taken for some tokens at a time: of all of them it would be as large as both runs together.
+    """
+
+    clean: Writes
+    replaced: Writes
+    dtype: torch.dtype
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all examples together."""
+        return self.clean.inputs.shape[0] * self.clean.inputs.shape[1]
+
+    def at(self, rows: slice) -> Writes:
+        """Flat writes at the tokens `rows`. `raw` is not part of it."""
+        of_clean, of_replaced = self._picker(self.clean, rows), self._picker(self.replaced, rows)
+
+        def difference(clean: Tensor, replaced: Tensor) -> Tensor:
+            return of_clean(clean).to(self.dtype) - of_replaced(replaced)
+
+        return Writes(
+            inputs=difference(self.clean.inputs, self.replaced.inputs),
+            z=[*map(difference, self.clean.z, self.replaced.z)],
+            mlp=[*map(difference, self.clean.mlp, self.replaced.mlp)],
+            raw=[],
+        )
+
+    def _picker(self, writes: Writes, rows: slice) -> Callable[[Tensor], Tensor]:
+        """What takes the tokens `rows` of a tensor [example, position, ..]; leading axes may be 1."""
+        examples, width = self.clean.inputs.shape[:2]
+        if writes.inputs.shape[:2] == (examples, width):
+            return lambda x: x.flatten(0, 1)[rows]
+        numbers = torch.arange(rows.start, rows.stop, device=writes.inputs.device)
+
+        def pick(x: Tensor) -> Tensor:
+            of_example = numbers // width if x.shape[0] > 1 else torch.zeros_like(numbers)
+            return x[of_example, numbers % width if x.shape[1] > 1 else torch.zeros_like(numbers)]
+
+        return pick
 
 
 def expand(subject: Subject, writes: Writes, rows: slice, out: Tensor) -> Tensor:

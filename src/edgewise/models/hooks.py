@@ -90,6 +90,21 @@ class OnKeywords:
 
 @final
 @dataclass(frozen=True)
+class OnArguments:
+    """Calls `action` with all that a module is called with: its arguments and its keyword arguments."""
+
+    module: nn.Module
+    action: Callable[[tuple[Any, ...], dict[str, Any]], None]
+
+    def attach(self) -> Any:
+        """Register; returns the handle."""
+        return self.module.register_forward_pre_hook(
+            lambda _, args, kwargs: self.action(args, kwargs), with_kwargs=True
+        )
+
+
+@final
+@dataclass(frozen=True)
 class InShapeOf:
     """A hook on a module inside `outer`, whose action sees, and may give, the leading axes that the input of `outer` has."""
 
@@ -122,7 +137,7 @@ class _Handles:
             handle.remove()
 
 
-Hook = OnInput | OnOutput | OnCall | OnKeywords | InShapeOf
+Hook = OnInput | OnOutput | OnCall | OnKeywords | OnArguments | InShapeOf
 
 
 @contextmanager

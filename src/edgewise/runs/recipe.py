@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import Field, ValidationError, model_validator
 
+from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
 from edgewise.prompts.tokens import Begin, Chat
 from edgewise.store.disk import read_bytes
@@ -139,6 +140,7 @@ class Recipe(Setting):
     is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
+    `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
     """
 
     document: ClassVar[str] = RECIPE
@@ -151,6 +153,7 @@ class Recipe(Setting):
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
     memory_limit: str | None = None
+    products: Products | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.curve import Curve
+from edgewise.engine.tiling import using_products
 from edgewise.errors import InvalidValue
 from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
@@ -97,7 +98,8 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     going_by = metric(setting.metric or job.method.metric or reported)
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, job.wanted)
     held_out = setting.source.held_out(subject.tokenizer, pairs)
-    found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
+    with using_products(recipe.products):
+        found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     # Where memory held no more pairs at once, an evaluation does not try to.
     request = replace(request, batch_size=min(request.batch_size, request.notes.get("fitting_batch_size", math.inf)))
@@ -116,7 +118,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
         sweep=found.sweep,
         sweep_reports=tuple(others),
         curve=_curve(job, judged, found, reported),
-        stability=_stability(job.method, job.resampling, request, circuit, reported) if job.resampling else None,
+        stability=_stability(job, request, circuit, reported),
         seconds=time.perf_counter() - started,
     )
 
@@ -189,19 +191,22 @@ def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
     return resampling
 
 
-def _stability(chosen: Method, resampling: Resampling, request: Request, circuit: Circuit, reported: str) -> Bootstrap:
+def _stability(job: Job, request: Request, circuit: Circuit, reported: str) -> Bootstrap | None:
+    if job.resampling is None:
+        return None
     # Files of a method are those of a run on all examples, not on one.
-    no_files = {option.name: option.default for option in fields(chosen) if option.name in LOCAL}  # type: ignore[arg-type]
-    return bootstrap(
-        request.subject,
-        request.pairs,
-        edges=int(circuit.provenance["edges"]["selected"]),
-        method=resampled_method(replace(chosen, **no_files)),  # type: ignore[type-var]
-        metric=reported,
-        ablation=request.ablation,
-        resampling=resampling,
-        track=request.track,
-    )
+    no_files = {option.name: option.default for option in fields(job.method) if option.name in LOCAL}  # type: ignore[arg-type]
+    with using_products(job.recipe.products):
+        return bootstrap(
+            request.subject,
+            request.pairs,
+            edges=int(circuit.provenance["edges"]["selected"]),
+            method=resampled_method(replace(job.method, **no_files)),  # type: ignore[type-var]
+            metric=reported,
+            ablation=request.ablation,
+            resampling=job.resampling,
+            track=request.track,
+        )
 
 
 def _faithfulness(report: Report, name: str) -> dict[str, Any]:

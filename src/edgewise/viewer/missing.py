@@ -21,7 +21,7 @@ SWEEPS: dict[str, tuple[str, tuple[float, ...]]] = {
     "subnetwork-probing": ("regularization", (10.0, 3.0, 1.0, 0.3)),
 }
 # Fields of a recipe that say how pairs are held out; without a value, none are.
-HELD_OUT = ("held_out", "split")
+HELD_OUT_FIELDS = ("held_out", "split")
 
 
 def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
@@ -60,7 +60,7 @@ def repeat(recipe: Any) -> str | None:
     for name, value in {**before, **recipe}.items():
         if name == "options" and isinstance(value, Mapping):
             words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
-        elif name in HELD_OUT:
+        elif name in HELD_OUT_FIELDS:
             words += [] if value == "auto" else [f"--{name.replace('_', '-')}", str(value or 0)]
         elif value is not None:
             words += [f"--{str(name).replace('_', '-')}", str(value)]
