@@ -55,7 +55,7 @@ test-all: $(READY) browser ## run all tests, the long ones too
 
 # The simplest kernels add up in another order than those of this processor: what depends on last bits fails here.
 # How much memory an attribution takes is no sum.
-NUMERIC := tests/attribution tests/contract/test_dtypes.py tests/test_sweeps.py --ignore tests/attribution/test_footprint.py
+NUMERIC := tests/attribution tests/contract/test_dtypes.py tests/test_sweeps.py --ignore tests/attribution/test_memory.py
 numeric: $(READY) ## run numerical tests as on a processor without vector instructions
 	@ATEN_CPU_CAPABILITY=default $(PYTEST) -q -m "not slow" $(NUMERIC)
 

@@ -54,7 +54,7 @@ def step_time(rounds: int) -> Iterator[Row]:
         bare_passes(subject, pairs)
 
     def first_visit() -> None:
-        run.feed.held.clear()
+        run.feed.release()
         run.advance()
 
     for label, ours in (("a batch seen first", first_visit), ("a batch seen before", run.advance)):

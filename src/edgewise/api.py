@@ -49,8 +49,8 @@ def attribute(
     `metric`: the name of a metric, or a Metric.
     `ablation`: what a replaced edge carries; a name ("corrupted", "zero", "mean", "position-mean") or an Ablation.
     `batch_size`: how many pairs run at once. It changes no score, and neither do the order of the pairs or padding.
-    `memory_limit`: "2GB", or a number of bytes. Batches are then made so small that all memory, the model included, is
-    estimated to stay below it.
+    `memory_limit`: "2GB", or a number of bytes. So few pairs then run at once that all memory, the model included, is
+    estimated to stay below it; scores are the same.
     `products`: how a GPU rounds the factors of the products that make scores of edges: "float32" not at all, "tf32" to ten
     bits, which is its default. Sums are float32 or better. Without a GPU, products are exact.
     `track`: shows progress; the default shows nothing.

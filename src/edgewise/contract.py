@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from edgewise.circuit import Circuit
+from edgewise.engine.tiling import Tiling
 from edgewise.request import Request, Wanted
 from edgewise.score_levels import LevelName
 from edgewise.scores import Scores
@@ -90,6 +91,30 @@ class Method(ABC):
     @abstractmethod
     def run(self, request: Request) -> Found:
         """Find what `request` asks for, and return it as Found."""
+
+    # -- memory: what an estimate of it asks ------------------------------------------------------------------------
+
+    def sizes(self, request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
+        """How many pairs may run at once, in pieces of which sizes: first as asked for, then ever less memory."""
+        return halves(min(request.batch_size, len(request.pairs)), tiling)
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        """What takes as much memory on the few pairs of a request as the method does on many, for each; quick beside it.
+
+        What is not to be counted is done before the function is returned.
+        """
+        return lambda: self.run(request)
+
+    def kept(self, request: Request) -> int:
+        """Bytes that it keeps of all pairs besides, where there is room for them."""
+        return 0
+
+
+def halves(pairs: int, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
+    """So many pairs at once, half as many, and so on down to one."""
+    while pairs:
+        yield pairs, tiling
+        pairs //= 2
 
 
 def select(scores: Scores, size: int | None, *, absolute: bool = True) -> Circuit:

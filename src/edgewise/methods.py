@@ -7,6 +7,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
+from edgewise.attribution.memory import within_memory
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
 from edgewise.option_types import split
@@ -62,8 +63,8 @@ def run_method(method: Method, request: Request) -> Found:
     method.refuse(request.wanted)
     if current().count > 1:
         current().check_alike(_facts(method, request))
-    with request.subject.turn:
-        return method.run(request)
+    with request.subject.turn, within_memory(method, request) as fitting:
+        return method.run(fitting)
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:

@@ -85,6 +85,7 @@ class Request:
     `track`: shows progress.
     `wanted`: what is asked for: scores, a circuit, a sweep, or circuits of several sizes.
     `notes`: where a method writes what it did differently than asked; it goes into the provenance of the result.
+    `at_once`: how many pairs memory has room for together, where that is known; batches mean what they mean without it.
     """
 
     subject: Subject
@@ -95,6 +96,7 @@ class Request:
     track: Track
     wanted: Wanted = field(default_factory=Wanted)
     notes: dict[str, Any] = field(default_factory=dict, compare=False)
+    at_once: int | None = None
 
     @property
     def key(self) -> dict[str, Any]:
@@ -113,22 +115,27 @@ class Request:
         part = split_or_refuse(len(self.pairs), "pairs")
         return replace(self, pairs=self.pairs[part], ablation=self.ablation.over_all(self.pairs))
 
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs run at once: a batch, or the part of it that there is room for."""
+        return min(self.batch_size, self.at_once or self.batch_size)
+
     def together(self) -> Request:
         """The same request with all pairs in one batch."""
         return replace(self, batch_size=len(self.pairs))
 
     @property
     def batches(self) -> int:
-        """How many batches there are."""
-        return -(-len(self.pairs) // self.batch_size)
+        """How many parts the pairs are taken in."""
+        return -(-len(self.pairs) // self.pairs_at_once)
 
     def each_batch(self) -> Iterator[Batch]:
-        """The batches, one after the other, each with its replacement."""
-        yield from map(self.maker(), self.pairs.batches(self.batch_size))
+        """The parts, one after the other, each with its replacement."""
+        yield from map(self.maker(), self.pairs.batches(self.pairs_at_once))
 
     def maker(self) -> Callable[[Pairs], Batch]:
         """A function that makes a batch of some pairs; the data are looked at once, before."""
-        replacer = self.ablation.prepare(self.subject, self.pairs, self.batch_size)
+        replacer = self.ablation.prepare(self.subject, self.pairs, self.pairs_at_once)
         return lambda pairs: self.batch(pairs, replacer)
 
     def batch(self, pairs: Pairs, replacer: Replacer) -> Batch:

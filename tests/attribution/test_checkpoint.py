@@ -13,7 +13,7 @@ from support.families import VOCAB, make_subject, pairs, subject, toy_config
 
 import edgewise as ew
 from edgewise.ablations import Mean
-from edgewise.attribution.exact import Patcher
+from edgewise.attribution.patcher import Patcher
 from edgewise.errors import FileError
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
@@ -49,7 +49,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_by_bit_the_same(
 ) -> None:
     on, file, patched = subject("llama"), tmp_path / "exact.safetensors", []
     effects = Patcher.effects
-    monkeypatch.setattr(Patcher, "effects", lambda self, reader: patched.append(reader) or effects(self, reader))
+    monkeypatch.setattr(Patcher, "effects", lambda self, reader, _: patched.append(reader) or effects(self, reader))
     expected = exact(on, tmp_path / "other").values
     whole = len(patched)
     assert whole == 3 * len(on.graph.readers)
@@ -71,13 +71,13 @@ def test_interrupted_twice(tmp_path: Path) -> None:
 def test_a_run_that_fails_keeps_its_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on, file, effects = subject("toy"), tmp_path / "exact.safetensors", Patcher.effects
 
-    def fail(self: Patcher, reader: int) -> Any:
+    def fail(self: Patcher, reader: int, _: Any) -> Any:
         if reader == 20:
-            raise MemoryError
+            raise ZeroDivisionError
         return effects(self, reader)
 
     monkeypatch.setattr(Patcher, "effects", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ZeroDivisionError):
         exact(on, file)
     assert file.exists()
 

@@ -32,7 +32,7 @@ from edgewise.runs import run as run_module
         (["--examples", "0"], "examples: "),
         (["--batch-size", "0"], "batch_size: "),
         (["--memory-limit", "lots"], "'lots' is not a memory limit; write a number and a unit"),
-        (["--memory-limit", "2GB", "--method", "acdc"], "the memory that acdc needs cannot be estimated"),
+        (["--memory-limit", "2MB", "--method", "acdc"], "a memory limit of 2MB is too small: "),
         (["--memory-limit", "1MB"], "a memory limit of 1MB is too small"),
         (["--data", "nobody/nothing:test"], "the data set nobody/nothing is neither a local file nor on"),
         (["--seed", "-1"], "seed: "),

@@ -201,8 +201,8 @@ def test_a_killed_process_leaves_whole_methods_and_is_continued(
     methods = ["eap", {"method": "exact", "label": "slow"}]
     recipe, folder = recipe_on(tiny, methods=methods, reference="none"), tmp_path / "run"
     (tmp_path / "recipe.json").write_text(recipe.to_json())
-    slow = "import edgewise.attribution.exact as e, time; f = e.Patcher.effects;"
-    slow += "e.Patcher.effects = lambda self, reader: (time.sleep(0.2), f(self, reader))[1];"
+    slow = "import edgewise.attribution.patcher as e, time; f = e.Patcher.effects;"
+    slow += "e.Patcher.effects = lambda self, reader, _: (time.sleep(0.2), f(self, reader))[1];"
     command = [sys.executable, "-c", slow + ENTRY[-1], "compare", "--recipe", "recipe.json", "--out", str(folder)]
     # As many threads as here: more of them add up in another order.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -232,17 +232,17 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_exact_effects_go_on_in_the_middle(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgewise.attribution import exact
+    from edgewise.attribution.patcher import Patcher
 
-    genuine, calls = exact.Patcher.effects, []
+    genuine, calls = Patcher.effects, []
 
-    def counted(self: Any, reader: int) -> Any:
+    def counted(self: Any, reader: int, _: Any) -> Any:
         calls.append(reader)
         if len(calls) == 5:
             raise KeyboardInterrupt
         return genuine(self, reader)
 
-    monkeypatch.setattr(exact.Patcher, "effects", counted)
+    monkeypatch.setattr(Patcher, "effects", counted)
     with pytest.raises(KeyboardInterrupt):
         run_comparison(recipe_on(tiny, methods=["exact"]), tmp_path / "run")
     left = tmp_path / "run" / "unfinished"

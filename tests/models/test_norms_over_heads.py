@@ -21,7 +21,7 @@ from support.families import (
 from torch import Tensor
 
 import edgewise as ew
-from edgewise.attribution.exact import Patcher
+from edgewise.attribution.patcher import Patcher
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import record
 from edgewise.engine.writes import expand

@@ -179,7 +179,7 @@ def test_a_step_is_one_run_for_each_example(family: str, how: str) -> None:
     training = Training(steps=1, rate=0.1, start=-0.5, spread=1.0, gates=Uniform())
     run = Optimization(Problem(layout, ExpectedEdges(layout, 2e-3, 1e-3), training, seed=4), request)
     logits = run.logits.detach().clone()
-    ready, twin = BatchCache(request)[0], torch.Generator()
+    (ready,), twin = BatchCache(request), torch.Generator()
     twin.set_state(_after_the_order(run))
     p = logits.sigmoid()
     masks = layout.mask(Uniform().draw(logits, twin, 5)).double()

@@ -117,7 +117,7 @@ def until_one_dies(folder: Path) -> None:
 
 def going_on(folder: Path) -> None:
     """The same once more; how many units were still to do is told by what is patched."""
-    from edgewise.attribution.exact import Patcher
+    from edgewise.attribution.patcher import Patcher
 
     patched, effects = [0], Patcher.effects
 

@@ -12,14 +12,12 @@ from torch import Tensor
 from edgewise.attribution.base import ScoringMethod, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.contraction import contract_each
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.memory import MemoryNeed
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.gradients import RunHooks, live_run
 from edgewise.engine.record import Recorder
 from edgewise.engine.rules import BackwardRule, DroppedLayer
 from edgewise.engine.writes import WriteChange
 from edgewise.graph import Graph
-from edgewise.models.subject import Subject
 from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
@@ -50,10 +48,6 @@ class AtPGradDrop(ScoringMethod):
     cost: ClassVar[str] = "2 forward + layers × backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00745"
     additive: ClassVar[bool] = False
-
-    def memory_need(self, subject: Subject) -> MemoryNeed:
-        """The run stays while it is gone back through: beside it lie its writes and the replaced ones."""
-        return MemoryNeed(writes=2, slopes=1)
 
     def scores(self, request: Request) -> Tensor:
         needs_slope_at_clean(self.name, request.metric)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edgewise.attribution.base import Batch, GradientMethod, needs_slope_at_clean
 from edgewise.attribution.contraction import contract
-from edgewise.attribution.exact import Patcher
 from edgewise.attribution.neuron_scores import stream_gradients
+from edgewise.attribution.patcher import Patcher
 from edgewise.attribution.paths import clean_run
 from edgewise.attribution.reader_gradients import ReaderGradients
 from edgewise.engine.writes import WriteChange

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from dataclasses import replace
 from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.memory import MemoryNeed, fitting_size, memory_size, unlimited
+from edgewise.attribution.memory import memory_size
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
-from edgewise.models.subject import Subject
 from edgewise.provenance import provenance
 from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
@@ -37,30 +35,13 @@ class ScoringMethod(Method):
 
     def run(self, request: Request) -> Found:
         chosen, started = self.resolved(request), time.perf_counter()
-        values = chosen.scores(chosen.within_memory(request))
+        values = chosen.scores(request)
         facts = provenance(request, chosen, time.perf_counter() - started)
         return Found(Scores(request.subject.graph, values, facts))
-
-    @final
-    def within_memory(self, request: Request) -> Request:
-        """The request with batches that are estimated to stay within the limit; said in its notes where they are smaller."""
-        limit, need = request.wanted.memory_limit, self.memory_need(request.subject)
-        if limit is None:
-            return request
-        if need is None:
-            raise unlimited(self.name)
-        size = fitting_size(request.subject, request.pairs, need, request.batch_size, memory_size(limit))
-        if size < request.batch_size:
-            request.notes["fitting_batch_size"] = size
-        return replace(request, batch_size=size)
 
     def resolved(self, request: Request) -> Self:
         """The method with every option decided that it leaves open until it knows the request; mostly itself."""
         return self
-
-    def memory_need(self, subject: Subject) -> MemoryNeed | None:
-        """What a batch of it holds at its peak, for an estimate of its memory; None if it has none."""
-        return None
 
     @abstractmethod
     def scores(self, request: Request) -> Tensor:

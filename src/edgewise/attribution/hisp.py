@@ -10,7 +10,6 @@ from torch import Tensor
 
 from edgewise.attribution.base import Batch, Request, ScoringMethod, needs_slope_at_clean, refuse_zeros
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.memory import MemoryNeed
 from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.native import project
 from edgewise.engine.record import Recorder
@@ -48,10 +47,6 @@ class HISP(ScoringMethod):
     cost: ClassVar[str] = "2 forward + 1 backward"
     paper: ClassVar[str] = "https://arxiv.org/abs/1905.10650"
     additive: ClassVar[bool] = False
-
-    def memory_need(self, subject: Subject) -> MemoryNeed:
-        """The writes of the clean run, and the whole replaced one."""
-        return MemoryNeed(writes=3)
 
     def scores(self, request: Request) -> Tensor:
         return edge_values(request.subject.graph, self.importances(request))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import ScoringMethod
+from edgewise.attribution.fitting import in_parts
 from edgewise.engine.record import record
 from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
@@ -43,9 +44,9 @@ class InformationFlow(ScoringMethod):
         subject = request.subject
         total = torch.zeros(subject.graph.edge_mask.shape, dtype=torch.float64)
         mine = request.share()
-        batches = mine.pairs.batches(mine.batch_size)
-        for batch in request.track(batches, mine.batches, f"scoring edges ({self.name})"):
-            total += _shares(subject, subject.ready(batch)).double().cpu()
+        parts = in_parts(mine, lambda pairs: _shares(subject, subject.ready(pairs)))
+        for part in request.track(parts, mine.batches, f"scoring edges ({self.name})"):
+            total += part.double().cpu()
         return current().sum(total) / len(request.pairs)
 
 

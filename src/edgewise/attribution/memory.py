@@ -1,36 +1,42 @@
-"""MemoryEstimate: how much memory a batch takes to score, estimated before anything is scored; batches that keep to a limit.
+"""How much memory a method takes, measured on one pair and on two, and pairs at once that keep to a limit.
 
-    peak(examples) ≈ base + fixed + examples · each
+    peak(n pairs) = base + MARGIN · (fixed + n · each),      kept besides: what is held of all pairs where there is room
 
-`base` is what is taken already: the model, and on a CPU the whole process. `each` is for an example of the longest prompt:
-
-    what autograd keeps of one forward run of it, counted in a run of one example whose tensors are let go at once
-    + the writes that are held, (heads · d_head + d_model) a layer and token, of the clean run, the replaced one, and so on
-    + the gradients of runs that lie beside a whole run: (readers · d_head + d_model) a layer and token, and d_model a run
-    + the outputs of the projections, the temporaries of two layers and of the logits;        all times MARGIN
-
-and `fixed` the scores; to both the pieces in which writers meet readers, a chunk of the tiling at the most. Tests hold the
-estimate between the measured peak and twice that.
+`base` is what is taken already: the model, and on a CPU the whole process. The rest comes from rehearsals: the part of the
+work that takes most memory, done on the longest prompt, with the bytes of tensors counted as they come and go. One pair in a
+tiling cut into n parts stands for n pairs in the whole one, two in n / 2 parts tell what does not grow with the pairs.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import final
+from typing import Any, TypeVar, final
 
 import torch
-from torch import Tensor
 
-from edgewise.engine.tiling import tiling_for
-from edgewise.errors import InvalidValue
-from edgewise.models.hooks import OnInput, hooked, steady
+from edgewise.attribution.fitting import noted_half, unless_too_large
+from edgewise.contract import Method
+from edgewise.engine.peak import PeakBytes
+from edgewise.engine.tiling import FREE_SHARE, Tiling, tiling_for, using_tiling
+from edgewise.errors import EdgewiseError, InvalidValue
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.progress import silent
+from edgewise.ranks import alone
+from edgewise.request import LOCAL, Request
 
-# Allocators round up and leave gaps.
-MARGIN = 1.25
+M = TypeVar("M", bound=Method)
+# Allocators round up and leave gaps, and kernels take memory that is not counted. An allocator on a CPU leaves more of them.
+MARGIN = {"cpu": 1.25}
+ELSEWHERE = 1.15
+# Pieces are cut into so many at the most before a limit is refused.
+FINEST_CUT = 16
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
@@ -38,64 +44,146 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 @final
 @dataclass(frozen=True)
-class MemoryNeed:
-    """What a method holds of a batch at its peak, beside one run with its graph.
+class MemoryEstimate:
+    """Bytes that a method takes beyond what is in use: `fixed` in any case, `each` for each of the `pairs` that run at once.
 
-    `writes`: sets of writes. `slopes`: runs whose gradients lie there, summed but for their part along the stream.
+    `answers`: for each of them, of logits at the answer positions of others. `kept`: what it keeps of all pairs besides,
+    which is less where there is less room.
     """
 
-    writes: int = 1
-    slopes: int = 0
+    pairs: int
+    fixed: int
+    each: int
+    answers: int = 0
+    kept: int = 0
+
+    @property
+    def least(self) -> int:
+        """With nothing kept that need not be."""
+        return self.fixed + self.pairs * (self.each + self.answers)
+
+    @property
+    def peak(self) -> int:
+        """With all kept that may be."""
+        return self.least + self.kept
 
 
 @final
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes that scoring takes: `base` before it begins, `fixed` in any case, `each` for each example of a batch.
+class Rehearsals:
+    """Measures how much memory a method takes on a request; leaves no trace but what a run of it would."""
 
-    Beside these `piece` for each example, `chunk` at the most.
+    def __init__(self, method: Method, request: Request) -> None:
+        self.method, self.request = _without_files(method), request
+        self.margin = self.margin_on(request.subject.device)
+
+    @staticmethod
+    def margin_on(device: torch.device) -> float:
+        """What is estimated over what is counted."""
+        return MARGIN.get(device.type, ELSEWHERE)
+
+    def estimate(self, pairs: int, tiling: Tiling, ample: int = 0) -> MemoryEstimate:
+        """What so many pairs at once take, in pieces of these sizes; where that is well below `ample`, at the most."""
+        one, fixed, more = self.bytes(1, tiling.part(pairs)), 0, self._answers(pairs)
+        if pairs > 1 and self.margin * pairs * (one + more) > ample:
+            fixed = min(one, max(0, 2 * one - self.bytes(2, tiling.part(pairs // 2))))
+        kept = min(tiling.held_bytes, round(self._kept * (1 - pairs / len(self.request.pairs))))
+        return MemoryEstimate(pairs, *(round(self.margin * size) for size in (fixed, one - fixed, more, kept)))
+
+    @cached_property
+    def _kept(self) -> int:
+        with alone():
+            return self.method.kept(self.request)
+
+    def bytes(self, pairs: int, tiling: Tiling) -> int:
+        """Bytes counted in a rehearsal. One that is refused has been counted as far as the run would come."""
+        counted = PeakBytes(self.request.subject.device)
+
+        def rehearse() -> bool:
+            with suppress(EdgewiseError):
+                work = self.method.rehearsal(few(self.request, pairs))
+                with counted:
+                    work()
+            return True
+
+        with alone(), using_tiling(tiling):
+            if not unless_too_large(rehearse):
+                noted_half(self.request, pairs)
+                return pairs * counted.peak
+        return counted.peak
+
+    def _answers(self, pairs: int) -> int:
+        """Bytes for each pair of the logits, and their gradients, that a native run gives at the answers of other pairs."""
+        subject, positions = self.request.subject, self.request.pairs.positions
+        others = max(len(some.unique()) for some in positions.split(pairs)) - 1
+        return 2 * others * subject.vocab_size * subject.dtype.itemsize
+
+
+@contextmanager
+def within_memory(method: Method, request: Request) -> Iterator[Request]:
+    """The request with as many pairs at once as its memory limit has room for, said in its notes where that is fewer.
+
+    Inside, work is cut as small as that takes. InvalidValue for a limit too small for one pair.
     """
-
-    base: int
-    fixed: int
-    each: int
-    chunk: int = 0
-    piece: int = 0
-
-    @classmethod
-    def of(cls, subject: Subject, pairs: Pairs, held: MemoryNeed) -> MemoryEstimate:
-        """The estimate for these pairs."""
-        tokens, graph, d = subject.ready(pairs).clean.shape[1], subject.graph, subject.d_model
-        projections, d_head = subject.blocks[0].projections, subject.blocks[0].projections.d_head
-        size, work = subject.dtype.itemsize, subject.work_dtype.itemsize
-        saved = _saved(subject, tokens)
-        writes = (graph.heads * d_head + d * graph.mlps) * max(size, work)
-        slopes = (projections.readers * d_head + d * graph.mlps + held.slopes * d) * work if held.slopes else 0
-        per_layer = tokens * (projections.readers * d_head * size + held.writes * writes + slopes)
-        answers = len(pairs.positions.unique()) * subject.vocab_size
-        each = saved * (1 + 2 / graph.layers) + graph.layers * per_layer + 4 * answers * work
-        # A chunk holds the writers and the readers of some layers at some tokens, at the most at all of them.
-        piece = 2 * tokens * (len(graph.writers) + 2 * graph.readers_per_layer) * d * work
-        scores = 4 * len(graph.writers) * len(graph.readers) * 8
-        return cls(_taken(subject), scores, round(MARGIN * each), 2 * tiling_for(subject.device).chunk_bytes, piece)
-
-    def peak(self, examples: int) -> int:
-        """The estimate for a batch of so many examples."""
-        return self.base + self.fixed + examples * self.each + min(self.chunk, examples * self.piece)
+    if request.wanted.memory_limit is None:
+        yield request
+        return
+    limit = memory_size(request.wanted.memory_limit)
+    estimate, tiling, asked = _fitting(method, request, limit)
+    if estimate.pairs < asked:
+        request.notes["fitting_batch_size"] = estimate.pairs
+    with using_tiling(tiling):
+        yield replace(request, at_once=estimate.pairs)
 
 
-def fitting_size(subject: Subject, pairs: Pairs, held: MemoryNeed, batch_size: int, limit: int) -> int:
-    """`batch_size`, halved until the estimated peak is within `limit` bytes; InvalidValue if that of one example is not."""
-    footprint, size = MemoryEstimate.of(subject, pairs, held), min(batch_size, len(pairs))
-    while size > 1 and footprint.peak(size) > limit:
-        size //= 2
-    if footprint.peak(size) > limit:
-        raise InvalidValue(
-            f"a memory limit of {_shown(limit)} is too small: {_shown(footprint.base)} are in use before scoring begins, and "
-            f"scoring one pair at a time needs about {_shown(footprint.peak(1) - footprint.base)} more; give at least "
-            f"{_shown(footprint.peak(1))}"
-        )
-    return size if size < min(batch_size, len(pairs)) else batch_size
+def _fitting(method: Method, request: Request, limit: int) -> tuple[MemoryEstimate, Tiling, int]:
+    """What fits, in which pieces, and how many pairs would run at once without a limit."""
+    rehearsals, subject = Rehearsals(method, request), request.subject
+    whole = tiling_for(subject.device)
+    rehearsals.bytes(1, whole.part(FINEST_CUT))  # what is loaded at the first call is in use from then on
+    base = taken(subject)
+    free = limit - base
+    tilings = [whole.part(count) for count in (1, 4, FINEST_CUT)]
+    tiling = next((pieces for pieces in tilings if pieces.chunk_bytes * FREE_SHARE <= free), tilings[-1])
+    asked, found, last = 0, None, tiling
+    for pairs, pieces in chain(method.sizes(request, tiling), [(1, tilings[-1])]):
+        asked = asked or pairs
+        if found is not None and pieces == last and found.fixed + pairs * found.each > free:
+            continue  # in smaller batches a pair takes no less
+        found, last = rehearsals.estimate(pairs, pieces, free), pieces
+        if found.least <= free:
+            room = free - found.least
+            return found, replace(pieces, held_bytes=min(pieces.held_bytes, room)), asked
+    assert found is not None
+    raise InvalidValue(
+        f"a memory limit of {_shown(limit)} is too small: {_shown(base)} are in use before {method.name} begins, and "
+        f"one pair at a time needs about {_shown(found.least)} more; give at least {_shown(base + found.least)}"
+    )
+
+
+def few(request: Request, pairs: int) -> Request:
+    """The request on its longest prompt alone, so many times over, without a limit and without a word."""
+    over = getattr(request.ablation, "over", None)
+    ablation: Any = request.ablation if over is None else replace(request.ablation, over=_longest(over, pairs))  # type: ignore[type-var]
+    return replace(
+        request,
+        pairs=_longest(request.pairs, pairs),
+        ablation=ablation,
+        batch_size=pairs,
+        track=silent,
+        wanted=replace(request.wanted, memory_limit=None),
+        notes={},
+        at_once=None,
+    )
+
+
+def _longest(pairs: Pairs, count: int) -> Pairs:
+    return pairs[torch.full((count,), int(pairs.positions.argmax()))]
+
+
+def _without_files(method: M) -> M:
+    """The method with none of the files that it keeps."""
+    names = {option.name: None for option in fields(method) if option.name in LOCAL}  # type: ignore[arg-type]
+    return replace(method, **names)  # type: ignore[type-var]
 
 
 def memory_size(size: str | int) -> int:
@@ -120,29 +208,7 @@ def _shown(size: int) -> str:
     return f"{-(-size // 10**6)}MB"
 
 
-def _saved(subject: Subject, tokens: int) -> int:
-    """Bytes autograd keeps of a forward run of one example: every storage it asks to save, counted and let go."""
-    from torch.multiprocessing.reductions import StorageWeakRef
-
-    weights = {parameter.untyped_storage().data_ptr() for parameter in subject.model.parameters()}
-    seen: dict[int, StorageWeakRef] = {}
-    total = 0
-
-    def count(x: Tensor) -> None:
-        nonlocal total
-        storage, place = x.untyped_storage(), x.untyped_storage().data_ptr()
-        if place not in weights and (place not in seen or seen[place].expired()):
-            seen[place], total = StorageWeakRef(storage), total + storage.nbytes()
-
-    prompt = torch.full((1, tokens), subject.ordinary_token, device=subject.device)
-    leaf = OnInput(subject.blocks[0].module, lambda x: x.detach().requires_grad_())
-    letting_go = torch.autograd.graph.saved_tensors_hooks(count, lambda nothing: nothing)
-    with steady(subject.model), torch.enable_grad(), hooked([leaf]), letting_go:
-        subject.logits(prompt, torch.tensor([tokens - 1], device=subject.device))
-    return total
-
-
-def _taken(subject: Subject) -> int:
+def taken(subject: Subject) -> int:
     """Bytes taken now: on an accelerator what is allocated there, on a CPU the process's, the model at the least."""
     model = sum(parameter.nbytes for parameter in subject.model.parameters())
     if subject.device.type == "cuda":
@@ -150,11 +216,3 @@ def _taken(subject: Subject) -> int:
     status = Path("/proc/self/status")
     resident = int(status.read_text().partition("VmRSS:")[2].split()[0]) * 1024 if status.exists() else 0
     return max(model, resident) if subject.device.type == "cpu" else model
-
-
-def unlimited(name: str) -> InvalidValue:
-    """The refusal of a memory limit by a method that gives no estimate."""
-    return InvalidValue(
-        f"the memory that {name} needs cannot be estimated, so it cannot keep to a limit; give a smaller batch size, or "
-        "use a method made of gradients, such as eap-ig"
-    )

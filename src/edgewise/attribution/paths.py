@@ -19,7 +19,6 @@ from torch import Tensor
 from edgewise.attribution.base import GradientMethod
 from edgewise.attribution.contraction import contract
 from edgewise.attribution.fitting import fitting_parts
-from edgewise.attribution.memory import MemoryNeed
 from edgewise.attribution.neuron_scores import contract_neurons
 from edgewise.attribution.points import AtInput, PathPoint
 from edgewise.attribution.reader_gradients import ReaderGradients
@@ -51,12 +50,6 @@ class PathMethod(GradientMethod):
         """How gradients pass the model; the derivative, unless a method says otherwise."""
         return PLAIN
 
-    @final
-    def memory_need(self, subject: Subject) -> MemoryNeed:
-        """One run: the writes of the clean prompts. Several: those of the replaced ones too, and gradients that wait."""
-        runs = min(len(self.path(subject)), tiling_for(subject.device).runs)
-        return MemoryNeed(writes=1) if runs == 1 else MemoryNeed(writes=2, slopes=runs)
-
     def refuse(self, wanted: Wanted) -> None:
         super().refuse(replace(wanted, level="edges"))
 
@@ -64,7 +57,7 @@ class PathMethod(GradientMethod):
         if request.wanted.level == "edges":
             return super().run(request)
         chosen, started = self.resolved(request), time.perf_counter()
-        neurons = chosen.neuron_scores(chosen.within_memory(request))
+        neurons = chosen.neuron_scores(request)
         facts, graph = provenance(request, chosen, time.perf_counter() - started), request.subject.graph
         parts = Scores(graph, neurons, facts, level="neurons")
         return Found(Scores(graph, neurons.sum(dim=1), facts, level="nodes", parts=parts))

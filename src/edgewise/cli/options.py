@@ -121,7 +121,7 @@ Adapter = Annotated[
 MemoryLimit = Annotated[
     str | None,
     typer.Option(
-        help="how much memory scoring may use, model included, such as 2GB [default: any]",
+        help="how much memory the method may use, model included, such as 2GB; fewer pairs then run at once [default: any]",
         rich_help_panel=MODEL_OPTIONS,
     ),
 ]

@@ -35,6 +35,8 @@ def print_run(run: Run) -> None:
     print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
     if "tested" in known:
         out.print(f"tested    {known['tested']:,} removals, one after the other")
+    if "fitting_batch_size" in known:
+        out.print(f"memory    held {known['fitting_batch_size']:,} pairs at once")
     if run.stability is not None:
         out.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
     out.print(f"time      {run.seconds:.1f} s")

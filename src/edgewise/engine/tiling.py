@@ -71,6 +71,11 @@ class Tiling:
         for start in range(0, tokens, size):
             yield slice(start, min(tokens, start + size))
 
+    def part(self, count: int) -> Tiling:
+        """The tiling for one of so many equal parts of the work: what it cuts by size, it cuts into as many pieces."""
+        sizes = ("chunk_bytes", "patched_tokens", "removal_tokens", "logits", "sample_bytes")
+        return replace(self, **{name: max(1, getattr(self, name) // count) for name in sizes})
+
     def rounding(self, device: torch.device) -> AbstractContextManager[None]:
         """While inside, products on the device round their factors as `products` says."""
         return _ten_bits() if self.products == "tf32" and device.type == "cuda" else nullcontext()

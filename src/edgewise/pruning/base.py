@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, final
 
 import torch
 
+from edgewise.attribution.memory import few
+from edgewise.contract import halves
+from edgewise.engine.tiling import Tiling
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.options import option
+from edgewise.pruning.batch_cache import held_bytes
 from edgewise.pruning.fit import Files
 from edgewise.pruning.training import Training
+from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Search
 
@@ -66,7 +72,17 @@ class Trained:
         samples, batch = self.training.samples, self.training.batch or request.batch_size
         rows = torch.arange(len(request.pairs)).repeat_interleave(samples)
         pairs = request.pairs if samples == 1 else request.pairs[rows]
-        return replace(request, pairs=pairs, batch_size=batch * samples)
+        at_once = None if request.at_once is None else request.at_once * samples
+        return replace(request, pairs=pairs, batch_size=batch * samples, at_once=at_once)
+
+    @final
+    def sizes(self, request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
+        share = -(-min(self.training.batch or request.batch_size, len(request.pairs)) // current().count)
+        return halves(share, tiling)
+
+    @final
+    def kept(self, request: Request) -> int:
+        return held_bytes(self.batched(few(request, 1))) * len(request.pairs) // current().count
 
     @final
     def files(self, request: Request) -> Files:
@@ -81,3 +97,6 @@ class Pruning(Trained, Search):
     """A search that trains gates."""
 
     metric: ClassVar[str] = "kl"
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        return lambda: replace(self, steps=1).search(request)

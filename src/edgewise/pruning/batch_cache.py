@@ -1,15 +1,16 @@
-"""Feed: the batches of an optimisation with all that no mask changes, made once and held as long as they fit."""
+"""BatchCache: the batches of an optimisation with all that no mask changes, made once and held as long as they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
 
+from edgewise.attribution.fitting import fitting_replacer, noted_half, unless_too_large
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
 from edgewise.engine.tiling import tiling_for
@@ -18,14 +19,17 @@ from edgewise.errors import PairsError
 from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
+T = TypeVar("T")
+# Circuits that are compared run together; where memory is short, on so many times fewer pairs than a step has.
+COMPARED = 4
+
 
 @final
 @dataclass(frozen=True)
 class CleanBatch:
-    """The share that a rank has of a batch, with its replacement, and the clean model's logits [example, vocab] on it.
+    """Pairs of a batch that run at once, with their replacement, and the clean model's logits [example, vocab] on them.
 
-    `whole`: pairs of the batch; `rows`: those of them that are here. A rank for which none are left has the first, and `rows`
-    is empty: what it measures counts nothing.
+    `whole`: how many pairs the batch has; `rows`: which of them are here.
     """
 
     batch: Batch
@@ -35,7 +39,7 @@ class CleanBatch:
 
     def own(self, mask: Tensor) -> Tensor:
         """What is here of a mask for each example of the whole batch; a mask of all is that of each."""
-        return mask if mask.ndim == 2 else mask[self.rows if self.rows.stop > self.rows.start else slice(1)]
+        return mask if mask.ndim == 2 else mask[self.rows]
 
     def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
         """Logits [example, vocab] under a mask [writer, reader], or one for each example, [example, writer, reader].
@@ -51,14 +55,16 @@ class CleanBatch:
         )[0]
 
     def loss(self, logits: Tensor) -> Tensor:
-        """What this share adds to the mean over the whole batch of the metric, lower = better: a scalar."""
-        counts = 1.0 if self.rows.stop > self.rows.start else 0.0
-        return -self.batch.objective(logits, self.clean).sum() * counts / self.whole
+        """What these pairs add to the mean over the whole batch of the metric, lower = better: a scalar."""
+        return -self.batch.objective(logits, self.clean).sum() / self.whole
 
 
 @final
 class BatchCache:
-    """The batches of a request by number; `rows` are its pairs."""
+    """The batches of a request by number; `rows` are its pairs. `at_once`: how many pairs of a batch run together.
+
+    Of several ranks each has its share of every batch.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -66,35 +72,82 @@ class BatchCache:
             raise PairsError("there are no pairs to train on")
         self.rows = torch.arange(len(request.pairs))
         self.batches = list(request.pairs.batches(request.batch_size))
-        self.make = request.maker()
-        self.held: dict[int, CleanBatch] = {}
+        self.at_once = request.pairs_at_once
+        self.replacer = fitting_replacer(request)
+        self.held: dict[tuple[int, int], CleanBatch] = {}
+        self.storages: dict[int, int] = {}
         self.room = tiling_for(request.subject.device).held_bytes
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[CleanBatch]:
-        return (self[number] for number in range(len(self)))
+        return (part for number in range(len(self)) for part in self.parts(number))
+
+    def size(self, number: int) -> int:
+        """How many pairs a batch has."""
+        return len(self.batches[number])
+
+    def parts(self, number: int) -> Iterator[CleanBatch]:
+        """The pairs of a batch that are this rank's, so many as run at once after the other."""
+        share = current().share(self.size(number))
+        for first in range(share.start, share.stop, self.at_once):
+            yield self._part(number, slice(first, min(share.stop, first + self.at_once)))
+
+    def fitting(self, work: Callable[[], T]) -> T:
+        """What `work` makes of the batches; with half as many pairs at once, from here on, where memory does not suffice."""
+        while (found := unless_too_large(work)) is None:
+            self.release()
+            self.room = 0
+            self.at_once = noted_half(self.request, min(self.at_once, max(map(len, self.batches))))
+        return found
 
     def regrouped(self, rows: Tensor, size: int) -> BatchCache:
-        """A feed of only these pairs of the request, so many in a batch, closed edges carrying what they carry here."""
+        """Only these pairs of the request, so many in a batch, closed edges carrying what they carry here.
+
+        It is held in the place of what was.
+        """
         other = copy(self)
-        other.rows, other.batches, other.held = rows, list(self.request.pairs[rows].batches(size)), {}
+        other.rows, other.batches = rows, list(self.request.pairs[rows].batches(size))
+        other.at_once = size if self.ample else max(1, self.at_once // COMPARED)
+        self.release()
+        self.room = 0
+        other.release()
         return other
 
-    def __getitem__(self, number: int) -> CleanBatch:
-        if number in self.held:
-            return self.held[number]
-        whole = self.batches[number]
-        rows = current().share(len(whole))
+    @property
+    def ample(self) -> bool:
+        """Whether memory has not been short so far, nor is limited."""
+        return self.request.at_once is None and self.at_once == self.request.pairs_at_once
+
+    def release(self) -> None:
+        """Let go of what is held."""
+        self.held, self.storages = {}, {}
+
+    def _part(self, number: int, rows: slice) -> CleanBatch:
+        name, whole = (number, rows.start), self.batches[number]
+        if name in self.held:
+            return self.held[name]
         with torch.no_grad():
-            batch = self.make(whole[rows] if rows.stop > rows.start else whole[:1])
+            batch = self.request.batch(whole[rows], self.replacer)
             clean = self.request.subject.logits(batch.pairs.clean, batch.pairs.positions)
-        ready = CleanBatch(batch, clean, len(whole), rows)
-        size = sum(tensor.untyped_storage().nbytes() for tensor in _tensors(ready))
-        if size <= self.room:
-            self.held[number], self.room = ready, self.room - size
+            ready = CleanBatch(batch, clean, len(whole), rows)
+            with_this = {**self.storages, **_storages(ready)}
+        if sum(with_this.values()) <= self.room:
+            self.held[name], self.storages = ready, with_this
         return ready
+
+
+@torch.no_grad()
+def held_bytes(request: Request) -> int:
+    """What the batches of a request take if all are held."""
+    return sum({place: size for ready in BatchCache(request) for place, size in _storages(ready).items()}.values())
+
+
+def _storages(ready: CleanBatch) -> dict[int, int]:
+    """Where the memory lies that it takes to hold, and how many bytes."""
+    storages = [tensor.untyped_storage() for tensor in _tensors([ready, ready.batch.replacement])]
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

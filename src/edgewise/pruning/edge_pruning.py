@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
@@ -16,6 +17,7 @@ from edgewise.pruning.fit import Problem, fit
 from edgewise.pruning.gate_layout import EdgeGates, Gated
 from edgewise.pruning.objective import Lagrangian
 from edgewise.pruning.rounding import best_edges
+from edgewise.pruning.trained_gates import TrainedGates
 from edgewise.pruning.training import Training
 from edgewise.request import Request
 from edgewise.search.base import Kept
@@ -103,19 +105,27 @@ class EdgeMethod(Pruning):
         Where edges have `scores` [writer, reader], those that score higher start further open.
         """
         graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
-        first, last = (1 - count / graph.n_edges for count in (int(candidates.sum()), wanted))
-        training = self.training.shortened((last - first) / last if last else 1.0)
-        layout = EdgeGates(graph, candidates, self.gated)
-        penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
-        ahead = None if scores is None else layout.ahead(scores)
-        problem = Problem(layout, penalty, training, self.seed, wanted, ahead)
-        fitted = fit(problem, request, self.files(request))
+        fitted, layout, training = self.train(request, candidates, scores)
         ranked = best_edges(graph, layout.ranking(fitted.logits), wanted)
         better = exchanges(fitted, graph, ranked, training.exchanges)
         mask = [ranked, *request.track(better, training.exchanges, "exchanging edges")][-1]
         counts = {"steps": training.steps, "exchanged": int((ranked & ~mask).sum()), "final": fitted.loss(mask)}
         fitted.done()
         return Kept(mask, counts)
+
+    @final
+    def train(
+        self, request: Request, candidates: Tensor, scores: Tensor | None = None
+    ) -> tuple[TrainedGates, EdgeGates, Training]:
+        """The trained gates, where they sit, and how they were trained; arguments as of `prune`."""
+        graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
+        first, last = (1 - count / graph.n_edges for count in (int(candidates.sum()), wanted))
+        training = self.training.shortened((last - first) / last if last else 1.0)
+        layout = EdgeGates(graph, candidates, self.gated)
+        penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
+        ahead = None if scores is None else layout.ahead(scores)
+        problem = Problem(layout, penalty, training, self.seed, wanted, ahead)
+        return fit(problem, request, self.files(request)), layout, training
 
     @final
     def for_edges(self, edges: int | None) -> Self:
@@ -146,6 +156,9 @@ class EdgePruning(EdgeMethod):
     summary: ClassVar[str] = "a trained gate for each edge, up to the wanted sparsity"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        return lambda: replace(self, steps=1).train(self.batched(request), request.subject.graph.edge_mask)
 
     def search(self, request: Request) -> Kept:
         request = self.batched(request)

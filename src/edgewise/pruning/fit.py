@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import NumericalError
 from edgewise.models.hooks import steady
-from edgewise.pruning.batch_cache import BatchCache, CleanBatch
+from edgewise.pruning.batch_cache import BatchCache
 from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.history_plot import check_curves, draw_curves
@@ -128,19 +128,17 @@ class Optimization:
                 checkpoint.keep(self.frozen())
             yield record
 
-    # -- one step ---------------------------------------------------------------------------------------------------
-
     @torch.enable_grad()
     def advance(self) -> Record:
         """One step, and what it was at."""
         training, penalty = self.problem.training, self.problem.penalty
-        ready = self._next_batch()
-        draw = Draw(self.logits, self._draw(ready.whole))
-        share = ready.loss(ready.run(ready.own(draw.mask), self.workspace))
+        number = self._next_batch()
+        draw = Draw(self.logits, self._draw(self.feed.size(number)))
+        share, slope = self.feed.fitting(lambda: self._measured(number, draw.mask.detach()))
         ranks = current()
-        total = share + penalty.value(draw, self.step, self.multipliers) / ranks.count
-        gradients = [ranks.sum(gradient) for gradient in torch.autograd.grad(total, self.parameters)]
-        loss = ranks.sum(share.detach())
+        price = penalty.value(draw, self.step, self.multipliers) / ranks.count
+        mine = torch.autograd.grad((draw.mask, price), self.parameters, (slope, None))
+        gradients, loss = [ranks.sum(gradient) for gradient in mine], ranks.sum(share)
         _finite("loss", loss)
         _finite("gradient", *gradients)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -150,6 +148,16 @@ class Optimization:
         self._move()
         self.step += 1
         return record
+
+    def _measured(self, number: int, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch under its mask, as far as its pairs are here, and the slope in the mask."""
+        loss, slope = mask.new_zeros(()), torch.zeros_like(mask)
+        for part in self.feed.parts(number):
+            leaf = mask.clone().requires_grad_()
+            of_part = part.loss(part.run(part.own(leaf), self.workspace))
+            slope += torch.autograd.grad(of_part, leaf)[0]
+            loss += of_part.detach()
+        return loss, slope
 
     def _draw(self, examples: int) -> Tensor:
         """A mask, or one for each example; when gates settle, only the best-ranked edges are in it."""
@@ -162,11 +170,11 @@ class Optimization:
         best = ranking.flatten().topk(min(room, ranking.numel())).indices
         return mask * torch.zeros(ranking.numel()).index_fill(0, best, 1.0).view_as(ranking).to(mask)
 
-    def _next_batch(self) -> CleanBatch:
+    def _next_batch(self) -> int:
         place = self.step % len(self.feed)
         if place == 0:
             self.order = torch.randperm(len(self.feed), generator=self.generator)
-        return self.feed[int(self.order[place])]
+        return int(self.order[place])
 
     def _move(self) -> None:
         """One step of the optimizer, taken back if it leads nowhere."""

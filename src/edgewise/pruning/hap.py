@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+from torch import Tensor
+
 from edgewise.attribution import attribution as find_attribution
+from edgewise.attribution.memory import within_memory
 from edgewise.errors import InvalidValue
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
@@ -67,6 +71,18 @@ class HAP(EdgeMethod):
 
     def search(self, request: Request) -> Kept:
         request = self.batched(request)
+        candidates, scores = self._proposed(request)
+        trained = self.prune(request, candidates, scores)
+        by = {} if scores is None else {"proposed_by": find_attribution(self.attribution or ATTRIBUTION).name}
+        return Kept(trained.mask, {**trained.counts, "candidates": int(candidates.sum()), **by})
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        request, quick = self.batched(request), replace(self, steps=1)
+        proposed = self._proposed(request)
+        return lambda: quick.train(request, *proposed)
+
+    def _proposed(self, request: Request) -> tuple[Tensor, Tensor | None]:
+        """The edges that are proposed, bool [writer, reader], and what they score, where not all are."""
         graph = request.subject.graph
         wanted = self.wanted(graph)
         keep = self.keep or min(1.0, max(KEEP, 2 * wanted / graph.n_edges))
@@ -77,13 +93,12 @@ class HAP(EdgeMethod):
                 "raise keep"
             )
         if proposed == graph.n_edges:
-            trained = self.prune(request, graph.edge_mask)
-            return Kept(trained.mask, {**trained.counts, "candidates": proposed})
-        attribution = find_attribution(self.attribution or ATTRIBUTION)
+            return graph.edge_mask, None
         scored = replace(request, metric=self._scored_by(request))
-        scores = attribution().resolved(scored).scores(scored).abs()
-        trained = self.prune(request, best_edges(graph, scores, proposed), scores)
-        return Kept(trained.mask, {**trained.counts, "candidates": proposed, "proposed_by": attribution.name})
+        attribution = find_attribution(self.attribution or ATTRIBUTION)().resolved(scored)
+        with within_memory(attribution, scored) as fitting:
+            scores = attribution.scores(fitting).abs()
+        return best_edges(graph, scores, proposed), scores
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

@@ -1,4 +1,4 @@
-"""Fitted: what training leaves, and the loss of any circuit on the data it was trained on.
+"""TrainedGates: what training leaves, and the loss of any circuit on the data it was trained on.
 
 Circuits are compared on a sample of the pairs, in batches as large as is cheap: in small models calls cost more than what
 they compute.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -48,30 +48,37 @@ class TrainedGates:
     @torch.no_grad()
     def loss(self, mask: Tensor) -> float:
         """The metric, lower is better, with the edges of `mask`, bool [writer, reader], over all pairs."""
-        total = 0.0
-        for number in range(len(self.feed)):
-            ready = self.feed[number]
-            total += float(ready.loss(ready.run(mask.float()))) * ready.whole
+        total = self.feed.fitting(lambda: sum(float(of.loss(of.run(mask.float()))) * of.whole for of in self.feed))
         return math.fsum(current().gather(total)) / len(self.feed.request.pairs)
 
     @torch.no_grad()
     def losses(self, masks: Tensor) -> list[float]:
         """The loss over `sample` of several circuits run together, bool [circuit, writer, reader]."""
-        total = torch.zeros(len(masks))
-        for ready in self.sample:
-            logits = self._run(ready, masks.float(), masks.any(dim=0))
-            total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * ready.whole
+
+        def sums(some: Tensor) -> Tensor:
+            total = torch.zeros(len(some))
+            for ready in self.sample:
+                logits = self._run(ready, some.float(), some.any(dim=0))
+                total += torch.stack([ready.loss(of_circuit) for of_circuit in logits]).cpu() * ready.whole
+            return total
+
+        together = len(masks) if self.feed.ample else max(1, self.feed.at_once // self.sample.at_once)
+        total = torch.cat([self.sample.fitting(partial(sums, some)) for some in masks.split(together)])
         return (current().sum(total) / len(self.sample.rows)).tolist()
 
     def slope(self, mask: Tensor, among: Tensor) -> Tensor:
         """d loss / d mask [writer, reader] at a circuit, over `sample`, for the edges `among`."""
-        total = torch.zeros(mask.shape)
-        for ready in self.sample:
-            leaf = mask.float().requires_grad_()
-            with torch.enable_grad():
-                loss = ready.loss(self._run(ready, leaf, among))
-            total += torch.autograd.grad(loss, leaf)[0] * ready.whole
-        return current().sum(total) / len(self.sample.rows)
+
+        def sums() -> Tensor:
+            total = torch.zeros(mask.shape)
+            for ready in self.sample:
+                leaf = mask.float().requires_grad_()
+                with torch.enable_grad():
+                    loss = ready.loss(self._run(ready, leaf, among))
+                total += torch.autograd.grad(loss, leaf)[0] * ready.whole
+            return total
+
+        return current().sum(self.sample.fitting(sums)) / len(self.sample.rows)
 
     def done(self) -> None:
         """The run is complete: its checkpoint is no longer needed."""

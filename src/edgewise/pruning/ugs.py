@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -67,6 +68,9 @@ class UGS(Trained, ScoringMethod):
         if not isinstance(price, int | float) or not 0 <= price < math.inf:
             raise InvalidValue(f"regularization={price!r} must be a number of at least 0")
         metric(self.loss)
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        return lambda: replace(self, steps=1).scores(request)
 
     def scores(self, request: Request) -> Tensor:
         request.notes["metric"] = metric(self.loss).name

@@ -146,7 +146,7 @@ class Recipe(Setting):
     `nodes` or `neurons` instead of `edges` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
     is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
-    `options` are those of the method. `memory_limit` bounds the memory of scoring, and changes nothing about the result.
+    `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
     `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
     """
 

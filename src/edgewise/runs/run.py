@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -97,10 +98,12 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     going_by = metric(setting.metric or job.method.metric or reported)
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, job.wanted)
     held_out = setting.source.held_out(subject.tokenizer, pairs)
-    judged = request if held_out is None else replace(request, pairs=held_out)
     with using_products(recipe.products):
         found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
     found = found.with_provenance(**_origin(recipe, subject, pairs))
+    # Where memory held no more pairs at once, an evaluation does not try to.
+    request = replace(request, batch_size=min(request.batch_size, request.notes.get("fitting_batch_size", math.inf)))
+    judged = request if held_out is None else replace(request, pairs=held_out)
     circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
     report = _evaluate(judged, circuit, reported, recipe.seed)
     others = [_evaluate(judged, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]

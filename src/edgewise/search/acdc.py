@@ -9,17 +9,18 @@ Before the edges into a head's q, k and v, all of them together are tried ("whol
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, final
 
 from torch import Tensor
 
+from edgewise.engine.tiling import Tiling
 from edgewise.options import option
 from edgewise.request import Request
 from edgewise.search.base import Kept, SharingSearch, at_value, refuse_edges
-from edgewise.search.incremental import SearchState
-from edgewise.search.state import KeepRule, Removal, State
+from edgewise.search.incremental import SearchState, sizes_of_search
+from edgewise.search.state import KeepRule, Removal, State, removals_into
 from edgewise.search.trace import Trace, trace_key
 
 
@@ -61,15 +62,7 @@ class GreedySearch:
         yield from self._edges_into([reader for reader in live if self.mask[:, reader].any()])
 
     def _edges_into(self, readers: Sequence[int]) -> Iterator[int]:
-        """Edge by edge, from the last writer down to `input`; what is no candidate goes before, all together."""
-        removals = []
-        for reader in readers:
-            writers = list(reversed(range(self.graph.reach(reader))))
-            candidates = self.candidates[:, reader].tolist()
-            others = tuple(writer for writer in writers if not candidates[writer])
-            removals += [Removal(reader, others, tested=False)] if others else []
-            removals += [Removal(reader, (writer,)) for writer in writers if candidates[writer]]
-        yield from self._test(removals)
+        yield from self._test(removals_into(self.graph, readers, self.candidates))
 
     def _test(self, removals: Sequence[Removal]) -> Iterator[int]:
         """Make each removal, unless it is tested and changes the metric by tau or more."""
@@ -116,6 +109,17 @@ class EdgeByEdge(SharingSearch):
     def search(self, request: Request) -> Kept:
         """The edges that are kept, of those that it takes for candidates."""
 
+    @abstractmethod
+    def candidates(self, request: Request) -> Tensor:
+        """bool [writer, reader]: the edges that are tested."""
+
+    def sizes(self, request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
+        return sizes_of_search(request, tiling)
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        candidates = self.candidates(request)
+        return lambda: SearchState(request).rehearse(candidates)
+
     def found(self, state: SearchState, candidates: Tensor, key: dict[str, Any]) -> Kept:
         """What is kept of the `candidates`; `key` is what the trace is of."""
         state.start(self.criterion, Trace.open(self.trace, key))
@@ -140,6 +144,9 @@ class ACDC(EdgeByEdge):
     summary: ClassVar[str] = "every edge tested from the output back, dropped if the metric hardly moves"
     cost: ClassVar[str] = "part of a forward for each edge"
     paper: ClassVar[str] = "https://arxiv.org/abs/2304.14997"
+
+    def candidates(self, request: Request) -> Tensor:
+        return request.subject.graph.edge_mask
 
     def search(self, request: Request) -> Kept:
         return self._on(SearchState(request))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, final
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, final
 from torch import Tensor
 
 from edgewise.attribution.base import scores_no_nodes
-from edgewise.attribution.memory import unlimited
+from edgewise.attribution.memory import memory_size
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
@@ -45,11 +45,14 @@ class Search(Method):
 
     @abstractmethod
     def search(self, request: Request) -> Kept:
-        """The edges that are kept. `request.batch_size` does not apply: a search judges all pairs together."""
+        """The edges that are kept. A search judges all pairs together, whatever the batch size."""
 
     def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
         """The circuit of each of some variants of this search, which differ in how much they keep."""
         return [_searched(variant, request) for variant in variants]
+
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        return lambda: self.search(request)
 
     def refuse(self, wanted: Wanted) -> None:
         if wanted.level != "edges":
@@ -61,7 +64,7 @@ class Search(Method):
         if wanted.goal == "scores":
             raise InvalidValue(f"{self.name} finds a circuit and scores no edges; use discover")
         if wanted.memory_limit is not None:
-            raise unlimited(self.name)
+            memory_size(wanted.memory_limit)
         if wanted.goal == "circuit":
             self.for_edges(wanted.edges)
 

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
+from torch import Tensor
+
 from edgewise.attribution import attribution as find_attribution
+from edgewise.attribution.memory import within_memory
+from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
 from edgewise.metrics import metric
 from edgewise.options import option
@@ -74,14 +78,22 @@ class EAPThenACDC(EdgeByEdge):
         task_name = str(request.pairs.source.get("task"))
         usual_metric = task(task_name).metric if task_name in TASKS else "logit_diff"
         for_scores = replace(request, metric=metric(self.attribution_metric or usual_metric))
-        return Scores(request.subject.graph, find_attribution(self.attribution)().scores(for_scores))
+        attribution = find_attribution(self.attribution)()
+        with within_memory(attribution, for_scores) as fitting:
+            return Scores(request.subject.graph, attribution.scores(fitting))
+
+    def candidates(self, request: Request) -> Tensor:
+        return self._chosen(self.attribute(request)).mask
 
     def refine(self, state: SearchState, scores: Scores) -> Kept:
         """ACDC on the candidates that these scores name."""
-        chosen = scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
+        chosen = self._chosen(scores)
         key = {**trace_key(self, state.request), "batch_size": state.request.batch_size}
         found = self.found(state, chosen.mask, key)
         return replace(found, counts={"candidates": len(chosen), **found.counts})
+
+    def _chosen(self, scores: Scores) -> Circuit:
+        return scores.top(round(self.share * len(scores))) if self.threshold is None else scores.above(self.threshold)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -41,6 +41,18 @@ class Removal:
         """`writer->reader`, several writers with commas between, or `->reader` for all edges into a reader."""
         writers = ",".join(graph.writers[writer] for writer in self.writers or ())
         return f"{writers}->{graph.readers[self.reader]}"
+
+
+def removals_into(graph: Graph, readers: Iterable[int], candidates: Tensor) -> list[Removal]:
+    """Edge by edge, from the last writer down to `input`; what is no candidate goes before, all together."""
+    removals = []
+    for reader in readers:
+        writers = list(reversed(range(graph.reach(reader))))
+        tested = candidates[:, reader].tolist()
+        others = tuple(writer for writer in writers if not tested[writer])
+        removals += [Removal(reader, others, tested=False)] if others else []
+        removals += [Removal(reader, (writer,)) for writer in writers if tested[writer]]
+    return removals
 
 
 @final

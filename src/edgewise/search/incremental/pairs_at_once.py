@@ -6,20 +6,23 @@ belongs to a part is made again from the mask: two runs of the model more for ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from edgewise.attribution.fitting import halved, unless_too_large
-from edgewise.engine.tiling import tiling_for
+from edgewise.attribution.fitting import noted_half, unless_too_large
+from edgewise.engine.tiling import Tiling, tiling_for
 from edgewise.request import Batch, Request
 from edgewise.search.incremental.cached import CachedFrontier
 from edgewise.search.incremental.frontier import Frontier, WalkingFrontier
 from edgewise.search.incremental.trials import TrialOutcome, Trials
 from edgewise.search.search_metric import SearchMetric
+
+# Trials that share the two runs in which a part of the pairs is restored: of more, the runs are a small part anyway.
+TRIALS_OF_PARTS = 8
 
 
 @final
@@ -39,17 +42,16 @@ class SearchPart:
 
 @final
 class PairsAtOnce:
-    """The pairs of a request that are this rank's, kept together, or in parts of its batch size where they are more.
+    """The pairs of a request that are this rank's, kept together, or taken in parts where they are more than run at once.
 
     `mask` is what the search keeps. `most`: how many trials are made at once.
     """
 
     def __init__(self, request: Request, mask: Tensor) -> None:
         self.request, self.mask = request, mask
-        self._kept = [self._part(batch) for batch in request.each_batch()] if request.batches == 1 else []
-        tiling = tiling_for(request.subject.device)
-        tokens = min(request.batch_size, len(request.pairs)) * request.pairs.clean.shape[1]
-        self.most = max(1, min(tiling.removals, tiling.removal_tokens // tokens))
+        self._make = request.maker()
+        self._kept = [self._part(self._make(request.pairs))] if request.batches == 1 else []
+        self.most = _most(tiling_for(request.subject.device), request.pairs_at_once, request)
 
     @classmethod
     def of(cls, request: Request, mask: Tensor) -> PairsAtOnce:
@@ -68,19 +70,22 @@ class PairsAtOnce:
     def sums_of_clean(self) -> Tensor:
         """The metric of the model itself, summed over the pairs that are here, float64 [1]."""
         total = torch.zeros(1, dtype=torch.float64)
-        for part in self._kept or map(self._part, self.request.each_batch()):
+        for part in self._kept or map(self._part, self._batches()):
             total += part.metric.sums(part.frontier.clean_logits[None])
         return total
 
     def sums(self, trials: Trials) -> tuple[Tensor, list[TrialOutcome]]:
         """The metric of each trial, summed over the pairs that are here, float64 [trial]; what changed, where it is kept."""
         outcomes, total = list[TrialOutcome](), torch.zeros(len(trials), dtype=torch.float64)
-        for part in self._kept or map(self._restored, self.request.each_batch()):
+        for part in self._kept or map(self._restored, self._batches()):
             outcome = part.frontier.outcomes(trials)
             total += part.metric.sums(outcome.logits)
             if self._kept:
                 outcomes.append(outcome)
         return total, outcomes
+
+    def _batches(self) -> Iterator[Batch]:
+        return map(self._make, self.request.pairs.batches(self.request.pairs_at_once))
 
     def _part(self, batch: Batch) -> SearchPart:
         part = SearchPart.of(batch)
@@ -110,8 +115,25 @@ class PairsAtOnce:
 
 def _with_half(request: Request) -> Request:
     """The request with half as many pairs in a batch, which its notes say."""
-    size = request.notes["fitting_batch_size"] = halved(request.batch_size)
-    return replace(request, batch_size=size)
+    return replace(request, at_once=noted_half(request, request.pairs_at_once))
+
+
+def _most(tiling: Tiling, pairs: int, request: Request) -> int:
+    """How many trials are made at once of so many pairs."""
+    return max(1, min(tiling.removals, tiling.removal_tokens // (pairs * request.pairs.clean.shape[1])))
+
+
+def sizes_of_search(request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
+    """All pairs together under ever fewer trials; then parts of them, whose restoring several trials share."""
+    pairs = len(request.share().pairs)
+    trials = _most(tiling, pairs, request)
+    while trials >= 1:
+        yield pairs, replace(tiling, removals=trials)
+        trials //= 4
+    while pairs > 1:
+        pairs //= 2
+        yield pairs, replace(tiling, removals=min(TRIALS_OF_PARTS, _most(tiling, pairs, request)))
+    yield 1, replace(tiling, removals=1)
 
 
 def frontier(batch: Batch) -> Frontier:

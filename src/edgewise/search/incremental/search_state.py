@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
@@ -19,7 +19,7 @@ from edgewise.request import Request
 from edgewise.search.base import Kept
 from edgewise.search.incremental.pairs_at_once import PairsAtOnce
 from edgewise.search.incremental.trials import BatchPlanner, Trials
-from edgewise.search.state import KeepRule, Removal, State
+from edgewise.search.state import KeepRule, Removal, State, removals_into
 from edgewise.search.trace import Decision, Trace
 
 T = TypeVar("T")
@@ -114,6 +114,22 @@ class SearchState(State):
             self._mask_array[removal.rows, removal.reader] = False
             self._left -= removal.edges(self.graph)
             self.value = after
+
+    def rehearse(self, candidates: Tensor) -> None:
+        """Make the trials that take most memory: at the end, and where only `candidates` are left, at the first layers."""
+        graph = self.graph
+        with torch.no_grad(), steady(self.request.subject.model):
+            self._try([len(graph.readers) - 1], candidates)
+            self._try([graph.mlp_reader(graph.layers - 1)] if graph.mlps else [], candidates)
+            self.mask.copy_(candidates)
+            self._pairs.restore()
+            for layer in range(min(2, graph.layers)):
+                attention = graph.attention_readers(layer)
+                self._try(reversed(range(attention.start, attention.stop)), candidates)
+
+    def _try(self, readers: Iterable[int], candidates: Tensor) -> None:
+        if batch := tuple(removals_into(self.graph, readers, candidates)[: self._pairs.most]):
+            self._pairs.sums(Trials(batch, (False,) * len(batch)))
 
     def drop(self, readers: Sequence[int]) -> None:
         self.mask[:, list(readers)] = False
