@@ -129,6 +129,7 @@ def works(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
 
 def few_works(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
     """What is counted of a real model too, whose every run takes seconds here."""
+    subject.context(pairs.clean.shape[1])  # made once for a width, by whoever comes first
     for name, forwards, backwards in (("eap", 2, 1), ("eap-ig", 6, 5)):
         yield Work(name, partial(ew.attribute, subject, pairs, batch_size=EXAMPLES, method=name), forwards, backwards)
     scores = ew.attribute(subject, pairs, method="eap", batch_size=EXAMPLES)
