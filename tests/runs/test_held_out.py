@@ -96,6 +96,18 @@ def test_rows_of_a_file_are_split(tiny: str, tmp_path: Path) -> None:
     assert run(asked.with_changes(split=0.0)).found_on is None
 
 
-def test_a_split_of_a_task_is_refused() -> None:
-    with pytest.raises(InvalidValue, match="a split is of a file's rows"):
-        Recipe.of(task="ioi", split=0.5)
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"task": "ioi", "split": 0.5}, "a split is of a file's rows"),
+        ({"held_out": -1}, "held_out: must be a number of pairs, 0 for none, or 'auto', not -1"),
+        ({"held_out": "many"}, "held_out: must be a number of pairs, 0 for none, or 'auto', not 'many'"),
+        ({"held_out": True}, "held_out: must be a number of pairs, 0 for none, or 'auto', not True"),
+        ({"data": "mine.csv", "split": 1.0}, "split: must be a share of at least 0 and below 1"),
+        ({"data": "mine.csv", "split": "half"}, "split: must be a share of at least 0 and below 1"),
+        ({"data": "mine.csv", "split": [1]}, "split: must be a share of at least 0 and below 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidValue, match=said):
+        Recipe.of(**fields)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
@@ -24,6 +24,18 @@ NOTHING_HELD_OUT = {"held_out": None, "split": None}
 # What a recipe is called in the folders of runs.
 RECIPE_FILE = "recipe.json"
 TASK, MODEL = "ioi", "nano"
+
+
+def _held_out(value: Any) -> Any:
+    if value in (None, "auto") or (type(value) is int and value >= 0):
+        return value
+    raise ValueError("must be a number of pairs, 0 for none, or 'auto'")
+
+
+def _split(value: Any) -> Any:
+    if value is None or value == "auto" or (type(value) in (int, float) and 0 <= value < 1):
+        return value
+    raise ValueError("must be a share of at least 0 and below 1, such as 0.2, or 'auto'")
 
 
 class Setting(Strict, ABC):
@@ -48,8 +60,8 @@ class Setting(Strict, ABC):
     metric: str | None = None
     ablation: str = "corrupted"
     examples: int | None = Field(default=None, ge=1)
-    held_out: Annotated[int, Field(ge=0)] | Literal["auto"] | None = "auto"
-    split: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] | None = "auto"
+    held_out: Annotated[int | Literal["auto"] | None, PlainValidator(_held_out)] = "auto"
+    split: Annotated[float | Literal["auto"] | None, PlainValidator(_split)] = "auto"
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     corruption: str | None = None
