@@ -125,6 +125,14 @@ def test_no_workers_or_two_kinds_are_refused() -> None:
             pass
 
 
+@pytest.mark.slow
+def test_the_command_line_starts_workers(model: Path, tmp_path: Path) -> None:
+    options = ["--model", model, "--methods", "eap", "--reference", "none", "--examples", 4, "--pictures", "none"]
+    found = edgewise("compare", *options, "--workers", 2, "--out", tmp_path / "run")
+    assert found.exit_code == 0, found.output
+    assert (tmp_path / "run" / "table.md").is_file()
+
+
 def test_the_command_line_takes_workers(
     two: Executor, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +158,7 @@ class TestDask:
     def cluster(self) -> Iterator[str]:
         distributed = pytest.importorskip("distributed")
         with distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
         ) as made:
             yield made.scheduler_address
 
