@@ -33,7 +33,7 @@ class Tiling:
     `chunk_bytes`: of what is made and used up at once, in the contraction and in a masked run. `layers`: whose readers share
     one product with the writers: a wider product is faster, at the price of some writers the earlier layers do not read.
     `runs`: whose gradients wait for one contraction.
-    `patched_tokens`: (edges × examples × positions) replaced one by one in one run.
+    `patched_tokens`: (edges × examples × positions) replaced one by one in one run. `masks`: of one edge at several degrees.
     `removals`, `removal_tokens`: of a batch in a search, at the most. `logits`: whose metric is made at once.
     `sample_batches`, `sample_bytes`: batches of pairs that tell which of two circuits is better, and what one run on several
     of them may put into its writer buffer. `held_bytes`: of runs on clean and corrupted prompts that are kept.
@@ -52,6 +52,7 @@ class Tiling:
     layers: int
     runs: int
     patched_tokens: int
+    masks: int
     removals: int
     removal_tokens: int
     logits: int
@@ -87,6 +88,7 @@ PROCESSOR = Tiling(
     layers=2,
     runs=6,
     patched_tokens=4096,
+    masks=4,
     removals=32,
     removal_tokens=8192,
     logits=1 << 20,
@@ -102,6 +104,7 @@ ACCELERATOR = replace(
     PROCESSOR,
     chunk_bytes=2 << 30,
     patched_tokens=32_768,
+    masks=16,
     removals=64,
     removal_tokens=32_768,
     logits=1 << 26,

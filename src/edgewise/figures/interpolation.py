@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgewise.engine.forward import masked_forward
+from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import COLOURS, PLOT_FAINT, axes_grid
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 SHARES = tuple(number / 10 for number in range(11))
 # A bend of less than this share of the largest effect is none.
 STRAIGHT_WITHIN = 1e-3
-MASKS_AT_ONCE = 4
 EDGES_SHOWN = 6
 
 Shape = Literal["straight", "concave", "convex", "mixed"]
@@ -118,13 +118,13 @@ def _drops(batch: Batch, places: Sequence[tuple[int, int]], shares: Tensor) -> T
     subject, pairs = batch.subject, batch.pairs
     clean = subject.logits(pairs.clean, pairs.positions)
     baseline, workspace = batch.objective(clean, clean), Workspace()
-    rows = []
+    at_once, rows = tiling_for(subject.device).masks, []
     for writer, reader in places:
         masks = subject.graph.edge_mask.double().repeat(len(shares), 1, 1)
         masks[:, writer, reader] = 1 - shares
         parts = (
             masked_forward(subject, pairs.clean, pairs.positions, some, batch.replacement, workspace=workspace)
-            for some in masks.split(MASKS_AT_ONCE)
+            for some in masks.split(at_once)
         )
         values = [batch.objective(logits, clean) for logits in torch.cat(list(parts))]
         rows.append(torch.stack([(baseline - value).double().sum().cpu() for value in values]))
