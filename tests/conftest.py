@@ -66,3 +66,11 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def opening(browser: Any, tmp_path: Path) -> Opener:
     return Opener(browser, tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_held_out() -> Iterator[None]:
+    """Where a run names no number of pairs to hold out, a few do in tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgewise.runs.source.HELD_OUT_OF_A_TASK", 8)
+        yield

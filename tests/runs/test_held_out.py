@@ -72,7 +72,8 @@ def test_what_is_held_out_is_evaluated_again_unless_other_prompts_are_named(done
     assert (more.held_out, more.examples) == (True, 12)
 
 
-def test_by_default_a_task_draws_as_many_as_it_can() -> None:
+def test_by_default_a_task_draws_as_many_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgewise.runs.source.HELD_OUT_OF_A_TASK", 128)
     tokenizer = ew.load("reverse").tokenizer
     plenty = open_source(Recipe(task="reverse", examples=5))
     held = plenty.held_out(tokenizer, plenty.pairs(tokenizer))

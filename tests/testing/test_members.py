@@ -220,7 +220,7 @@ def by_corruption(rng: random.Random, lists: Any, corruption: str) -> Prompt:
         (replace(PLAIN, metric="logit-dif"), "its metric is known (UnknownName: unknown metric 'logit-dif'"),
         (replace(PLAIN, draw=by_itself), "the same seed gave other prompts the second time"),
         (replace(PLAIN, draw=always), "seeds 0 and 1 give the same prompts"),
-        (replace(PLAIN, draw=always), "pairs held out are none of the others (TaskError"),
+        (replace(PLAIN, draw=always), "pairs held out are none of the others (TooFewHeldOut"),
         (replace(PLAIN, draw=by_corruption, corruptions=("a", "b")), "b has other clean prompts"),
         (replace(PLAIN, draw=changed(lambda p: replace(p, corrupted=p.clean))), "as it is"),
         (

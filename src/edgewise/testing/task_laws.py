@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from edgewise.errors import InvalidValue, TaskError
 from edgewise.loading import load
 from edgewise.metrics import metric
 from edgewise.pairs import NO_ANSWER
-from edgewise.tasks.base import ATTEMPTS_PER_PROMPT, Prompt, Task, collate
+from edgewise.tasks.base import ATTEMPTS_PER_PROMPT, LEAST_TRIED, Prompt, Task, collate
 from edgewise.testing.law_report import LawReport, demand, kept
 
 PROMPTS = 8
@@ -113,15 +114,10 @@ def _pool(task: Task, tokenizer: Any) -> float:
     """Apart from all that it can draw there is nothing left."""
     first = _drawn(task, tokenizer, n=1)
     stream = f"{task.name}/0/held-out"
-    held = tuple(task._draws(_lists(task, tokenizer), task.corruptions[0], stream, ATTEMPTS_PER_PROMPT))
-    every = [*first, *held]
-    pool = collate(
-        tokenizer,
-        [
-            Prompt(prompt.clean, prompt.clean, prompt.correct, prompt.wrong, prompt.key, prompt.asked)
-            for prompt in every
-        ],
-    )
+    attempts = LEAST_TRIED * ATTEMPTS_PER_PROMPT
+    held = tuple(task._draws(_lists(task, tokenizer), task.corruptions[0], stream, attempts))
+    texts = tuple((prompt.clean, prompt.clean) for prompt in (*first, *held))
+    pool = replace(collate(tokenizer, first), texts=texts)
     try:
         found = task.pairs(tokenizer, n=1, apart_from=pool)
     except TaskError:
