@@ -113,7 +113,7 @@ def test_the_bytes_that_are_counted_are_within_three_tenths_of_the_estimate(name
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc")
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_what_a_process_takes_is_within_three_tenths_of_the_estimate(family: str) -> None:
     names = ["eap", "acdc", "edge-pruning"]
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -159,7 +159,11 @@ def nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.attribution.memory.taken", lambda subject: 0)
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"random"}))
+# A search in parts is slow, and the two searches share it.
+LONG = pytest.param("eap+acdc", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [*sorted(set(METHODS) - {"random", "eap+acdc"}), LONG])
 @pytest.mark.usefixtures("nothing_taken")
 def test_what_is_found_is_what_is_found_without_a_limit(name: str) -> None:
     on, of = subject("gpt2", torch.float64), pairs()
