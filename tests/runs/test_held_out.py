@@ -45,11 +45,15 @@ def test_both_sides_are_reported(done: Run, tiny: str) -> None:
 
 def test_the_folder_and_its_page_say_so(done: Run) -> None:
     assert done.folder is not None
+    assert done.found_on is not None
+    assert done.overfitting is not None
     report = json.loads((done.folder / "report.json").read_text())
     assert (report["held_out"], report["examples"], report["found_on"]["examples"]) == (True, 10, 6)
     assert report["found_on"]["overfitting"] == pytest.approx(done.overfitting)
     page = (done.folder / "circuit.html").read_text()
-    assert f"measured on 10 held-out pairs; KL is {done.overfitting:.2f} × that on those it was found on" in page
+    share = done.found_on["logit_diff"].faithfulness
+    assert f"measured on 10 held-out pairs; {share:.0%} faithful on those it was found on" in page
+    assert f"KL is {done.overfitting:.2f} × that on those it was found on" in page
 
 
 def test_nothing_held_out_is_as_before(tiny: str) -> None:

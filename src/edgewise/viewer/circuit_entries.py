@@ -64,15 +64,7 @@ def _metrics(report: Mapping[str, Any]) -> list[MetricEntry]:
     if not isinstance(metrics, Mapping):
         return []
     rows = [(name, row) for name, row in metrics.items() if isinstance(row, Mapping)]
-    seen = _inner(_inner(report, "found_on"), "metrics")
-    return [
-        MetricEntry(
-            name=clean(name, 60),
-            **{key: finite(row.get(key)) for key in METRIC},
-            found_on=finite(_inner(seen, name).get("faithfulness")),
-        )
-        for name, row in rows
-    ]
+    return [MetricEntry(name=clean(name, 60), **{key: finite(row.get(key)) for key in METRIC}) for name, row in rows]
 
 
 def _judged(report: Mapping[str, Any]) -> str:
@@ -82,9 +74,11 @@ def _judged(report: Mapping[str, Any]) -> str:
         return ""
     if not seen:
         return f"measured on {examples:,} {'held-out ' if report.get('held_out') is True else ''}pairs"
-    ratio = finite(seen.get("overfitting"))
+    metrics = _inner(seen, "metrics")
+    share, ratio = finite(_inner(metrics, next(iter(metrics), "")).get("faithfulness")), finite(seen.get("overfitting"))
+    there = "" if share is None else f"; {share:.0%} faithful on those it was found on"
     times = "" if ratio is None else f"; KL is {ratio:.2f} × that on those it was found on"
-    return f"measured on {examples:,} held-out pairs{times}"
+    return f"measured on {examples:,} held-out pairs{there}{times}"
 
 
 def _inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -56,7 +56,7 @@ class EdgeColumns(Strict):
 
 
 class MetricEntry(Strict):
-    """One metric of an evaluation; `found_on`: faithfulness on the pairs the circuit was found on, where that is known."""
+    """One metric of an evaluation."""
 
     name: str
     clean: float | None
@@ -65,7 +65,6 @@ class MetricEntry(Strict):
     random: float | None
     faithfulness: float | None
     random_faithfulness: float | None
-    found_on: float | None = None
 
 
 class ExampleEntry(Strict):

@@ -92,7 +92,6 @@ function beside(a, b) {
 
 function metrics({ metrics: all, judged }) {
   if (!all.length) return null;
-  const seen = all.some((one) => one.found_on !== null);
   const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))));
   const row = (one) =>
     el(
@@ -100,12 +99,12 @@ function metrics({ metrics: all, judged }) {
       {},
       el("th", { scope: "row", text: one.name }),
       [one.clean, one.corrupted, one.circuit].map((value) => el("td", { text: number(value) })),
-      [one.faithfulness, one.random_faithfulness, ...(seen ? [one.found_on] : [])].map((value) => el("td", { text: percent(value) })),
+      [one.faithfulness, one.random_faithfulness].map((value) => el("td", { text: percent(value) })),
     );
-  const columns = ["metric", "clean", "corrupted", "circuit", "faithful", "random", ...(seen ? ["found on"] : [])];
+  const columns = ["metric", "clean", "corrupted", "circuit", "faithful", "random"];
   return [
     el("table", { class: "metrics" }, head(columns), all.map(row)),
-    judged ? el("p", { class: "sum", text: judged }) : null,
+    judged ? el("p", { text: judged }) : null,
   ];
 }
 
