@@ -15,8 +15,8 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 import edgewise as ew
 from benchmarks.attribution import Row
+from benchmarks.counting import peak_elsewhere
 from benchmarks.large import FULL, TINY, Shape, Sizes, bare
-from benchmarks.live_bytes import live_bytes_elsewhere
 from benchmarks.other_device import elsewhere, moved
 from benchmarks.setting import random_pairs
 from edgewise.engine.tiling import tiling_for, using_tiling
@@ -53,9 +53,9 @@ def counted(subject: Subject, pairs: ew.Pairs, *, again: bool) -> Held:
     """What is held; `again`: where blocks run again in the backward pass."""
     tiling = tiling_for(subject.device)
     with elsewhere(), using_tiling(replace(tiling, kept_share=0) if again else tiling):
-        with live_bytes_elsewhere() as native:
+        with peak_elsewhere() as native:
             bare(subject, subject.ready(pairs))
-        with live_bytes_elsewhere() as ours:
+        with peak_elsewhere() as ours:
             ew.attribute(subject, pairs, method="eap", batch_size=len(pairs))
     return Held(sum(weight.nbytes for weight in subject.model.parameters()), native.peak, ours.peak)
 

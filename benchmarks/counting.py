@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.other_device import Elsewhere, listening, tensors
+from benchmarks.other_device import ELSEWHERE, Elsewhere, listening
+from edgewise.engine.peak import PeakBytes, tensors
 
 # They hand out the memory of another tensor, although their schema does not say so.
 VIEWS = {"aten._unsafe_view.default", "aten.detach.default", "aten.lift_fresh.default", "aten._reshape_alias.default"}
@@ -98,3 +99,11 @@ def _is_view(name: str) -> bool:
         return False
     alias = schema.returns[0].alias_info
     return alias is not None and not alias.is_write
+
+
+@contextmanager
+def peak_elsewhere() -> Iterator[PeakBytes]:
+    """Counts the bytes of what is made on the device of our own while inside."""
+    count = PeakBytes(ELSEWHERE)
+    with listening(lambda name, inputs, outputs: count.hear(inputs, outputs)):
+        yield count

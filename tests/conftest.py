@@ -74,3 +74,15 @@ def few_held_out() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgewise.runs.source.HELD_OUT_OF_A_TASK", 8)
         yield
+
+
+@pytest.fixture
+def another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The device of our own is there, and models may lie on it."""
+    from benchmarks.other_device import elsewhere
+
+    from edgewise.models import Subject
+
+    monkeypatch.setattr(Subject, "_refuse_unusual_storage", lambda self: None)  # its name is that of no device
+    with elsewhere():
+        yield

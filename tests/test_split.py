@@ -5,14 +5,13 @@ Two devices are made without an accelerator (`support/split.py`): what mixes ten
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from benchmarks.other_device import ELSEWHERE, Elsewhere, elsewhere
+from benchmarks.other_device import ELSEWHERE, Elsewhere
 from support.families import distance, pairs, random_circuit, subject
 from support.split import CPU, split
 
@@ -24,15 +23,10 @@ from edgewise.engine.self_check import self_check
 from edgewise.models import Subject
 from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 
+pytestmark = pytest.mark.usefixtures("another_device")
+
 NEAR = 1e-5
 FEW: dict[str, Any] = {"steps": 3, "batch": 2}
-
-
-@pytest.fixture(autouse=True)
-def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Subject, "_refuse_unusual_storage", lambda self: None)  # its name is that of no device
-    with elsewhere():
-        yield
 
 
 @cache

@@ -13,8 +13,7 @@ import torch
 from benchmarks import large
 from benchmarks.counted import counted as counted_bytes
 from benchmarks.counted import hollow
-from benchmarks.counting import Count, counted
-from benchmarks.live_bytes import live_bytes_elsewhere
+from benchmarks.counting import Count, counted, peak_elsewhere
 from benchmarks.ops import both_count, far, forward_count, gpt2_shape, llama_shape, masked, random_pairs
 from benchmarks.other_device import elsewhere
 from benchmarks.pruning import open_gates
@@ -285,9 +284,9 @@ def test_a_model_without_values_holds_what_one_with_values_does() -> None:
     near = ew.load(AutoModelForCausalLM.from_config(shape.config).eval())
     with elsewhere():
         on = far(near)
-        with live_bytes_elsewhere() as ours:
+        with peak_elsewhere() as ours:
             ew.attribute(on, of, method="eap")
-    assert ours.now == 0
+    assert ours.alive == 0
     assert counted_bytes(hollow(shape), of, again=False).eap == ours.peak
 
 

@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 import torch
-from benchmarks.live_bytes import live_bytes
 from support.all_gradients import Collected, collected
 from support.families import FAMILIES, VOCAB, distance, pairs, subject
 from torch import Tensor
@@ -19,6 +18,7 @@ import edgewise as ew
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.kept import fits, kept, saved
+from edgewise.engine.peak import PeakBytes
 from edgewise.engine.record import Recorder, record
 from edgewise.engine.rules import CHANGES, BackwardRule
 from edgewise.engine.tiling import PROCESSOR, Tiling, tiling_for, using_tiling
@@ -145,7 +145,7 @@ def long_pairs() -> Pairs:
 def peak(work: Callable[[Subject], object], layers: int, tiling: Tiling) -> int:
     on = llama_of(layers)
     gc.collect()
-    with using_tiling(replace(tiling, chunk_bytes=1 << 18)), live_bytes() as count:
+    with using_tiling(replace(tiling, chunk_bytes=1 << 18)), PeakBytes(on.device) as count:
         work(on)
     return count.peak
 

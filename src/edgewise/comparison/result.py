@@ -14,14 +14,13 @@ from edgewise.comparison.reference import Reference
 from edgewise.comparison.sample import Sample
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
+from edgewise.evaluation.report import overfitting
 from edgewise.scores import Scores
 from edgewise.store.schema import VERSION, plain
 
 COMPARISON = "edgewise/comparison"
 # Curves are written to files with at most so many points; areas are those of all.
 POINTS_WRITTEN = 400
-# A KL below this is rounding.
-NO_DISTANCE = 1e-6
 
 
 @final
@@ -49,8 +48,7 @@ class Measured:
     @property
     def overfitting(self) -> float | None:
         """KL on held-out pairs over KL on those it was found on; None where either is not known."""
-        seen, unseen = (self.found_on or {}).get("kl"), self.metrics.get("kl")
-        return unseen / seen if seen and unseen is not None and seen > NO_DISTANCE else None
+        return overfitting((self.found_on or {}).get("kl"), self.metrics.get("kl"))
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from typing import Any, final
 
 import torch
@@ -26,13 +25,17 @@ class PeakBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        made = [tensor.untyped_storage() for tensor in _tensors(result) if tensor.device.type == self._device]
+        self.hear((args, kwargs), result)
+        return result
+
+    def hear(self, inputs: Any, outputs: Any) -> None:
+        """What an operation was given, and what it gives: memory that is new counts, once."""
+        made = [tensor.untyped_storage() for tensor in tensors(outputs) if tensor.device.type == self._device]
         if made:
-            given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
+            given = {tensor.untyped_storage()._cdata for tensor in tensors(inputs)}
             for storage in made:
                 if storage._cdata not in given and storage._cdata not in self._seen:
                     self._count(storage)
-        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         size, key = storage.nbytes(), storage._cdata
@@ -46,12 +49,9 @@ class PeakBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.alive)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors of what an operation is given or gives."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors in tuples, lists and dicts; quicker than torch's own way, which takes longer than small operations."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple | list) else ()
+    return [tensor for part in parts for tensor in tensors(part)]

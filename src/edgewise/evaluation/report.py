@@ -10,6 +10,9 @@ from typing import Any, final
 from edgewise.display import rich
 from edgewise.errors import UnknownName
 
+# A KL below this is rounding.
+NO_DISTANCE = 1e-6
+
 
 @final
 @dataclass(frozen=True)
@@ -135,6 +138,13 @@ class Report:
             for name, m in self.metrics.items()
         ]
         return "\n".join([head, *rows, self.measured])
+
+
+def overfitting(found_on: float | None, held_out: float | None) -> float | None:
+    """KL on held-out pairs over KL on the pairs a circuit was found on; None where either is unknown or there is none."""
+    if found_on is None or held_out is None or found_on < NO_DISTANCE:
+        return None
+    return held_out / found_on
 
 
 def _plain(value: float | None) -> float | None:

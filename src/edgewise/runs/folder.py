@@ -11,6 +11,7 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
+from edgewise.evaluation.report import overfitting
 from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.provenance import versions
 from edgewise.runs.recipe import MANIFEST, RECIPE_FILE, Recipe
@@ -22,8 +23,6 @@ from edgewise.sweeps import Sweep
 from edgewise.viewer import Finding, show
 
 SWEEP_FILE = "sweep.json"
-# A KL below this is rounding.
-NOTHING = 1e-6
 # What is told of each metric on the pairs that a circuit was found on.
 ON_FOUND = ("clean", "corrupted", "circuit", "faithfulness")
 
@@ -62,9 +61,7 @@ class Run:
     @property
     def overfitting(self) -> float | None:
         """KL to the whole model on held-out pairs over that on the pairs the circuit was found on, if both are known."""
-        if self.found_on is None or self.found_on["kl"].circuit < NOTHING:
-            return None
-        return self.report["kl"].circuit / self.found_on["kl"].circuit
+        return None if self.found_on is None else overfitting(self.found_on["kl"].circuit, self.report["kl"].circuit)
 
     @property
     def on_pairs_found_on(self) -> dict[str, Any]:
