@@ -30,11 +30,12 @@ from edgewise.ablations import Corrupted
 from edgewise.metrics import metric
 from edgewise.models import FAMILIES, Subject
 from edgewise.progress import silent
+from edgewise.pruning.batch_cache import BatchCache
 from edgewise.pruning.edge_pruning import PRESETS
-from edgewise.pruning.fit import Optimization, Problem
 from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.hap import KEEP
 from edgewise.pruning.objective import Lagrangian
+from edgewise.pruning.optimization import Optimization, Problem
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request
 
@@ -115,11 +116,11 @@ def _hybrid_run(
 
 def open_gates(subject: Subject, pairs: ew.Pairs, candidates: Tensor) -> Optimization:
     """An optimisation whose gates stay open: the dearest steps there are."""
-    settings = replace(PRESETS["default"], start=20.0, rate=1e-9, settle=0.0)
+    settings = replace(PRESETS["published"], start=20.0, spread=0.0, rate=1e-9)
     layout = EdgeGates(subject.graph, candidates)
     penalty = Lagrangian(subject.graph.n_edges, 0.0, 0.95, 200)
     request = Request(subject, pairs, metric("kl"), Corrupted(), len(pairs), silent)
-    return Optimization(Problem(layout, penalty, settings, 0), request)
+    return Optimization(Problem(layout, penalty, settings, 0), BatchCache(request))
 
 
 def _added(layers: int) -> int:

@@ -6,7 +6,6 @@ real one.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,7 +19,6 @@ from edgewise.ablations import ABLATIONS
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.self_check import self_check
 from edgewise.models import Subject
-from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 
 pytestmark = pytest.mark.usefixtures("another_device")
 
@@ -117,11 +115,7 @@ def test_nodes_neurons_and_limits() -> None:
         ("subnetwork-probing", FEW),
     ],
 )
-def test_searches_find_what_they_find_on_the_cpu(
-    method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = {name: replace(training, exchanges=1) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgePruning, "presets", quick)
+def test_searches_find_what_they_find_on_the_cpu(method: str, options: dict[str, Any]) -> None:
     found, expected = (ew.discover(on, pairs(), method=method, **options) for on in (far("gpt2"), subject("gpt2")))
     assert found == expected
     assert found.provenance["final"] == pytest.approx(expected.provenance["final"], rel=1e-4, abs=1e-6)

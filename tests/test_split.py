@@ -5,7 +5,6 @@ Two devices are made without an accelerator (`support/split.py`): what mixes ten
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +20,6 @@ from edgewise.attribution import ATTRIBUTIONS
 from edgewise.engine.record import record
 from edgewise.engine.self_check import self_check
 from edgewise.models import Subject
-from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 
 pytestmark = pytest.mark.usefixtures("another_device")
 
@@ -125,11 +123,7 @@ def test_nodes_and_neurons(family: str) -> None:
         ("gpt2", "subnetwork-probing", FEW),
     ],
 )
-def test_searches_find_what_they_find_on_one_device(
-    family: str, method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = {name: replace(training, exchanges=1) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgePruning, "presets", quick)
+def test_searches_find_what_they_find_on_one_device(family: str, method: str, options: dict[str, Any]) -> None:
     found, expected = (
         ew.discover(on, pairs(), method=method, **options)
         for on in (over_two(family, home=home_of(family)), subject(family))

@@ -28,7 +28,6 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.tiling import ACCELERATOR, PROCESSOR, Tiling, tiling_for, using_products, using_tiling
 from edgewise.errors import InvalidValue
 from edgewise.models import Subject
-from edgewise.pruning.edge_pruning import PRESETS, EdgePruning
 from edgewise.runs.recipe import Recipe
 
 # As small as can be, all work cut to pieces and added up one by one; and layers whole from half of their heads on.
@@ -139,11 +138,7 @@ def test_node_scores_are_the_same(other: str) -> None:
         ("subnetwork-probing", {"steps": 3, "batch": 2}),
     ],
 )
-def test_circuits_are_the_same(
-    method: str, options: dict[str, Any], other: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick = {name: replace(training, exchanges=1) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgePruning, "presets", quick)
+def test_circuits_are_the_same(method: str, options: dict[str, Any], other: str) -> None:
     on = subject("gpt2", torch.float64)
     with using_tiling(OTHERS[other]):
         found = ew.discover(on, pairs(), method=method, **options)

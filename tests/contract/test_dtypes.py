@@ -6,7 +6,6 @@ use is kept is decided by rounding, and what the circuit is worth is not.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,6 @@ from support.thinned import thinned
 import edgewise as ew
 from edgewise.methods import METHODS
 from edgewise.models import Subject
-from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod
 from edgewise.search import Search
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,12 +38,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 SCORING = [name for name, method in METHODS.items() if not issubclass(method, Search)]
 SEARCHING = [name for name in METHODS if name not in SCORING]
 FEW = pairs()[:3]
-
-
-@pytest.fixture(autouse=True)
-def few_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: replace(training, exchanges=min(training.exchanges, 5)) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgeMethod, "presets", few)
 
 
 @cache

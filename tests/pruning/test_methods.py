@@ -15,22 +15,17 @@ import edgewise as ew
 from edgewise.ablations import ABLATIONS
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 from edgewise.pruning import PRUNINGS
-from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod, EdgePruning
-from edgewise.pruning.fit import Optimization, Problem, fit
+from edgewise.pruning.edge_pruning import EdgePruning
+from edgewise.pruning.fit import fit
 from edgewise.pruning.hap import HAP
 from edgewise.pruning.history import read_history
+from edgewise.pruning.optimization import Optimization, Problem
 from edgewise.pruning.rounding import best_edges
 from edgewise.pruning.subnetwork_probing import SubnetworkProbing
 from edgewise.pruning.trained_gates import TrainedGates
+from edgewise.pruning.training import Adam
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 5}
-
-
-@pytest.fixture(autouse=True)
-def one_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What holds after one round of exchanges holds after twenty: test_exchange.py is about those."""
-    quick = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
-    monkeypatch.setattr(EdgeMethod, "presets", quick)
 
 
 @pytest.mark.parametrize("edges", [1, 2, 7, 60, 150, 261, 262])
@@ -86,7 +81,7 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
         starts.append(Optimization(problem, rest[0]).logits.detach().clone())
         return fit(problem, *rest)
 
-    monkeypatch.setattr("edgewise.pruning.edge_pruning.fit", seen)
+    monkeypatch.setattr("edgewise.pruning.ladder.fit", seen)
     for how in ({"method": "hap"}, {"method": "hap", "preset": "published"}, {"method": "edge-pruning"}):
         ew.discover(on, pairs(), edges=20, **how, **QUICK)
     scored, published, unscored = starts
@@ -95,10 +90,10 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     # In the order of the scores; where these are all but equal, rounding may make them equal, and no more than that.
     assert float(scored[scores[candidates].argsort()].diff().min()) > -1e-5
     assert scored.unique().numel() > 0.9 * len(scored)
-    assert float(scored.mean()) == pytest.approx(2.0, abs=1e-5)
+    assert float(scored.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
     assert bool(((published - 10).abs() < 0.1).all())
-    assert bool((unscored == 2.0).all())
+    assert bool((unscored == 0.0).all())
 
 
 @pytest.mark.slow
@@ -135,8 +130,7 @@ def test_the_metric_of_hap_s_first_stage() -> None:
 @pytest.mark.parametrize(
     "metric", ["logit_diff", *(pytest.param(each, marks=pytest.mark.slow) for each in ("kl", "nll"))]
 )
-def test_longer_training_finds_better_circuits_than_none(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewise.pruning.exchange.GAIN", float("inf"))  # what training leaves, nothing exchanged
+def test_longer_training_finds_better_circuits_than_none(metric: str) -> None:
     on, how = subject("gpt2"), {"method": "edge-pruning", "edges": 60, "metric": metric, "batch_size": 5}
     trained, untrained = (ew.discover(on, pairs(), steps=steps, **how).provenance["final"] for steps in (80, 1))
     assert trained < untrained
@@ -170,7 +164,7 @@ def test_provenance_names_options_but_no_files(method: str, tmp_path: Any) -> No
 def test_the_published_settings_have_a_name() -> None:
     published = EdgePruning(preset="published").training
     assert (published.steps, published.approaching, published.warmup, published.batch) == (3000, 2500, 200, 32)
-    assert (published.rate, published.multiplier_rate, published.decay, published.clip) == (0.8, 0.8, 0.01, 1.0)
+    assert (published.rate, published.multiplier_rate, published.mover) == (0.8, 0.8, Adam(decay=0.01, clip=1.0))
     assert (published.start, published.spread, published.final_rate) == (10.0, 0.01, 0.0)
     probing = SubnetworkProbing(preset="published").training
     assert (probing.steps, probing.rate, probing.gates.edge) == (10_000, 1e-3, 1e-4)

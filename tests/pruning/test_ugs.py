@@ -26,12 +26,12 @@ from edgewise.metrics import METRICS, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.progress import silent
 from edgewise.pruning.batch_cache import BatchCache, CleanBatch
-from edgewise.pruning.fit import Optimization, Problem
 from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import Uniform
 from edgewise.pruning.history import read_history
 from edgewise.pruning.objective import Draw, ExpectedEdges
-from edgewise.pruning.training import Training
+from edgewise.pruning.optimization import Optimization, Problem
+from edgewise.pruning.training import Adam, Training
 from edgewise.pruning.ugs import UGS
 from edgewise.request import Request
 
@@ -177,7 +177,7 @@ def test_a_step_is_one_run_for_each_example(family: str, how: str) -> None:
     request = Request(on, of, find_metric("kl"), ablation(how), 5, silent)
     layout = EdgeGates(on.graph, on.graph.edge_mask)
     training = Training(steps=1, rate=0.1, start=-0.5, spread=1.0, gates=Uniform())
-    run = Optimization(Problem(layout, ExpectedEdges(layout, 2e-3, 1e-3), training, seed=4), request)
+    run = Optimization(Problem(layout, ExpectedEdges(layout, 2e-3, 1e-3), training, seed=4), BatchCache(request))
     logits = run.logits.detach().clone()
     (ready,), twin = BatchCache(request), torch.Generator()
     twin.set_state(_after_the_order(run))
@@ -219,7 +219,7 @@ def test_open_gates_are_the_clean_model(family: str) -> None:
     request = Request(on, of, find_metric("kl"), ablation("corrupted"), 5, silent)
     layout = EdgeGates(on.graph, on.graph.edge_mask)
     training = Training(steps=1, rate=0.1, start=30.0, gates=Uniform())
-    run = Optimization(Problem(layout, ExpectedEdges(layout, 1e-3, 5e-4), training, seed=0), request)
+    run = Optimization(Problem(layout, ExpectedEdges(layout, 1e-3, 5e-4), training, seed=0), BatchCache(request))
     record = run.advance()
     assert record.edges == on.graph.n_edges
     assert record.loss == pytest.approx(0, abs=1e-4)
@@ -387,8 +387,7 @@ def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(
 def test_the_published_settings_have_a_name() -> None:
     published = UGS(preset="published").training
     assert (published.steps, published.batch, published.samples, published.rate) == (3000, 5, 12, 0.01)
-    assert (published.start, published.spread, published.decay, published.second) == (1.0, 0.0, 0.0, 0.995)
-    assert published.clip == 5.0
+    assert (published.start, published.spread, published.mover) == (1.0, 0.0, Adam(clip=5.0, second=0.995))
     assert UGS().regularization == 1e-3
     assert UGS(preset="published", samples=2, batch=3, learning_rate=0.02).training.samples == 2
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from support.families import pairs, subject
@@ -28,7 +27,6 @@ from edgewise.evaluation import bootstrap
 from edgewise.methods import METHODS, method, run_method
 from edgewise.metrics import metric
 from edgewise.progress import silent
-from edgewise.pruning.edge_pruning import PRESETS, EdgeMethod
 from edgewise.rank_group import distributed
 from edgewise.request import Request, Wanted
 
@@ -54,11 +52,9 @@ def request(wanted: Wanted, goes_by: str = "logit_diff") -> Request:
 def of_every_method(folder: Path) -> None:
     """What every method finds, as tensors in a file."""
     found: dict[str, torch.Tensor] = {}
-    once = {name: replace(training, exchanges=min(training.exchanges, 1)) for name, training in PRESETS.items()}
     for name in METHODS:
-        with patch.object(EdgeMethod, "presets", once):
-            chosen = method(name, QUICK.get(name, {}))
-            outcome = run_method(chosen, request(Wanted("circuit", edges=None), chosen.metric or "logit_diff"))
+        chosen = method(name, QUICK.get(name, {}))
+        outcome = run_method(chosen, request(Wanted("circuit", edges=None), chosen.metric or "logit_diff"))
         found[name] = outcome.circuit(9).mask
         if outcome.scores is not None:
             found[f"{name} scores"] = outcome.scores.values

@@ -12,6 +12,7 @@ from typing import Literal, final
 
 from edgewise.data.rows import Row
 from edgewise.errors import InvalidValue
+from edgewise.prompts.sharing import sharing
 
 # A share of the rows, or: as the file says by a column, else USUAL_SHARE of a file with enough rows, else none.
 Share = float | Literal["auto"]
@@ -32,7 +33,7 @@ def split_rows(rows: Sequence[Row], share: Share, seed: int, name: str) -> Split
 
     InvalidValue for a share that leaves nothing on one side, or a column that puts a prompt on both.
     """
-    groups = _groups(rows)
+    groups = sharing([(row.clean, row.corrupted) for row in rows])
     if share != "auto":
         return _drawn(rows, groups, share, seed, name)
     if any(row.held_out is not None for row in rows):
@@ -75,23 +76,3 @@ def _sides(rows: Sequence[Row], held: set[int]) -> Split:
         tuple(row for number, row in numbered if number not in held),
         tuple(row for number, row in numbered if number in held),
     )
-
-
-def _groups(rows: Sequence[Row]) -> list[list[int]]:
-    """Numbers of rows that share prompts, directly or through others, in the order of the file."""
-    parent = list(range(len(rows)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
-
-    first: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        for prompt in (row.clean, row.corrupted):
-            one, other = root(first.setdefault(prompt, number)), root(number)
-            parent[max(one, other)] = min(one, other)
-    groups: dict[int, list[int]] = {}
-    for number in range(len(rows)):
-        groups.setdefault(root(number), []).append(number)
-    return list(groups.values())

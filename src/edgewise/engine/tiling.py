@@ -35,8 +35,8 @@ class Tiling:
     `runs`: whose gradients wait for one contraction.
     `patched_tokens`: (edges × examples × positions) replaced one by one in one run. `masks`: of one edge at several degrees.
     `removals`, `removal_tokens`: of a batch in a search, at the most. `logits`: whose metric is made at once.
-    `sample_batches`, `sample_bytes`: batches of pairs that tell which of two circuits is better, and what one run on several
-    of them may put into its writer buffer. `held_bytes`: of runs on clean and corrupted prompts that are kept.
+    `sample_bytes`: what one run on several batches of pairs that tell which of two circuits is better may put into its writer
+    buffer. `held_bytes`: of runs on clean and corrupted prompts that are kept.
     `sparse`: below this share of kept edges a reader's input is added up writer by writer, above it by one product.
     `whole`: above this share of running heads a layer runs whole, all its readers at all tokens; below it nothing is
     computed that nobody needs.
@@ -56,7 +56,6 @@ class Tiling:
     removals: int
     removal_tokens: int
     logits: int
-    sample_batches: int
     sample_bytes: int
     held_bytes: int
     sparse: float
@@ -92,7 +91,6 @@ PROCESSOR = Tiling(
     removals=32,
     removal_tokens=8192,
     logits=1 << 20,
-    sample_batches=8,
     sample_bytes=16 << 20,
     held_bytes=2 << 30,
     sparse=0.12,

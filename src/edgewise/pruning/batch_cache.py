@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -20,8 +21,6 @@ from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
 T = TypeVar("T")
-# Circuits that are compared run together; where memory is short, on so many times fewer pairs than a step has.
-COMPARED = 4
 
 
 @final
@@ -41,15 +40,16 @@ class CleanBatch:
         """What is here of a mask for each example of the whole batch; a mask of all is that of each."""
         return mask if mask.ndim == 2 else mask[self.rows]
 
-    def run(self, mask: Tensor, workspace: Workspace | None = None) -> Tensor:
+    def run(self, mask: Tensor, workspace: Workspace | None = None, among: Tensor | None = None) -> Tensor:
         """Logits [example, vocab] under a mask [writer, reader], or one for each example, [example, writer, reader].
 
-        What the masks close is not computed.
+        Only the edges `among`, bool [writer, reader], have a gradient; None: those that a mask leaves open. Others are not
+        computed.
         """
         batch, pairs = self.batch, self.batch.pairs
         masks = mask[None]
-        open_ = (masks.detach() != 0).flatten(0, -3).any(dim=0).cpu()
-        mask_of_all = Mask(masks, candidates=open_)
+        open_ = (masks.detach() != 0).flatten(0, -3).any(dim=0) if among is None else among
+        mask_of_all = Mask(masks, candidates=open_.cpu())
         return masked_forward(
             batch.subject, pairs.clean, pairs.positions, mask_of_all, batch.replacement, workspace=workspace
         )[0]
@@ -102,16 +102,15 @@ class BatchCache:
             self.at_once = noted_half(self.request, min(self.at_once, max(map(len, self.batches))))
         return found
 
-    def regrouped(self, rows: Tensor, size: int) -> BatchCache:
-        """Only these pairs of the request, so many in a batch, closed edges carrying what they carry here.
+    def part(self, rows: Tensor, size: int) -> BatchCache:
+        """Only these pairs of the request, so many in a batch, with closed edges carrying what they carry here.
 
-        It is held in the place of what was.
+        Memory for what is held is shared out by the number of pairs.
         """
         other = copy(self)
         other.rows, other.batches = rows, list(self.request.pairs[rows].batches(size))
-        other.at_once = size if self.ample else max(1, self.at_once // COMPARED)
-        self.release()
-        self.room = 0
+        other.at_once = size if self.ample else self.at_once
+        other.room = self.room * len(rows) // len(self.rows)
         other.release()
         return other
 
@@ -119,6 +118,12 @@ class BatchCache:
     def ample(self) -> bool:
         """Whether memory has not been short so far, nor is limited."""
         return self.request.at_once is None and self.at_once == self.request.pairs_at_once
+
+    @torch.no_grad()
+    def loss(self, mask: Tensor, workspace: Workspace) -> float:
+        """The metric, lower is better, with the edges of `mask`, bool [writer, reader], over all pairs."""
+        total = self.fitting(lambda: sum(float(of.loss(of.run(mask.float(), workspace))) * of.whole for of in self))
+        return math.fsum(current().gather(total)) / len(self.rows)
 
     def release(self) -> None:
         """Let go of what is held."""

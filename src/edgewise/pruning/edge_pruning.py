@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
-from torch import Tensor
-
+from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
 from edgewise.options import option
 from edgewise.pruning.base import Pruning
-from edgewise.pruning.exchange import exchanges
-from edgewise.pruning.fit import Problem, fit
 from edgewise.pruning.gate_layout import EdgeGates, Gated
-from edgewise.pruning.objective import Lagrangian
-from edgewise.pruning.rounding import best_edges
-from edgewise.pruning.trained_gates import TrainedGates
-from edgewise.pruning.training import Training
+from edgewise.pruning.gates import StraightThrough
+from edgewise.pruning.ladder import Data, Proposal, Rung, descend
+from edgewise.pruning.objective import Path
+from edgewise.pruning.training import Adam, PartialAdam, Training
 from edgewise.request import Request
-from edgewise.search.base import Kept
+from edgewise.search.base import Kept, circuit_of
 
 SPARSITY = 0.9
+# On how many pairs, the first that gates are trained on, edges are proposed.
+PROPOSED_ON = 64
 
 PRESETS = {
     "default": Training(
-        steps=300,
-        rate=0.2,
-        multiplier_rate=1.0,
-        warmup=20,
+        steps=600,
+        rate=0.3,
         final_rate=0.1,
-        clip=1.0,
-        start=2.0,
+        start=0.0,
         lead=1.0,
-        approach=0.5,
-        settle=0.3,
-        exchanges=20,
-        batch=16,
+        approach=0.6,
+        compared=6,
+        batch=4,
+        gates=StraightThrough(),
+        led_by=Path,
+        mover=PartialAdam(),
     ),
     # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
     "published": Training(
@@ -46,8 +46,7 @@ PRESETS = {
         multiplier_rate=0.8,
         warmup=200,
         final_rate=0.0,
-        decay=0.01,
-        clip=1.0,
+        mover=Adam(decay=0.01, clip=1.0),
         start=10.0,
         spread=0.01,
         approach=2500 / 3000,
@@ -98,34 +97,50 @@ class EdgeMethod(Pruning):
             )
         return wanted
 
-    @final
-    def prune(self, request: Request, candidates: Tensor, scores: Tensor | None = None) -> Kept:
-        """Train the gates of `candidates`, bool [writer, reader]; everything else stays replaced.
-
-        Where edges have `scores` [writer, reader], those that score higher start further open.
-        """
-        graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
-        fitted, layout, training = self.train(request, candidates, scores)
-        ranked = best_edges(graph, layout.ranking(fitted.logits), wanted)
-        better = exchanges(fitted, graph, ranked, training.exchanges)
-        mask = [ranked, *request.track(better, training.exchanges, "exchanging edges")][-1]
-        counts = {"steps": training.steps, "exchanged": int((ranked & ~mask).sum()), "final": fitted.loss(mask)}
-        fitted.done()
-        return Kept(mask, counts)
+    @abstractmethod
+    def propose(self, request: Request, widest: int) -> Proposal:
+        """The edges that gates are trained of, at least `widest`; everything else stays replaced."""
 
     @final
-    def train(
-        self, request: Request, candidates: Tensor, scores: Tensor | None = None
-    ) -> tuple[TrainedGates, EdgeGates, Training]:
-        """The trained gates, where they sit, and how they were trained; arguments as of `prune`."""
-        graph, wanted = request.subject.graph, self.wanted(request.subject.graph)
-        first, last = (1 - count / graph.n_edges for count in (int(candidates.sum()), wanted))
-        training = self.training.shortened((last - first) / last if last else 1.0)
-        layout = EdgeGates(graph, candidates, self.gated)
-        penalty = Lagrangian(graph.n_edges, first, last, training.approaching)
-        ahead = None if scores is None else layout.ahead(scores)
-        problem = Problem(layout, penalty, training, self.seed, wanted, ahead)
-        return fit(problem, request, self.files(request)), layout, training
+    def search(self, request: Request) -> Kept:
+        return self.descend([self], request)[0]
+
+    @final
+    def searches(self, variants: Sequence[Self], request: Request) -> list[Circuit]:
+        kept = self.descend(variants, request)
+        return [
+            circuit_of(one, request, found, found.seconds or 0.0) for one, found in zip(variants, kept, strict=True)
+        ]
+
+    @final
+    def descend(self, variants: Sequence[Self], request: Request) -> list[Kept]:
+        """What is kept by some variants of this method, which differ in how many edges they keep."""
+        return self.proposed(request, variants)(variants)
+
+    @final
+    def rehearsal(self, request: Request) -> Callable[[], object]:
+        descend = self.proposed(request, [self])
+        return lambda: descend([replace(self, steps=1)])
+
+    @final
+    def proposed(self, request: Request, variants: Sequence[Self]) -> Callable[[Sequence[Self]], list[Kept]]:
+        """A function that trains variants, none larger than these, of what is proposed for these."""
+        request, graph = self.batched(request), request.subject.graph
+        widest = max(variant.wanted(graph) for variant in variants)
+        data = Data.of(request)
+        first = request.pairs[data.train.rows[:PROPOSED_ON]]
+        started = time.perf_counter()
+        proposal = self.propose(
+            replace(request, pairs=first, ablation=request.ablation.over_all(request.pairs)), widest
+        )
+        proposal = replace(proposal, seconds=time.perf_counter() - started)
+        layout = EdgeGates(graph, proposal.candidates, self.gated)
+
+        def descended(variants: Sequence[Self]) -> list[Kept]:
+            rungs = [Rung(one.wanted(graph), one.training, one.seed, one.files(request)) for one in variants]
+            return descend(proposal, layout, rungs, data)
+
+        return descended
 
     @final
     def for_edges(self, edges: int | None) -> Self:
@@ -157,10 +172,5 @@ class EdgePruning(EdgeMethod):
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.16778"
 
-    def rehearsal(self, request: Request) -> Callable[[], object]:
-        return lambda: replace(self, steps=1).train(self.batched(request), request.subject.graph.edge_mask)
-
-    def search(self, request: Request) -> Kept:
-        request = self.batched(request)
-        self.wanted(request.subject.graph)
-        return self.prune(request, request.subject.graph.edge_mask)
+    def propose(self, request: Request, widest: int) -> Proposal:
+        return Proposal(request.subject.graph.edge_mask)

@@ -34,6 +34,10 @@ class GateLayout(ABC):
         """The mask [..., writer, reader] of gates [..., gate]; differentiable."""
 
     @abstractmethod
+    def degrees(self, logits: Tensor) -> Tensor:
+        """[writer, reader]: the sum of the logits of all gates an edge passes, 0 where it passes none; differentiable."""
+
+    @abstractmethod
     def ranking(self, logits: Tensor) -> Tensor:
         """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
 
@@ -63,10 +67,20 @@ class EdgeGates(GateLayout):
 
     def mask(self, gates: Tensor) -> Tensor:
         edges, writers = gates.split(self._parts, dim=-1)
-        shape = self.graph.edge_mask.shape
-        empty = gates.new_zeros(*gates.shape[:-1], shape.numel())
-        mask = empty.index_copy(-1, self._places.to(gates.device), edges).unflatten(-1, shape)
+        mask = self._placed(edges)
         return mask * writers[..., None] if writers.shape[-1] else mask
+
+    def degrees(self, logits: Tensor) -> Tensor:
+        edges, writers = logits.split(self._parts, dim=-1)
+        if writers.shape[-1]:
+            edges = edges + writers[..., self._edges[:, 0].to(writers.device)]
+        return self._placed(edges)
+
+    def _placed(self, edges: Tensor) -> Tensor:
+        """[..., writer, reader] of values [..., edge], 0 elsewhere."""
+        shape = self.graph.edge_mask.shape
+        empty = edges.new_zeros(*edges.shape[:-1], shape.numel())
+        return empty.index_copy(-1, self._places.to(edges.device), edges).unflatten(-1, shape)
 
     def ranking(self, logits: Tensor) -> Tensor:
         # The logit of the edge, or with writers' gates the logarithm of the two probabilities' product.
@@ -150,6 +164,14 @@ class NodeGates(GateLayout):
         all_open = gates.new_ones(*lead, len(self.graph.writers))
         out_of = all_open.index_copy(-1, self._mlp_writers.to(gates.device), gates[..., is_mlp])
         return self.graph.edge_mask.to(gates.device, gates.dtype) * out_of[..., None] * into[..., None, :]
+
+    def degrees(self, logits: Tensor) -> Tensor:
+        is_mlp = self._is_mlp.to(logits.device)
+        into = torch.cat([logits.masked_fill(is_mlp, 0.0), logits.new_zeros(1)])
+        out_of = logits.new_zeros(len(self.graph.writers)).index_copy(
+            0, self._mlp_writers.to(logits.device), logits[is_mlp]
+        )
+        return self.graph.edge_mask.to(logits.device, logits.dtype) * (out_of[:, None] + into)
 
     def ranking(self, logits: Tensor) -> Tensor:
         return self.mask(logits.double().sigmoid()).cpu().masked_fill(~self.graph.edge_mask, -torch.inf)

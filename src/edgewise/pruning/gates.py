@@ -9,6 +9,11 @@ Uniform (Li, Janson 2024, "Optimal ablation for interpretability", uniform gradi
     z = clip(1/2 + (p − u) / w, 0, 1),   w = p (1 − p),   u uniform on (0, 1), drawn for each example
 
 so that z is 1 with probability p − w/2, 0 with 1 − p − w/2, and uniform between with w.
+
+Straight-through (Bengio, Léonard, Courville 2013, "Estimating or Propagating Gradients Through Stochastic Neurons"), for the
+best so many as in Ramanujan et al. 2020, "What's Hidden in a Randomly Weighted Neural Network?":
+
+    z = 1 for the gates of the best so many edges, 0 for all others,   dz / dlogit taken to be 1
 """
 
 from __future__ import annotations
@@ -21,12 +26,50 @@ from typing import final
 import torch
 from torch import Tensor
 
+from edgewise.pruning.gate_layout import GateLayout
+
 # A window is never narrower: what is divided by it stays finite.
 NARROWEST = 1e-30
 
 
 class Gates(ABC):
-    """How gates are drawn from their logits."""
+    """What gates do to the edges of a layout in a step of training, and how edges are ranked by their logits."""
+
+    @abstractmethod
+    def mask(
+        self, layout: GateLayout, logits: Tensor, room: int | None, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        """The mask [writer, reader] of a step, or one for each of its `examples`, with a gradient in `logits` [gate].
+
+        Only the `room` best-ranked edges may be open, or any where it is None.
+        """
+
+    @abstractmethod
+    def learning(self, layout: GateLayout, mask: Tensor) -> Tensor:
+        """bool [writer, reader]: the edges whose gates have a gradient under a mask."""
+
+    @abstractmethod
+    def ranking(self, layout: GateLayout, logits: Tensor) -> Tensor:
+        """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
+
+
+class DrawnGates(Gates, ABC):
+    """Gates drawn anew in every step; closed ones have no gradient."""
+
+    @final
+    def mask(
+        self, layout: GateLayout, logits: Tensor, room: int | None, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        mask = layout.mask(self.draw(logits, generator, examples))
+        return mask if room is None else mask * _best(self.ranking(layout, logits.detach()), room).to(mask)
+
+    @final
+    def learning(self, layout: GateLayout, mask: Tensor) -> Tensor:
+        return (mask != 0).flatten(0, -3).any(dim=0) if mask.ndim > 2 else mask != 0
+
+    @final
+    def ranking(self, layout: GateLayout, logits: Tensor) -> Tensor:
+        return layout.ranking(logits)
 
     @abstractmethod
     def draw(self, logits: Tensor, generator: torch.Generator, examples: int = 1) -> Tensor:
@@ -38,7 +81,7 @@ class Gates(ABC):
 
 @final
 @dataclass(frozen=True)
-class Uniform(Gates):
+class Uniform(DrawnGates):
     """Gates drawn for every example, whose gradient comes from the samples strictly between 0 and 1 alone.
 
     The slope of the loss at a uniform sample is an unbiased estimate of loss(1) − loss(0) = ∫₀¹ ∂loss/∂z dz, and so of
@@ -59,7 +102,7 @@ class Uniform(Gates):
 
 @final
 @dataclass(frozen=True)
-class HardConcrete(Gates):
+class HardConcrete(DrawnGates):
     """The distribution: stretched from `left` to `right`, at a temperature; `edge` keeps uniform noise off 0 and 1.
 
     >>> HardConcrete().closed(torch.tensor([0.0, 2.0]))
@@ -105,6 +148,35 @@ class HardConcrete(Gates):
 
     def _stretched(self, s: Tensor) -> Tensor:
         return (s * (self.right - self.left) + self.left).clamp(0, 1)
+
+
+@final
+@dataclass(frozen=True)
+class StraightThrough(Gates):
+    """Gates that are 1 for the best edges and 0 for the others, and all learn.
+
+    A closed gate has the gradient of the loss in the mask at its edge, so that an edge that is missed comes back. Every step
+    sees a circuit of the kind that is wanted, without noise.
+    """
+
+    def mask(
+        self, layout: GateLayout, logits: Tensor, room: int | None, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        degrees = layout.degrees(logits)
+        best = _best(self.ranking(layout, logits), int(layout.candidates.sum()) if room is None else room)
+        return best.to(degrees) + (degrees - degrees.detach())
+
+    def learning(self, layout: GateLayout, mask: Tensor) -> Tensor:
+        return layout.candidates
+
+    def ranking(self, layout: GateLayout, logits: Tensor) -> Tensor:
+        return layout.degrees(logits.detach()).double().cpu().masked_fill(~layout.candidates, -torch.inf)
+
+
+def _best(ranking: Tensor, count: int) -> Tensor:
+    """[writer, reader]: 1 at the `count` best-ranked edges, 0 elsewhere; ties go to the lower index."""
+    best = ranking.flatten().sort(descending=True, stable=True).indices[:count]
+    return torch.zeros(ranking.numel()).index_fill(0, best, 1.0).view_as(ranking)
 
 
 def soft_mask(logits: Tensor, temperature: float = HardConcrete.temperature) -> Tensor:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
-
-from torch import Tensor
 
 from edgewise.attribution import attribution as find_attribution
 from edgewise.attribution.memory import within_memory
@@ -16,9 +13,9 @@ from edgewise.metrics import metric as find_metric
 from edgewise.options import option
 from edgewise.pairs import NO_ANSWER
 from edgewise.pruning.edge_pruning import EdgeMethod
+from edgewise.pruning.ladder import Proposal
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request
-from edgewise.search.base import Kept
 
 # The smallest share proposed by default. On nano, ioi, the best circuits found by edge pruning with all edges lie within the
 # 47 best (10 %) by eap-ig, 49 by mask-ig, 66 by relp, 222 (46 %) by eap.
@@ -69,36 +66,23 @@ class HAP(EdgeMethod):
                 f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps; raise keep"
             )
 
-    def search(self, request: Request) -> Kept:
-        request = self.batched(request)
-        candidates, scores = self._proposed(request)
-        trained = self.prune(request, candidates, scores)
-        by = {} if scores is None else {"proposed_by": find_attribution(self.attribution or ATTRIBUTION).name}
-        return Kept(trained.mask, {**trained.counts, "candidates": int(candidates.sum()), **by})
-
-    def rehearsal(self, request: Request) -> Callable[[], object]:
-        request, quick = self.batched(request), replace(self, steps=1)
-        proposed = self._proposed(request)
-        return lambda: quick.train(request, *proposed)
-
-    def _proposed(self, request: Request) -> tuple[Tensor, Tensor | None]:
-        """The edges that are proposed, bool [writer, reader], and what they score, where not all are."""
+    def propose(self, request: Request, widest: int) -> Proposal:
         graph = request.subject.graph
-        wanted = self.wanted(graph)
-        keep = self.keep or min(1.0, max(KEEP, 2 * wanted / graph.n_edges))
+        keep = self.keep or min(1.0, max(KEEP, 2 * widest / graph.n_edges))
         proposed = round(keep * graph.n_edges)
-        if proposed < wanted:
+        if proposed < widest:
             raise InvalidValue(
-                f"keep={keep:g} proposes {proposed:,} of {graph.n_edges:,} edges, fewer than the {wanted:,} asked for: "
+                f"keep={keep:g} proposes {proposed:,} of {graph.n_edges:,} edges, fewer than the {widest:,} asked for: "
                 "raise keep"
             )
         if proposed == graph.n_edges:
-            return graph.edge_mask, None
+            return Proposal(graph.edge_mask, counts={"candidates": proposed})
         scored = replace(request, metric=self._scored_by(request))
         attribution = find_attribution(self.attribution or ATTRIBUTION)().resolved(scored)
         with within_memory(attribution, scored) as fitting:
             scores = attribution.scores(fitting).abs()
-        return best_edges(graph, scores, proposed), scores
+        by = find_attribution(self.attribution or ATTRIBUTION).name
+        return Proposal(best_edges(graph, scores, proposed), scores, {"candidates": proposed, "proposed_by": by})
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

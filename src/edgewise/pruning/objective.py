@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -36,10 +36,51 @@ class Penalty(ABC):
     def target(self, step: int) -> float | None:
         """The sparsity aimed at in a step, if one is."""
 
+    def room(self, step: int) -> int | None:
+        """How many of the best-ranked edges may be open in a step, None for any number."""
+        return None
+
+
+class Leading(Penalty, ABC):
+    """What leads from one number of edges to another."""
+
+    @classmethod
+    @abstractmethod
+    def between(cls, edges: int, first: int, last: int, steps: int) -> Self:
+        """From `first` of all `edges` to `last` in so many steps."""
+
+
+@final
+@dataclass(frozen=True)
+class Path(Leading):
+    """No price: in each step exactly so many edges are open, from `first` of all `edges` down to `last`, then these.
+
+    The number falls by the same factor in each of the first `steps` steps.
+    """
+
+    edges: int
+    first: int
+    last: int
+    steps: int
+
+    @classmethod
+    def between(cls, edges: int, first: int, last: int, steps: int) -> Path:
+        return cls(edges, first, last, steps)
+
+    def value(self, draw: Draw, step: int, multipliers: Sequence[Tensor]) -> Tensor:
+        return 0.0 * draw.logits.sum()
+
+    def target(self, step: int) -> float:
+        return 1 - self.room(step) / self.edges
+
+    def room(self, step: int) -> int:
+        share = min(1.0, (step + 1) / self.steps) if self.steps else 1.0
+        return round(self.first ** (1 - share) * self.last**share)
+
 
 @final
 @dataclass(frozen=True, eq=False)
-class Lagrangian(Penalty):
+class Lagrangian(Leading):
     """λ₁ (s − t) + λ₂ (s − t)² with λ trained by ascent: the sparsity s is led to the target t (Bhaskar et al. 2024).
 
     s is 1 − Σ mask / `edges`, of the mask as drawn, writers' gates included, over all edges of the graph. t goes in a line
@@ -51,6 +92,10 @@ class Lagrangian(Penalty):
     last: float
     warmup: int
     multipliers: ClassVar[tuple[float, ...]] = (0.0, 0.0)
+
+    @classmethod
+    def between(cls, edges: int, first: int, last: int, steps: int) -> Lagrangian:
+        return cls(edges, 1 - first / edges, 1 - last / edges, steps)
 
     def value(self, draw: Draw, step: int, multipliers: Sequence[Tensor]) -> Tensor:
         gap = (1 - draw.mask.sum() / self.edges) - self.target(step)

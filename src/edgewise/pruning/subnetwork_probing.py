@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from edgewise.engine.workspace import Workspace
 from edgewise.errors import InvalidValue
 from edgewise.options import option
 from edgewise.pruning.base import Pruning
-from edgewise.pruning.fit import Problem, fit
+from edgewise.pruning.batch_cache import BatchCache
+from edgewise.pruning.fit import fit
 from edgewise.pruning.gate_layout import NodeGates
 from edgewise.pruning.gates import HardConcrete
 from edgewise.pruning.objective import Price
+from edgewise.pruning.optimization import Problem
 from edgewise.pruning.training import Training
 from edgewise.request import Request
 from edgewise.search.base import Kept, refuse_edges
@@ -67,8 +70,9 @@ class SubnetworkProbing(Pruning):
         request = self.batched(request)
         layout = NodeGates(request.subject.graph)
         price = Price(self.regularization, layout.weights, GATES)
-        fitted = fit(Problem(layout, price, self.training, self.seed), request, self.files(request))
+        feed = BatchCache(request)
+        fitted = fit(Problem(layout, price, self.training, self.seed), feed, self.files(request))
         mask = layout.edges(fitted.logits >= 0)
-        found = Kept(mask, {"steps": self.training.steps, "final": fitted.loss(mask)})
+        found = Kept(mask, {"steps": self.training.steps, "final": feed.loss(mask, Workspace())})
         fitted.done()
         return found

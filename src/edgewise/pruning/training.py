@@ -1,31 +1,90 @@
-"""Training: how long and how fast gates are trained."""
+"""Training: how long and how fast gates are trained, and how a gradient moves them."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
 
 from edgewise.errors import InvalidValue
 from edgewise.pruning.gates import Gates, HardConcrete
+from edgewise.pruning.objective import Lagrangian, Leading
+from edgewise.pruning.partial_adam import PartialAdamOptimizer
 
-# Multipliers must find their size and gates their order however short the way is: the least share of the steps.
+# However short the way to the target, gates must find their order: the least share of the steps.
 LEAST_WAY = 1 / 3
-# When gates begin to settle, so many times the wanted edges may still be open.
-SPARE = 3.0
+
+
+class Mover(ABC):
+    """How a gradient moves logits and multipliers."""
+
+    @abstractmethod
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """What moves the parameters of `groups`, by rates that are set in every step."""
+
+    @abstractmethod
+    def prepare(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Make the gradients at `parameters` what the optimizer gets, in place; returns their norm from before."""
+
+
+@final
+@dataclass(frozen=True)
+class Adam(Mover):
+    """Adam with decoupled weight `decay`: each gate has a scale of its own. `clip` bounds the norm of the whole gradient.
+
+    `second`: Adam's β₂.
+    """
+
+    decay: float = 0.0
+    clip: float = math.inf
+    second: float = 0.999
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(groups, betas=(0.9, self.second), weight_decay=self.decay)
+
+    def prepare(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, self.clip)
+
+
+@final
+@dataclass(frozen=True)
+class PartialAdam(Mover):
+    """Adam whose scales are partly each gate's own and partly one for all: m / (v^(p/2) · mean(v)^((1 − p)/2)), p = `own`.
+
+    m and v are Adam's running means of the gradient and its square. With p = 1, as in Adam, gates that hardly matter move as
+    far as those that do; with p = 0 a few gates with large gradients keep all others from moving.
+
+    Chen, Zhou, Tang, Yang, Cao, Gu 2020, "Closing the Generalization Gap of Adaptive Gradient Methods in Training Deep Neural
+    Networks" (Padam).
+    """
+
+    own: float = 0.5
+    first: float = 0.9
+    second: float = 0.99
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return PartialAdamOptimizer(groups, {"own": self.own, "first": self.first, "second": self.second})
+
+    def prepare(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 @final
 @dataclass(frozen=True)
 class Training:
-    """How gates are trained: Adam with decoupled weight `decay`, one schedule of learning rates for gates and multipliers.
+    """How gates are trained, with one schedule of learning rates for gates and multipliers.
 
     Logits start at Normal(`start`, `spread`), and where their edges were scored before, `lead` times a standardised logarithm
-    of the score above or below. The rates rise over `warmup` steps, then go in a line to `final_rate` times
-    themselves at the last. `clip` bounds the norm of the whole gradient. `approach`: the share of the steps in which a target
-    is approached before it is held; `settle`: the last share of them, in which ever fewer edges may open; `exchanges`:
-    how often, after training, edges may be exchanged for better ones; `batch`: pairs in a step, None for the request's batch
-    size; `samples`: how often each of them stands in it; `second`: Adam's β₂.
+    of the score above or below. The rates rise over `warmup` steps, then go in a line to `final_rate` times themselves at the
+    last. `approach`: the share of the steps in which a target is approached before it is held; `compared`: of how many steps
+    towards the last the circuits are compared, to keep the best; `batch`: pairs in a step, None for the request's batch size;
+    `samples`: how often each of them stands in it; `gates`: what gates do; `led_by`: what leads
+    them to the target; `mover`: what a gradient does to them.
     """
 
     steps: int
@@ -33,18 +92,16 @@ class Training:
     multiplier_rate: float = 0.0
     warmup: int = 0
     final_rate: float = 1.0
-    decay: float = 0.0
-    clip: float = math.inf
     start: float = 2.0
     spread: float = 0.0
     lead: float = 0.0
     approach: float = 0.0
-    settle: float = 0.0
-    exchanges: int = 0
+    compared: int = 1
     batch: int | None = None
     samples: int = 1
-    second: float = 0.999
     gates: Gates = field(default_factory=HardConcrete)
+    led_by: type[Leading] = Lagrangian
+    mover: Mover = field(default_factory=Adam)
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -63,21 +120,17 @@ class Training:
         passed = (step - self.warmup) / max(1, self.steps - self.warmup)
         return 1 + passed * (self.final_rate - 1)
 
-    def room(self, step: int, wanted: int) -> int | None:
-        """How many of the best-ranked edges may be open in a step that settles, None for one that does not.
-
-        From SPARE times `wanted` down to `wanted`, ever more slowly.
-        """
-        first = self.steps - round(self.settle * self.steps)
-        if step < first:
-            return None
-        left = 1 - (step + 1 - first) / (self.steps - first)
-        return round(wanted * (1 + (SPARE - 1) * left**2))
-
     @property
     def approaching(self) -> int:
         """How many steps a target is approached in."""
         return round(self.approach * self.steps)
+
+    @property
+    def candidates(self) -> range:
+        """After which steps there are circuits to compare: over the last two thirds of the steps that hold the target."""
+        apart = max(1, 2 * (self.steps - self.approaching) // (3 * self.compared))
+        count = min(self.compared, -(-self.steps // apart))
+        return range(self.steps - 1 - (count - 1) * apart, self.steps, apart)
 
     def shortened(self, way: float) -> Training:
         """The training for only this share of the way to the target: so many of the steps, in the same proportions.

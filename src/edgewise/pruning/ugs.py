@@ -16,15 +16,19 @@ from edgewise.graph import Graph
 from edgewise.metrics import metric
 from edgewise.options import option
 from edgewise.pruning.base import Trained
-from edgewise.pruning.fit import Problem, fit
+from edgewise.pruning.batch_cache import BatchCache
+from edgewise.pruning.fit import fit
 from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import Uniform
 from edgewise.pruning.objective import ExpectedEdges
-from edgewise.pruning.training import Training
+from edgewise.pruning.optimization import Problem
+from edgewise.pruning.training import Adam, Training
 from edgewise.request import Request
 
 # The surcharge for edges of heads is half the price of an edge, and at most this.
 HIGHEST_HEAD_PRICE = 2e-4
+
+MOVER = Adam(clip=5.0, second=0.995)
 
 
 @final
@@ -57,10 +61,8 @@ class UGS(Trained, ScoringMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.09951"
     additive: ClassVar[bool] = False
     presets: ClassVar[dict[str, Training]] = {
-        "default": Training(steps=300, rate=0.1, clip=5.0, start=1.0, second=0.995, batch=16, gates=Uniform()),
-        "published": Training(
-            steps=3000, rate=0.01, clip=5.0, start=1.0, second=0.995, batch=5, samples=12, gates=Uniform()
-        ),
+        "default": Training(steps=300, rate=0.1, start=1.0, batch=16, gates=Uniform(), mover=MOVER),
+        "published": Training(steps=3000, rate=0.01, start=1.0, batch=5, samples=12, gates=Uniform(), mover=MOVER),
     }
 
     def check(self) -> None:
@@ -78,7 +80,7 @@ class UGS(Trained, ScoringMethod):
         layout = EdgeGates(request.subject.graph, request.subject.graph.edge_mask)
         prices = self.regularization, min(self.regularization / 2, HIGHEST_HEAD_PRICE)
         problem = Problem(layout, ExpectedEdges(layout, *prices), self.training, self.seed)
-        fitted = fit(problem, request, self.files(request))
+        fitted = fit(problem, BatchCache(request), self.files(request))
         kept = layout.mask(fitted.logits.double().sigmoid()).cpu()
         fitted.done()
         if _unseen(layout.graph, kept):

@@ -84,9 +84,7 @@ class Search(Method):
         """One run for each number of edges."""
         total = request.subject.graph.n_edges
         runs = [_renamed(self.for_edges(size), f"-{size}") for size in sizes]
-        return Found.along(
-            "sparsity", [1 - size / total for size in sizes], [_searched(search, request) for search in runs]
-        )
+        return Found.along("sparsity", [1 - size / total for size in sizes], self.searches(runs, request))
 
     def _takes(self, edges: int) -> bool:
         """Whether it can be told to keep so many edges."""
@@ -106,16 +104,17 @@ class SharingSearch(Search):
 
     def searches(self, variants: Sequence[Any], request: Request) -> list[Circuit]:
         found = self.sweep([getattr(variant, variant.size_option) for variant in variants], request)
-        return [_circuit(one, request, kept, kept.seconds or 0.0) for one, kept in zip(variants, found, strict=True)]
+        return [circuit_of(one, request, kept, kept.seconds or 0.0) for one, kept in zip(variants, found, strict=True)]
 
 
 def _searched(search: Search, request: Request) -> Circuit:
     started = time.perf_counter()
     kept = search.search(request)
-    return _circuit(search, request, kept, time.perf_counter() - started)
+    return circuit_of(search, request, kept, time.perf_counter() - started)
 
 
-def _circuit(search: Search, request: Request, kept: Kept, seconds: float) -> Circuit:
+def circuit_of(search: Search, request: Request, kept: Kept, seconds: float) -> Circuit:
+    """The circuit of what a search kept, with its provenance."""
     facts, graph = provenance(request, search, seconds), request.subject.graph
     # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
     counts = {"selected": int(kept.mask.sum()), "kept": int(kept.mask.sum()), "total": graph.n_edges}
