@@ -62,6 +62,9 @@ def of_every_method(folder: Path) -> None:
         found[name] = outcome.circuit(9).mask
         if outcome.scores is not None:
             found[f"{name} scores"] = outcome.scores.values
+    for at_once in (2, 1):  # one rank in parts and one not, then both
+        asked = replace(request(Wanted(), "kl"), at_once=at_once)
+        found[f"acdc, {at_once} at once"] = run_method(method("acdc", {"tau": 0.0005}), asked).circuit().mask
     nodes = run_method(method("eap-ig", {}), request(Wanted("scores", level="nodes"))).scores
     assert nodes is not None
     assert nodes.parts is not None
