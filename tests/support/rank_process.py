@@ -93,6 +93,23 @@ def of_every_verb(folder: Path) -> None:
     _kept(folder, found)
 
 
+def of_one_pair(folder: Path) -> None:
+    """What does not share the pairs needs no more than one: effects of edges, and circuits along a threshold."""
+    on, data = subject("gpt2", torch.float64), pairs()[:1]
+    edges = [on.graph.edges[number] for number in (0, 5, 40, -1)]
+    trace = str(folder / "trace.jsonl") if os.environ.get("RANK", "0") == "0" else None  # the first names files
+    swept = ew.sweep(on, data, values=[0.5, 0.05, 0.005], trace=trace)
+    trained = ew.sweep(on, data, method="edge-pruning", values=[0.5, 0.9], steps=2, batch_size=1)
+    found = {
+        "exact": ew.attribute(on, data, method="exact").values,
+        "effects": torch.tensor(list(ew.effects(on, data, edges).values()), dtype=torch.float64),
+        "sweep": swept.scores.values,
+        "trained": trained.scores.values,
+        "tested": torch.tensor([circuit.provenance["tested"] for circuit in swept.circuits]),
+    }
+    _kept(folder, found)
+
+
 def with_other_data(folder: Path) -> None:
     """The second rank takes other pairs."""
     data = pairs() if os.environ["RANK"] == "0" else pairs()[1:]

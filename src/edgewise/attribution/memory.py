@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
@@ -129,7 +129,8 @@ def within_memory(method: Method, request: Request) -> Iterator[Request]:
         yield request
         return
     limit = memory_size(request.wanted.memory_limit)
-    estimate, tiling, asked = _fitting(method, request, limit)
+    with alone() if method.divides(request.wanted) else nullcontext():
+        estimate, tiling, asked = _fitting(method, request, limit)
     if estimate.pairs < asked:
         request.notes["fitting_batch_size"] = estimate.pairs
     if tiling.kept_share < tiling_for(request.subject.device).kept_share:
