@@ -159,7 +159,7 @@ def nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.attribution.memory.taken", lambda subject: 0)
 
 
-# A search in parts is slow, and the two searches share it.
+# The two searches share what goes through the pairs in parts.
 LONG = pytest.param("eap+acdc", marks=pytest.mark.slow)
 
 
