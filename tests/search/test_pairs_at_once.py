@@ -98,6 +98,21 @@ def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) ->
     assert circuit.provenance["fitting_batch_size"] == 2
 
 
+@pytest.mark.parametrize("pairs_at_most", [2, 8])
+@pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
+def test_a_metric_that_is_no_number_ends_the_search(pairs_at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SearchPart, "of", too_large(pairs_at_most, []))
+    asked = SearchPart.asked
+
+    def nowhere(self: SearchPart, trials: Any) -> Any:
+        sums, outcome = asked(self, trials)
+        return sums * torch.nan, outcome
+
+    monkeypatch.setattr(SearchPart, "asked", nowhere)
+    with pytest.raises(NumericalError, match="kl is nan in the middle of the search"):
+        ew.discover(subject("gpt2"), pairs(), method="acdc")
+
+
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_a_single_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SearchPart, "of", too_large(0, []))

@@ -157,12 +157,11 @@ class SearchState(State):
         trials = current().of_first(lambda: self._expected(removals))
         (sums, outcome), gone = self._fitting(lambda pairs: pairs.sums(trials)), list[int]()
         values = self._means(sums)
-        for value in values:
-            if not math.isfinite(value):
-                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
         supposed, decided = self._suppose(trials, values), 0
         for number, (removal, goes) in enumerate(zip(trials.removals, trials.goes, strict=True)):
-            yield removal, values[number]
+            if not math.isfinite(value := values[number]):
+                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
+            yield removal, value
             kept = self._decisions[-1].kept
             self._planner.learn(removal, kept)
             gone += [] if kept else [number]
