@@ -31,6 +31,9 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.progress import silent
 from edgewise.request import Request
+from edgewise.search.incremental.pairs_at_once import PairsAtOnce
+from edgewise.search.incremental.trials import Trials
+from edgewise.search.state import removals_into
 
 EXAMPLES, TOKENS, EDGES, PATCHED = 8, 16, 1000, 60
 VOCABULARY = 211
@@ -154,6 +157,21 @@ def searches(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
     yield Work(f"acdc, {tests:,} tests", search, 2 + tests)
 
 
+@torch.no_grad()
+def batches_of_tests(subject: Subject, pairs: ew.Pairs) -> Iterator[Work]:
+    """Single batches of a search, against one forward; behind the reader edges are kept that are drawn at random."""
+    graph, request = subject.graph, Request(subject, pairs, metric("kl"), Corrupted(), len(pairs), silent)
+    for layer in (graph.layers - 1, graph.layers // 2, 1):
+        kept, behind = graph.edge_mask.clone(), graph.edge_mask.nonzero()
+        behind = behind[behind[:, 1] >= graph.mlp_reader(layer)]
+        kept[tuple(behind[torch.randperm(len(behind), generator=torch.Generator().manual_seed(0))[EDGES:]].T)] = False
+        at_hand = PairsAtOnce.of(request, kept)
+        removals = removals_into(graph, [graph.v_readers(layer).stop - 1], kept)[: at_hand.most]
+        ask = torch.no_grad()(partial(at_hand.sums, Trials(tuple(removals), (False,) * len(removals))))
+        ask()  # what belongs to the layer is made
+        yield Work(f"acdc, {len(removals)} tests at layer {layer} in one batch, {EDGES:,} edges behind", ask, 1)
+
+
 def rows(subject: Subject, pairs: ew.Pairs, listed: Iterator[Work]) -> Iterator[tuple[str, ...]]:
     """A row for each work: operations and so on, and their ratio to the bare passes where these have any."""
     forward, both = forward_count(subject, pairs), both_count(subject, pairs)
@@ -167,9 +185,7 @@ def rows(subject: Subject, pairs: ew.Pairs, listed: Iterator[Work]) -> Iterator[
             continue
         passes = work.forwards - work.backwards
         bare = {
-            name: passes * getattr(forward, name) + work.backwards * getattr(both, name)
-            for name in vars(forward)
-            if name != "names"
+            n: passes * getattr(forward, n) + work.backwards * getattr(both, n) for n in vars(forward) if n != "names"
         }
         yield (
             work.label,
@@ -205,6 +221,11 @@ def counts() -> Iterator[Counted]:
         for name, model in (("GPT-2 small's shape", gpt2_shape()), ("Llama-3.2-1B's shape", llama_shape())):
             subject = far(ew.load(model))
             yield f"{name}, {EXAMPLES} × {TOKENS} tokens", [*rows(subject, pairs, works(subject, pairs))]
+        large = far(ew.load(llama_shape(32)))  # Llama-3.1-8B in layers and heads
+        yield (
+            f"Llama-3.1-8B's shape, {EXAMPLES} × {TOKENS} tokens",
+            [*rows(large, pairs, batches_of_tests(large, pairs))],
+        )
         small = far(ew.load(gpt2_shape(1)))
         yield "one layer of GPT-2 small's shape", [*rows(small, pairs, searches(small, pairs))]
 

@@ -46,7 +46,8 @@ COUNTED_HEAD = """## What a GPU would be asked for
 **Not yet measured on a GPU.** Counted on a CPU, with the sizes of an accelerator (`python -m benchmarks ops`, `ops-smollm2`,
 `memory`): operations, each of which starts a kernel, over those of the bare passes; how often the host waits for the device;
 uploads from the host; and bytes held at the peak, of a model of its true shape without values. The shapes in the tables of
-operations are narrow: counts do not depend on widths.
+operations are narrow: counts do not depend on widths. ACDC on the 8B shape is counted one batch of tests at a time, against
+one forward; how many of a whole search's 805,681 edges are tested depends on the model.
 """
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import rank_process
 from support.command_line import SMALL, make_model
+from support.one_at_a_time import read_trace
 from support.rank_process import paths_for_children, results, together
 
 import edgewise as ew
@@ -37,6 +38,23 @@ def test_two_ranks_find_what_one_finds(work: object, tmp_path: Path) -> None:
             # Gates are trained in float32, whatever the model is in.
             tolerance = 1e-5 if name == "ugs scores" else 1e-9
             torch.testing.assert_close(found[name], value, rtol=tolerance, atol=tolerance, msg=name)
+
+
+def test_one_pair_is_enough_where_pairs_are_not_shared(tmp_path: Path) -> None:
+    """Each rank keeps the trace of its thresholds where the first one does."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone.mkdir()
+    shared.mkdir()
+    rank_process.of_one_pair(alone)
+    assert together(rank_process.of_one_pair, shared) == ["", ""]
+    expected, found, other = results(alone), results(shared), results(shared, 1)
+    for name, value in expected.items():
+        assert torch.equal(found[name], other[name]), name
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=name)
+    traces = sorted(path.name for path in alone.glob("trace*"))
+    assert len(traces) == 3
+    for name in traces:
+        assert len(read_trace(shared / name)) == len(read_trace(alone / name)), name
 
 
 def test_ranks_with_different_data_are_told(tmp_path: Path) -> None:

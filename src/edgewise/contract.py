@@ -92,6 +92,10 @@ class Method(ABC):
     def run(self, request: Request) -> Found:
         """Find what `request` asks for, and return it as Found."""
 
+    def divides(self, wanted: Wanted) -> bool:
+        """Whether each of several ranks does a part of what is wanted alone, on all pairs, instead of all on some pairs."""
+        return False
+
     # -- memory: what an estimate of it asks ------------------------------------------------------------------------
 
     def sizes(self, request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:

@@ -1,8 +1,9 @@
 """Ranks: several processes, on one machine or many, that do one piece of work together, each its share.
 
 Every rank makes the same calls with the same arguments inside `with distributed():`. Methods take a rank's share of the pairs
-(`exact`: of the edges), and what they measured is added up in the order of the ranks, so that every rank goes on with the
-same numbers to the last bit, comes to the same decisions, and returns the same result. Outside of it there is one rank.
+(`exact`: of the edges; a sweep: of its values), and what they measured is added up in the order of the ranks, so that every
+rank goes on with the same numbers to the last bit, comes to the same decisions, and returns the same result. Outside of it
+there is one rank.
 
 What is exchanged is small (scores, gradients of gates, metrics), so it goes over the CPU ("gloo") on every machine.
 """

@@ -19,7 +19,7 @@ from support.families import distance, pairs, subject
 
 import edgewise as ew
 from edgewise.ablations import ablation
-from edgewise.attribution.memory import MemoryEstimate, Rehearsals, memory_size
+from edgewise.attribution.memory import FINEST_CUT, MemoryEstimate, Rehearsals, memory_size
 from edgewise.contract import Found
 from edgewise.engine.peak import PeakBytes
 from edgewise.engine.tiling import PROCESSOR, Tiling, using_tiling
@@ -159,7 +159,7 @@ def nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewise.attribution.memory.taken", lambda subject: 0)
 
 
-# A search in parts is slow, and the two searches share it.
+# The two searches share what goes through the pairs in parts.
 LONG = pytest.param("eap+acdc", marks=pytest.mark.slow)
 
 
@@ -207,6 +207,27 @@ def test_a_limit_below_a_single_pair_says_what_would_do(name: str) -> None:
         found_by(asked, name)
     least = str(error.value).rpartition(" ")[2]
     found_by(replace(asked, wanted=Wanted(memory_limit=least)), name)
+
+
+@pytest.mark.parametrize("name", ["eap", "hisp"])
+@pytest.mark.usefixtures("nothing_taken")
+def test_where_one_pair_does_not_fit_otherwise_blocks_run_again(name: str) -> None:
+    on, finest = shape("llama", layers=6), PROCESSOR.part(FINEST_CUT)
+    free = request(name, on, some_pairs(2, 64), 2)
+    expected = found_by(free, name).scores  # what is loaded at the first call is no part of a later one
+    whole, again = (estimate(free, name, 1, replace(finest, kept_share=share)) for share in (0.5, 0))
+    assert again.least < 0.95 * whole.least
+    limited = replace(free, notes={}, wanted=Wanted(memory_limit=whole.least - 1))
+    found = found_by(limited, name).scores
+    assert found is not None
+    assert expected is not None
+    assert distance(found.values, expected.values) < 1e-5
+    assert limited.notes == {"fitting_batch_size": 1, "blocks_run_again": True}
+    with using_tiling(replace(finest, kept_share=0)):
+        alone = counted(request(name, on, free.pairs[:1], 1), name)
+    assert 0.7 * again.peak < Rehearsals.margin_on(on.device) * alone < 1.3 * again.peak
+    with pytest.raises(InvalidValue, match="is too small"):
+        found_by(replace(limited, wanted=Wanted(memory_limit=again.least - 1)), name)
 
 
 @pytest.mark.usefixtures("nothing_taken")

@@ -16,7 +16,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.record import record
 from edgewise.models import Subject
 from edgewise.request import Batch
-from edgewise.search.incremental import pairs_at_once
+from edgewise.search.incremental import search_part
 from edgewise.search.incremental.frontier import WalkingFrontier
 
 NEAR = 1e-5
@@ -99,8 +99,10 @@ def test_acdc_decides_the_same_with_and_without_the_cache(kind: str, how: str, m
     (_, on), of = twins(kind), whole(kind)
     run: Callable[[], ew.Circuit] = lambda: ew.discover(on, of, method="acdc", tau=0.05, ablation=how)  # noqa: E731
     cached = run()
-    walking: Callable[[Batch], WalkingFrontier] = lambda at: WalkingFrontier(at.subject, at.pairs, at.replacement)  # noqa: E731
-    monkeypatch.setattr(pairs_at_once, "frontier", walking)
+    walking: Callable[[Batch, torch.Tensor], WalkingFrontier] = lambda at, mask: WalkingFrontier(  # noqa: E731
+        at.subject, at.pairs, at.replacement, mask
+    )
+    monkeypatch.setattr(search_part, "frontier", walking)
     walked = run()
     assert cached == walked
     assert cached.provenance["tested"] == walked.provenance["tested"]

@@ -13,18 +13,20 @@ from support.thinned import thinned
 
 import edgewise as ew
 from edgewise.errors import NumericalError
-from edgewise.search.incremental.pairs_at_once import SearchPart
+from edgewise.search.incremental.search_part import SearchPart
+from edgewise.search.incremental.trials import BatchPlanner
+from edgewise.search.state import KeepRule, removals_into
 
 
 def too_large(pairs_at_most: int, parts: list[int]) -> Any:
     """A part that memory does not suffice for, if it is of more pairs; `parts` notes the others."""
     make = SearchPart.of
 
-    def of(batch: Any) -> SearchPart:
+    def of(batch: Any, mask: torch.Tensor) -> SearchPart:
         if len(batch.pairs) > pairs_at_most:
             raise torch.OutOfMemoryError("out of memory")
         parts.append(len(batch.pairs))
-        return make(batch)
+        return make(batch, mask)
 
     return of
 
@@ -48,11 +50,39 @@ def test_the_same_decisions(family: str, ablation: str, tmp_path: Path, monkeypa
         assert one.after == pytest.approx(other.after, abs=1e-10)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+@pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
+def test_parts_that_agree_are_made_once_for_all_questions_at_a_place(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on, parts = subject(family, torch.float64), list[int]()
+    alike = pairs()[torch.tensor([1, 1, 1, 1])]
+    whole = ew.discover(on, alike, method="acdc", tau=0.0005)
+    monkeypatch.setattr(SearchPart, "of", too_large(2, parts))
+    assert ew.discover(on, alike, method="acdc", tau=0.0005) == whole
+    places = 1 + 3 * on.graph.layers  # the logits; whole readers, edges and the MLP of each layer
+    assert len(parts) <= 2 + places < whole.provenance["tested"] / 5  # one of the two is at hand still
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_what_a_part_decides_is_what_a_search_on_it_alone_finds(family: str) -> None:
+    on, rule = subject(family, torch.float64), KeepRule(0.0005, "signed", True)
+    batch, kept = next(_batches(on)), on.graph.edge_mask.clone()
+    part = SearchPart.of(batch, kept)
+    removals = removals_into(on.graph, [len(on.graph.readers) - 1], kept.clone())
+    trials, sums = part.decided(removals, (), BatchPlanner(on.graph, 3), rule)
+    assert trials.removals == tuple(removals)
+    alone = ew.discover(on, batch.pairs, method="acdc", tau=rule.tau)
+    assert torch.equal(kept[:, -1], alone.mask[:, -1])
+    for again in (1, 4, len(trials)):  # in which pieces it is asked does not matter
+        torch.testing.assert_close(SearchPart.of(batch, on.graph.edge_mask.clone()).sums(trials, again), sums)
+
+
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     on, asked = subject("gpt2", torch.float64), [0]
     whole = ew.discover(on, pairs(), method="acdc", tau=0.0005)
-    kind = type(SearchPart.of(next(_batches(on))).frontier)
+    kind = type(SearchPart.of(next(_batches(on)), on.graph.edge_mask).frontier)
     outcomes = kind.outcomes
 
     def giving_out(self: Any, trials: Any) -> Any:
@@ -66,6 +96,21 @@ def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) ->
         circuit = ew.discover(on, pairs(), method="acdc", tau=0.0005)
     assert circuit == whole
     assert circuit.provenance["fitting_batch_size"] == 2
+
+
+@pytest.mark.parametrize("pairs_at_most", [2, 8])
+@pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
+def test_a_metric_that_is_no_number_ends_the_search(pairs_at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SearchPart, "of", too_large(pairs_at_most, []))
+    asked = SearchPart.asked
+
+    def nowhere(self: SearchPart, trials: Any) -> Any:
+        sums, outcome = asked(self, trials)
+        return sums * torch.nan, outcome
+
+    monkeypatch.setattr(SearchPart, "asked", nowhere)
+    with pytest.raises(NumericalError, match="kl is nan in the middle of the search"):
+        ew.discover(subject("gpt2"), pairs(), method="acdc")
 
 
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")

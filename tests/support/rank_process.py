@@ -58,6 +58,9 @@ def of_every_method(folder: Path) -> None:
         found[name] = outcome.circuit(9).mask
         if outcome.scores is not None:
             found[f"{name} scores"] = outcome.scores.values
+    for at_once in (2, 1):  # one rank in parts and one not, then both
+        asked = replace(request(Wanted(), "kl"), at_once=at_once)
+        found[f"acdc, {at_once} at once"] = run_method(method("acdc", {"tau": 0.0005}), asked).circuit().mask
     nodes = run_method(method("eap-ig", {}), request(Wanted("scores", level="nodes"))).scores
     assert nodes is not None
     assert nodes.parts is not None
@@ -82,6 +85,23 @@ def of_every_verb(folder: Path) -> None:
         "frequency": drawn.frequency,
         "jaccard": torch.tensor([drawn.jaccard.mean, drawn.faithfulness.mean]),
         "sweep": swept.scores.values,
+    }
+    _kept(folder, found)
+
+
+def of_one_pair(folder: Path) -> None:
+    """What does not share the pairs needs no more than one: effects of edges, and circuits along a threshold."""
+    on, data = subject("gpt2", torch.float64), pairs()[:1]
+    edges = [on.graph.edges[number] for number in (0, 5, 40, -1)]
+    trace = str(folder / "trace.jsonl") if os.environ.get("RANK", "0") == "0" else None  # the first names files
+    swept = ew.sweep(on, data, values=[0.5, 0.05, 0.005], trace=trace)
+    trained = ew.sweep(on, data, method="edge-pruning", values=[0.5, 0.9], steps=2, batch_size=1)
+    found = {
+        "exact": ew.attribute(on, data, method="exact").values,
+        "effects": torch.tensor(list(ew.effects(on, data, edges).values()), dtype=torch.float64),
+        "sweep": swept.scores.values,
+        "trained": trained.scores.values,
+        "tested": torch.tensor([circuit.provenance["tested"] for circuit in swept.circuits]),
     }
     _kept(folder, found)
 

@@ -106,10 +106,14 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     for number, (writer, reader) in enumerate(places):
         by_reader[reader].append((number, writer))
     effects = torch.zeros(len(edges), dtype=torch.float64)
-    mine = request.share()
+    mine, readers = request, sorted(by_reader)
+    if len(request.pairs) < current().count:  # too few to share: the readers are
+        readers = readers[current().share(len(readers))]
+    else:
+        mine = request.share()
     patchers, label = Patchers(mine), f"patching {len(edges):,} edges one by one"
-    units = ((pairs, reader) for pairs in mine.pairs.batches(mine.batch_size) for reader in sorted(by_reader))
-    total = -(-len(mine.pairs) // mine.batch_size) * len(by_reader)
+    units = ((pairs, reader) for pairs in mine.pairs.batches(mine.batch_size) for reader in readers)
+    total = -(-len(mine.pairs) // mine.batch_size) * len(readers)
     with request.subject.turn, torch.no_grad(), steady(request.subject.model):
         for pairs, reader in request.track(units, total, label):
             numbers, writers = zip(*by_reader[reader], strict=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
@@ -122,15 +122,19 @@ class Rehearsals:
 def within_memory(method: Method, request: Request) -> Iterator[Request]:
     """The request with as many pairs at once as its memory limit has room for, said in its notes where that is fewer.
 
-    Inside, work is cut as small as that takes. InvalidValue for a limit too small for one pair.
+    Inside, work is cut as small as that takes, down to blocks that run again in the backward pass, which the notes say too.
+    InvalidValue for a limit too small for one pair even so.
     """
     if request.wanted.memory_limit is None:
         yield request
         return
     limit = memory_size(request.wanted.memory_limit)
-    estimate, tiling, asked = _fitting(method, request, limit)
+    with alone() if method.divides(request.wanted) else nullcontext():
+        estimate, tiling, asked = _fitting(method, request, limit)
     if estimate.pairs < asked:
         request.notes["fitting_batch_size"] = estimate.pairs
+    if tiling.kept_share < tiling_for(request.subject.device).kept_share:
+        request.notes["blocks_run_again"] = True
     with using_tiling(tiling):
         yield replace(request, at_once=estimate.pairs)
 
@@ -144,8 +148,10 @@ def _fitting(method: Method, request: Request, limit: int) -> tuple[MemoryEstima
     free = limit - base
     tilings = [whole.part(count) for count in (1, 4, FINEST_CUT)]
     tiling = next((pieces for pieces in tilings if pieces.chunk_bytes * FREE_SHARE <= free), tilings[-1])
-    asked, found, last = 0, None, tiling
-    for pairs, pieces in chain(method.sizes(request, tiling), [(1, tilings[-1])]):
+    # Blocks that run again in the backward pass take a forward more: only where nothing else will do.
+    finest = [tilings[-1], replace(tilings[-1], kept_share=0)]
+    asked, found, last, least = 0, None, tiling, list[int]()
+    for pairs, pieces in chain(method.sizes(request, tiling), ((1, pieces) for pieces in finest)):
         asked = asked or pairs
         if found is not None and pieces == last and found.fixed + pairs * found.each > free:
             continue  # in smaller batches a pair takes no less
@@ -153,10 +159,10 @@ def _fitting(method: Method, request: Request, limit: int) -> tuple[MemoryEstima
         if found.least <= free:
             room = free - found.least
             return found, replace(pieces, held_bytes=min(pieces.held_bytes, room)), asked
-    assert found is not None
+        least.append(found.least)
     raise InvalidValue(
         f"a memory limit of {_shown(limit)} is too small: {_shown(base)} are in use before {method.name} begins, and "
-        f"one pair at a time needs about {_shown(found.least)} more; give at least {_shown(base + found.least)}"
+        f"one pair at a time needs about {_shown(min(least))} more; give at least {_shown(base + min(least))}"
     )
 
 

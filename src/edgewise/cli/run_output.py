@@ -37,6 +37,8 @@ def print_run(run: Run) -> None:
         out.print(f"tested    {known['tested']:,} removals, one after the other")
     if "fitting_batch_size" in known:
         out.print(f"memory    held {known['fitting_batch_size']:,} pairs at once")
+    if "blocks_run_again" in known:
+        out.print("memory    ran blocks again in the backward pass")
     if run.stability is not None:
         out.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
     out.print(f"time      {run.seconds:.1f} s")

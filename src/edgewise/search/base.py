@@ -17,6 +17,7 @@ from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
 from edgewise.provenance import provenance
+from edgewise.ranks import alone, current
 from edgewise.request import LOCAL, Request, Wanted
 
 
@@ -75,10 +76,27 @@ class Search(Method):
         told = [size for size in sorted(wanted.sizes) if self._takes(size)] if wanted.values is None else []
         if told:
             return self._at_sizes(told, request)
-        values = sorted(set(self.size_values if wanted.values is None else wanted.values), reverse=True)
-        return Found.along(
-            self.size_option, values, self.searches([at_value(self, value) for value in values], request)
-        )
+        values = self._values(wanted)
+        return Found.along(self.size_option, values, self._along(values, request))
+
+    def divides(self, wanted: Wanted) -> bool:
+        """Along values of the size option, each rank searches at some of them where there are enough."""
+        told = wanted.values is None and any(map(self._takes, wanted.sizes))
+        return wanted.goal != "circuit" and not told and 1 < current().count <= len(self._values(wanted))
+
+    def _values(self, wanted: Wanted) -> list[float]:
+        return sorted(set(self.size_values if wanted.values is None else wanted.values), reverse=True)
+
+    def _along(self, values: Sequence[float], request: Request) -> list[Circuit]:
+        """The circuit at each value."""
+        if not self.divides(request.wanted):
+            return self.searches([at_value(self, value) for value in values], request)
+        ranks, search = current(), _with_files_of_first(self)
+        with alone():
+            mine = [at_value(search, value) for value in values[ranks.number :: ranks.count]]
+            circuits = search.searches(mine, request)
+        every = ranks.gather(circuits)
+        return [every[number % ranks.count][number // ranks.count] for number in range(len(values))]
 
     def _at_sizes(self, sizes: Sequence[int], request: Request) -> Found:
         """One run for each number of edges."""
@@ -134,6 +152,13 @@ def _renamed(search: S, suffix: str) -> S:
     paths = {name: Path(getattr(search, name)) for name in LOCAL if getattr(search, name, None)}
     names = {name: str(path.with_name(f"{path.stem}{suffix}{path.suffix}")) for name, path in paths.items()}
     return replace(search, **names)  # type: ignore[type-var]
+
+
+def _with_files_of_first(search: S) -> S:
+    """The search with the files that the first rank keeps, where this rank can reach their folders."""
+    named = current().of_first(lambda: {name: getattr(search, name, None) for name in LOCAL})
+    reached = {name: path for name, path in named.items() if path and Path(path).parent.is_dir()}
+    return replace(search, **reached)  # type: ignore[type-var]
 
 
 def refuse_edges(name: str, edges: int | None) -> None:

@@ -21,7 +21,7 @@ FAMILIES = ("gpt2", "llama", "neox-parallel", "toy-separate-inputs")
 def front_of(on: Subject, mask: Tensor) -> CachedFrontier:
     """A frontier whose circuit is `mask`, its nodes as they are in the clean run."""
     batch = next(Request(on, pairs(), metric("kl"), ablation("corrupted"), 2, silent).together().each_batch())
-    front = CachedFrontier(on, batch.pairs, batch.replacement)
+    front = CachedFrontier(on, batch.pairs, batch.replacement, on.graph.edge_mask.clone())
     front.mask.copy_(mask)
     front.settle()
     return front

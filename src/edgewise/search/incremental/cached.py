@@ -33,9 +33,9 @@ class CachedFrontier(Frontier):
     `clean`: the run of the clean prompts; `streams`: what writers wrote last.
     """
 
-    def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
+    def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement, mask: Tensor) -> None:
         self.clean = record(subject, batch.clean, batch.positions)
-        super().__init__(subject, self.clean.logits)
+        super().__init__(subject, mask, self.clean.logits)
         self.replacement, self.dtype, self.work_dtype = replacement, subject.dtype, subject.work_dtype
         self.places = Places.find(subject, batch)
         self.replaced = Replaced(self.graph, replacement, self.places, self.work_dtype)
@@ -45,7 +45,8 @@ class CachedFrontier(Frontier):
         self._project = SlotProjections(subject)
         # Weights that have to be made are kept for as long as the search stays in a layer.
         self._outputs = [block.output_weight_later() for block in subject.blocks]
-        self._start()
+        self._buffer: Tensor | None = None
+        self.restore()
 
     # -- asking and deciding ----------------------------------------------------------------------------------------
 
@@ -92,14 +93,19 @@ class CachedFrontier(Frontier):
             self._walk_layer(layer, outcome)
         self._store(outcome, 0)
 
+    def logits(self) -> Tensor:
+        last = self.wiring.intake(len(self.graph.readers) - 1)
+        return self._unembed(self.streams.last(last))
+
     # -- state ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         clean = self.clean.writes.minus(self.replacement.writes, self.work_dtype)
         flat = clean.flat().at(self.places.active)
         tokens = len(flat.inputs)
-        buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
-        rows = expand(self.subject, flat, slice(0, tokens), buffer)
+        if self._buffer is None:  # overwritten when all is computed again
+            self._buffer = flat.inputs.new_empty(len(self.graph.writers), tokens, self.subject.d_model)
+        rows = expand(self.subject, flat, slice(0, tokens), self._buffer)
         self.streams = Streams(self.graph, self.places, self.replaced, rows)
         self._last: dict[int, Tensor] = {}
         self.settle()

@@ -27,10 +27,9 @@ class Frontier(ABC):
     Call `settle` when the search moves on to another node or layer.
     """
 
-    def __init__(self, subject: Subject, clean_logits: Tensor) -> None:
-        self.subject, self.graph = subject, subject.graph
+    def __init__(self, subject: Subject, mask: Tensor, clean_logits: Tensor) -> None:
+        self.subject, self.graph, self.mask = subject, subject.graph, mask
         self.clean_logits = clean_logits
-        self.mask = self.graph.edge_mask.clone()
 
     @abstractmethod
     def outcomes(self, trials: Trials) -> TrialOutcome:
@@ -48,19 +47,28 @@ class Frontier(ABC):
     def restore(self) -> None:
         """Compute again all that is kept in between, after `mask` was changed from outside."""
 
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """What the circuit itself answers where it was restored: [example, vocab]."""
+
 
 @final
 class WalkingFrontier(Frontier):
     """Runs the whole masked model for every removal, several at a time: exact for every family."""
 
-    def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement) -> None:
-        super().__init__(subject, subject.logits(batch.clean, batch.positions))
+    def __init__(self, subject: Subject, batch: Pairs, replacement: Replacement, mask: Tensor) -> None:
+        super().__init__(subject, mask, subject.logits(batch.clean, batch.positions))
         self.batch, self.replacement, self.workspace = batch, replacement, Workspace()
 
     def outcomes(self, trials: Trials) -> TrialOutcome:
-        masks, batch, space = trials.masks(self.mask), self.batch, self.workspace
-        run = masked_forward(self.subject, batch.clean, batch.positions, masks, self.replacement, workspace=space)
-        return TrialOutcome(trials, run)
+        return TrialOutcome(trials, self._run(trials.masks(self.mask)))
+
+    def logits(self) -> Tensor:
+        return self._run(self.mask[None])[0]
+
+    def _run(self, masks: Tensor) -> Tensor:
+        batch, space = self.batch, self.workspace
+        return masked_forward(self.subject, batch.clean, batch.positions, masks, self.replacement, workspace=space)
 
     def commit(self, outcome: TrialOutcome, gone: Sequence[int]) -> None:
         return

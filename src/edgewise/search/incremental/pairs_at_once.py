@@ -1,7 +1,9 @@
 """PairsAtOnce: the pairs that a search judges together, all kept, or where memory does not hold them a part at a time.
 
-Kept, every node's last write lies ready for all pairs. Otherwise each question goes through the pairs part by part, and what
-belongs to a part is made again from the mask: two runs of the model more for each, and the same decisions.
+Kept, every node's last write lies ready for all pairs. Otherwise what belongs to a part is made again from the mask when its
+turn comes, which takes two runs of the model, so each turn answers many questions: one part says by itself how it would
+decide (`foretold`), and what all parts together say counts up to the first decision that is another. The removals after it
+were asked about too early, but by all: what they did then foretells what they will do.
 """
 
 from __future__ import annotations
@@ -15,29 +17,25 @@ from torch import Tensor
 
 from edgewise.attribution.fitting import noted_half, unless_too_large
 from edgewise.engine.tiling import Tiling, tiling_for
-from edgewise.request import Batch, Request
-from edgewise.search.incremental.cached import CachedFrontier
-from edgewise.search.incremental.frontier import Frontier, WalkingFrontier
-from edgewise.search.incremental.trials import TrialOutcome, Trials
-from edgewise.search.search_metric import SearchMetric
+from edgewise.request import Request
+from edgewise.search.incremental.search_part import SearchPart
+from edgewise.search.incremental.trials import BatchPlanner, TrialOutcome, Trials
+from edgewise.search.state import KeepRule, Removal
 
-# Trials that share the two runs in which a part of the pairs is restored: of more, the runs are a small part anyway.
+# Trials that are made at once of a part of the pairs: more of them save little time, and each takes memory.
 TRIALS_OF_PARTS = 8
+# Removals that a part is asked about in its turn: of more, more are tried in vain after one that was foretold wrong.
+REMOVALS_OF_A_TURN = 256
 
 
 @final
 @dataclass(frozen=True)
-class SearchPart:
-    """Some pairs: what removals do to their logits, and their metric."""
+class Foretold:
+    """What the part of a number would decide, as `trials` that expect it, and their metric summed over it, [trial]."""
 
-    frontier: Frontier
-    metric: SearchMetric
-
-    @classmethod
-    def of(cls, batch: Batch) -> SearchPart:
-        """A part in which every edge is kept."""
-        kept = frontier(batch)
-        return cls(kept, SearchMetric(batch, kept.clean_logits))
+    number: int
+    trials: Trials
+    sums: Tensor
 
 
 @final
@@ -49,9 +47,13 @@ class PairsAtOnce:
 
     def __init__(self, request: Request, mask: Tensor) -> None:
         self.request, self.mask = request, mask
-        self._make = request.maker()
-        self._kept = [self._part(self._make(request.pairs))] if request.batches == 1 else []
         self.most = _most(tiling_for(request.subject.device), request.pairs_at_once, request)
+        self._make = request.maker()
+        self._split = list(request.pairs.batches(request.pairs_at_once))
+        self._at_hand: tuple[int, SearchPart] | None = None
+        self._foretold: Foretold | None = None
+        if self.together:
+            self._take(0, mask)
 
     @classmethod
     def of(cls, request: Request, mask: Tensor) -> PairsAtOnce:
@@ -63,54 +65,67 @@ class PairsAtOnce:
             found = unless_too_large(lambda mine=mine: cls(mine, mask))
         return found
 
+    @property
+    def together(self) -> bool:
+        """Whether all are kept."""
+        return len(self._split) == 1
+
     def half(self) -> PairsAtOnce:
         """With half as many at once; said in a warning. NumericalError where there is one already."""
+        self._at_hand = None
         return PairsAtOnce(_with_half(self.request), self.mask)
 
     def sums_of_clean(self) -> Tensor:
         """The metric of the model itself, summed over the pairs that are here, float64 [1]."""
         total = torch.zeros(1, dtype=torch.float64)
-        for part in self._kept or map(self._part, self._batches()):
-            total += part.metric.sums(part.frontier.clean_logits[None])
+        for number in range(len(self._split)):
+            total += self._take(number, self.mask).sums_of_clean()
         return total
 
-    def sums(self, trials: Trials) -> tuple[Tensor, list[TrialOutcome]]:
+    def foretold(
+        self, removals: Sequence[Removal], told: Sequence[bool], planner: BatchPlanner, rule: KeepRule
+    ) -> Trials:
+        """Trials of the next removals: of the first it is `told` which go, of the others the part at hand foretells it."""
+        number = self._at_hand[0] if self._at_hand else 0
+        part = self._take(number, self.mask.clone())
+        trials, sums = part.decided(removals[:REMOVALS_OF_A_TURN], told, planner, rule)
+        self._foretold = Foretold(number, trials, sums)
+        return trials
+
+    def sums(self, trials: Trials) -> tuple[Tensor, TrialOutcome | None]:
         """The metric of each trial, summed over the pairs that are here, float64 [trial]; what changed, where it is kept."""
-        outcomes, total = list[TrialOutcome](), torch.zeros(len(trials), dtype=torch.float64)
-        for part in self._kept or map(self._restored, self._batches()):
-            outcome = part.frontier.outcomes(trials)
-            total += part.metric.sums(outcome.logits)
-            if self._kept:
-                outcomes.append(outcome)
-        return total, outcomes
+        if self.together and len(trials) <= self.most:
+            return self._take(0, self.mask).asked(trials)
+        total, known = torch.zeros(len(trials), dtype=torch.float64), self._foretold
+        for number in range(len(self._split)):
+            if known is not None and known.number == number and known.trials == trials:
+                total += known.sums
+            else:
+                total += self._take(number, self.mask.clone()).sums(trials, self.most)
+        return total, None
 
-    def _batches(self) -> Iterator[Batch]:
-        return map(self._make, self.request.pairs.batches(self.request.pairs_at_once))
+    def _take(self, number: int, mask: Tensor) -> SearchPart:
+        """The part of this number with `mask` kept; of two that do not fit together, the one before is let go first."""
+        if self._at_hand is None or self._at_hand[0] != number:
+            self._at_hand = None
+            self._at_hand = number, SearchPart.of(self._make(self._split[number]), mask)
+        self._at_hand[1].keep(mask)
+        return self._at_hand[1]
 
-    def _part(self, batch: Batch) -> SearchPart:
-        part = SearchPart.of(batch)
-        part.frontier.mask = self.mask
-        return part
-
-    def _restored(self, batch: Batch) -> SearchPart:
-        part = self._part(batch)
-        part.frontier.restore()
-        return part
-
-    def commit(self, outcomes: Sequence[TrialOutcome], gone: Sequence[int]) -> None:
+    def commit(self, outcome: TrialOutcome | None, gone: Sequence[int]) -> None:
         """Take over what removals changed that were made, as `Frontier.commit`."""
-        for part, outcome in zip(self._kept, outcomes, strict=True):
-            part.frontier.commit(outcome, gone)
+        if outcome is not None:
+            self._take(0, self.mask).frontier.commit(outcome, gone)
 
     def settle(self) -> None:
         """The search moves on to another place."""
-        for part in self._kept:
-            part.frontier.settle()
+        if self.together:
+            self._take(0, self.mask).frontier.settle()
 
     def restore(self) -> None:
         """The mask was changed from outside."""
-        for part in self._kept:
-            part.frontier.restore()
+        if self.together:
+            self._take(0, self.mask).frontier.restore()
 
 
 def _with_half(request: Request) -> Request:
@@ -124,7 +139,7 @@ def _most(tiling: Tiling, pairs: int, request: Request) -> int:
 
 
 def sizes_of_search(request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
-    """All pairs together under ever fewer trials; then parts of them, whose restoring several trials share."""
+    """All pairs together under ever fewer trials; then parts of them, under few trials at a time."""
     pairs = len(request.share().pairs)
     trials = _most(tiling, pairs, request)
     while trials >= 1:
@@ -134,14 +149,3 @@ def sizes_of_search(request: Request, tiling: Tiling) -> Iterator[tuple[int, Til
         pairs //= 2
         yield pairs, replace(tiling, removals=min(TRIALS_OF_PARTS, _most(tiling, pairs, request)))
     yield 1, replace(tiling, removals=1)
-
-
-def frontier(batch: Batch) -> Frontier:
-    """The cheapest exact frontier for a model.
-
-    A norm over all heads, of what they write or of their queries, lets a head that loses its last reader change what its
-    whole layer writes, so that the writers before the reader at hand are no longer clean; such models (Gemma-2, OLMo-2) take
-    the general walk.
-    """
-    kind = WalkingFrontier if batch.subject.heads_share_norm else CachedFrontier
-    return kind(batch.subject, batch.pairs, batch.replacement)

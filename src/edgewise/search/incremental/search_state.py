@@ -65,6 +65,7 @@ class SearchState(State):
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
         self._behind = False
+        self._rest: list[bool] = []  # of the next removals, which go by what was measured too early
 
     def start(self, rule: KeepRule, trace: Trace) -> None:
         """Begin a search in which everything is kept; it goes on where its trace ends. By `rule` decisions are expected."""
@@ -99,6 +100,7 @@ class SearchState(State):
         if remaining:
             self._pairs.restore() if self._behind else self._pairs.settle()
             self._behind = False
+        self._rest = []
         while remaining:
             decided = yield from self._batch(remaining)
             remaining = remaining[decided:]
@@ -152,25 +154,30 @@ class SearchState(State):
 
     def _batch(self, removals: Sequence[Removal]) -> Generator[tuple[Removal, float], None, int]:
         """The effects of the first of these, up to one that is decided otherwise than expected; returns how many."""
-        trials = self._planner.plan(removals)
-        (sums, outcomes), gone = self._fitting(lambda pairs: pairs.sums(trials)), list[int]()
+        trials = current().of_first(lambda: self._expected(removals))
+        (sums, outcome), gone = self._fitting(lambda pairs: pairs.sums(trials)), list[int]()
         values = self._means(sums)
-        for value in values:
-            if not math.isfinite(value):
-                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
-        self._suppose(trials, values)
-        decided = 0
+        supposed, decided = self._suppose(trials, values), 0
         for number, (removal, goes) in enumerate(zip(trials.removals, trials.goes, strict=True)):
-            yield removal, values[number]
+            if not math.isfinite(value := values[number]):
+                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
+            yield removal, value
             kept = self._decisions[-1].kept
             self._planner.learn(removal, kept)
             gone += [] if kept else [number]
             decided += 1
             if goes == kept:  # what was tried on top of it stands on wrong ground
                 break
-        self._pairs.commit(outcomes, gone)
+        self._pairs.commit(outcome, gone)
+        self._rest = supposed[decided:]
         self.computed += decided
         return decided
+
+    def _expected(self, removals: Sequence[Removal]) -> Trials:
+        """What to ask next. Where the pairs are taken in parts, a part is asked first, which is worth so much time there."""
+        if self._pairs.together:
+            return self._planner.plan(removals)
+        return self._fitting(lambda pairs: pairs.foretold(removals, self._rest, self._planner, self._rule))
 
     def _fitting(self, work: Callable[[PairsAtOnce], T]) -> T:
         """What `work` makes of the pairs; with half as many at once, from here on, where memory does not suffice."""
@@ -183,9 +190,12 @@ class SearchState(State):
         """Means over the pairs of all ranks."""
         return (current().sum(sums) / len(self.request.pairs)).tolist()
 
-    def _suppose(self, trials: Trials, values: Sequence[float]) -> None:
-        """Expect of every removal what it did in its trial."""
-        before = self.value
+    def _suppose(self, trials: Trials, values: Sequence[float]) -> list[bool]:
+        """Expect of every removal what it did in its trial: whether it goes."""
+        before, gone = self.value, list[bool]()
         for removal, goes, after in zip(trials.removals, trials.goes, values, strict=True):
-            self._planner.suppose(removal, self._rule.keeps(before, after))
+            kept = removal.tested and self._rule.keeps(before, after)
+            self._planner.suppose(removal, kept)
+            gone.append(not kept)
             before = after if goes else before
+        return gone

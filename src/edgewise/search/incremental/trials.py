@@ -5,7 +5,7 @@ An expectation costs nothing but time where it is wrong: what was tried on top o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, final
@@ -56,6 +56,11 @@ class Trials:
             max((i + 1 for i, is_made in enumerate(made[span.first : span.stop]) if is_made), default=0)
             for made in self.made
         ]
+
+    def split(self, most: int) -> Iterator[Trials]:
+        """So many at once: the same trials where what is expected to go has gone before the next are made."""
+        for start in range(0, len(self), most):
+            yield Trials(self.removals[start : start + most], self.goes[start : start + most])
 
     def masks(self, mask: Tensor) -> Tensor:
         """bool [trial, writer, reader]: what is kept in each trial of what `mask` keeps."""
