@@ -84,12 +84,15 @@ def _checked(out: Path | None, picture: Path | None) -> str:
 def print_heads(report: HeadReport, files: list[Path]) -> None:
     """The tables, the heads that work together in words, and where files are."""
     out = console.stdout()
-    out.print(f"[bold]{escape(report.title)}[/]\n")
+    out.print(f"[bold]{escape(report.title)}[/]")
+    for note in report.notes:
+        out.print(note, markup=False)
+    out.print()
     for entry in report.tables:
         table = Table(
             title=entry.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
         )
-        words = sum(name in ("head", "role", "published", "kept by a circuit", "kept by none") for name in entry.header)
+        words = sum(name in ("head", "role", "published", "heads") for name in entry.header)
         for number, column in enumerate(entry.header):
             table.add_column(column, justify="left" if number < words else "right", overflow="fold")
         for row in entry.rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any, final
@@ -61,7 +61,10 @@ class HeadReport:
                 )
                 found.append(f"{pair.dropped_by} drops what {pair.kept_by} needs: {heads}.")
         if found:
-            return ("In brackets: the role, and how much KL the circuit loses without the head.", *found)
+            return (
+                *found,
+                "In brackets: the role, and how many nats farther from the model the circuit is without the head.",
+            )
         if not self.heads.cooperation:
             return ()
         return (f"No head worth {self.heads.least:.3g} or more to a searched circuit is dropped by scores alone.",)
@@ -82,7 +85,7 @@ class HeadReport:
             for row, worth in self._shown()
         )
         columns = {name: f"{name}\n{edges:,} edges" for name, edges in self.heads.edges.items()}
-        return HeadMap(self.title, columns, self.heads.least, tuple(_by_role(rows)), self._left_out)
+        return HeadMap(self.title, columns, self.heads.least, rows, self._left_out)
 
     def to_dict(self) -> dict[str, Any]:
         """The values as a dictionary for JSON, all heads of the model among them."""
@@ -101,7 +104,7 @@ class HeadReport:
 
     def __str__(self) -> str:
         cooperating = "\n".join(("Heads that work together", *self.cooperating)) if self.cooperating else ""
-        parts = [self.title, *map(str, self.tables), cooperating]
+        parts = ["\n".join((self.title, *self.notes)), *map(str, self.tables), cooperating]
         return "\n\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
@@ -110,19 +113,18 @@ class HeadReport:
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _roles(self) -> Table:
-        kept = {row.head for row, _ in self.heads.rows()}
+        kept = {study.base: {row.head for row in study.rows if row.worth is not None} for study in self.heads.studies}
         rows = []
         for role in ROLES:
             heads = self.measured.having(role)
-            inside, outside = (
-                [shown(head, role) for head in heads if (head.head in kept) is side] for side in (True, False)
-            )
-            rows.append((role, ", ".join(inside) or ABSENT, ", ".join(outside) or ABSENT))
+            counts = [sum(head.head in kept[name] for head in heads) for name in self.heads.edges]
+            cells = [f"{count} of {len(heads)}" if heads else ABSENT for count in counts]
+            rows.append((role, ", ".join(shown(head, role) for head in heads) or ABSENT, *cells))
         note = (
-            f"Measured in the whole model. In brackets: attention spent on what the role looks at, and the effect on "
-            f"{self.measured.metric.replace('_', ' ')}, of clean − corrupted."
+            "Measured in the whole model. In brackets: the attention that goes where the role looks, and the effect on "
+            f"{self.measured.metric.replace('_', ' ')} as a share of clean − corrupted. Under each run: how many it keeps."
         )
-        return Table("Roles", ("role", "kept by a circuit", "kept by none"), tuple(rows), note)
+        return Table("Roles", ("role", "heads", *self.heads.edges), tuple(rows), note)
 
     def _heads(self) -> Table:
         known = {"published": self.published} if self.published else {}
@@ -138,29 +140,28 @@ class HeadReport:
         )
         left_out = f" {self._left_out}" if self._left_out else ""
         note = (
-            "Under each run (edges in brackets): how many nats of KL its circuit is farther from the model without the head; "
-            f"{ABSENT}: it does not keep the head.{left_out}"
+            "Under each run (edges in brackets): how many nats of KL its circuit is farther from the model without the head, "
+            f"or closer where that is negative; {ABSENT}: it does not keep the head.{left_out}"
         )
-        return Table("Heads in the circuits", header, rows, " ".join((note, *self.notes)))
+        return Table("Heads in the circuits", header, rows, note)
 
-    def _shown(self) -> Iterator[tuple[HeadRow, dict[str, float]]]:
-        """The heads that have a role, or are worth something to a circuit."""
-        for row, worth in self.heads.rows():
-            if row.role or row.head in self.published or max(worth.values()) >= self.heads.least:
-                yield row, worth
+    def _shown(self) -> list[tuple[HeadRow, dict[str, float]]]:
+        """The heads that have a role, or are worth something to a circuit: by role, those without any last."""
+        rows = [
+            (row, worth)
+            for row, worth in self.heads.rows()
+            if row.role or row.head in self.published or max(worth.values()) >= self.heads.least
+        ]
+        return sorted(rows, key=lambda one: _place(one[0].role))
 
     @property
     def _left_out(self) -> str:
         """How many of the kept heads are not shown, in words."""
-        count = sum(1 for _ in self.heads.rows()) - sum(1 for _ in self._shown())
+        count = sum(1 for _ in self.heads.rows()) - len(self._shown())
         what = f"without a role, and worth less than {self.heads.least:.3g} to every circuit"
         return f"Not shown: {count:,} kept head{'' if count == 1 else 's'} {what}." if count else ""
 
 
-def _by_role(rows: tuple[HeadMapRow, ...]) -> Iterator[HeadMapRow]:
-    """Rows of one role, or of the same several, together: in the order of ROLES, those without any last."""
-
-    def place(row: HeadMapRow) -> tuple[int, str]:
-        return (ROLES.index(row.role.partition(", ")[0]) if row.role else len(ROLES)), row.role
-
-    yield from sorted(rows, key=place)
+def _place(role: str) -> tuple[int, str]:
+    """Heads of one role, or of the same several, stand together, in the order of ROLES."""
+    return (ROLES.index(role.partition(", ")[0]) if role else len(ROLES)), role

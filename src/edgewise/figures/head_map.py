@@ -51,7 +51,7 @@ class HeadMap:
 def draw_heads(figure: Figure, shown: HeadMap) -> None:
     """Discs with areas that grow with the worth; a cross where scores of single edges drop a head that a search needs."""
     axes = figure.subplots()
-    largest = max((value for row in shown.rows for value in row.worth.values()), default=0.0)
+    largest = max((abs(value) for row in shown.rows for value in row.worth.values()), default=0.0)
     places, y = [], 0.0
     for role, group in groupby(shown.rows, key=lambda row: row.role):
         axes.text(-0.62, y, role or WITHOUT_ROLE, fontweight="bold", fontsize=9, va="center", clip_on=False)
@@ -75,20 +75,24 @@ def _draw_row(axes: Axes, row: HeadMapRow, y: float, shown: HeadMap, largest: fl
 
 
 def _draw_disc(axes: Axes, place: tuple[float, float], worth: float, area: float, least: float) -> None:
-    counts = worth >= least
-    axes.scatter(*place, s=area, color=COLOURS[0] if counts else "white", edgecolors=COLOURS[0], linewidths=1.1)
-    if counts:
+    colour = COLOURS[0] if worth >= least else "white"
+    axes.scatter(*place, s=area, color=colour, edgecolors=COLOURS[0], linewidths=1.1)
+    if abs(worth) >= least:
         behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        axes.annotate(f"{worth:.2f}", place, (13, 0), textcoords="offset points", va="center", fontsize=8, bbox=behind)
+        axes.annotate(
+            f"{worth:.2f}".replace("-", "−"),
+            place,
+            (13, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            bbox=behind,
+        )
 
 
 def _area(worth: float, largest: float) -> float:
     """By the root, so that heads of a hundredth of the largest worth are still seen apart."""
-    return (
-        SMALLEST_DISC + (LARGEST_DISC - SMALLEST_DISC) * sqrt(max(0.0, worth) / largest)
-        if largest > 0
-        else SMALLEST_DISC
-    )
+    return SMALLEST_DISC + (LARGEST_DISC - SMALLEST_DISC) * sqrt(abs(worth) / largest) if largest > 0 else SMALLEST_DISC
 
 
 def _frame(axes: Axes, shown: HeadMap, places: list[tuple[float, HeadMapRow]], height: float) -> None:
@@ -108,8 +112,8 @@ def _frame(axes: Axes, shown: HeadMap, places: list[tuple[float, HeadMapRow]], h
 def _explain(figure: Figure, shown: HeadMap) -> None:
     missed = any(row.missed_by for row in shown.rows)
     lines = [
-        "Disc: the circuit keeps the head; number and area: KL lost without it, in nats.",
-        f"Hollow: less than {shown.least:.2g}. No disc: the circuit drops the head.",
+        "Disc: the circuit keeps the head; number and area: how much farther from the model it is without it (KL, nats).",
+        f"Hollow: less than {shown.least:.2g}, or closer without it (−). No disc: the circuit drops the head.",
         *(["Cross: scores of single edges drop it, although a searched circuit needs it."] if missed else []),
         *([shown.note] if shown.note else []),
     ]
