@@ -16,8 +16,8 @@ from torch import Tensor
 import edgewise as ew
 from edgewise.engine.attention import attention_weights
 from edgewise.evaluation import HeadRoles, attended, measure_roles, measured_roles
-from edgewise.evaluation.attended import KINDS
-from edgewise.evaluation.measured_roles import ATTENDS, BY_ATTENTION, EFFECT_SHARE, INDUCTION, MOVER
+from edgewise.evaluation.attended import KEY_KINDS
+from edgewise.evaluation.measured_roles import ATTENDS, BY_ATTENTION, EFFECT_SHARE, INDUCTION_HEAD, MOVER
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 
@@ -77,7 +77,7 @@ REPEATED = Pairs.from_tokens(
     ],
 )
 def test_which_keys_are_of_a_kind(kind: str, rows: tuple[str, ...]) -> None:
-    assert torch.equal(KINDS[kind](REPEATED), by_hand(*rows))
+    assert torch.equal(KEY_KINDS[kind](REPEATED), by_hand(*rows))
 
 
 def test_even_attention_is_no_role() -> None:
@@ -117,7 +117,7 @@ def test_a_compiled_model_has_the_roles_that_its_weights_say() -> None:
     on = ew.load("induction-hidden")
     task = ew.task("induction-hidden")
     roles = measure_roles(on, task.pairs(on.tokenizer, n=16), metric=task.metric, ablation="zero")
-    assert roles.by_head == {"a0.h2": "previous token", "a2.h1": f"{INDUCTION}, {MOVER}"}
+    assert roles.by_head == {"a0.h2": "previous token", "a2.h1": f"{INDUCTION_HEAD}, {MOVER}"}
 
 
 def made(monkeypatch: pytest.MonkeyPatch, weights: dict[str, list[float]], effects: dict[str, float]) -> HeadRoles:
@@ -125,8 +125,8 @@ def made(monkeypatch: pytest.MonkeyPatch, weights: dict[str, list[float]], effec
     on = make_subject(toy_config())
 
     def seen(request: Any) -> attended.Attended:
-        filled = {kind: tuple([*weights.get(kind, []), *[0.0] * 12][:12]) for kind in KINDS}
-        return attended.Attended(filled, dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 1))
+        filled = {kind: tuple([*weights.get(kind, []), *[0.0] * 12][:12]) for kind in KEY_KINDS}
+        return attended.Attended(filled, dict.fromkeys(KEY_KINDS, 0.0), dict.fromkeys(KEY_KINDS, 1))
 
     def patched(request: Any, edges: list[str], whole: float) -> list[float]:
         return [effects.get(edge, 0.0) for edge in edges]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgewise.cli import console
-from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, BatchSize, Device, HeldOut, Quiet
+from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, Device, Quiet
 from edgewise.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...",
         help="run folders, files of circuits or folders of comparisons, of one model and task",
         show_default=False,
     ),
@@ -34,8 +33,16 @@ def heads(
         int | None,
         typer.Option(help="cut circuits that have scores to so many edges [default: as many as the smallest has]"),
     ] = None,
-    held_out: HeldOut = None,
-    batch_size: BatchSize = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            help="judge on so many held-out pairs, fewer are quicker; 0: on those the circuits were found on "
+            "[default: as in the first run]"
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="how many pairs run at once [default: as in the first run]")
+    ] = None,
     device: Device = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="a .json file for all of it", rich_help_panel=OUTPUT_OPTIONS)

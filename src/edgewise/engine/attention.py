@@ -7,7 +7,7 @@ masks, windows and soft caps are the model's, and weights come in its own dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -19,10 +19,11 @@ from edgewise.models.subject import Subject
 
 
 @torch.no_grad()
-def attention_weights(subject: Subject, tokens: Tensor, positions: Tensor) -> Iterator[Tensor]:
+def attention_weights(subject: Subject, tokens: Tensor, positions: Tensor) -> Generator[Tensor, None, None]:
     """The weights of each layer in a clean run of `tokens` [example, position]: float32 [example, head, query, key].
 
-    Layer by layer, on the layer's device. `positions` [example] are where answers are read; they change no weight.
+    Layer by layer, on the layer's device; to be closed, so that the model is as before whatever happens between. `positions`
+    [example] are where answers are read; they change no weight.
     """
     graph, width = subject.graph, tokens.shape[1]
     with steady(subject.model):

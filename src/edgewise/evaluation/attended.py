@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import final
 
@@ -32,24 +33,25 @@ class Attended:
 def attended(request: Request) -> Attended:
     """The attention of all heads on the clean prompts of a request, up to the answer, or whole where the prompt goes on."""
     subject, graph = request.subject, request.subject.graph
-    sums = {kind: torch.zeros(graph.layers, graph.heads, dtype=torch.float64) for kind in KINDS}
-    even, queries = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0)
+    sums = {kind: torch.zeros(graph.layers, graph.heads, dtype=torch.float64) for kind in KEY_KINDS}
+    even, queries = dict.fromkeys(KEY_KINDS, 0.0), dict.fromkeys(KEY_KINDS, 0)
     batches = -(-len(request.pairs) // request.batch_size)
     for pairs in request.track(request.pairs.batches(request.batch_size), batches, "looking where heads attend"):
         batch = subject.ready(pairs)
         seen, reach = _seen(subject, batch)
-        masks = {kind: keys(batch) & seen for kind, keys in KINDS.items()}
+        masks = {kind: keys(batch) & seen for kind, keys in KEY_KINDS.items()}
         for kind, mask in masks.items():
             asked = mask.any(dim=-1)
             even[kind] += float((mask.sum(dim=-1) / reach)[asked].double().sum())
             queries[kind] += int(asked.sum())
-        for layer, weights in enumerate(attention_weights(subject, batch.clean, batch.positions)):
-            for kind, mask in masks.items():
-                spent = (weights * mask[:, None].to(weights.device)).double().sum(dim=(0, 2, 3))
-                sums[kind][layer] += spent.cpu()
+        with closing(attention_weights(subject, batch.clean, batch.positions)) as layers:
+            for layer, weights in enumerate(layers):
+                for kind, mask in masks.items():
+                    spent = (weights * mask[:, None].to(weights.device)).double().sum(dim=(0, 2, 3))
+                    sums[kind][layer] += spent.cpu()
     return Attended(
-        {kind: _means(sums[kind].flatten().tolist(), queries[kind]) for kind in KINDS},
-        {kind: _means([even[kind]], queries[kind])[0] for kind in KINDS},
+        {kind: _means(sums[kind].flatten().tolist(), queries[kind]) for kind in KEY_KINDS},
+        {kind: _means([even[kind]], queries[kind])[0] for kind in KEY_KINDS},
         queries,
     )
 
@@ -109,7 +111,7 @@ def _answers(pairs: Pairs, answers: Tensor) -> Tensor:
     return (places == pairs.positions[:, None])[:, :, None] & of_answer.any(dim=-1)[:, None, :]
 
 
-KINDS: dict[str, Callable[[Pairs], Tensor]] = {
+KEY_KINDS: dict[str, Callable[[Pairs], Tensor]] = {
     "previous": _previous,
     "duplicate": _duplicate,
     "induction": _induction,

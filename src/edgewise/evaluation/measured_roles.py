@@ -2,10 +2,10 @@
 
 Two measures, both on the clean prompts, means over the pairs:
 
-- **Attention**: the weight a head spends on keys of a kind (`KINDS`), on average over the queries that have some. It attends
+- Attention: the weight a head spends on keys of a kind (`KEY_KINDS`), on average over queries that have some. It attends
   there if that is at least `ATTENDS` of what even attention leaves to spare: (weight − even) / (1 − even), where `even` is
   what a head would spend there that attends to all it can see alike. 0 is even attention, 1 is all of it.
-- **Path patching**: the drop of the metric when one edge is replaced, as a share of clean − corrupted; from `EFFECT_SHARE`
+- Path patching: the drop of the metric when one edge is replaced, as a share of clean − corrupted; from `EFFECT_SHARE`
   on it counts. Patched are the edge from every head into `logits` (its direct effect), and from heads that attend to a
   wrong answer into the queries of the name movers after them, each edge alone, added up.
 
@@ -36,7 +36,7 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
-from edgewise.evaluation.attended import KINDS, attended
+from edgewise.evaluation.attended import KEY_KINDS, attended
 from edgewise.evaluation.faithfulness import evaluate
 from edgewise.graph import HEAD, Graph
 from edgewise.metrics import Metric
@@ -51,11 +51,11 @@ from edgewise.request import Request
 ATTENDS = 0.3
 # As for the worth of heads and for the edges of a reference made of exact effects: one hundredth of the whole.
 EFFECT_SHARE = 0.01
-PREVIOUS, DUPLICATE, INDUCTION = "previous token", "duplicate token", "induction"
+PREVIOUS, DUPLICATE, INDUCTION_HEAD = "previous token", "duplicate token", "induction"
 MOVER, NEGATIVE_MOVER = "name mover", "negative name mover"
 SUPPRESSION, INHIBITION = "copy suppression", "S-inhibition"
-BY_ATTENTION = {PREVIOUS: "previous", DUPLICATE: "duplicate", INDUCTION: "induction"}
-ROLES = (PREVIOUS, DUPLICATE, INDUCTION, INHIBITION, MOVER, NEGATIVE_MOVER, SUPPRESSION)
+BY_ATTENTION = {PREVIOUS: "previous", DUPLICATE: "duplicate", INDUCTION_HEAD: "induction"}
+ROLES = (PREVIOUS, DUPLICATE, INDUCTION_HEAD, INHIBITION, MOVER, NEGATIVE_MOVER, SUPPRESSION)
 
 
 @final
@@ -142,7 +142,7 @@ def measure_roles(
     names = list(head_names(subject.graph))
     direct = _shares(request, [f"{head}->logits" for head in names], whole)
     found = [
-        MeasuredHead(name, {kind: seen.weights[kind][number] for kind in KINDS}, direct[number], None, ())
+        MeasuredHead(name, {kind: seen.weights[kind][number] for kind in KEY_KINDS}, direct[number], None, ())
         for number, name in enumerate(names)
     ]
     movers = [head.head for head in found if MOVER in _roles(head, seen.even)]
@@ -179,7 +179,7 @@ def _evidence(head: MeasuredHead, role: str) -> float:
 
 def _roles(head: MeasuredHead, even: Mapping[str, float | None]) -> tuple[str, ...]:
     """What follows from what was measured of a head, by the definitions of the module."""
-    to = {kind for kind in KINDS if _attends(head.weights[kind], even[kind])}
+    to = {kind for kind in KEY_KINDS if _attends(head.weights[kind], even[kind])}
     helps, hurts = head.direct >= EFFECT_SHARE, head.direct <= -EFFECT_SHARE
     has = {role: kind in to for role, kind in BY_ATTENTION.items()}
     has |= {MOVER: "correct" in to and helps, NEGATIVE_MOVER: "correct" in to and hurts}
