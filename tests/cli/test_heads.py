@@ -45,7 +45,8 @@ def test_mistakes_get_one_sentence(two: tuple[Path, Path], a_run: Path, here: Pa
     refused(edgewise("heads", two[0], two[0]), message="is named twice")
     refused(edgewise("heads", two[0], "-o", "heads.csv"), message="name a .json file")
     refused(edgewise("heads", two[0], "--picture", "heads.pdf"), message="name a file that ends in .svg or .png")
+    refused(edgewise("heads", two[0], "-o", "none/heads.json"), message="there is no folder 'none'; make it first")
     missing = edgewise("heads")
     assert missing.exit_code == 2
-    assert "RUN" in missing.stderr
+    assert "RUNS" in missing.stderr.upper()
     assert list(here.iterdir()) == []
