@@ -112,8 +112,8 @@ def _frame(axes: Axes, shown: HeadMap, places: list[tuple[float, HeadMapRow]], h
 def _explain(figure: Figure, shown: HeadMap) -> None:
     missed = any(row.missed_by for row in shown.rows)
     lines = [
-        "Disc: the circuit keeps the head; number and area: how much farther from the model it is without it (KL, nats).",
-        f"Hollow: less than {shown.least:.2g}, or closer without it (−). No disc: the circuit drops the head.",
+        "Disc: the circuit keeps the head. Number and area: nats of KL that losing it adds.",
+        f"Hollow: less than {shown.least:.2g}, or losing it helps (−). No disc: dropped.",
         *(["Cross: scores of single edges drop it, although a searched circuit needs it."] if missed else []),
         *([shown.note] if shown.note else []),
     ]
