@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import edgewise
-from edgewise.cli import batch_command, file_commands, run_commands
+from edgewise.cli import batch_command, file_commands, heads_command, run_commands
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -51,6 +51,7 @@ for command in (
     run_commands.discover,
     run_commands.evaluate,
     run_commands.compare,
+    heads_command.heads,
     batch_command.batch,
     file_commands.show,
     file_commands.list_,

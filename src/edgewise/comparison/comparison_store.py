@@ -154,6 +154,18 @@ class ComparisonStore:
         return MethodOutcome(entry, Found(scores, kept, found.dial, tuple(found.values)), found.seconds)
 
 
+def finished(folder: Path) -> list[MethodOutcome]:
+    """What every finished method of a comparison found, in the order of its recipe."""
+    entries = CompareRecipe.read(folder / RECIPE_FILE).methods
+    places = [(entry, folder / METHODS_FOLDER / entry.folder / FOUND_FILE) for entry in entries]
+    keys = [(entry, parse(read_bytes(place), str(place)).get("key", {})) for entry, place in places if place.is_file()]
+    return [ComparisonStore(folder, key).outcome(entry, _nothing) for entry, key in keys]
+
+
+def _nothing(entry: Entry) -> MethodOutcome:
+    raise FileError(f"{entry.name} has not finished")
+
+
 def _entry(fields: dict[str, Any]) -> Entry | None:
     """The entry with these fields; None if they make none."""
     try:

@@ -6,6 +6,7 @@ from edgewise.evaluation.by_size import curve_sizes, faithfulness_curve
 from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
 from edgewise.evaluation.heads import HeadRow, HeadStudy, study_heads
+from edgewise.evaluation.measured_roles import HeadRoles, MeasuredHead, measure_roles
 from edgewise.evaluation.mib import Benchmark, auroc, benchmark
 from edgewise.evaluation.recovery import Recovery, measure_recovery
 from edgewise.evaluation.report import MetricReport, NeuronCount, Report
@@ -15,8 +16,10 @@ __all__ = [
     "Bootstrap",
     "Grid",
     "GridPoint",
+    "HeadRoles",
     "HeadRow",
     "HeadStudy",
+    "MeasuredHead",
     "MetricReport",
     "NeuronCount",
     "Recovery",
@@ -32,6 +35,7 @@ __all__ = [
     "faithfulness_curve",
     "measure_grid",
     "measure_recovery",
+    "measure_roles",
     "size_curve",
     "study_heads",
 ]

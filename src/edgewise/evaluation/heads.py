@@ -6,14 +6,14 @@ low, together it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from edgewise.ablations import Ablation
+from edgewise.ablations import Ablation, Replacer
 from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
@@ -25,6 +25,7 @@ from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
+from edgewise.progress import Track, silent
 
 
 @final
@@ -87,6 +88,7 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     roles: Mapping[str, str] | None = None,
+    track: Track = silent,
 ) -> HeadStudy:
     """Which heads each of the named circuits keeps, and the worth of each head to the circuit `base`.
 
@@ -99,7 +101,9 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     kept = {name: set(_heads(circuit.without_dangling())) for name, circuit in circuits.items()}
     chosen, known = find_metric(metric), dict(roles or {})
     masks = [_without(circuits[base], head) for head in sorted(kept[base])]
-    drops = _drops(subject, [circuits[base].mask, *masks], pairs, chosen, find_ablation(ablation), batch_size)
+    replacer = find_ablation(ablation).prepare(subject, pairs, batch_size)
+    batches = track(pairs.batches(batch_size), -(-len(pairs) // batch_size), f"taking {len(masks)} heads out of {base}")
+    drops = _drops(subject, [circuits[base].mask, *masks], batches, chosen, replacer)
     worth = dict(zip(sorted(kept[base]), drops, strict=True))
     rows = [
         HeadRow(head, known.get(head, ""), tuple(name for name in circuits if head in kept[name]), worth.get(head))
@@ -120,17 +124,18 @@ def _without(circuit: Circuit, head: str) -> Tensor:
 
 
 def _drops(
-    subject: Subject, masks: list[Tensor], pairs: Pairs, metric: Metric, ablation: Ablation, batch_size: int
+    subject: Subject, masks: list[Tensor], batches: Iterable[Pairs], metric: Metric, replacer: Replacer
 ) -> list[float]:
     """How much lower the metric is under each mask than under the first, mean over pairs."""
-    replacer, workspace = ablation.prepare(subject, pairs, batch_size), Workspace()
+    workspace, count = Workspace(), 0
     totals = torch.zeros(len(masks), dtype=torch.float64)
     with steady(subject.model):
-        for batch in pairs.batches(batch_size):
+        for batch in batches:
             ready = subject.ready(batch)
             replacement, answers = replacer(ready), Answers(ready.correct, ready.wrong)
             clean = subject.logits(ready.clean, ready.positions)
+            count += len(batch)
             for number, mask in enumerate(masks):
                 logits = masked_forward(subject, ready.clean, ready.positions, mask, replacement, workspace=workspace)
                 totals[number] += float(metric.objective(logits, answers, clean).double().sum())
-    return ((totals[0] - totals[1:]) / len(pairs)).tolist()
+    return ((totals[0] - totals[1:]) / count).tolist()

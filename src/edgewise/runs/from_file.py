@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from edgewise.circuit import Circuit
@@ -42,13 +43,13 @@ def check(
         raise FileError(
             f"{file} holds scores, but evaluate needs a circuit; give a run folder or the .json of a circuit"
         )
-    recipe = _recipe(circuit, changes, file)
+    recipe = recipe_behind(circuit, file, changes)
     names = [metric(name).name for name in metrics or ()]
     setting = resolve(recipe)
     subject = setting.model.load(track)
     _check_graph(circuit, subject)
     if weights == "same":
-        _check_weights(circuit, subject.identity)
+        check_weights(circuit, subject.identity)
     pairs = _judged(setting.source, subject, changes)
     names = names or reported_metrics(setting.reported_metric(pairs))
     options = {"ablation": setting.ablation, "batch_size": setting.batch_size, "random": recipe.seed}
@@ -73,7 +74,8 @@ def known_fields(circuit: Circuit) -> dict[str, Any]:
     return {name: known[name] for name in names.split() if known.get(name) is not None}
 
 
-def _recipe(circuit: Circuit, changes: Mapping[str, Any], file: str | Path) -> Recipe:
+def recipe_behind(circuit: Circuit, file: str | Path, changes: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
+    """The recipe of the run that found a circuit, with changes; InvalidValue where its provenance does not tell it."""
     known = known_fields(circuit)
     if "data" in known and "split" not in known:
         known |= NOTHING_HELD_OUT
@@ -97,7 +99,8 @@ def _check_graph(circuit: Circuit, subject: Subject) -> None:
         )
 
 
-def _check_weights(circuit: Circuit, identity: Mapping[str, Any]) -> None:
+def check_weights(circuit: Circuit, identity: Mapping[str, Any]) -> None:
+    """GraphMismatch unless the model has the weights that the circuit was found in, where the circuit says which."""
     then = circuit.provenance
     for key in ("revision", "weights"):
         if key in then and key in identity and then[key] != identity[key]:
