@@ -70,9 +70,9 @@ class Method(ABC):
     """A way to find circuits, with its options as the fields of a frozen dataclass.
 
     Class variables describe it: `name`, `summary`, `cost` and `paper`. `metric` is the metric it uses if none is named;
-    None stands for that of the task. `additive` says that its scores are means over the examples. `size_option` names
-    the option that says how much a circuit keeps, the larger the fewer; `size_values` are its values in a sweep by
-    default.
+    None stands for that of the task. `additive` says that its scores are means over the examples. `examples` is how many
+    prompts it wants of a task, None for the usual number. `size_option` names the option that says how much a circuit keeps,
+    the larger the fewer; `size_values` are its values in a sweep by default.
     """
 
     name: ClassVar[str]
@@ -81,6 +81,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     metric: ClassVar[Any] = None
     additive: ClassVar[bool] = False
+    examples: ClassVar[Any] = None
     size_option: ClassVar[Any] = None
     size_values: ClassVar[tuple[float, ...]] = ()
 

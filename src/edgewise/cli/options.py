@@ -208,6 +208,19 @@ def numbers(name: str, text: str) -> float | list[float]:
     return found if len(found) > 1 else found[0]
 
 
+def edges_or_sizes(text: str | None) -> dict[str, Any]:
+    """The fields of a recipe that say how many edges: one number, or several with commas between."""
+    if text is None:
+        return {"edges": None, "sizes": None}
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValue(
+            f"--edges {text!r} is not a number of edges, nor several with commas between, such as 300,1000"
+        ) from None
+    return {"edges": None, "sizes": tuple(found)} if len(found) > 1 else {"edges": found[0], "sizes": None}
+
+
 def sizes(text: str) -> list[int | str]:
     """Numbers of edges, and shares of them, separated by commas."""
     return [int(size) if size.isdecimal() else size for size in (part.strip() for part in text.split(","))]

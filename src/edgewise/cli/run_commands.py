@@ -13,6 +13,7 @@ from edgewise.cli.options import (
     Quiet,
     Source,
     Workers,
+    edges_or_sizes,
     key_values,
     listed,
     numbers,
@@ -82,8 +83,9 @@ def discover(
 
     given = asked.given | conditions.given
     given |= those_given(locals(), "method metric ablation ranking memory_limit products curve stability")
-    if size := those_given(locals(), "edges nodes neurons"):
-        given |= {"edges": None, "nodes": None, "neurons": None, **size}
+    read = {**edges_or_sizes(edges), "nodes": nodes, "neurons": neurons}
+    if size := those_given(read, "edges sizes nodes neurons"):
+        given |= {"edges": None, "sizes": None, "nodes": None, "neurons": None, **size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     texts = key_values(option or [])
     more = parsed_options(given.get("method", start.method), texts) if texts else {}

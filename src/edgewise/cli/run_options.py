@@ -16,7 +16,12 @@ Metric = Annotated[
     str | None, typer.Option(help="what edges are scored by [default: the task's]", rich_help_panel=METHOD_OPTIONS)
 ]
 Edges = Annotated[
-    int | None, typer.Option(help="how many edges to select [default: a tenth of all]", rich_help_panel=CIRCUIT_OPTIONS)
+    str | None,
+    typer.Option(
+        help="how many edges to select; several numbers, separated by commas, for circuits of several sizes "
+        "[default: a tenth of all]",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
 ]
 Nodes = Annotated[
     int | None,

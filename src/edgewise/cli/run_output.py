@@ -41,7 +41,8 @@ def print_run(run: Run) -> None:
         out.print("memory    ran blocks again in the backward pass")
     if run.stability is not None:
         out.print("stability " + "\n          ".join(str(run.stability).splitlines()), markup=False)
-    out.print(f"time      {run.seconds:.1f} s")
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.spent.items() if round(seconds, 1))
+    out.print(f"time      {run.seconds:.1f} s" + (f": {parts}" if parts else ""))
     if run.folder is not None:
         out.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
 
@@ -99,6 +100,7 @@ def described(found: Run) -> dict[str, Any]:
         "report": found.report.to_dict(),
         **found.on_pairs_found_on,
         "seconds": found.seconds,
+        "spent": dict(found.spent),
         **({"sweep": found.sweep_rows} if found.sweep is not None else {}),
         **({"stability": found.stability.to_dict()} if found.stability is not None else {}),
     }

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
-from edgewise.runs.recipe import Setting
+from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
 from edgewise.search import EAPThenACDC
 from edgewise.store.schema import Strict, first_problem
 
@@ -83,7 +83,7 @@ class Thresholds(Strict):
 
 def _named(value: Any) -> Any:
     """A method by its name alone is an entry without options."""
-    return {"method": value} if isinstance(value, str) else value
+    return {"method": value} if isinstance(value, str) else value.model_dump() if isinstance(value, Entry) else value
 
 
 @final
@@ -112,6 +112,28 @@ class CompareRecipe(Setting):
     exact_sample: int | None = Field(default=None, ge=2)
     areas: Literal["mib", "none"] = "mib"
     pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(IMAGE_FORMATS))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_as_the_methods_want(cls, value: Any) -> Any:
+        """Each method works on as many prompts of a task as it wants, where no number is named."""
+        if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
+            return value
+        methods = value.get("methods", DEFAULT_METHODS)
+        entries = [_named(entry) for entry in methods] if isinstance(methods, list | tuple) else []
+        if not entries or not all(isinstance(entry, Mapping) for entry in entries):
+            return value
+        wanted = [wanted_examples(entry.get("method")) or EXAMPLES_OF_A_TASK for entry in entries]
+        if max(wanted) <= EXAMPLES_OF_A_TASK:
+            return {**value, "examples": None}
+        told = [{**entry, "examples": entry.get("examples") or n} for entry, n in zip(entries, wanted, strict=True)]
+        return {**value, "examples": max(wanted), "methods": told}
+
+    def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        most = max(wanted_examples(entry.method) or 0 for entry in self.methods)
+        if {"methods", "data"} & changes.keys() and self.examples == (most or None):
+            del fields["examples"]
+        return fields
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

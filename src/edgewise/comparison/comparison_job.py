@@ -27,6 +27,7 @@ from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.request import Request
+from edgewise.runs.judged import first_pairs
 from edgewise.scores import Scores
 
 RECOVERED = ("edges", "nodes")
@@ -190,6 +191,7 @@ class ComparisonJob:
             return tuple(judged)
         examples = outcome.entry.examples
         seen = self.request if examples is None else replace(self.request, pairs=self.request.pairs[:examples])
+        seen = first_pairs(seen)
         found_on = [_measured(report).metrics for report in self._reports(circuits, seen)]
         return tuple(replace(one, found_on=metrics) for one, metrics in zip(judged, found_on, strict=True))
 

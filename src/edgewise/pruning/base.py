@@ -20,6 +20,9 @@ from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Search
 
+# How many prompts training wants to see: on SmolLM2, KL on unseen prompts over KL on those trained on was 1.4 with 160 and
+# 1.1 with 400.
+WANTED_EXAMPLES = 256
 # Options that name files and change nothing about the result.
 FILES = ("checkpoint", "history", "curves")
 # Options that, if given, take the place of what a preset says, and what that is called there.
@@ -46,6 +49,7 @@ class Trained:
     history: str | None = option(None, "a file that gets one JSON object per step")
     curves: str | None = option(None, "an .svg or .png file that gets the curves of training")
     name: ClassVar[str]
+    examples: ClassVar[int] = WANTED_EXAMPLES
     presets: ClassVar[dict[str, Training]]
 
     def __post_init__(self) -> None:

@@ -28,11 +28,11 @@ PROPOSED_ON = 64
 PRESETS = {
     "default": Training(
         steps=600,
-        rate=0.3,
+        rate=0.1,
         final_rate=0.1,
         start=0.0,
         lead=1.0,
-        approach=0.6,
+        approach=0.4,
         compared=6,
         batch=4,
         gates=StraightThrough(),

@@ -93,7 +93,8 @@ def rows_to_compare(pairs: Pairs) -> Tensor:
 def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: Data) -> list[Kept]:
     """What is kept at each of `rungs`, in their order; the largest is trained first.
 
-    Of the circuits that the last steps of a training leave, the one is kept that is best on the pairs to compare on.
+    Of the circuits that a training starts with and that its last steps leave, the one is kept that is best on the pairs to
+    compare on: no worse there than the best-scored edges, or what the larger circuit's training made of so few.
     """
     graph, kept = layout.graph, dict[int, Kept]()
     before, begin, passed, done = int(layout.candidates.sum()), None, proposal.seconds, list[TrainedGates]()
@@ -107,7 +108,7 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
         trained = time.perf_counter()
         mask, begin, loss = _best(fitted, training, layout, rung.edges, data.compare)
         spent = {
-            "proposal": proposal.seconds,
+            "proposal": 0.0 if done else proposal.seconds,
             "training": trained - started,
             "comparing": time.perf_counter() - trained,
         }

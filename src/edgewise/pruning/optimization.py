@@ -53,7 +53,7 @@ class Problem:
 class Optimization:
     """One optimisation under way; between two steps it can be saved and restored.
 
-    `late`: the logits after each of the last steps whose circuits are compared.
+    `late`: the logits at the start and after each of the last steps whose circuits are compared.
     """
 
     def __init__(self, problem: Problem, feed: BatchCache) -> None:
@@ -72,7 +72,7 @@ class Optimization:
         ]
         self.optimizer = training.mover.optimizer([group for group in groups if group["params"]])
         self.order = torch.empty(0, dtype=torch.long)
-        self.late: list[Tensor] = []
+        self.late: list[Tensor] = [self.logits.detach().clone()]
         self.step = 0
         self.workspace = Workspace()
         self.history = History()
@@ -184,7 +184,7 @@ class Optimization:
             **moved,
             "random": self.generator.get_state(),
             "order": self.order,
-            "late": torch.stack(self.late) if self.late else torch.empty(0, len(self.logits)),
+            "late": torch.stack(self.late),
             "step": torch.tensor(self.step),
         }
 

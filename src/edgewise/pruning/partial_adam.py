@@ -9,7 +9,7 @@ import torch
 
 @final
 class PartialAdamOptimizer(torch.optim.Optimizer):
-    """Moves against m / (v^(own/2) · mean(v)^((1 − own)/2)); m, v: bias-corrected running means of the gradient, of its square.
+    """Moves against m / (v^(own/2) · mean(v)^((1 − own)/2)), m and v being running means of the gradient and of its square.
 
     `defaults`: `own`, and how much the means keep of what was, `first` and `second`; each group has a rate `lr`.
     """
@@ -18,7 +18,7 @@ class PartialAdamOptimizer(torch.optim.Optimizer):
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step; numbers whose gradients were all zero stay."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -13,7 +13,7 @@ from edgewise.store.checkpoint import Checkpoint
 @final
 @dataclass(frozen=True)
 class TrainedGates:
-    """The trained `logits` [gate], and the `late` ones that were there after some of the last steps, the last among them.
+    """The trained `logits` [gate], and those whose circuits are compared: from the start and after some of the last steps.
 
     The `checkpoint` stays until `done`, so that what is interrupted between the two goes on from here.
     """

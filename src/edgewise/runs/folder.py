@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -34,8 +35,8 @@ class Run:
 
     `circuit` and `scores` are of the level that the recipe asks for. `scores` is None for a search, which decides edge by
     edge and scores none, unless it was swept: `sweep` has a circuit for each value, `sweep_reports` what each keeps.
-    Where pairs were held out, reports and curve are of those, and `found_on` is the report on the pairs that the circuit was
-    found on. `stability` is there if the recipe asks for it.
+    Where pairs were held out, reports and curve are of those, and `found_on` is the report on pairs that the circuit was
+    found on, the first 128. `stability` is there if the recipe asks for it. `spent`: seconds by what they were spent on.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Run:
     circuit: Circuit
     report: Report
     seconds: float
+    spent: Mapping[str, float] = field(default_factory=dict)
     found_on: Report | None = None
     curve: Curve | None = None
     folder: Path | None = None
@@ -77,18 +79,26 @@ class Run:
         """One mapping for each value of a sweep: how many edges it keeps, what it took, what they keep."""
         if self.sweep is None:
             return []
-        name = self.circuit.provenance["faithfulness"]["metric"]
+        metric = self.circuit.provenance["faithfulness"]["metric"]
         return [
             {
                 self.sweep.size_option: value,
                 "edges": len(circuit),
                 **{key: circuit.provenance[key] for key in ("tested", "final") if key in circuit.provenance},
-                "metrics": {metric: one.circuit for metric, one in report.metrics.items()},
-                "faithfulness": report[name].faithfulness,
-                "circuit": f"circuit-{self.sweep.size_option}-{value!r}.json",
+                "metrics": {known: one.circuit for known, one in report.metrics.items()},
+                "faithfulness": report[metric].faithfulness,
+                "circuit": f"circuit-{name}.json",
             }
-            for value, circuit, report in zip(self.sweep.values, self.sweep.circuits, self.sweep_reports, strict=True)
+            for value, circuit, report, name in zip(
+                self.sweep.values, self.sweep.circuits, self.sweep_reports, self._names(self.sweep), strict=True
+            )
         ]
+
+    def _names(self, sweep: Sweep) -> list[str]:
+        """What tells the files of the circuits of a sweep apart: the sizes asked for, or the values of its option."""
+        if self.recipe.sizes is not None:
+            return [str(size) for size in sorted(self.recipe.sizes)]
+        return [f"{sweep.size_option}-{value!r}" for value in sweep.values]
 
     @property
     def finding(self) -> Finding:
@@ -147,6 +157,7 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
         "data": {"sha256": found.data, "examples": found.circuit.provenance.get("examples")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(found.seconds, 3),
+        "spent": {name: round(seconds, 3) for name, seconds in found.spent.items()},
         "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
     }
 

@@ -12,6 +12,7 @@ from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
+from edgewise.methods import METHODS
 from edgewise.prompts.tokens import Begin, Chat
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
@@ -23,7 +24,9 @@ RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
 NOTHING_HELD_OUT = {"held_out": None, "split": None}
 # What a recipe is called in the folders of runs.
 RECIPE_FILE = "recipe.json"
-TASK, MODEL = "ioi", "nano"
+TASK, MODEL, METHOD = "ioi", "nano", "eap-ig"
+# How many prompts a task draws, unless a method wants more.
+EXAMPLES_OF_A_TASK = 64
 
 
 def _held_out(value: Any) -> Any:
@@ -127,6 +130,7 @@ class Setting(Strict, ABC):
         fields = self.model_dump()
         if {"task", "data"} & changes.keys() and self.model == _model_of(self.task):
             del fields["model"]
+        fields = self._left_open(fields, changes)
         if "task" in changes:
             fields["data"] = None
         if "data" in changes:
@@ -135,6 +139,10 @@ class Setting(Strict, ABC):
             if changes.get(name) is not None:
                 fields[other] = None
         return self.of(**{**fields, **changes})
+
+    def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields without those whose values follow from others that change."""
+        return fields
 
     def to_json(self) -> str:
         """The recipe as a JSON document that `read` takes."""
@@ -155,7 +163,8 @@ class Setting(Strict, ABC):
 class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
-    `nodes` or `neurons` instead of `edges` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
+    `sizes` instead of `edges` asks for circuits of several numbers of edges, rising or falling, from one run; its circuit is
+    the largest. `nodes` or `neurons` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
     is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
@@ -164,8 +173,16 @@ class Recipe(Setting):
 
     document: ClassVar[str] = RECIPE
 
-    method: str = "eap-ig"
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_as_the_method_wants(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
+            return value
+        return {**value, "examples": wanted_examples(value.get("method", METHOD))}
+
+    method: str = METHOD
     edges: int | None = Field(default=None, ge=0)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     nodes: int | None = Field(default=None, ge=0)
     neurons: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
@@ -177,9 +194,18 @@ class Recipe(Setting):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        if sum(size is not None for size in (self.edges, self.nodes, self.neurons)) > 1:
+        if sum(size is not None for size in (self.edges, self.sizes, self.nodes, self.neurons)) > 1:
             raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
+        if self.sizes is not None and (len(self.sizes) < 2 or self.sizes not in _ordered(self.sizes)):
+            raise ValueError(
+                f"several sizes must rise or fall, each given once, such as 300,1000,3500; not {_listed(self.sizes)}"
+            )
         return self
+
+    def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        if {"method", "data"} & changes.keys() and self.examples == wanted_examples(self.method):
+            del fields["examples"]
+        return fields
 
     @property
     def level(self) -> Literal["edges", "nodes", "neurons"]:
@@ -188,8 +214,24 @@ class Recipe(Setting):
 
     @property
     def size(self) -> int | None:
-        """How many of them, or None for a tenth of all edges."""
+        """How many of them, the most if there are several sizes, or None for a tenth of all edges."""
+        if self.sizes is not None:
+            return max(self.sizes)
         return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
+
+
+def wanted_examples(method: Any) -> int | None:
+    """How many prompts a method wants a task to draw; None for the usual number, and for a name that is no method's."""
+    return METHODS[method].examples if isinstance(method, str) and method in METHODS else None
+
+
+def _ordered(sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    rising = tuple(sorted(set(sizes)))
+    return rising, rising[::-1]
+
+
+def _listed(sizes: tuple[int, ...]) -> str:
+    return ",".join(map(str, sizes))
 
 
 def _model_of(task: Any) -> str:

@@ -16,7 +16,7 @@ from edgewise.contract import Found, Method
 from edgewise.curve import Curve
 from edgewise.engine.tiling import using_products
 from edgewise.errors import InvalidValue
-from edgewise.evaluation import Bootstrap, Report, Resampling, bootstrap, curve_sizes, evaluate, faithfulness_curve
+from edgewise.evaluation import Bootstrap, Resampling, bootstrap, curve_sizes, faithfulness_curve
 from edgewise.evaluation.bootstrap import resampled_method
 from edgewise.methods import run_method, swept_method
 from edgewise.metrics import metric
@@ -26,10 +26,12 @@ from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
 from edgewise.runs.folder import Run, write
+from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import new_folder, write_bytes
+from edgewise.sweeps import Sweep
 
 __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
 
@@ -76,22 +78,31 @@ def run(
 def prepare(recipe: Recipe) -> Job:
     """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     chosen, values = swept_method(recipe.method, recipe.options)
-    wanted = Wanted(
-        "circuit" if values is None else "sweep",
-        level=recipe.level,
-        edges=recipe.edges if values is None else None,
-        values=values,
-        memory_limit=recipe.memory_limit,
-    )
-    chosen.refuse(wanted)
+    chosen.refuse(wanted := _wanted(recipe, values))
+    if recipe.sizes is not None:
+        for size in recipe.sizes:
+            chosen.refuse(replace(wanted, goal="circuit", edges=size))
     resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
     return Job(recipe, resolve(recipe), chosen, wanted, resampling)
+
+
+def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
+    """What a recipe asks of its method, whose size option has these values if it is to be swept."""
+    asked = Wanted(level=recipe.level, memory_limit=recipe.memory_limit)
+    if recipe.sizes is not None:
+        if values is not None:
+            raise InvalidValue("give several numbers of edges, or several values of an option, not both")
+        return replace(asked, goal="sizes", sizes=tuple(sorted(recipe.sizes)))
+    if values is not None:
+        return replace(asked, goal="sweep", values=values)
+    return replace(asked, goal="circuit", edges=recipe.edges)
 
 
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started, recipe, setting = time.perf_counter(), job.recipe, job.setting
     subject = setting.model.load(track)
+    loaded = time.perf_counter()
     _check_size(recipe, subject)
     pairs = setting.source.pairs(subject.tokenizer)
     reported = setting.reported_metric(pairs)
@@ -100,32 +111,35 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     held_out = setting.source.held_out(subject.tokenizer, pairs)
     with using_products(recipe.products):
         found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
+    finding = time.perf_counter()
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     # Where memory held no more pairs at once, an evaluation does not try to.
     request = replace(request, batch_size=min(request.batch_size, request.notes.get("fitting_batch_size", math.inf)))
     judged = request if held_out is None else replace(request, pairs=held_out)
-    circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
-    report = _evaluate(judged, circuit, reported, recipe.seed)
-    others = [_evaluate(judged, swept, reported, None) for swept in (found.sweep.circuits if found.sweep else ())]
-    return Run(
+    sweep = found.sweep or _cut(job, found)
+    if sweep is not None and recipe.sizes is not None:
+        circuit = sweep.circuits[-1]
+    else:
+        circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
+    report = report_on(judged, circuit, reported, recipe.seed)
+    spent = {"loading": loaded - started, **time_spent(sweep.circuits if sweep else (circuit,), finding - loaded)}
+    others = [report_on(judged, swept, reported, None) for swept in (sweep.circuits if sweep else ())]
+    done = Run(
         recipe=recipe,
         model=subject.identity,
         data=pairs.fingerprint,
         scores=found.scores,
-        circuit=circuit.with_provenance(faithfulness=_faithfulness(report, reported)),
+        circuit=circuit.with_provenance(faithfulness=shown_faithfulness(report, reported)),
         report=report,
-        found_on=None if held_out is None else _evaluate(request, circuit, reported, None),
-        sweep=found.sweep,
+        found_on=None if held_out is None else report_on(first_pairs(request), circuit, reported, None),
+        sweep=sweep,
         sweep_reports=tuple(others),
         curve=_curve(job, judged, found, reported),
         stability=_stability(job, request, circuit, reported),
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
     )
-
-
-def reported_metrics(first: str) -> list[str]:
-    """The metrics a run reports: its own, then those that every circuit is asked for."""
-    return list(dict.fromkeys([first, "kl", "accuracy"]))
+    ended = time.perf_counter()
+    return replace(done, seconds=ended - started, spent={**spent, "evaluation": ended - finding})
 
 
 def _check_size(recipe: Recipe, subject: Subject) -> None:
@@ -147,17 +161,13 @@ def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     return {**facts, "recipe": recipe.model_dump()}
 
 
-def _evaluate(request: Request, circuit: Circuit, reported: str, random: int | None) -> Report:
-    return evaluate(
-        request.subject,
-        circuit,
-        request.pairs,
-        metrics=reported_metrics(reported),
-        ablation=request.ablation,
-        batch_size=request.batch_size,
-        random=random,
-        track=request.track,
-    )
+def _cut(job: Job, found: Found) -> Sweep | None:
+    """The circuits of several sizes of a method that scores edges, if these were asked for."""
+    if job.recipe.sizes is None:
+        return None
+    circuits = [found.circuit(size, absolute=job.absolute) for size in sorted(job.recipe.sizes)]
+    total = circuits[0].graph.n_edges
+    return Sweep("sparsity", tuple(1 - size / total for size in sorted(job.recipe.sizes)), tuple(circuits))
 
 
 def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | None:
@@ -207,9 +217,3 @@ def _stability(job: Job, request: Request, circuit: Circuit, reported: str) -> B
             resampling=job.resampling,
             track=request.track,
         )
-
-
-def _faithfulness(report: Report, name: str) -> dict[str, Any]:
-    measured = report[name]
-    judged_on = {"held_out": report.examples} if report.held_out else {}
-    return {"metric": name, "circuit": measured.faithfulness, "random": measured.random_faithfulness, **judged_on}

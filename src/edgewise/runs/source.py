@@ -13,10 +13,10 @@ from edgewise.data.rows import Row
 from edgewise.data.splits import Share, Split, split_rows
 from edgewise.errors import InvalidValue, TooFewHeldOut, UnknownName
 from edgewise.pairs import NO_ANSWER, Pairs
-from edgewise.runs.recipe import Setting
+from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting
 from edgewise.tasks import Task, task
 
-EXAMPLES_OF_A_TASK, HELD_OUT_OF_A_TASK = 64, 128
+HELD_OUT_OF_A_TASK = 128
 
 # How many pairs to hold out: so many, as many as are usual, or none (0, None).
 Count = int | Literal["auto"] | None
