@@ -74,7 +74,7 @@ def test_hap_prunes_what_attribution_proposes() -> None:
 
 
 def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the scores under HAP's default preset; all alike where nothing was scored, and as published."""
+    """By the scores under HAP's default preset; all but alike where nothing was scored, and as published."""
     on, starts = subject("gpt2"), list[torch.Tensor]()
 
     def seen(problem: Problem, *rest: Any) -> TrainedGates:
@@ -93,7 +93,7 @@ def test_where_gates_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(scored.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(scored.std(unbiased=False)) == pytest.approx(1.0, abs=1e-5)
     assert bool(((published - 10).abs() < 0.1).all())
-    assert bool((unscored == 0.0).all())
+    assert bool((unscored.abs() < 0.1).all())
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ PRESETS = {
         rate=0.1,
         final_rate=0.1,
         start=0.0,
+        spread=0.01,
         lead=1.0,
         approach=0.4,
         compared=6,
@@ -61,8 +62,8 @@ class EdgeMethod(Pruning):
 
     `sparsity`: the share of all edges that is removed, between 0 and 1.
     `edges`: the number of edges to keep, instead of a sparsity.
-    `gated`: "edges", or "edges+writers" for gates on writers as well; the sparsity then counts both together. The steps
-    are those of a run that starts with all edges; one that starts with fewer takes proportionally fewer.
+    `gated`: "edges", or "edges+writers" for gates on writers as well, which an edge passes too. The steps are those of a
+    run that starts with all edges; one that starts with fewer takes proportionally fewer, at least a third.
     """
 
     sparsity: float | None = option(
@@ -152,17 +153,18 @@ class EdgeMethod(Pruning):
 class EdgePruning(EdgeMethod):
     """Train a gate for every edge until the masked model agrees with the full one at the wanted sparsity.
 
-        loss = KL(full ‖ masked) + λ₁ (s − t) + λ₂ (s − t)²,   gates hard concrete, λ trained by gradient ascent
+        loss = KL(full ‖ masked),   the n_t best-ranked edges open, n_t falling from all edges to the wanted number
 
-    s is the sparsity of the gates and t the target, which rises during training. KL is taken at the answer position. At
-    the end all edges are ranked by their gates, and the circuit has exactly the number of edges asked for.
+    KL is taken at the answer position. By default gates are straight-through: a step runs the circuit of the edges whose
+    logits are highest, and the gradient of the loss in the mask moves the logits of all edges, closed ones too. n_t falls
+    by the same factor in each step. A quarter of the pairs, where there are 32 or more, is not trained on: the best of
+    the circuits of the last steps there is kept. Several sizes come out of one run, each begun with the gates of the
+    next larger.
 
-    The preset "published" has the numbers of the paper, with the weight decay that brings gates down from where they
-    start and bounds λ. The default starts where gates have a gradient, uses no decay and a tenth of the steps, and lets
-    gates settle: towards the end fewer and fewer of the best-ranked edges may open, so that these learn to do without
-    the others. Then single edges are exchanged for others as long as that is measured to help; neither the published
-    code nor "published" does this. Under both presets, unlike in the published code, an edge counts together with the
-    gate of its writer, and edges are ranked all together instead of tensor by tensor.
+    The preset "published" has the gates and the numbers of the paper: hard concrete gates, drawn anew in each step, and
+    λ₁ (s − t) + λ₂ (s − t)² added to the loss, s being the sparsity, t its target, λ trained by gradient ascent; with the
+    weight decay that brings gates down from where they start and bounds λ. Unlike in the published code, an edge counts
+    together with the gate of its writer, and edges are ranked all together instead of tensor by tensor.
 
     Bhaskar, Wettig, Friedman, Chen 2024, "Finding Transformer Circuits with Edge Pruning" (arXiv:2406.16778).
     """

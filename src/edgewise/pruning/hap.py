@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from edgewise.attribution import attribution as find_attribution
 from edgewise.attribution.memory import within_memory
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, UnknownName
 from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.options import option
@@ -16,12 +16,16 @@ from edgewise.pruning.edge_pruning import EdgeMethod
 from edgewise.pruning.ladder import Proposal
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request
+from edgewise.search import SEARCHES
+from edgewise.search.acdc import EdgeByEdge
 
 # The smallest share proposed by default. On nano, ioi, the best circuits found by edge pruning with all edges lie within the
 # 47 best (10 %) by eap-ig, 49 by mask-ig, 66 by relp, 222 (46 %) by eap.
 KEEP = 0.15
 # Who proposes by default.
 ATTRIBUTION = "eap-ig"
+# The searches whose circuits may be a start.
+STARTS = [name for name, search in SEARCHES.items() if issubclass(search, EdgeByEdge)]
 # What attribution scores by where pruning's own metric is flat at the clean run, as KL is.
 WITH_WRONG, WITHOUT_WRONG = "logit_diff", "nll"
 
@@ -37,7 +41,7 @@ class HAP(EdgeMethod):
     the target sparsity starts where the first stage ended, so that fewer steps are needed (at least a third). With
     `keep` 1 it is `edge-pruning`. Unlike as published, edges are scored by `eap-ig` instead of `eap`: what pruning
     finds lies within far fewer of its best edges. Under the default preset, the gates of edges with higher scores start
-    further open.
+    further open, and those of the circuit of a search, if one is named by `start`, further than all others.
 
     Gu et al. 2025, "Discovering Transformer Circuits via a Hybrid Attribution and Pruning Framework"
     (arXiv:2510.03282).
@@ -48,6 +52,8 @@ class HAP(EdgeMethod):
     attribution_metric: str | None = option(
         None, "the metric that scores them; none: the run's own, or logit_diff or nll where that is flat"
     )
+    start: str | None = option(None, "a search, such as acdc, whose circuit starts furthest open; none: no search")
+    start_tau: float | None = option(None, "the threshold of that search; none: its default")
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
     cost: ClassVar[str] = "attribution, then a part of edge pruning"
@@ -61,6 +67,12 @@ class HAP(EdgeMethod):
             find_attribution(self.attribution)
         if self.attribution_metric is not None:
             find_metric(self.attribution_metric)
+        if self.start is not None:
+            _ = self._search
+        elif self.start_tau is not None:
+            raise InvalidValue(
+                "start_tau is the threshold of a search to start from; name it with start, such as start=acdc"
+            )
         if self.sparsity is not None and self.keep is not None and self.keep + self.sparsity < 1 - 1e-9:
             raise InvalidValue(
                 f"keep={self.keep:g} proposes fewer edges than a sparsity of {self.sparsity:g} keeps; raise keep"
@@ -81,8 +93,21 @@ class HAP(EdgeMethod):
         attribution = find_attribution(self.attribution or ATTRIBUTION)().resolved(scored)
         with within_memory(attribution, scored) as fitting:
             scores = attribution.scores(fitting).abs()
-        by = find_attribution(self.attribution or ATTRIBUTION).name
-        return Proposal(best_edges(graph, scores, proposed), scores, {"candidates": proposed, "proposed_by": by})
+        counts = {"candidates": proposed, "proposed_by": find_attribution(self.attribution or ATTRIBUTION).name}
+        if self.start is not None:
+            started = self._search.search(request).mask
+            # Above all others, and among each other in the order of their scores.
+            scores = scores + started.to(scores) * (scores.max() + 1)
+            counts["started_from"] = int(started.sum())
+        return Proposal(best_edges(graph, scores, proposed), scores, counts)
+
+    @property
+    def _search(self) -> EdgeByEdge:
+        """The search to start from."""
+        chosen = SEARCHES.get(str(self.start))
+        if chosen is None or not issubclass(chosen, EdgeByEdge):
+            raise UnknownName.of("search to start from", self.start, STARTS)
+        return chosen() if self.start_tau is None else chosen(tau=self.start_tau)
 
     def _scored_by(self, request: Request) -> Metric:
         if self.attribution_metric is not None:

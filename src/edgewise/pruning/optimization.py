@@ -60,9 +60,7 @@ class Optimization:
         self.problem, self.feed = problem, feed
         self.generator = torch.Generator().manual_seed(problem.seed)
         training, device = problem.training, feed.request.subject.device
-        start = torch.randn(problem.layout.gates, generator=self.generator) * training.spread + training.start
-        if problem.ahead is not None:
-            start += training.lead * problem.ahead
+        start = training.begin(torch.randn(problem.layout.gates, generator=self.generator), problem.ahead)
         self.logits = nn.Parameter(start.to(device) if problem.begin is None else problem.begin.to(device).clone())
         self.multipliers = [nn.Parameter(torch.tensor(m, device=device)) for m in problem.penalty.multipliers]
         self.parameters = [self.logits, *self.multipliers]

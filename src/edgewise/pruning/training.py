@@ -79,12 +79,12 @@ class PartialAdam(Mover):
 class Training:
     """How gates are trained, with one schedule of learning rates for gates and multipliers.
 
-    Logits start at Normal(`start`, `spread`), and where their edges were scored before, `lead` times a standardised logarithm
-    of the score above or below. The rates rise over `warmup` steps, then go in a line to `final_rate` times themselves at the
-    last. `approach`: the share of the steps in which a target is approached before it is held; `compared`: of how many steps
-    towards the last the circuits are compared, to keep the best; `batch`: pairs in a step, None for the request's batch size;
-    `samples`: how often each of them stands in it; `gates`: what gates do; `led_by`: what leads
-    them to the target; `mover`: what a gradient does to them.
+    Logits start at Normal(`start`, `spread`), or, where their edges were scored before and there is a `lead`, so many
+    times a standardised logarithm of the score above or below `start`. The rates rise over `warmup` steps, then go in a
+    line to `final_rate` times themselves at the last. `approach`: the share of the steps in which a target is
+    approached before it is held; `compared`: of how many steps towards the last the circuits are compared, to keep the
+    best; `batch`: pairs in a step, None for the request's batch size; `samples`: how often each of them stands in it;
+    `gates`: what gates do; `led_by`: what leads them to the target; `mover`: what a gradient does to them.
     """
 
     steps: int
@@ -112,6 +112,12 @@ class Training:
             raise InvalidValue(f"batch={self.batch!r} must be at least 1")
         if not isinstance(self.samples, int) or self.samples < 1:
             raise InvalidValue(f"samples={self.samples!r} must be at least 1")
+
+    def begin(self, noise: Tensor, ahead: Tensor | None) -> Tensor:
+        """The logits to begin with, [gate], from standard normal `noise` or from how far `ahead` each is by its score."""
+        if ahead is not None and self.lead:
+            return self.start + self.lead * ahead
+        return self.start + self.spread * noise
 
     def share(self, step: int) -> float:
         """The share of the full learning rates in a step."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
 from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
@@ -33,6 +33,10 @@ def _held_out(value: Any) -> Any:
     if value in (None, "auto") or (type(value) is int and value >= 0):
         return value
     raise ValueError("must be a number of pairs, 0 for none, or 'auto'")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _split(value: Any) -> Any:
@@ -182,7 +186,7 @@ class Recipe(Setting):
 
     method: str = METHOD
     edges: int | None = Field(default=None, ge=0)
-    sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_as_tuple)] = None
     nodes: int | None = Field(default=None, ge=0)
     neurons: int | None = Field(default=None, ge=0)
     ranking: Literal["absolute", "signed"] = "absolute"
