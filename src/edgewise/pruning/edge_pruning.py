@@ -18,7 +18,7 @@ from edgewise.pruning.gates import StraightThrough
 from edgewise.pruning.ladder import Data, Proposal, Rung, descend
 from edgewise.pruning.objective import Path
 from edgewise.pruning.training import Adam, PartialAdam, Training
-from edgewise.request import Request
+from edgewise.request import Request, Wanted
 from edgewise.search.base import Kept, circuit_of
 
 SPARSITY = 0.9
@@ -101,6 +101,11 @@ class EdgeMethod(Pruning):
     @abstractmethod
     def propose(self, request: Request, widest: int) -> Proposal:
         """The edges that gates are trained of, at least `widest`; everything else stays replaced."""
+
+    @final
+    def divides(self, wanted: Wanted) -> bool:
+        """Never: sizes come out of one training, one after the other, and ranks share its pairs."""
+        return False
 
     @final
     def search(self, request: Request) -> Kept:

@@ -82,7 +82,7 @@ def rows_to_compare(pairs: Pairs) -> Tensor:
     if min(len(groups), len(pairs)) < ENOUGH_TO_COMPARE:
         return torch.empty(0, dtype=torch.long)
     wanted = min(MOST_TO_COMPARE, round(SHARE_TO_COMPARE * len(pairs)))
-    apart = max(1, len(groups) * len(pairs) // (len(groups) * wanted))
+    apart = len(pairs) // wanted
     chosen: list[int] = []
     for group in groups[apart - 1 :: apart]:
         if len(chosen) + len(group) <= wanted:
