@@ -104,10 +104,10 @@ def test_exact_effects_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) ->
 def test_training_goes_through_a_batch_in_parts(method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on, genuine, losses = subject("gpt2", torch.float64), CleanBatch.run, list[list[float]]()
 
-    def short(self: CleanBatch, *arguments: Any) -> torch.Tensor:
+    def short(self: CleanBatch, *arguments: Any, **more: Any) -> torch.Tensor:
         if len(self.batch.pairs) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return genuine(self, *arguments)
+        return genuine(self, *arguments, **more)
 
     for name in ("whole", "parts"):
         file = tmp_path / name

@@ -80,4 +80,5 @@ def test_options_begin_with_the_name_of_a_method() -> None:
 def test_the_recipes_that_come_along_can_be_read(path: Path) -> None:
     recipe = CompareRecipe.read(path)
     with_baseline(recipe.methods, recipe.seed)
-    assert path.stem in (recipe.prompts, f"{recipe.model}-{recipe.prompts}", f"scorers-{recipe.prompts}")
+    names = (recipe.prompts, f"{recipe.model}-{recipe.prompts}", f"scorers-{recipe.prompts}")
+    assert path.stem in (*names, f"pruned-{recipe.prompts}-{recipe.seed}")

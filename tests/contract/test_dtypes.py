@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ugs": {"steps": 4, "batch": 3},
     "eap+acdc": {"share": 0.5},
     "edge-pruning": {"steps": 10, "batch": 3, "edges": 40},
-    "hap": {"steps": 10, "batch": 3, "edges": 40},
+    "hap": {"steps": 60, "batch": 3, "edges": 40},
     "subnetwork-probing": {"steps": 12, "batch": 3, "learning_rate": 0.5, "regularization": 0.5},
 }
 SCORING = [name for name, method in METHODS.items() if not issubclass(method, Search)]
