@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ops import COLUMNS
+from benchmarks.pruned import pruned_part
 from benchmarks.tables import markdown
 from edgewise.provenance import versions
 
@@ -29,7 +30,9 @@ BEGIN, END = "<!-- results: make results -->\n", "<!-- end of results -->\n"
 SIZES = (300, 1300, 7050)
 Document = dict[str, Any]
 # Of a method's result, what the tables show.
-SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "agreement", "curve")
+SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "agreement", "curve", "seconds")
+# The comparisons of HAP and edge pruning, which have a section of their own.
+PRUNED = "pruned"
 HEAD = """# Results
 
 Made by `make results` from `benchmarks/results/*.json`; no figure here was written by hand. Each section is one
@@ -58,11 +61,12 @@ def main() -> None:
     parser.add_argument("--count", nargs="+", choices=COUNTED, default=[], help="what to count anew")
     arguments = parser.parse_args()
     for folder in arguments.keep:
-        keep(folder, KEPT / f"{folder.name}.json")
+        own = KEPT / PRUNED if folder.name.startswith(f"{PRUNED}-") else KEPT
+        keep(folder, own / f"{folder.name}.json")
     for name in arguments.count:
         count(name)
     documents = kept()
-    PAGE.write_text(page(documents), "utf-8")
+    PAGE.write_text(page(documents, kept(KEPT / PRUNED)), "utf-8")
     README.write_text(with_summary(README.read_text("utf-8"), documents), "utf-8")
 
 
@@ -93,9 +97,9 @@ def counted_part() -> str:
     return "\n".join(parts)
 
 
-def kept() -> list[Document]:
-    """The comparisons in the repository."""
-    return [json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("*.json"))]
+def kept(folder: Path = KEPT) -> list[Document]:
+    """The comparisons in a folder of the repository."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def keep(folder: Path, path: Path) -> None:
@@ -119,9 +123,9 @@ def machine() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def page(documents: Sequence[Document]) -> str:
+def page(documents: Sequence[Document], pruned: Sequence[Document]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(section(one) for one in documents), counted_part()])
+    return "\n".join([HEAD, *(section(one) for one in documents), pruned_part(pruned), counted_part()])
 
 
 def with_summary(text: str, documents: Sequence[Document]) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.pruned import pruned_part
 from benchmarks.tables import figure_rows, markdown, mean_ranks, summary_rows
 
 from edgewise.comparison import CompareRecipe
@@ -122,7 +123,7 @@ def test_a_section_has_every_method_at_every_size_with_the_best_in_bold():
 def test_the_page_and_the_readme_say_what_the_kept_documents_say():
     documents = results.kept()
     assert len(documents) >= 4
-    assert results.PAGE.read_text("utf-8") == results.page(documents)
+    assert results.PAGE.read_text("utf-8") == results.page(documents, results.kept(results.KEPT / results.PRUNED))
     readme = results.README.read_text("utf-8")
     assert results.with_summary(readme, documents) == readme
 
@@ -132,3 +133,33 @@ def test_the_summary_has_scores_at_three_sizes_and_the_circuits_of_searches(monk
     header, rows = results.summary([kept()])
     assert header == ("KL ↓", "ioi")
     assert rows == [("`eap`", "2.00 · 1.00"), ("`relp`", "3.00 · 0.50"), ("`acdc`", "1.25 (7)")]
+
+
+def seed_of(seed, **kls):
+    """What was measured with one seed: for each method its KL held out and found on at 300 edges, and its seconds."""
+    results = [
+        {
+            "name": name,
+            "curve": [{"edges": 300, "metrics": {"kl": held}, "found_on": {"kl": found}}],
+            "seconds": seconds,
+        }
+        for name, (held, found, seconds) in kls.items()
+    ]
+    head = {"model": {"model": "smollm2"}, "data": {"task": "ioi"}, "recipe": {"seed": seed}, "machine": "a machine"}
+    return {**head, "sizes": [300, 900], "results": results}
+
+
+def test_the_section_on_pruning_has_medians_and_ranges():
+    part = pruned_part(
+        [seed_of(41, hap=(0.5, 0.4, 60.0)), seed_of(42, hap=(0.3, 0.3, 80.0)), seed_of(43, hap=(0.4, 0.2, 61.0))]
+    )
+    assert "seeds 41, 42, 43 (a machine)" in part
+    # 0.5 / 0.4, 0.3 / 0.3 and 0.4 / 0.2: 1.25 in the middle. No circuit is near 900 edges.
+    row = next(line for line in part.splitlines() if "`hap`" in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "`hap`",
+        "0.40 (0.30-0.50) [1.25 ×]",
+        "–",
+        "61 (60-80)",
+    ]
+    assert pruned_part([]) == ""

@@ -169,9 +169,9 @@ def sweep(
     `executor`: one of `concurrent.futures`, or of dask, whose workers search at one value each; they share no work.
 
     Returns a Sweep: a circuit for each value, and Scores of all edges that follow from them. Each circuit is the one
-    that `discover` finds; the values share what work they can. Only methods that train go from the largest circuit to
-    the smallest, each begun with the gates of the one before, unless an executor is given. Raises InvalidValue for a method that scores all edges
-    at once.
+    that `discover` finds; the values share what work they can. Methods that train go from the largest circuit to the
+    smallest instead, each begun with the gates of the one before, unless an executor is given. Raises InvalidValue for
+    a method that scores all edges at once.
     """
     on = _On(subject, pairs, metric, ablation, batch_size, track)
     wanted = Wanted("sweep", values=None if values is None else tuple(values))
