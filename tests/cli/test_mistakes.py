@@ -160,7 +160,7 @@ def test_the_folder_is_refused_before_anything_is_computed(here: Path, monkeypat
     refused(edgewise("discover", "--out", "file/run"), message="cannot be created")
 
 
-@pytest.mark.parametrize("step", ["load", "run_method", "evaluate", "write"])
+@pytest.mark.parametrize("step", ["load", "run_method", "report_on", "write"])
 def test_an_interrupt_leaves_nothing(here: Path, model: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
