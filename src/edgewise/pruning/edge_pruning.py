@@ -131,14 +131,12 @@ class EdgeMethod(Pruning):
     @final
     def proposed(self, request: Request, variants: Sequence[Self]) -> Callable[[Sequence[Self]], list[Kept]]:
         """A function that trains variants, none larger than these, of what is proposed for these."""
-        request, graph = self.batched(request), request.subject.graph
+        asked, request, graph = request, self.batched(request), request.subject.graph
         widest = max(variant.wanted(graph) for variant in variants)
         data = Data.of(request)
         first = request.pairs[data.train.rows[:PROPOSED_ON]]
         started = time.perf_counter()
-        proposal = self.propose(
-            replace(request, pairs=first, ablation=request.ablation.over_all(request.pairs)), widest
-        )
+        proposal = self.propose(replace(asked, pairs=first, ablation=request.ablation.over_all(request.pairs)), widest)
         proposal = replace(proposal, seconds=time.perf_counter() - started)
         layout = EdgeGates(graph, proposal.candidates, self.gated)
 
