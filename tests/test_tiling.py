@@ -40,7 +40,6 @@ CRUMBS = replace(
     removals=1,
     removal_tokens=1,
     logits=1,
-    sample_bytes=0,
     held_bytes=0,
     sparse=1.0,
     kept_share=0,

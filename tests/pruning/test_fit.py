@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -24,7 +24,7 @@ from edgewise.pruning.gate_layout import EdgeGates
 from edgewise.pruning.gates import HardConcrete
 from edgewise.pruning.history import History, Record, read_history
 from edgewise.pruning.history_plot import draw_curves
-from edgewise.pruning.objective import Draw, Lagrangian, Path, Price
+from edgewise.pruning.objective import Draw, FallingCount, Lagrangian, Price
 from edgewise.pruning.training import PartialAdam, Training
 
 T = TypeVar("T")
@@ -97,32 +97,32 @@ def test_the_schedule_of_learning_rates() -> None:
     assert training.shortened(1.0) == training
 
 
-def test_the_path_by_hand() -> None:
+def test_the_falling_count_by_hand() -> None:
     # From 100 edges to 4 of 1,000 in 2 steps: a fifth of them a step, 20 and 4, and 4 from then on.
-    path = Path.between(1000, 100, 4, 2)
-    assert [path.room(step) for step in range(4)] == [20, 4, 4, 4]
-    assert path.target(0) == pytest.approx(0.98)
-    assert Path.between(1000, 100, 4, 0).room(0) == 4
+    count = FallingCount.between(1000, 100, 4, 2)
+    assert [count.room(step) for step in range(4)] == [20, 4, 4, 4]
+    assert count.target(0) == pytest.approx(0.98)
+    assert FallingCount.between(1000, 100, 4, 0).room(0) == 4
     logits = torch.tensor([1.0, -2.0], requires_grad=True)
-    assert torch.autograd.grad(path.value(Draw(logits, logits), 0, []), logits)[0].tolist() == [0, 0]
+    assert torch.autograd.grad(count.value(Draw(logits, logits), 0, []), logits)[0].tolist() == [0, 0]
 
 
 def test_which_circuits_are_compared() -> None:
     # The target is held for 40 of 100 steps; four circuits over the last two thirds of them lie 6 steps apart.
     training = Training(steps=100, rate=1.0, approach=0.6, compared=4)
-    assert list(training.candidates) == [81, 87, 93, 99]
-    assert list(Training(steps=3, rate=1.0, compared=6).candidates) == [0, 1, 2]
-    assert list(Training(steps=7, rate=1.0).candidates) == [6]
+    assert list(training.compared_steps) == [81, 87, 93, 99]
+    assert list(Training(steps=3, rate=1.0, compared=6).compared_steps) == [0, 1, 2]
+    assert not Training(steps=7, rate=1.0).compared_steps
 
 
 def test_a_step_of_partial_adam_by_hand() -> None:
     # m = g and v = g² in the first step. Of 3, 4 and two zeros mean(v) is 6.25: own scales give 1, one scale 3/2.5 and 4/2.5.
     for own, expected in ((1.0, [-1.0, 1.0, 0, 0]), (0.0, [-1.2, 1.6, 0, 0]), (0.5, [-(1.2**0.5), 1.6**0.5, 0, 0])):
         parameter = torch.nn.Parameter(torch.zeros(4))
-        mover = PartialAdam(own=own)
-        optimizer = mover.optimizer([{"params": [parameter], "lr": 1.0}])
+        update = PartialAdam(own=own)
+        optimizer = update.optimizer([{"params": [parameter], "lr": 1.0}])
         parameter.grad = torch.tensor([3.0, -4, 0, 0])
-        assert float(mover.prepare([parameter])) == pytest.approx(5)
+        assert float(update.prepare([parameter])) == pytest.approx(5)
         optimizer.step()
         assert parameter.tolist() == pytest.approx(expected)
     # Then a gradient of 0: m = .9 · .1 g / (1 − .81), v = .99 · .01 g² / (1 − .9801), each gate with its own scale.
@@ -136,7 +136,7 @@ def test_a_step_of_partial_adam_by_hand() -> None:
 
 
 @pytest.mark.parametrize("gated", ["edges", "edges+writers"])
-def test_at_last_only_the_wanted_edges_are_open(gated: str, tmp_path: FilePath) -> None:
+def test_at_last_only_the_wanted_edges_are_open(gated: str, tmp_path: Path) -> None:
     how = {"method": "edge-pruning", "edges": 30, "gated": gated, "history": str(tmp_path / "history"), **QUICK}
     ew.discover(subject("gpt2"), pairs(), **how)
     records = read_history(tmp_path / "history")
@@ -145,7 +145,7 @@ def test_at_last_only_the_wanted_edges_are_open(gated: str, tmp_path: FilePath) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_open_gates_are_the_clean_model(family: str, tmp_path: FilePath) -> None:
+def test_open_gates_are_the_clean_model(family: str, tmp_path: Path) -> None:
     """Published gates start so far open that the first step runs the clean model: KL 0, and nothing but decay moves them."""
     path = tmp_path / "history"
     how = {"method": "edge-pruning", "preset": "published", "batch": 5, "steps": 2, "history": str(path)}
@@ -166,7 +166,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize(("cuts", "method"), thinned([((1,),), ((5,),), ((3, 7),)], list(METHODS), one_in=3))
-def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple[int, ...], tmp_path: FilePath) -> None:
+def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple[int, ...], tmp_path: Path) -> None:
     on, how = subject("llama"), {"method": method, **METHODS[method], **QUICK}
     whole = ew.discover(on, pairs(), history=str(tmp_path / "whole"), **how)
     checkpoint, history = tmp_path / "state", tmp_path / "history"
@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on_and_ends_exactly_the_same(method: str, cuts: tuple
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history", "whole"]
 
 
-def test_a_run_that_is_shot_goes_on_from_its_last_save(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_shot_goes_on_from_its_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the file at any moment is a whole state: here after seven steps, of a process that knows nothing more."""
     monkeypatch.setattr("edgewise.store.checkpoint.SECONDS_BETWEEN_SAVES", -1.0)
     on, how = subject("gpt2"), {"method": "edge-pruning", "gated": "edges+writers", **QUICK}
@@ -217,7 +217,7 @@ def test_without_pairs_there_is_nothing_to_train_on() -> None:
         ew.discover(subject("gpt2"), pairs()[:0], method="edge-pruning", **QUICK)
 
 
-def test_the_checkpoint_of_another_run_is_refused(tmp_path: FilePath) -> None:
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path, how = tmp_path / "state", {"method": "edge-pruning", **QUICK}
     with pytest.raises(Killed):
         ew.discover(subject("gpt2"), pairs(), track=killing(3), checkpoint=str(path), **how)
@@ -240,7 +240,7 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: FilePath) -> None:
         ew.discover(subject("gpt2"), pairs(), checkpoint=str(tmp_path / "missing" / "state"), **how)
 
 
-def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(tmp_path: FilePath) -> None:
+def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     calls: list[int] = []
 
     def breaks(logits: torch.Tensor, answers: object, clean: torch.Tensor) -> torch.Tensor:
@@ -270,7 +270,7 @@ def test_learning_rates_that_run_away_are_said() -> None:
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
-def test_the_history_tells_every_step(tmp_path: FilePath) -> None:
+def test_the_history_tells_every_step(tmp_path: Path) -> None:
     path, curves = tmp_path / "history.jsonl", tmp_path / "curves.svg"
     ew.discover(
         subject("gpt2"), pairs(), method="edge-pruning", sparsity=0.8, history=str(path), curves=str(curves), **QUICK
@@ -286,7 +286,7 @@ def test_the_history_tells_every_step(tmp_path: FilePath) -> None:
     assert draw_curves(records, tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_history_without_a_target_has_none(tmp_path: FilePath) -> None:
+def test_a_history_without_a_target_has_none(tmp_path: Path) -> None:
     path = tmp_path / "history"
     ew.discover(subject("gpt2"), pairs(), method="subnetwork-probing", history=str(path), **QUICK)
     assert "target" not in path.read_text()
@@ -305,7 +305,7 @@ def test_a_history_without_a_target_has_none(tmp_path: FilePath) -> None:
     ],
 )
 def test_files_that_cannot_be_written_are_refused_first(
-    options: dict[str, Any], error: type[Exception], message: str, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""Hard-concrete gates: the published numbers, and what is drawn follows the probabilities that are stated."""
+"""Hard-concrete gates: the published numbers, and draws as stated; straight-through gates by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgewise.pruning.gates import HardConcrete, soft_mask
+from edgewise.graph import Graph
+from edgewise.pruning.gate_layout import EdgeGates
+from edgewise.pruning.gates import HardConcrete, StraightThrough, soft_mask
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "hard_concrete.json").read_text())
 GATES = HardConcrete()
+# Five edges of a small graph.
+SMALL = Graph(1, 2, 2)
+ALLOWED = (
+    torch.zeros(SMALL.edge_mask.numel(), dtype=torch.bool)
+    .index_fill(0, SMALL.edge_mask.flatten().nonzero().flatten()[:5], True)
+    .view_as(SMALL.edge_mask)
+)
+LAYOUT = EdgeGates(SMALL, ALLOWED)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -71,3 +81,29 @@ def test_the_extreme_logits_stay_finite() -> None:
     drawn = GATES.draw(logits, generator())
     assert drawn.tolist() == [0.0, 1.0]
     assert bool(torch.autograd.grad(drawn.sum(), logits)[0].isfinite().all())
+
+
+# -- straight-through ---------------------------------------------------------------------------------------------------
+
+
+def straight(logits: torch.Tensor, room: int | None) -> torch.Tensor:
+    return StraightThrough().mask(LAYOUT, logits, room, generator(), 1)
+
+
+def test_the_best_edges_are_open_and_all_others_closed() -> None:
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.3, 0.0], requires_grad=True)
+    for room, opened in ((1, [2]), (2, [2, 0]), (3, [2, 0, 3]), (5, range(5)), (None, range(5))):
+        mask = straight(logits, room).detach()
+        assert mask[ALLOWED].nonzero().flatten().tolist() == sorted(opened)  # of equal ones the first
+        assert torch.equal(mask.unique(), torch.tensor([0.0, 1.0]))
+        assert not mask[~ALLOWED].any()
+
+
+def test_closed_gates_learn_as_open_ones_do() -> None:
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.1, 0.0], requires_grad=True)
+    slopes = torch.arange(float(ALLOWED.numel())).view(ALLOWED.shape)
+    (gradient,) = torch.autograd.grad((straight(logits, 2) * slopes).sum(), logits)
+    assert torch.equal(gradient, slopes[ALLOWED])
+    assert torch.equal(StraightThrough().learning(LAYOUT, straight(logits, 2)), ALLOWED)
+    drawn = GATES.mask(LAYOUT, logits - 3, None, generator(), 1)
+    assert torch.equal(GATES.learning(LAYOUT, drawn), drawn != 0)

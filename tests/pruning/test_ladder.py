@@ -12,6 +12,7 @@ from support.families import subject
 
 import edgewise as ew
 from edgewise.ablations import ablation
+from edgewise.errors import EdgewiseError
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
@@ -69,10 +70,18 @@ def test_a_prompt_stays_on_one_side() -> None:
 
 
 def test_gates_are_trained_on_the_others() -> None:
-    data = Data.of(request(subject("gpt2"), many(40)))
+    data = Data.of(request(subject("gpt2"), many(40)), 4)
     assert sorted([*data.train.rows.tolist(), *data.compare.rows.tolist()]) == list(range(40))
     assert len(data.compare.rows) == 10
-    assert data.train.room + data.compare.room <= Data.of(request(subject("gpt2"), many(5))).train.room
+    assert data.train.room + data.compare.room <= Data.of(request(subject("gpt2"), many(5)), 4).train.room
+
+
+def test_as_published_all_pairs_are_trained_on() -> None:
+    data = Data.of(request(subject("gpt2"), many(40)), 0)
+    assert data.train is data.compare
+    assert data.train.rows.tolist() == list(range(40))
+    circuit = ew.discover(subject("gpt2"), many(40), method="edge-pruning", edges=20, preset="published", **QUICK)
+    assert circuit.provenance["compared_on"] == 40
 
 
 def test_what_is_kept_is_no_worse_there_than_the_best_scored_edges() -> None:
@@ -146,3 +155,32 @@ def _after(steps: int) -> Any:
             yield step
 
     return track
+
+
+# -- where a search's circuit is the start ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0.2, 1.0])
+def test_the_edges_of_a_search_start_above_all_others(keep: float) -> None:
+    on, pairs = subject("gpt2"), many(20)
+    found = ew.discover(on, pairs, method="acdc", tau=0.02)
+    assert 0 < len(found) < 50
+    how = {"edges": len(found), "keep": keep, "start": "acdc", "start_tau": 0.02, "learning_rate": 1e-9, **QUICK}
+    circuit = ew.discover(on, pairs, method="hap", **how)
+    # Nothing moves: the circuit is the best edges at the start, which are those of the search that hang together.
+    assert circuit.provenance["started_from"] == len(found)
+    assert found.without_dangling() <= circuit
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": "acdk"}, "did you mean 'acdc'"),
+        ({"start": "eap-ig"}, "search to start from"),
+        ({"start_tau": 0.1}, "name it with start"),
+        ({"start": "acdc", "start_tau": -1.0}, "tau"),
+    ],
+)
+def test_what_is_no_start_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(EdgewiseError, match=message):
+        ew.discover(subject("gpt2"), many(5), method="hap", edges=20, **options)

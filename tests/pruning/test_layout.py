@@ -105,3 +105,14 @@ def test_a_gradient_reaches_every_gate_of_a_node() -> None:
     (gradient,) = torch.autograd.grad(layout.mask(gates).sum(), gates)
     # A q, k or v has one edge into it; the MLP's gate is on its one edge out.
     assert gradient.tolist() == [1.0] * 7
+
+
+@pytest.mark.parametrize(
+    "layout", [EdgeGates(SMALL, SMALL.edge_mask), EdgeGates(SMALL, SMALL.edge_mask, "edges+writers"), NodeGates(SMALL)]
+)
+def test_degrees_are_the_logits_of_the_gates_that_an_edge_passes(layout: EdgeGates | NodeGates) -> None:
+    """A mask is the product of these gates: of exp(logit) it is exp of their sum."""
+    logits = torch.randn(layout.gates, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    degrees = layout.degrees(logits)
+    assert torch.allclose(degrees[SMALL.edge_mask].exp(), layout.mask(logits.exp())[SMALL.edge_mask])
+    assert not degrees[~SMALL.edge_mask].any()

@@ -164,7 +164,7 @@ def test_provenance_names_options_but_no_files(method: str, tmp_path: Any) -> No
 def test_the_published_settings_have_a_name() -> None:
     published = EdgePruning(preset="published").training
     assert (published.steps, published.approaching, published.warmup, published.batch) == (3000, 2500, 200, 32)
-    assert (published.rate, published.multiplier_rate, published.mover) == (0.8, 0.8, Adam(decay=0.01, clip=1.0))
+    assert (published.rate, published.multiplier_rate, published.update) == (0.8, 0.8, Adam(decay=0.01, clip=1.0))
     assert (published.start, published.spread, published.final_rate) == (10.0, 0.01, 0.0)
     probing = SubnetworkProbing(preset="published").training
     assert (probing.steps, probing.rate, probing.gates.edge) == (10_000, 1e-3, 1e-4)

@@ -387,7 +387,7 @@ def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(
 def test_the_published_settings_have_a_name() -> None:
     published = UGS(preset="published").training
     assert (published.steps, published.batch, published.samples, published.rate) == (3000, 5, 12, 0.01)
-    assert (published.start, published.spread, published.mover) == (1.0, 0.0, Adam(clip=5.0, second=0.995))
+    assert (published.start, published.spread, published.update) == (1.0, 0.0, Adam(clip=5.0, second=0.995))
     assert UGS().regularization == 1e-3
     assert UGS(preset="published", samples=2, batch=3, learning_rate=0.02).training.samples == 2
 

@@ -93,3 +93,6 @@ def test_each_method_of_a_comparison_works_on_what_it_wants() -> None:
     assert plain.examples is None
     assert [entry.examples for entry in plain.methods] == [None, None]
     assert recipe.with_changes(methods=["eap"]).examples is None
+    of_a_file = recipe.with_changes(data="rows.csv")
+    assert of_a_file.examples is None
+    assert [entry.examples for entry in of_a_file.methods] == [None, None, 5]

@@ -130,10 +130,15 @@ class CompareRecipe(Setting):
         return {**value, "examples": max(wanted), "methods": told}
 
     def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        most = max(wanted_examples(entry.method) or 0 for entry in self.methods)
-        if {"methods", "data"} & changes.keys() and self.examples == (most or None):
-            del fields["examples"]
-        return fields
+        wanted = [wanted_examples(entry.method) or EXAMPLES_OF_A_TASK for entry in self.methods]
+        told = max(wanted) if max(wanted) > EXAMPLES_OF_A_TASK else None
+        if not {"methods", "data"} & changes.keys() or self.examples != told:
+            return fields
+        entries = [
+            {**entry, "examples": None if entry["examples"] == n else entry["examples"]}
+            for entry, n in zip(fields["methods"], wanted, strict=True)
+        ]
+        return {**{name: value for name, value in fields.items() if name != "examples"}, "methods": entries}
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

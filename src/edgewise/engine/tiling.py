@@ -35,8 +35,7 @@ class Tiling:
     `runs`: whose gradients wait for one contraction.
     `patched_tokens`: (edges × examples × positions) replaced one by one in one run. `masks`: of one edge at several degrees.
     `removals`, `removal_tokens`: of a batch in a search, at the most. `logits`: whose metric is made at once.
-    `sample_bytes`: what one run on several batches of pairs that tell which of two circuits is better may put into its writer
-    buffer. `held_bytes`: of runs on clean and corrupted prompts that are kept.
+    `held_bytes`: of runs on clean and corrupted prompts that are kept.
     `sparse`: below this share of kept edges a reader's input is added up writer by writer, above it by one product.
     `whole`: above this share of running heads a layer runs whole, all its readers at all tokens; below it nothing is
     computed that nobody needs.
@@ -56,7 +55,6 @@ class Tiling:
     removals: int
     removal_tokens: int
     logits: int
-    sample_bytes: int
     held_bytes: int
     sparse: float
     whole: float
@@ -73,7 +71,7 @@ class Tiling:
 
     def part(self, count: int) -> Tiling:
         """The tiling for one of so many equal parts of the work: what it cuts by size, it cuts into as many pieces."""
-        sizes = ("chunk_bytes", "patched_tokens", "removal_tokens", "logits", "sample_bytes")
+        sizes = ("chunk_bytes", "patched_tokens", "removal_tokens", "logits")
         return replace(self, **{name: max(1, getattr(self, name) // count) for name in sizes})
 
     def rounding(self, device: torch.device) -> AbstractContextManager[None]:
@@ -91,7 +89,6 @@ PROCESSOR = Tiling(
     removals=32,
     removal_tokens=8192,
     logits=1 << 20,
-    sample_bytes=16 << 20,
     held_bytes=2 << 30,
     sparse=0.12,
     whole=1.0,
@@ -106,7 +103,6 @@ ACCELERATOR = replace(
     removals=64,
     removal_tokens=32_768,
     logits=1 << 26,
-    sample_bytes=1 << 30,
     sparse=0.0,
     whole=0.0,
     projected="again",

@@ -23,6 +23,8 @@ from edgewise.search.base import Search
 # How many prompts training wants to see: on SmolLM2, KL on unseen prompts over KL on those trained on was 1.4 with 160 and
 # 1.1 with 400.
 WANTED_EXAMPLES = 256
+# A checkpoint of another format is that of another run.
+STATE_FORMAT = 2
 # Options that name files and change nothing about the result.
 FILES = ("checkpoint", "history", "curves")
 # Options that, if given, take the place of what a preset says, and what that is called there.
@@ -92,7 +94,13 @@ class Trained:
     def files(self, request: Request) -> Files:
         """Where this run writes, and what tells it from others."""
         options = {name: repr(value) for name, value in asdict(self).items() if name not in FILES}
-        key = {"edgewise": self.name, "options": options, "batch_size": request.batch_size, **request.key}
+        key = {
+            "edgewise": self.name,
+            "state": STATE_FORMAT,
+            "options": options,
+            "batch_size": request.batch_size,
+            **request.key,
+        }
         return Files(key, *(getattr(self, name) for name in FILES))
 
 

@@ -109,15 +109,10 @@ class BatchCache:
         """
         other = copy(self)
         other.rows, other.batches = rows, list(self.request.pairs[rows].batches(size))
-        other.at_once = size if self.ample else self.at_once
+        other.at_once = min(size, self.request.at_once or size)
         other.room = self.room * len(rows) // len(self.rows)
         other.release()
         return other
-
-    @property
-    def ample(self) -> bool:
-        """Whether memory has not been short so far, nor is limited."""
-        return self.request.at_once is None and self.at_once == self.request.pairs_at_once
 
     @torch.no_grad()
     def loss(self, mask: Tensor, workspace: Workspace) -> float:

@@ -16,7 +16,7 @@ from edgewise.pruning.base import Pruning
 from edgewise.pruning.gate_layout import EdgeGates, Gated
 from edgewise.pruning.gates import StraightThrough
 from edgewise.pruning.ladder import Data, Proposal, Rung, descend
-from edgewise.pruning.objective import Path
+from edgewise.pruning.objective import FallingCount
 from edgewise.pruning.training import Adam, PartialAdam, Training
 from edgewise.request import Request, Wanted
 from edgewise.search.base import Kept, circuit_of
@@ -37,8 +37,8 @@ PRESETS = {
         compared=6,
         batch=4,
         gates=StraightThrough(),
-        led_by=Path,
-        mover=PartialAdam(),
+        led_by=FallingCount,
+        update=PartialAdam(),
     ),
     # Logits at 10 have no gradient: it is the decay that brings them down to where training begins.
     "published": Training(
@@ -47,7 +47,7 @@ PRESETS = {
         multiplier_rate=0.8,
         warmup=200,
         final_rate=0.0,
-        mover=Adam(decay=0.01, clip=1.0),
+        update=Adam(decay=0.01, clip=1.0),
         start=10.0,
         spread=0.01,
         approach=2500 / 3000,
@@ -133,7 +133,7 @@ class EdgeMethod(Pruning):
         """A function that trains variants, none larger than these, of what is proposed for these."""
         asked, request, graph = request, self.batched(request), request.subject.graph
         widest = max(variant.wanted(graph) for variant in variants)
-        data = Data.of(request)
+        data = Data.of(request, asked.batch_size if self.training.compared else 0)
         first = request.pairs[data.train.rows[:PROPOSED_ON]]
         started = time.perf_counter()
         proposal = self.propose(replace(asked, pairs=first, ablation=request.ablation.over_all(request.pairs)), widest)

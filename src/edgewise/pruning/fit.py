@@ -54,4 +54,4 @@ def fit(problem: Problem, feed: BatchCache, files: Files) -> TrainedGates:
     if files.curves and current().first:
         draw_curves(history.records, files.curves)
     checkpoint.save()
-    return TrainedGates(run.logits.detach(), tuple(run.late), checkpoint)
+    return TrainedGates(run.logits.detach(), tuple(run.shortlist), checkpoint)

@@ -41,7 +41,7 @@ class Gates(ABC):
     ) -> Tensor:
         """The mask [writer, reader] of a step, or one for each of its `examples`, with a gradient in `logits` [gate].
 
-        Only the `room` best-ranked edges may be open, or any where it is None.
+        `room`: how many edges are to be open, None where nothing says so. Gates that are drawn open by chance alone.
         """
 
     @abstractmethod
@@ -60,8 +60,7 @@ class DrawnGates(Gates, ABC):
     def mask(
         self, layout: GateLayout, logits: Tensor, room: int | None, generator: torch.Generator, examples: int
     ) -> Tensor:
-        mask = layout.mask(self.draw(logits, generator, examples))
-        return mask if room is None else mask * _best(self.ranking(layout, logits.detach()), room).to(mask)
+        return layout.mask(self.draw(logits, generator, examples))
 
     @final
     def learning(self, layout: GateLayout, mask: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+from torch import Tensor
+
 from edgewise.attribution import attribution as find_attribution
 from edgewise.attribution.memory import within_memory
 from edgewise.errors import InvalidValue, UnknownName
@@ -15,7 +17,7 @@ from edgewise.pairs import NO_ANSWER
 from edgewise.pruning.edge_pruning import EdgeMethod
 from edgewise.pruning.ladder import Proposal
 from edgewise.pruning.rounding import best_edges
-from edgewise.request import Request
+from edgewise.request import Request, Wanted
 from edgewise.search import SEARCHES
 from edgewise.search.acdc import EdgeByEdge
 
@@ -87,7 +89,7 @@ class HAP(EdgeMethod):
                 f"keep={keep:g} proposes {proposed:,} of {graph.n_edges:,} edges, fewer than the {widest:,} asked for: "
                 "raise keep"
             )
-        if proposed == graph.n_edges:
+        if proposed == graph.n_edges and self.start is None:
             return Proposal(graph.edge_mask, counts={"candidates": proposed})
         scored = replace(request, metric=self._scored_by(request))
         attribution = find_attribution(self.attribution or ATTRIBUTION)().resolved(scored)
@@ -95,11 +97,17 @@ class HAP(EdgeMethod):
             scores = attribution.scores(fitting).abs()
         counts = {"candidates": proposed, "proposed_by": find_attribution(self.attribution or ATTRIBUTION).name}
         if self.start is not None:
-            started = self._search.search(request).mask
+            started = self._started(request)
             # Above all others, and among each other in the order of their scores.
             scores = scores + started.to(scores) * (scores.max() + 1)
             counts["started_from"] = int(started.sum())
         return Proposal(best_edges(graph, scores, proposed), scores, counts)
+
+    def _started(self, request: Request) -> Tensor:
+        """What the search to start from keeps, bool [writer, reader], within the memory that the request allows."""
+        alone = replace(request, wanted=Wanted(memory_limit=request.wanted.memory_limit))
+        with within_memory(self._search, alone) as fitting:
+            return self._search.search(fitting).mask
 
     @property
     def _search(self) -> EdgeByEdge:

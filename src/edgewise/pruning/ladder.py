@@ -10,7 +10,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.pairs import Pairs
 from edgewise.prompts.sharing import sharing
@@ -49,14 +48,14 @@ class Data:
     compare: BatchCache
 
     @classmethod
-    def of(cls, request: Request) -> Data:
-        """The pairs of a request, `request.batch_size` of them in a step."""
+    def of(cls, request: Request, compared: int) -> Data:
+        """The pairs of a request; circuits are compared on some of them, `compared` at once, or on all, if that is 0."""
         every, pairs = BatchCache(request), request.pairs
-        held = rows_to_compare(pairs)
+        held = rows_to_compare(pairs) if compared else pairs.positions[:0]
         if not len(held):
             return cls(every, every)
         rest = torch.ones(len(pairs), dtype=torch.bool).index_fill(0, held, False).nonzero().flatten()
-        return cls(every.part(rest, request.batch_size), every.part(held, _together(request)))
+        return cls(every.part(rest, request.batch_size), every.part(held, compared))
 
 
 @final
@@ -124,20 +123,13 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
 def _best(
     fitted: TrainedGates, training: Training, layout: EdgeGates, edges: int, compare: BatchCache
 ) -> tuple[Tensor, Tensor, float]:
-    """The best circuit of the late ones, the latest of equal ones, with its logits and its loss."""
+    """The best circuit of the shortlist, the latest of equal ones, with its logits and its loss; without one, the last."""
     found = dict[bytes, tuple[float, Tensor, Tensor]]()
     workspace = Workspace()
-    for logits in reversed(fitted.late):
+    for logits in reversed(fitted.shortlist or (fitted.logits,)):
         mask = best_edges(layout.graph, training.gates.ranking(layout, logits), edges)
         name = mask.numpy().tobytes()
         if name not in found:
             found[name] = compare.loss(mask, workspace), mask, logits
     loss, mask, logits = min(found.values(), key=lambda one: one[0])
     return mask, logits, loss
-
-
-def _together(request: Request) -> int:
-    """How many pairs run together where circuits are compared: a batch, or as many batches as are small together."""
-    subject, size = request.subject, request.batch_size
-    row = request.pairs.clean.shape[1] * subject.d_model * torch.finfo(subject.work_dtype).bits // 8
-    return size * max(1, tiling_for(subject.device).sample_bytes // (len(subject.graph.writers) * row * size))

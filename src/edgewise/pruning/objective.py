@@ -52,7 +52,7 @@ class Leading(Penalty, ABC):
 
 @final
 @dataclass(frozen=True)
-class Path(Leading):
+class FallingCount(Leading):
     """No price: in each step exactly so many edges are open, from `first` of all `edges` down to `last`, then these.
 
     The number falls by the same factor in each of the first `steps` steps.
@@ -64,7 +64,7 @@ class Path(Leading):
     steps: int
 
     @classmethod
-    def between(cls, edges: int, first: int, last: int, steps: int) -> Path:
+    def between(cls, edges: int, first: int, last: int, steps: int) -> FallingCount:
         return cls(edges, first, last, steps)
 
     def value(self, draw: Draw, step: int, multipliers: Sequence[Tensor]) -> Tensor:

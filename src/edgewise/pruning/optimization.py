@@ -53,7 +53,7 @@ class Problem:
 class Optimization:
     """One optimisation under way; between two steps it can be saved and restored.
 
-    `late`: the logits at the start and after each of the last steps whose circuits are compared.
+    `shortlist`: the logits whose circuits are compared, from the start and after some of the last steps; none if none are.
     """
 
     def __init__(self, problem: Problem, feed: BatchCache) -> None:
@@ -68,9 +68,9 @@ class Optimization:
             {"params": [self.logits], "rate": training.rate, "lr": training.rate},
             {"params": self.multipliers, "rate": training.multiplier_rate, "lr": 0.0, "maximize": True},
         ]
-        self.optimizer = training.mover.optimizer([group for group in groups if group["params"]])
+        self.optimizer = training.update.optimizer([group for group in groups if group["params"]])
         self.order = torch.empty(0, dtype=torch.long)
-        self.late: list[Tensor] = [self.logits.detach().clone()]
+        self.shortlist = [self.logits.detach().clone()] if training.compared else []
         self.step = 0
         self.workspace = Workspace()
         self.history = History()
@@ -106,11 +106,11 @@ class Optimization:
         _finite("gradient", *gradients)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        norm = problem.training.mover.prepare(self.parameters)
+        norm = problem.training.update.prepare(self.parameters)
         record = self._record(draw, loss, norm)
         self._move()
-        if self.step in problem.training.candidates:
-            self.late.append(self.logits.detach().clone())
+        if self.step in problem.training.compared_steps:
+            self.shortlist.append(self.logits.detach().clone())
         self.step += 1
         return record
 
@@ -182,7 +182,7 @@ class Optimization:
             **moved,
             "random": self.generator.get_state(),
             "order": self.order,
-            "late": torch.stack(self.late),
+            "shortlist": torch.stack(self.shortlist) if self.shortlist else torch.empty(0),
             "step": torch.tensor(self.step),
         }
 
@@ -195,7 +195,7 @@ class Optimization:
                 name = key.rpartition(".")[2]
                 state[name] = saved[key] if name == "step" else saved[key].to(parameter.device)
         self.generator.set_state(saved["random"])
-        self.late = list(saved["late"].to(self.logits.device))
+        self.shortlist = list(saved["shortlist"].to(self.logits.device))
         self.order, self.step = saved["order"], int(saved["step"])
         self.history = History(from_tensor(saved["records"]))
 

@@ -13,13 +13,13 @@ from edgewise.store.checkpoint import Checkpoint
 @final
 @dataclass(frozen=True)
 class TrainedGates:
-    """The trained `logits` [gate], and those whose circuits are compared: from the start and after some of the last steps.
+    """The trained `logits` [gate], and the `shortlist` of those whose circuits are compared, the last step's at its end.
 
     The `checkpoint` stays until `done`, so that what is interrupted between the two goes on from here.
     """
 
     logits: Tensor
-    late: tuple[Tensor, ...]
+    shortlist: tuple[Tensor, ...]
     checkpoint: Checkpoint
 
     def done(self) -> None:

@@ -20,7 +20,7 @@ from edgewise.pruning.partial_adam import PartialAdamOptimizer
 LEAST_WAY = 1 / 3
 
 
-class Mover(ABC):
+class Update(ABC):
     """How a gradient moves logits and multipliers."""
 
     @abstractmethod
@@ -34,7 +34,7 @@ class Mover(ABC):
 
 @final
 @dataclass(frozen=True)
-class Adam(Mover):
+class Adam(Update):
     """Adam with decoupled weight `decay`: each gate has a scale of its own. `clip` bounds the norm of the whole gradient.
 
     `second`: Adam's β₂.
@@ -53,7 +53,7 @@ class Adam(Mover):
 
 @final
 @dataclass(frozen=True)
-class PartialAdam(Mover):
+class PartialAdam(Update):
     """Adam whose scales are partly each gate's own and partly one for all: m / (v^(p/2) · mean(v)^((1 − p)/2)), p = `own`.
 
     m and v are Adam's running means of the gradient and its square. With p = 1, as in Adam, gates that hardly matter move as
@@ -84,7 +84,7 @@ class Training:
     line to `final_rate` times themselves at the last. `approach`: the share of the steps in which a target is
     approached before it is held; `compared`: of how many steps towards the last the circuits are compared, to keep the
     best; `batch`: pairs in a step, None for the request's batch size; `samples`: how often each of them stands in it;
-    `gates`: what gates do; `led_by`: what leads them to the target; `mover`: what a gradient does to them.
+    `gates`: what gates do; `led_by`: what leads them to the target; `update`: what a gradient does to them.
     """
 
     steps: int
@@ -96,12 +96,12 @@ class Training:
     spread: float = 0.0
     lead: float = 0.0
     approach: float = 0.0
-    compared: int = 1
+    compared: int = 0
     batch: int | None = None
     samples: int = 1
     gates: Gates = field(default_factory=HardConcrete)
     led_by: type[Leading] = Lagrangian
-    mover: Mover = field(default_factory=Adam)
+    update: Update = field(default_factory=Adam)
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -132,8 +132,10 @@ class Training:
         return round(self.approach * self.steps)
 
     @property
-    def candidates(self) -> range:
+    def compared_steps(self) -> range:
         """After which steps there are circuits to compare: over the last two thirds of the steps that hold the target."""
+        if not self.compared:
+            return range(0)
         apart = max(1, 2 * (self.steps - self.approaching) // (3 * self.compared))
         count = min(self.compared, -(-self.steps // apart))
         return range(self.steps - 1 - (count - 1) * apart, self.steps, apart)

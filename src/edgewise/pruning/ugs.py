@@ -28,7 +28,7 @@ from edgewise.request import Request
 # The surcharge for edges of heads is half the price of an edge, and at most this.
 HIGHEST_HEAD_PRICE = 2e-4
 
-UGS_MOVER = Adam(clip=5.0, second=0.995)
+UGS_UPDATE = Adam(clip=5.0, second=0.995)
 
 
 @final
@@ -61,8 +61,10 @@ class UGS(Trained, ScoringMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.09951"
     additive: ClassVar[bool] = False
     presets: ClassVar[dict[str, Training]] = {
-        "default": Training(steps=300, rate=0.1, start=1.0, batch=16, gates=Uniform(), mover=UGS_MOVER),
-        "published": Training(steps=3000, rate=0.01, start=1.0, batch=5, samples=12, gates=Uniform(), mover=UGS_MOVER),
+        "default": Training(steps=300, rate=0.1, start=1.0, batch=16, gates=Uniform(), update=UGS_UPDATE),
+        "published": Training(
+            steps=3000, rate=0.01, start=1.0, batch=5, samples=12, gates=Uniform(), update=UGS_UPDATE
+        ),
     }
 
     def check(self) -> None:
