@@ -193,7 +193,12 @@ def test_the_published_settings_have_a_name() -> None:
         ),
         ("edge-pruning", {"edges": 263}, InvalidValue, "263 of 262 edges"),
         ("edge-pruning", {"edges": 5, "sparsity": 0.5}, InvalidValue, "not both"),
-        ("edge-pruning", {"gated": "nodes"}, InvalidValue, "gated must be 'edges' or 'edges\\+writers', not 'nodes'"),
+        (
+            "edge-pruning",
+            {"gated": "nodes"},
+            InvalidValue,
+            r"gated must be 'edges', 'edges.writers', .*, not 'nodes'; did you mean 'edges.nodes'",
+        ),
         ("edge-pruning", {"preset": "publisht"}, UnknownName, "did you mean 'published'"),
         ("edge-pruning", {"steps": 0}, InvalidValue, "steps=0 must be at least 1"),
         ("edge-pruning", {"learning_rate": 0}, InvalidValue, "learning_rate=0 must be a positive number"),

@@ -14,6 +14,7 @@ from torch import Tensor
 from edgewise.attribution.fitting import fitting_replacer, noted_half, unless_too_large
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
+from edgewise.engine.node_run import node_run
 from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import PairsError
@@ -38,7 +39,7 @@ class CleanBatch:
 
     def own(self, mask: Tensor) -> Tensor:
         """What is here of a mask for each example of the whole batch; a mask of all is that of each."""
-        return mask if mask.ndim == 2 else mask[self.rows]
+        return mask if mask.ndim < 3 else mask[self.rows]
 
     def run(self, mask: Tensor, workspace: Workspace | None = None, among: Tensor | None = None) -> Tensor:
         """Logits [example, vocab] under a mask [writer, reader], or one for each example, [example, writer, reader].
@@ -53,6 +54,11 @@ class CleanBatch:
         return masked_forward(
             batch.subject, pairs.clean, pairs.positions, mask_of_all, batch.replacement, workspace=workspace
         )[0]
+
+    def run_nodes(self, gates: Tensor) -> Tensor:
+        """Logits [example, vocab] where whole writers are kept as far as `gates` [writer] say."""
+        batch, pairs = self.batch, self.batch.pairs
+        return node_run(batch.subject, pairs.clean, pairs.positions, gates, batch.replacement)
 
     def loss(self, logits: Tensor) -> Tensor:
         """What these pairs add to the mean over the whole batch of the metric, lower = better: a scalar."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import ClassVar, Self, final, get_args
 
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
 from edgewise.options import option
 from edgewise.pruning.base import Pruning
+from edgewise.pruning.coarse import Coarse
 from edgewise.pruning.gate_layout import EdgeGates, Gated
 from edgewise.pruning.gates import StraightThrough
 from edgewise.pruning.ladder import Data, Proposal, Rung, descend
@@ -22,6 +24,11 @@ from edgewise.request import Request, Wanted
 from edgewise.search.base import Kept, circuit_of
 
 SPARSITY = 0.9
+# The levels of gates that close before those of edges.
+COARSE = {"edges+nodes": ("nodes",), "edges+nodes+blocks": ("blocks", "nodes")}
+GATES_ON = get_args(Gated)
+# How many times as many edges as the circuit has must be left between open nodes.
+LEAST_ROOM = 2
 # On how many pairs, the first that gates are trained on, edges are proposed.
 PROPOSED_ON = 64
 
@@ -62,15 +69,17 @@ class EdgeMethod(Pruning):
 
     `sparsity`: the share of all edges that is removed, between 0 and 1.
     `edges`: the number of edges to keep, instead of a sparsity.
-    `gated`: "edges", or "edges+writers" for gates on writers as well, which an edge passes too. The steps are those of a
-    run that starts with all edges; one that starts with fewer takes proportionally fewer, at least a third.
+    `gated`: "edges"; "edges+writers" for gates on writers as well, which an edge passes too; "edges+nodes" for gates of whole
+    heads and MLPs that close first, so that only edges between those left open get gates; "edges+nodes+blocks" for gates
+    of whole layers of heads, and of MLPs, before these. The steps are those of a run that starts with all edges; one that
+    starts with fewer takes proportionally fewer, at least a third.
     """
 
     sparsity: float | None = option(
         None, "the share of all edges to remove; none: 0.9, unless a number of edges is given"
     )
     edges: int | None = option(None, "the number of edges to keep, instead of a sparsity")
-    gated: Gated = option("edges", "what has gates: edges alone, or writers as well")
+    gated: Gated = option("edges", f"what has gates: {', '.join(GATES_ON)}")
     size_option: ClassVar[str] = "sparsity"
     size_values: ClassVar[tuple[float, ...]] = (0.99, 0.98, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7, 0.5)
     presets: ClassVar[dict[str, Training]] = PRESETS
@@ -82,8 +91,10 @@ class EdgeMethod(Pruning):
             raise InvalidValue(f"edges={self.edges!r} must be at least 1: a path from input to logits needs one")
         if self.edges is not None and self.sparsity is not None:
             raise InvalidValue(f"give {self.name} a number of edges or a sparsity, not both")
-        if self.gated not in ("edges", "edges+writers"):
-            raise InvalidValue(f"gated must be 'edges' or 'edges+writers', not {self.gated!r}")
+        if COARSE.get(self.gated) and not isinstance(self.presets[self.preset].gates, StraightThrough):
+            raise InvalidValue(
+                f"gated={self.gated} needs the preset default: gates of the preset {self.preset} are drawn"
+            )
 
     @final
     def wanted(self, graph: Graph) -> int:
@@ -138,13 +149,30 @@ class EdgeMethod(Pruning):
         started = time.perf_counter()
         proposal = self.propose(replace(asked, pairs=first, ablation=request.ablation.over_all(request.pairs)), widest)
         proposal = replace(proposal, seconds=time.perf_counter() - started)
-        layout = EdgeGates(graph, proposal.candidates, self.gated)
 
         def descended(variants: Sequence[Self]) -> list[Kept]:
             rungs = [Rung(one.wanted(graph), one.training, one.seed, one.files(request)) for one in variants]
-            return descend(proposal, layout, rungs, data)
+            with self._closed_nodes(proposal, graph, max(rungs, key=lambda rung: rung.edges), data) as narrowed:
+                gated: Gated = "edges+writers" if self.gated == "edges+writers" else "edges"
+                return descend(narrowed, EdgeGates(graph, narrowed.candidates, gated), rungs, data)
 
         return descended
+
+    @contextmanager
+    def _closed_nodes(self, proposal: Proposal, graph: Graph, widest: Rung, data: Data) -> Iterator[Proposal]:
+        """The proposal without edges of nodes that gates of their own have closed; what these kept goes at the end."""
+        levels = COARSE.get(self.gated)
+        if not levels:
+            yield proposal
+            return
+        started, count = time.perf_counter(), int(proposal.candidates.sum())
+        training = widest.training.shortened(count / graph.n_edges)
+        coarse = Coarse(levels, training, widest.seed, widest.files)
+        left, done = coarse.close(graph, proposal.candidates, min(count, LEAST_ROOM * widest.edges), data.train)
+        counts = {**proposal.counts, "between_open_nodes": int(left.sum())}
+        yield replace(proposal, candidates=left, counts=counts, coarse=time.perf_counter() - started)
+        for gates in done:
+            gates.done()
 
     @final
     def for_edges(self, edges: int | None) -> Self:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from edgewise.engine.writer_buffer import Workspace
 from edgewise.graph import Graph
+from edgewise.pruning.batch_cache import CleanBatch
 
 
 class GateLayout(ABC):
@@ -35,14 +37,32 @@ class GateLayout(ABC):
 
     @abstractmethod
     def degrees(self, logits: Tensor) -> Tensor:
-        """[writer, reader]: the sum of the logits of all gates an edge passes, 0 where it passes none; differentiable."""
+        """In the shape of a mask: the sum of the logits of all gates passed there, 0 where there are none; differentiable."""
 
     @abstractmethod
     def ranking(self, logits: Tensor) -> Tensor:
         """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
 
+    def best(self, degrees: Tensor, room: int | None) -> Tensor:
+        """bool, in the shape of a mask: what is open by its degree if `room` edges may be; None: all that may be at all.
 
-Gated = Literal["edges", "edges+writers"]
+        Of equal ones the first in index order.
+        """
+        ranking = degrees.double().cpu().masked_fill(~self.candidates, -torch.inf)
+        count = int(self.candidates.sum()) if room is None else room
+        best = ranking.flatten().sort(descending=True, stable=True).indices[:count]
+        return torch.zeros(ranking.numel(), dtype=torch.bool).index_fill(0, best, value=True).view_as(ranking)
+
+    def run(self, batch: CleanBatch, mask: Tensor, workspace: Workspace, among: Tensor) -> Tensor:
+        """Logits [example, vocab] of a batch under a mask of this layout, with a gradient at the edges `among`."""
+        return batch.run(mask, workspace, among)
+
+    def opened(self, mask: Tensor) -> Tensor:
+        """How far each edge is open under a mask of this layout, [..., writer, reader]."""
+        return mask
+
+
+Gated = Literal["edges", "edges+writers", "edges+nodes", "edges+nodes+blocks"]
 
 
 @final

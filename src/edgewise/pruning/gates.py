@@ -162,20 +162,13 @@ class StraightThrough(Gates):
         self, layout: GateLayout, logits: Tensor, room: int | None, generator: torch.Generator, examples: int
     ) -> Tensor:
         degrees = layout.degrees(logits)
-        best = _best(self.ranking(layout, logits), int(layout.candidates.sum()) if room is None else room)
-        return best.to(degrees) + (degrees - degrees.detach())
+        return layout.best(degrees.detach(), room).to(degrees) + (degrees - degrees.detach())
 
     def learning(self, layout: GateLayout, mask: Tensor) -> Tensor:
         return layout.candidates
 
     def ranking(self, layout: GateLayout, logits: Tensor) -> Tensor:
         return layout.degrees(logits.detach()).double().cpu().masked_fill(~layout.candidates, -torch.inf)
-
-
-def _best(ranking: Tensor, count: int) -> Tensor:
-    """[writer, reader]: 1 at the `count` best-ranked edges, 0 elsewhere; ties go to the lower index."""
-    best = ranking.flatten().sort(descending=True, stable=True).indices[:count]
-    return torch.zeros(ranking.numel()).index_fill(0, best, 1.0).view_as(ranking)
 
 
 def soft_mask(logits: Tensor, temperature: float = HardConcrete.temperature) -> Tensor:

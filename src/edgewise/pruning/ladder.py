@@ -63,13 +63,14 @@ class Data:
 class Proposal:
     """The edges that gates are trained of, bool [writer, reader], and what they score, if they were scored.
 
-    `counts` goes to the provenance; `seconds` is how long it took.
+    `counts` goes to the provenance; `seconds` is how long it took, `coarse` how long the training that narrowed it.
     """
 
     candidates: Tensor
     scores: Tensor | None = None
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    coarse: float = 0.0
 
 
 def rows_to_compare(pairs: Pairs) -> Tensor:
@@ -96,7 +97,12 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
     compare on: no worse there than the best-scored edges, or what the larger circuit's training made of so few.
     """
     graph, kept = layout.graph, dict[int, Kept]()
-    before, begin, passed, done = int(layout.candidates.sum()), None, proposal.seconds, list[TrainedGates]()
+    before, begin, passed, done = (
+        int(layout.candidates.sum()),
+        None,
+        proposal.seconds + proposal.coarse,
+        list[TrainedGates](),
+    )
     for number in sorted(range(len(rungs)), key=lambda number: -rungs[number].edges):
         rung, started = rungs[number], time.perf_counter()
         way = (before - rung.edges) / (graph.n_edges - rung.edges) if rung.edges < graph.n_edges else 1.0
@@ -108,10 +114,10 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
         mask, begin, loss = _best(fitted, training, layout, rung.edges, data.compare)
         spent = {
             "proposal": 0.0 if done else proposal.seconds,
-            "training": trained - started,
+            "training": trained - started + (0.0 if done else proposal.coarse),
             "comparing": time.perf_counter() - trained,
         }
-        passed, before = passed + spent["training"] + spent["comparing"], rung.edges
+        passed, before = passed + time.perf_counter() - started, rung.edges
         counts = {"steps": training.steps, "final": loss, "compared_on": len(data.compare.rows), "spent": spent}
         kept[number] = Kept(mask, {**counts, **proposal.counts}, passed)
         done.append(fitted)

@@ -116,11 +116,11 @@ class Optimization:
 
     def _measured(self, number: int, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a batch under its mask, as far as its pairs are here, and the slope in the mask."""
-        loss, slope = mask.new_zeros(()), torch.zeros_like(mask)
-        learning = self.problem.training.gates.learning(self.problem.layout, mask)
+        loss, slope, layout = mask.new_zeros(()), torch.zeros_like(mask), self.problem.layout
+        learning = self.problem.training.gates.learning(layout, mask)
         for part in self.feed.parts(number):
             leaf = mask.clone().requires_grad_()
-            of_part = part.loss(part.run(part.own(leaf), self.workspace, among=learning))
+            of_part = part.loss(layout.run(part, part.own(leaf), self.workspace, learning))
             slope += torch.autograd.grad(of_part, leaf)[0]
             loss += of_part.detach()
         return loss, slope
@@ -148,7 +148,7 @@ class Optimization:
 
     def _record(self, draw: Draw, loss: Tensor, norm: Tensor) -> Record:
         target = self.problem.penalty.target(self.step)
-        mask = draw.mask.detach()
+        mask = self.problem.layout.opened(draw.mask.detach())
         draws = math.prod(mask.shape[:-2])
         linear, quadratic = [float(m.detach()) for m in self.multipliers] or (math.nan, math.nan)
         return Record(

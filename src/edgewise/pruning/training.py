@@ -63,7 +63,7 @@ class PartialAdam(Update):
     Networks" (Padam).
     """
 
-    own: float = 0.5
+    own: float = 0.7
     first: float = 0.9
     second: float = 0.99
 
