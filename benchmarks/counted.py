@@ -45,7 +45,7 @@ def hollow(shape: Shape) -> Subject:
     """A Llama of that shape without values."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(shape.config, dtype=shape.dtype).eval()
-    with patch.object(Subject, "_refuse_unusual_storage"):  # where it lies is no device of a user's
+    with patch.object(Subject, "_refuse_unusual"):  # where it lies is no device of a user's
         return Subject(moved(model), None, FAMILIES["llama"], shape.name)
 
 

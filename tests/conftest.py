@@ -83,6 +83,6 @@ def another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     from edgewise.models import Subject
 
-    monkeypatch.setattr(Subject, "_refuse_unusual_storage", lambda self: None)  # its name is that of no device
+    monkeypatch.setattr(Subject, "_refuse_unusual", lambda self: None)  # its name is that of no device
     with elsewhere():
         yield

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -85,6 +86,50 @@ def test_answers_become_a_table_padded_with_minus_one() -> None:
     many = _pairs(correct=[[3, 4], [5, -1]], wrong=None)
     assert many.correct.tolist() == [[3, 4], [5, -1]]
     assert many.wrong.tolist() == [[-1], [-1]]
+
+
+def test_a_token_given_twice_counts_once() -> None:
+    """Two spellings in a list of right answers may end in one token."""
+    ids = torch.tensor([[5, 6], [5, 7], [6, 7]])
+    twice = torch.tensor([[1, 1, 2, -1], [-1, 3, 2, 3], [4, 4, 4, 4]])
+    pairs = Pairs.from_tokens(ids, ids.flip(1), correct=twice, wrong=torch.tensor([9, 9, 9]))
+    assert pairs.correct.tolist() == [[1, 2], [3, 2], [4, -1]]
+    assert Pairs.from_tokens(ids, ids.flip(1), correct=torch.full((3, 5), 8)).correct.tolist() == [[8]] * 3
+
+
+def test_columns_are_of_any_kind_and_answers_may_be_token_ids(words: PreTrainedTokenizerFast) -> None:
+    clean, corrupted = ["Mary went", "John went"], ["John went", "Mary went"]
+    said = Pairs.from_prompts(words, clean, corrupted, [" Mary", " John"], [" John", " Mary"])
+    mary, john = said.correct[:, 0].tolist()
+    kinds: list[tuple[Any, Any]] = [
+        ([mary, john], [john, mary]),
+        ([[mary], [john]], [[john], [mary]]),
+        (np.array([mary, john]), np.array([[john], [mary]])),
+        (torch.tensor([[mary], [john]]), torch.tensor([john, mary])),
+        (iter([mary, " John"]), (john, [mary])),
+    ]
+    for right, wrong in kinds:
+        given = Pairs.from_prompts(words, np.array(clean), tuple(corrupted), right, wrong)
+        assert torch.equal(given.correct, said.correct)
+        assert torch.equal(given.wrong, said.wrong)
+    assert not (Pairs.from_prompts(words, clean, corrupted, [mary, john]).wrong != -1).any()
+
+
+@pytest.mark.parametrize(
+    ("correct", "message"),
+    [
+        ([1.5, 2], r"an answer is text or the id of a token, not 1.5 \(float\)"),
+        ([True, 2], r"not True \(bool\)"),
+        ([None, 2], r"not None \(NoneType\)"),
+        ([10**6, 2], "the answer 1000000 is no token of this tokenizer, which has"),
+        ([-3, 2], "the answer -3 is no token"),
+        ("ab", "correct must be a list with one entry for each pair, not 'ab'"),
+        (7, "correct must be a list with one entry for each pair, not 7"),
+    ],
+)
+def test_what_is_no_answer_is_refused(words: PreTrainedTokenizerFast, correct: Any, message: str) -> None:
+    with pytest.raises(PairsError, match=message):
+        Pairs.from_prompts(words, ["Mary went", "John went"], ["John went", "Mary went"], correct)
 
 
 def test_every_tensor_is_int64_on_the_processor() -> None:

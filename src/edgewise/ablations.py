@@ -57,6 +57,10 @@ class Ablation(ABC):
         """The ablation with its averages taken over these pairs, also where only some of them are at hand."""
         return replace(self, over=pairs) if getattr(self, "over", pairs) is None else self  # type: ignore[type-var]
 
+    def leaves_all(self, pairs: Pairs) -> bool:
+        """Whether what it puts in the place of a write is, in each of the pairs, just what was there."""
+        return False
+
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         """Look at the data once, and return what makes the replacement for a batch.
@@ -74,6 +78,12 @@ class Corrupted(Ablation):
 
     name: ClassVar[str] = "corrupted"
     summary: ClassVar[str] = "the value on the corrupted prompt of the pair (resample ablation)"
+
+    def leaves_all(self, pairs: Pairs) -> bool:
+        read = pairs.trimmed() if pairs.after == "padding" else pairs
+        columns = torch.arange(read.clean.shape[1])
+        unread = columns > pairs.positions[:, None] if pairs.after == "padding" else torch.zeros_like(read.clean).bool()
+        return bool(((read.clean == read.corrupted) | unread).all())
 
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         return Replacer(

@@ -25,9 +25,11 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
+from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
 
+@neutrally
 def attribute(
     subject: Subject,
     pairs: Pairs,
@@ -65,6 +67,7 @@ def attribute(
     return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
+@neutrally
 def effects(
     subject: Subject,
     pairs: Pairs,
@@ -89,6 +92,7 @@ def effects(
     return dict(zip(edges, effects_of(request, edges).tolist(), strict=True))
 
 
+@neutrally
 def attribute_nodes(
     subject: Subject,
     pairs: Pairs,
@@ -115,6 +119,7 @@ def attribute_nodes(
     return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
+@neutrally
 def discover(
     subject: Subject,
     pairs: Pairs,
@@ -148,6 +153,7 @@ def discover(
     return found.circuit(edges, absolute=absolute)
 
 
+@neutrally
 def sweep(
     subject: Subject,
     pairs: Pairs,

@@ -19,6 +19,7 @@ from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 from edgewise.neurons import check_neurons, edges_between, named_neurons
 from edgewise.reachability import live_writers, useful_readers
+from edgewise.surroundings import neutrally
 
 
 @final
@@ -37,6 +38,7 @@ class Circuit:
     (2, ('input', 'a0.h1'), True)
     """
 
+    @neutrally
     def __init__(
         self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None, *, neurons: Tensor | None = None
     ) -> None:
@@ -82,9 +84,7 @@ class Circuit:
         """The circuit of all edges of `graph`, or with `d_model` of all its neurons."""
         if d_model is None:
             return cls(graph, graph.edge_mask)
-        return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool))
-
-    # -- what it has ------------------------------------------------------------------------------------------------
+        return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool, device="cpu"))
 
     @property
     def level(self) -> Literal["edges", "neurons"]:

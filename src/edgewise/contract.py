@@ -71,7 +71,8 @@ class Method(ABC):
 
     Class variables describe it: `name`, `summary`, `cost` and `paper`. `metric` is the metric it uses if none is named;
     None stands for that of the task. `additive` says that its scores are means over the examples. `examples` is how many
-    prompts it wants of a task, None for the usual number. `size_option` names the option that says how much a circuit keeps,
+    prompts it wants of a task, None for the usual number; `replaces`: whether it needs edges that carry something else than
+    in the clean run. `size_option` names the option that says how much a circuit keeps,
     the larger the fewer; `size_values` are its values in a sweep by default.
     """
 
@@ -82,6 +83,7 @@ class Method(ABC):
     metric: ClassVar[Any] = None
     additive: ClassVar[bool] = False
     examples: ClassVar[Any] = None
+    replaces: ClassVar[bool] = True
     size_option: ClassVar[Any] = None
     size_values: ClassVar[tuple[float, ...]] = ()
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, UnknownName
+from edgewise.surroundings import neutrally
 
 HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<([qkv])>)?")
 MLP = re.compile(r"m(\d+)")
@@ -67,8 +68,6 @@ class Graph:
                 f"got {self.layers}, {self.heads}, {self.kv_heads}"
             )
 
-    # -- names ------------------------------------------------------------------------------------------------------
-
     @cached_property
     def writers(self) -> tuple[str, ...]:
         """Names of the writers in index order."""
@@ -108,9 +107,8 @@ class Graph:
             raise UnknownName(f"unknown edge {edge!r}: {writer} is not computed before {reader}")
         return w, r
 
-    # -- numbers ----------------------------------------------------------------------------------------------------
-
     @cached_property
+    @neutrally
     def edge_mask(self) -> Tensor:
         """Which pairs are edges, bool [writer, reader]."""
         reach = torch.tensor([self.reach(r) for r in range(len(self.readers))])
@@ -187,6 +185,7 @@ class Graph:
         return layer * self.readers_per_layer + self.heads + 2 * self.kv_heads
 
     @cached_property
+    @neutrally
     def serves(self) -> Tensor:
         """The writers that a reader takes part in computing, bool [reader, writer]; a k or v reader: its group's heads."""
         table = torch.zeros(len(self.readers), len(self.writers), dtype=torch.bool)

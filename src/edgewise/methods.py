@@ -9,7 +9,7 @@ from typing import Any
 from edgewise.attribution import ATTRIBUTIONS
 from edgewise.attribution.memory import within_memory
 from edgewise.contract import Found, Method
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, NothingScored
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
 from edgewise.plugins import Members
@@ -58,12 +58,18 @@ METHODS: Members[type[Method]] = Members(
 def run_method(method: Method, request: Request) -> Found:
     """What a method finds of what `request.wanted` asks for; InvalidValue, before anything is computed, if it cannot.
 
-    Of several ranks each is given the same request; RankError if one is not.
+    NothingScored where clean and corrupted prompts are the same, so that no edge can have an effect. Of several ranks each
+    is given the same request; RankError if one is not.
     """
     method.refuse(request.wanted)
+    if method.replaces and request.ablation.leaves_all(request.pairs):
+        raise NothingScored(
+            f"clean and corrupted prompts are the same in all {len(request.pairs):,} pairs, so that {method.name} has "
+            "nothing to replace; give corrupted prompts that differ, or an ablation that needs none, such as zero"
+        )
     if current().count > 1:
         current().check_alike(_facts(method, request))
-    with request.subject.turn, within_memory(method, request) as fitting:
+    with request.subject.at_work(), within_memory(method, request) as fitting:
         return method.run(fitting)
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, PairsError
-from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
-
-NO_ANSWER = -1
+from edgewise.prompts.columns import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
+from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, check_one_length
+from edgewise.surroundings import neutrally
 
 
 @final
@@ -44,6 +44,7 @@ class Pairs:
     # -- construction -----------------------------------------------------------------------------------------------
 
     @classmethod
+    @neutrally
     def from_tokens(
         cls,
         clean: Tensor,
@@ -57,7 +58,7 @@ class Pairs:
         """Build pairs from token ids.
 
         `clean`, `corrupted`: integers [example, position]; shorter rows are padded on the right with any token.
-        `correct`, `wrong`: integers [example] or [example, answer], padded with -1.
+        `correct`, `wrong`: integers [example] or [example, answer], padded with -1; one that comes twice counts once.
         `positions`: integers [example], where the answer is read, by default the last column.
         `after`: "padding", or "prompt" if every row is a prompt from end to end.
         Raises PairsError with the first example that does not fit.
@@ -68,7 +69,7 @@ class Pairs:
         """
         if after not in ("padding", "prompt"):
             raise InvalidValue(f"after must be 'padding' or 'prompt', not {after!r}")
-        clean, corrupted = _tokens("clean", clean), _tokens("corrupted", corrupted)
+        clean, corrupted = token_rows("clean", clean), token_rows("corrupted", corrupted)
         if clean.shape != corrupted.shape:
             raise PairsError(
                 f"clean has shape {tuple(clean.shape)} and corrupted {tuple(corrupted.shape)}: the two prompts of a "
@@ -77,22 +78,23 @@ class Pairs:
         n, width = clean.shape
         if positions is None:
             positions = torch.full((n,), width - 1)
-        positions = _integers("positions", positions, 1)
+        positions = integers("positions", positions, 1)
         if len(positions) != n or bool(((positions < 0) | (positions >= width)).any()):
             raise PairsError(f"positions must be {n} indices between 0 and {width - 1}, one for each example")
-        right = _answers("correct", correct, n)
+        right = answer_rows("correct", correct, n)
         empty = torch.full((n, 1), NO_ANSWER)
-        against = empty if wrong is None else _answers("wrong", wrong, n)
+        against = empty if wrong is None else answer_rows("wrong", wrong, n)
         return cls(clean, corrupted, right, against, positions, after=after)._checked()
 
     @classmethod
+    @neutrally
     def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
         tokenizer: Any,
         clean: Sequence[str],
         corrupted: Sequence[str],
-        correct: Sequence[str | Sequence[str]],
-        wrong: Sequence[str | Sequence[str]],
+        correct: Sequence[Answer | Sequence[Answer]],
+        wrong: Sequence[Answer | Sequence[Answer]] | None = None,
         *,
         positions: Sequence[int] | None = None,
         bos: Begin = "auto",
@@ -102,7 +104,8 @@ class Pairs:
 
         `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
         `clean`, `corrupted`: the prompts. The two prompts of a pair need the same number of tokens.
-        `correct`, `wrong`: one answer or several for each pair, as they continue the prompt, with their leading space.
+        `correct`, `wrong`: one answer or several for each pair: text as it continues the prompt, with its leading space,
+        or a token id. A token that comes more than once counts once. `wrong`: none at all where it is left out.
         `positions`: the index of the token where each answer is read, by default the last. If given, all prompts need
         the same length, and are read from end to end.
         `bos`: a begin token before each prompt: "yes", "no", or "auto", as the tokenizer does it.
@@ -113,6 +116,9 @@ class Pairs:
             raise PairsError(
                 "prompts are text, but the model came without a tokenizer; give one: load(model, tokenizer=…)"
             )
+        clean, corrupted = column("clean", clean), column("corrupted", corrupted)
+        correct = column("correct", correct)
+        wrong = [()] * len(clean) if wrong is None else column("wrong", wrong)
         if not clean:
             raise PairsError("there are no prompts")
         if not len(clean) == len(corrupted) == len(correct) == len(wrong):
@@ -123,10 +129,10 @@ class Pairs:
         if positions is not None:
             check_one_length([a for a, _ in rows])
         pairs = cls.from_tokens(
-            _filled([a for a, _ in rows]),
-            _filled([b for _, b in rows]),
-            correct=_padded([reader.answers(p, answers) for p, answers in zip(clean, correct, strict=True)]),
-            wrong=_padded([reader.answers(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
+            filled([a for a, _ in rows]),
+            filled([b for _, b in rows]),
+            correct=padded([reader.answers(p, answers) for p, answers in zip(clean, correct, strict=True)]),
+            wrong=padded([reader.answers(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
             positions=torch.tensor([len(a) - 1 for a, _ in rows] if positions is None else list(positions)),
             after="padding" if positions is None else "prompt",
         )
@@ -202,47 +208,3 @@ class Pairs:
 
 def _word(tokenizer: Any, token: int) -> str:
     return f"[{token}]" if tokenizer is None else str(tokenizer.decode([token]))
-
-
-def _filled(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Rows made equally long by repeating their last token: nobody reads it there, and models object to padding tokens."""
-    width = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in rows], dtype=torch.long)
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    width = max(1, *(len(row) for row in rows))
-    return torch.tensor([[*row, *[NO_ANSWER] * (width - len(row))] for row in rows], dtype=torch.long)
-
-
-def _rectangular(name: str, value: Any) -> Tensor:
-    try:
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PairsError(f"{name} must be a rectangular tensor of integers: {error}") from None
-
-
-def _integers(name: str, value: Any, dims: int) -> Tensor:
-    tensor = _rectangular(name, value)
-    if tensor.dtype.is_floating_point or tensor.dtype == torch.bool or tensor.ndim != dims:
-        raise PairsError(f"{name} must be integers with {dims} dimension(s); got {tensor.dtype} {tuple(tensor.shape)}")
-    return tensor.detach().to("cpu", torch.long)
-
-
-def _tokens(name: str, value: Any) -> Tensor:
-    tensor = _integers(name, value, 2)
-    if not tensor.numel():
-        raise PairsError(f"{name} is empty: shape {tuple(tensor.shape)}")
-    if bool((tensor < 0).any()):
-        raise PairsError(f"{name} holds negative token ids; pad with any real token and give positions")
-    return tensor
-
-
-def _answers(name: str, value: Any, n: int) -> Tensor:
-    tensor = _rectangular(name, value)
-    tensor = _integers(name, tensor[:, None] if tensor.ndim == 1 else tensor, 2)
-    if len(tensor) != n:
-        raise PairsError(f"{name} has {len(tensor)} rows for {n} examples")
-    if bool((tensor < NO_ANSWER).any()):
-        raise PairsError(f"{name} holds token ids below -1")
-    return tensor if tensor.shape[1] else torch.full((n, 1), NO_ANSWER)

@@ -187,7 +187,7 @@ def test_many_widths_do_not_pile_up() -> None:
         tokens = of.clean[:, :1].expand(-1, width)
         on.context(width)
         assert record(on, tokens, torch.full((5,), width - 1)).final_in.shape[1] == width
-    assert len(on._contexts) <= 8
+    assert len(on._contexts._kept) <= 8
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
     patchers, label = Patchers(mine), f"patching {len(edges):,} edges one by one"
     units = ((pairs, reader) for pairs in mine.pairs.batches(mine.batch_size) for reader in readers)
     total = -(-len(mine.pairs) // mine.batch_size) * len(readers)
-    with request.subject.turn, torch.no_grad(), steady(request.subject.model):
+    with request.subject.at_work(), torch.no_grad(), steady(request.subject.model):
         for pairs, reader in request.track(units, total, label):
             numbers, writers = zip(*by_reader[reader], strict=True)
             patchers.begin(pairs)

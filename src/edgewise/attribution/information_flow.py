@@ -37,6 +37,7 @@ class InformationFlow(ScoringMethod):
 
     name: ClassVar[str] = "information-flow-routes"
     summary: ClassVar[str] = "how much of what a reader gets comes from each writer"
+    replaces: ClassVar[bool] = False
     cost: ClassVar[str] = "1 forward"
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.00824"
 

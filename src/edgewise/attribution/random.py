@@ -25,6 +25,7 @@ class Random(ScoringMethod):
     seed: int = option(0, "the seed of the random scores")
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "random scores, a baseline"
+    replaces: ClassVar[bool] = False
     cost: ClassVar[str] = "nothing"
 
     def scores(self, request: Request) -> Tensor:

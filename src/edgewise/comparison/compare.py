@@ -22,8 +22,10 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
+from edgewise.surroundings import neutrally
 
 
+@neutrally
 def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparison
     subject: Subject,
     pairs: Pairs,

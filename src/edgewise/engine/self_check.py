@@ -30,15 +30,14 @@ def checked(build: Callable[[torch.dtype | None], Subject], dtype: torch.dtype |
     """
     subject = build(dtype)
     try:
-        self_check(subject)
-        return subject
+        return subject.hold_to(self_check)
     except (NumericalError, UnsupportedModel) as error:
         if dtype is not None or subject.dtype != torch.float16:
             raise
         reason = str(error).partition(";")[0]
     del subject  # before it is loaded once more, at twice the size
     wider = build(torch.float32)
-    self_check(wider)
+    wider.hold_to(self_check)
     warnings.warn(f"{wider.name} runs in float32, not in the float16 of its checkpoint: there {reason}", stacklevel=3)
     return wider
 

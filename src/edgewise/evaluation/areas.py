@@ -36,6 +36,7 @@ from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.scores import Scores
+from edgewise.surroundings import neutrally
 
 MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 # Scores of any level to a circuit of that level.
@@ -110,6 +111,7 @@ class SizeCurve:
         return trapezoid([size.share for size in self.sizes], heights)
 
 
+@neutrally
 def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     scores: Scores,
@@ -163,7 +165,7 @@ def example_values(request: Request, masks: Sequence[Tensor | Mask]) -> Tensor:
     """The metric of the clean model, the replaced one, and under each of `masks`: float64 [2 + mask, example]."""
     subject, space, mine = request.subject, Workspace(), request.share()
     values: list[Tensor] = []
-    with subject.turn, steady(subject.model):
+    with subject.at_work(), steady(subject.model):
         for batch in request.track(mine.each_batch(), mine.batches, "evaluating circuits of every size"):
             pairs, replacement = batch.pairs, batch.replacement
             clean = subject.logits(pairs.clean, pairs.positions)

@@ -28,8 +28,10 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.ranks import current, split_or_refuse
+from edgewise.surroundings import neutrally
 
 
+@neutrally
 @torch.no_grad()
 def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
@@ -68,6 +70,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     return _report(circuit, reports, pairs, chosen.name, time.perf_counter() - started)
 
 
+@neutrally
 @torch.no_grad()
 def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
@@ -182,7 +185,7 @@ class _Runner:
             raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
         mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
         label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
-        with self.subject.turn, steady(self.subject.model):
+        with self.subject.at_work(), steady(self.subject.model):
             replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
             for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):
                 ready = self.subject.ready(batch)

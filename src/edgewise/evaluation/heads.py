@@ -26,6 +26,7 @@ from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
+from edgewise.surroundings import neutrally
 
 
 @final
@@ -77,6 +78,7 @@ class HeadStudy:
         return "\n".join(lines)
 
 
+@neutrally
 @torch.no_grad()
 def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
@@ -129,7 +131,7 @@ def _drops(
     """How much lower the metric is under each mask than under the first, mean over pairs."""
     workspace, count = Workspace(), 0
     totals = torch.zeros(len(masks), dtype=torch.float64)
-    with steady(subject.model):
+    with subject.at_work(), steady(subject.model):
         for batch in batches:
             ready = subject.ready(batch)
             replacement, answers = replacer(ready), Answers(ready.correct, ready.wrong)

@@ -45,6 +45,7 @@ from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.request import Request
+from edgewise.surroundings import neutrally
 
 # Heads that papers name by what they attend to spend about half of their attention there. Somewhat less counts here, since a
 # mean is also over prompts in which a head does something else; what gets less than this is one of many things it looks at.
@@ -115,6 +116,7 @@ class HeadRoles:
         return "\n".join([*lines, f"measured on {self.examples:,} examples"])
 
 
+@neutrally
 def measure_roles(
     subject: Subject,
     pairs: Pairs,

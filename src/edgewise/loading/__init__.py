@@ -23,8 +23,10 @@ from edgewise.models.identity import Origin
 from edgewise.models.subject import DTYPES
 from edgewise.programs import PROGRAMS, Program
 from edgewise.progress import Track, shown
+from edgewise.surroundings import neutrally
 
 
+@neutrally
 def load(  # noqa: PLR0913  a public verb: keyword arguments
     model: str | Path | nn.Module,
     *,
@@ -71,7 +73,7 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
         model, word = unwrapped(model, adapter and str(adapter)), adapter and str(adapter)
         family = _family(type(model).__name__, family)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _checked(Subject(model, tokenizer, family, name, kv, origin=Origin(word)))
+        return Subject(model, tokenizer, family, name, kv, origin=Origin(word)).hold_to(self_check)
     name, adapter = _base_and_adapter(model, adapter)
     with _named(name):
         wanted, spread = _dtype(dtype), checked_map(device_map, device)
@@ -86,7 +88,7 @@ def load(  # noqa: PLR0913  a public verb: keyword arguments
                 raise InvalidValue(f"{name} is built from its program, on one device; leave device_map out")
             built = _from_program(PROGRAMS[name], wanted, revision).to(chosen)
             words = tokenizer or compiled_tokenizer(PROGRAMS[name])
-            return _checked(Subject(built, words, FAMILIES["toy"], name, kv, origin=Origin(again=again)))
+            return Subject(built, words, FAMILIES["toy"], name, kv, origin=Origin(again=again)).hold_to(self_check)
         telling = shown() if track is None else nullcontext(track)
         with telling as told, located(name, revision, lambda kind: _family(kind, family), told) as place:
             tokenizer = tokenizer or _tokenizer(place)
@@ -193,11 +195,6 @@ def _tokenizer(place: Place) -> Any:
         return None  # token ids still work; tasks and text say that a tokenizer is missing
     # Where the files are missing, transformers makes a tokenizer that knows special tokens and no text.
     return tokenizer if tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys() else None
-
-
-def _checked(subject: Subject) -> Subject:
-    self_check(subject)
-    return subject
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -13,21 +15,21 @@ from edgewise.graph import Graph
 from edgewise.models.adapters import check_adapters
 from edgewise.models.block import Block
 from edgewise.models.configs import check_tokens, longest_prompt
+from edgewise.models.contexts import Contexts
+from edgewise.models.door import Door
 from edgewise.models.family import Family
 from edgewise.models.family_fit import check_family
 from edgewise.models.finite import finite
-from edgewise.models.hooks import Hook, OnKeywords, OnOutput, hooked, input_of, steady
+from edgewise.models.hooks import Hook, OnOutput, hooked, input_of, steady
 from edgewise.models.identity import Origin, sent, weight_facts
 from edgewise.models.norms import Norm
 from edgewise.models.placement import check_placement, device_of
 from edgewise.models.text_config import text_config
-from edgewise.models.turns import turn_on
 from edgewise.models.ungrouped import KeyValues, with_readers
 from edgewise.models.weights import check, compute_dtype, rounds_to
 from edgewise.pairs import Pairs
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-CONTEXTS_KEPT = 8
 
 
 @final
@@ -49,34 +51,47 @@ class Subject:
         *,
         origin: Origin | None = None,
     ) -> None:
+        self.tokenizer = tokenizer
+        self.family = family
+        self.name = name
+        self.origin = origin or Origin()
+        self._door = Door(model, name, partial(self._look, model, kv))
+
+    def _look(self, model: Any, kv: KeyValues) -> None:
+        """Read from the model, as it is now, what is kept of it."""
+        family = self.family
         check_family(model, family)
         check_adapters(model, family)
         self.model = with_readers(model, family, kv)
         self.kv: KeyValues = "native" if self.model is model else "ungrouped"
-        self.tokenizer = tokenizer
-        self.family = family
-        self.name = name
-        self.turn = turn_on(model)
-        self.origin = origin or Origin()
         self.graph: Graph = family.graph(self.model)
         self.blocks: tuple[Block, ...] = family.bind(self.model)
         self.final_norm: Norm = family.last_norm(self.model)
-        self._contexts: dict[tuple[int, str], list[dict[str, Any]]] = {}
-        self._refuse_unusual_storage()
-        self._refuse_unusual_projections()
+        self._contexts = Contexts(self.model, self.blocks)
+        self._identity: dict[str, Any] | None = None
+        self._refuse_unusual()
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """What every use of the model is inside of: see `Door`."""
+        return self._door.inside()
+
+    def hold_to(self, check: Callable[[Subject], None]) -> Subject:
+        """Itself, if it passes `check`, as it will have to again whenever the model has changed."""
+        with self.at_work():
+            check(self)
+        self._door.check = partial(check, self)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A Subject is sent to another process as the name it is loaded by; its weights stay where they are."""
         return sent(self.name, self.origin), (self.identity,)
-
-    # -- facts ------------------------------------------------------------------------------------------------------
 
     @property
     def config(self) -> Any:
         """The model's config; of a model with several towers the part of it that is about text."""
         return text_config(self.model)
 
-    @cached_property
+    @property
     def d_model(self) -> int:
         """The width of the residual stream."""
         return int(self.config.hidden_size)
@@ -111,9 +126,15 @@ class Subject:
         """Whether tokens after the answer position can be left out."""
         return bool(getattr(self.config, "causal", True))
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """What a file needs to name this model: name, architecture, dtype, and hub revision or hash of the weights."""
+        with self.at_work():
+            if self._identity is None:
+                self._identity = self._facts()
+            return dict(self._identity)
+
+    def _facts(self) -> dict[str, Any]:
         return {
             "model": self.name,
             "architecture": type(self.model).__name__,
@@ -173,9 +194,9 @@ class Subject:
 
         `tokens`: int64 [example, position]; `positions`: int64 [example]. Raises InvalidValue, NumericalError.
         """
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.vocab_size, self.longest_prompt, self.name)
         kept, where = positions.unique(return_inverse=True)
-        with steady(self.model):
+        with self._door.alone(), steady(self.model):
             logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept.to(self.final_device)).logits
         logits = logits.to(tokens.device)
         return finite(logits[torch.arange(len(tokens), device=logits.device), where], self.name)
@@ -188,9 +209,9 @@ class Subject:
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the input writers write, which together enters layer 0: [example, position, input, d_model]."""
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.vocab_size, self.longest_prompt, self.name)
         parts: list[Tensor] = []
-        with hooked(self.input_hooks(parts)):
+        with self._door.alone(), hooked(self.input_hooks(parts)):
             run = partial(self.model, input_ids=tokens, use_cache=False, logits_to_keep=1)
             return self.inputs(input_of(self.blocks[0].module, run), parts)
 
@@ -204,43 +225,21 @@ class Subject:
         return torch.stack([part.expand_as(stream) for part in parts], dim=-2) if parts else stream.unsqueeze(-2)
 
     def context(self, width: int) -> list[dict[str, Any]]:
-        """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles and so on.
-
-        Prompts are padded on the right, so they depend on the width alone; each has a leading axis of 1 or none.
-        """
-        implementation = getattr(self.config, "_attn_implementation", "")
-        key = (width, f"{implementation} {self.dtype} {self.device} {self.blocks[-1].device}")
-        if key not in self._contexts:
-            if len(self._contexts) >= CONTEXTS_KEPT:
-                self._contexts.pop(next(iter(self._contexts)))
-            self._contexts[key] = self._capture_context(width)
-        return self._contexts[key]
-
-    def _capture_context(self, width: int) -> list[dict[str, Any]]:
-        seen: list[dict[str, Any]] = []
-        hooks = [OnKeywords(block.attention, lambda kwargs: seen.append(dict(kwargs))) for block in self.blocks]
-        tokens = torch.full((1, width), self.ordinary_token, device=self.device)
-        with steady(self.model), torch.no_grad(), hooked(hooks):
-            self.model(input_ids=tokens, use_cache=False, logits_to_keep=1)
-        return [{k: v for k, v in kwargs.items() if k != "hidden_states"} for kwargs in seen]
-
-    # -- refusals ---------------------------------------------------------------------------------------------------
-
-    def _check_tokens(self, tokens: Tensor) -> None:
-        check_tokens(tokens, self.vocab_size, self.longest_prompt, self.name)
+        """The keyword arguments each layer's attention gets for prompts of `width` tokens: masks, rotary angles and so on."""
+        return self._contexts.of(width, self.ordinary_token, self.device)
 
     @property
     def longest_prompt(self) -> int | None:
         """The most tokens the model takes, if it says so, without a change of the angles of all of them."""
         return longest_prompt(self.config)
 
-    def _refuse_unusual_storage(self) -> None:
+    def _refuse_unusual(self) -> None:
+        """UnsupportedModel for weights that cannot be worked with, and for a projection that does not apply its matrix."""
         check_placement(self.model, [block.module for block in self.blocks])
         if self.dtype not in DTYPES.values():
             raise UnsupportedModel(f"weights of {self.dtype} are not supported; load the model as {', '.join(DTYPES)}")
-
-    def _refuse_unusual_projections(self) -> None:
-        """UnsupportedModel, by its class, for a projection that does not apply the matrix it keeps."""
+        if any(parameter.is_inference() for parameter in self.model.parameters()):
+            raise UnsupportedModel("its weights were made in inference mode; make or load the model outside of it")
         with steady(self.model):
             for layer, block in enumerate(self.blocks):
                 for module in (*block.projections.modules, block.output):

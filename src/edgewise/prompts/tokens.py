@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, SupportsIndex, final, get_args
 
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.chat import FORMS
 
 Begin = Literal["auto", "yes", "no"]
 Chat = Literal["none", "assistant", "user"]
+# Text as it continues the prompt, or the id of a token.
+Answer = str | SupportsIndex
 
 
 @final
@@ -60,12 +63,17 @@ class PromptReader:
             return False
         return True
 
-    def answers(self, prompt: str, answers: str | Sequence[str]) -> list[int]:
+    def answers(self, prompt: str, answers: Answer | Sequence[Answer]) -> list[int]:
         """The token ids of one answer or several."""
-        return [self.token(prompt, a) for a in ([answers] if isinstance(answers, str) else answers)]
+        given: Any = answers
+        given = given.tolist() if hasattr(given, "tolist") else given  # of numpy, torch or pandas
+        several = given if isinstance(given, list | tuple) else [given]
+        return [self.token(prompt, answer) for answer in several]
 
-    def token(self, prompt: str, answer: str) -> int:
+    def token(self, prompt: str, answer: Answer) -> int:
         """The token id of `answer` right after `prompt`; PairsError if it is not exactly one token there."""
+        if not isinstance(answer, str):
+            return self._of_id(answer)
         # How an answer is cut depends on the word and the white space it follows, not on the whole prompt.
         key = (prompt[max(prompt.rstrip().rfind(" "), 0) :], answer)
         if key not in self._known:
@@ -81,6 +89,19 @@ class PromptReader:
                 "give bos='yes' (--bos yes) if one is meant",
                 stacklevel=3,
             )
+
+    def _of_id(self, answer: Any) -> int:
+        """A token id that was given as such, if there is such a token."""
+        try:
+            token = operator.index(answer)
+        except (TypeError, RuntimeError):
+            token = None
+        if token is None or isinstance(answer, bool):
+            raise PairsError(f"an answer is text or the id of a token, not {answer!r:.60} ({type(answer).__name__})")
+        size = len(self.tokenizer) if hasattr(self.tokenizer, "__len__") else None
+        if token < 0 or (size is not None and token >= size):
+            raise PairsError(f"the answer {token} is no token of this tokenizer, which has {size:,} of them")
+        return token
 
     def _answer_token(self, prompt: str, answer: str) -> int:
         text, answer = (self._chat.prompt(prompt), self._chat.answer(answer)) if self._chat else (prompt, answer)

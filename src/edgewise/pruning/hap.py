@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from edgewise.attribution import attribution as find_attribution
@@ -101,7 +102,10 @@ class HAP(EdgeMethod):
             # Above all others, and among each other in the order of their scores.
             scores = scores + started.to(scores) * (scores.max() + 1)
             counts["started_from"] = int(started.sum())
-        return Proposal(best_edges(graph, scores, proposed), scores, counts)
+        # A circuit of one edge has that from an input to the logits, whatever it scores.
+        ranking = scores.clone()
+        ranking[: len(graph.inputs), -1] = torch.inf
+        return Proposal(best_edges(graph, ranking, proposed), scores, counts)
 
     def _started(self, request: Request) -> Tensor:
         """What the search to start from keeps, bool [writer, reader], within the memory that the request allows."""

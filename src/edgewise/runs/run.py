@@ -31,6 +31,7 @@ from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import new_folder, write_bytes
+from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
 __all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
@@ -56,6 +57,7 @@ class Job:
         return self.recipe.ranking == "absolute"
 
 
+@neutrally
 def run(
     recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent, start: Start = "new"
 ) -> Run:
@@ -75,6 +77,7 @@ def run(
     return replace(done, folder=Path(out), files=files)
 
 
+@neutrally
 def prepare(recipe: Recipe) -> Job:
     """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     chosen, values = swept_method(recipe.method, recipe.options)
@@ -98,6 +101,7 @@ def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
     return replace(asked, goal="circuit", edges=recipe.edges)
 
 
+@neutrally
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started, recipe, setting = time.perf_counter(), job.recipe, job.setting

@@ -18,6 +18,7 @@ from edgewise.methods import method as find_method
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import silent
+from edgewise.surroundings import neutrally
 
 
 @final
@@ -82,6 +83,7 @@ class Stability:
         )
 
 
+@neutrally
 def stability(
     subject: Subject,
     pairs: Pairs,

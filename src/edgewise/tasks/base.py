@@ -14,6 +14,7 @@ from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
 from edgewise.prompts.tokens import Begin, Chat, PromptReader
+from edgewise.surroundings import neutrally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,6 +84,7 @@ class Task:
             return PROGRAMS[self.name].reference
         return reference(self.name) if self.name in REFERENCES else None
 
+    @neutrally
     def pairs(  # noqa: PLR0913  a public verb: keyword arguments
         self,
         tokenizer: PreTrainedTokenizerBase,
