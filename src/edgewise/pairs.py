@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, PairsError
-from edgewise.prompts.columns import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
+from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
 from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, check_one_length
 from edgewise.surroundings import neutrally
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,45 @@ def test_nothing_depends_on_the_kind_of_tokenizer(tmp_path: Path) -> None:
 
     pairs = to_pairs(read_rows(written(tmp_path, "a.csv", CSV)), tokenizer, "a.csv")
     assert pairs.clean[1].tolist() == [3, 2, 2, 2, 2, 2, 2, 2]
+
+
+# -- as other tools lay them out --------------------------------------------------------------------------------------
+
+
+def test_columns_that_are_not_used_are_named_and_left(tmp_path: Path) -> None:
+    text = "clean,corrupted,correct,wrong,template,seed\nmet John,met Tom, Mary, Paris,4,7\n"
+    with pytest.warns(UserWarning, match=r"more.csv: columns that are not used: template, seed$"):
+        rows = read_rows(written(tmp_path, "more.csv", text))
+    assert (rows[0].correct, rows[0].wrong) == ((" Mary",), (" Paris",))
+
+
+def test_a_column_almost_like_an_optional_one_is_a_slip(tmp_path: Path) -> None:
+    for slip in ("wrongs", "splitt"):
+        path = written(tmp_path, "slip.csv", f"clean,corrupted,correct,{slip}\nmet John,met Tom, Mary, Paris\n")
+        with pytest.raises(FileError, match=f"line 1: unknown column '{slip}'; did you mean"):
+            read_rows(path)
+
+
+@pytest.mark.parametrize("cell", ["2", "2|9", '"[2, 9]"'])
+def test_answers_may_be_token_ids_behind_an_index(tmp_path: Path, cell: str) -> None:
+    text = f",clean,corrupted,correct_idx,incorrect_idx\n3,met John,met Tom,{cell},1\n"
+    (row,) = read_rows(written(tmp_path, "ids.csv", text))
+    ids = (2,) if cell == "2" else (2, 9)
+    assert (row.correct, row.wrong) == (ids, (1,))
+    assert to_pairs((row,), Words(), "ids.csv").correct.tolist() == [list(ids)]
+    structured = {"clean": "met John", "corrupted": "met Tom", "correct_idx": list(ids), "incorrect_idx": 1}
+    assert read_rows(written(tmp_path, "ids.jsonl", json.dumps(structured)))[0] == replace(row, line=1)
+
+
+@pytest.mark.parametrize("cell", ["a", "1.5", "2|", '"[2, true]"', "[]"])
+def test_what_is_no_token_id_is_refused(tmp_path: Path, cell: str) -> None:
+    path = written(tmp_path, "ids.csv", f"clean,corrupted,correct_idx\nmet John,met Tom,{cell}\n")
+    with pytest.raises(FileError, match="line 2: 'correct_idx' must be a token id or a list of them, not "):
+        read_rows(path)
+
+
+def test_prompts_in_a_list_of_their_own_are_read_by_their_names(tmp_path: Path) -> None:
+    prompt = {"clean": "met John", "corrupt": "met Tom", "answers": [" Mary"], "wrong_answers": [" Paris", " Tom"]}
+    document = {"seq_labels": None, "prompts": [prompt]}
+    (row,) = read_rows(written(tmp_path, "prompts.json", json.dumps(document)))
+    assert (row.corrupted, row.correct, row.wrong) == ("met Tom", (" Mary",), (" Paris", " Tom"))

@@ -11,7 +11,7 @@ import torch
 
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
-from edgewise.formats import eap_ig_json, read_eap_ig
+from edgewise.formats import eap_ig_json, import_finding, read_eap_ig
 from edgewise.graph import SEPARATE_INPUTS, Graph
 from edgewise.scores import Scores
 
@@ -50,6 +50,15 @@ def test_both_ages_are_read(tmp_path: Path, document: dict[str, Any]) -> None:
     assert scores["a0.h1->m0"] == 0.0  # not listed
     assert circuit.edges == ("input->a0.h0<q>", "input->a0.h1<k>", "m0->logits")
     assert scores.provenance["imported"] == {"format": "eap-ig", "file": "graph.json", "sign": 1}
+
+
+def test_a_membership_file_without_scores_is_a_circuit_alone(tmp_path: Path) -> None:
+    document = new_age()
+    listed = {name: {"in_graph": edge["in_graph"]} for name, edge in document["edges"].items()}
+    nodes = {name: {"in_graph": True} for name in document["nodes"]}
+    found = import_finding(written({**document, "edges": listed, "nodes": nodes}, tmp_path))
+    assert found.scores is None
+    assert found.circuit == import_finding(written(document, tmp_path)).circuit
 
 
 def test_the_sign_is_a_choice_and_recorded(tmp_path: Path) -> None:

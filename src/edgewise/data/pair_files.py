@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgewise.data.columns import COLUMNS
 from edgewise.data.data_sets import DataSet
-from edgewise.data.rows import COLUMNS, READERS, Row
+from edgewise.data.rows import READERS, Row
 from edgewise.errors import FileError, PairsError
 from edgewise.pairs import Pairs
 from edgewise.store.disk import read_bytes

@@ -2,7 +2,8 @@
 
 Columns: `clean`, `corrupted`, `correct` and, if there are any, `wrong`. Answers are as they continue the prompt,
 leading space included. Several answers are a list, in CSV separated by `|`. A column `split` may say which rows are held
-out. Rows of the MIB benchmark's data sets are read as they are published, from all but CSV.
+out. Names that other tools give these columns, answers as token ids (`correct_idx`, `incorrect_idx`) and a list under
+`prompts` are known too (columns.py). Rows of the MIB benchmark's data sets are read as they are published, from all but CSV.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, final
 
+from edgewise.data.columns import SPLIT_COLUMN, TOKEN_IDS, token_ids, used_columns
 from edgewise.data.mib_rows import columns, is_mib
-from edgewise.errors import FileError, UnknownName
+from edgewise.errors import FileError
 
-COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
-SPLIT_COLUMN = "split"
 # What the column says of rows that circuits are found on, and of those they are judged on.
 FOUND_ON, HELD_OUT = ("train", "training"), ("held-out", "test", "validation", "valid", "dev", "eval")
 
@@ -31,7 +31,7 @@ class Row:
 
     `line`: the number of the line, from 1.
     `clean`, `corrupted`: the two prompts.
-    `correct`, `wrong`: the answers, each with its leading space.
+    `correct`, `wrong`: the answers, each with its leading space, or as a token id.
     `published`: whether it belongs to a data set made for all tokenizers, whose rows are left out where they do not
     fit.
     `held_out`: whether the column `split` holds it out; None where there is no such column.
@@ -40,8 +40,8 @@ class Row:
     line: int
     clean: str
     corrupted: str
-    correct: tuple[str, ...]
-    wrong: tuple[str, ...]
+    correct: tuple[str | int, ...]
+    wrong: tuple[str | int, ...]
     published: bool = False
     held_out: bool | None = None
 
@@ -58,6 +58,8 @@ def _jsonl(data: bytes, name: str) -> Iterator[Row]:
 
 def _json(data: bytes, name: str) -> Iterator[Row]:
     values = _parsed(_text(data, name), name)
+    if isinstance(values, dict) and isinstance(values.get("prompts"), list):
+        values = values["prompts"]
     if not isinstance(values, list):
         raise FileError(f"{name} holds a JSON {type(values).__name__}; a .json file of pairs must be a list of objects")
     for number, value in enumerate(values, 1):
@@ -104,10 +106,9 @@ def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
     if is_mib(value):
         pair = columns(value, place)
         if pair is not None:
-            yield replace(_row(number, pair, place, _listed), published=True)
+            yield replace(_row(number, pair, place, _listed, {name: name for name in pair}), published=True)
         return
-    _check_columns(value, place)
-    yield _row(number, value, place, _listed)
+    yield _row(number, value, place, _listed, used_columns(value, place))
 
 
 def _listed(value: Any, place: str) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ def _listed(value: Any, place: str) -> tuple[str, ...]:
 
 def _csv(data: bytes, name: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(_text(data, name), newline=""), strict=True)
-    header: list[str] | None = None
+    header, used = list[str](), dict[str, str]()
     before = 0
     try:
         for fields in reader:
@@ -131,23 +132,24 @@ def _csv(data: bytes, name: str) -> Iterator[Row]:
             place = f"{name}, line {line}"
             if not fields:
                 continue
-            if header is None:
-                header = _header(fields, place)
+            if not header:
+                header, used = _header(fields, place)
                 continue
             if len(fields) != len(header):
                 raise FileError(f"{place}: this row has {len(fields)} fields for {len(header)} columns")
-            yield _row(line, dict(zip(header, fields, strict=True)), place, _separated)
+            yield _row(line, dict(zip(header, fields, strict=True)), place, _separated, used)
     except csv.Error as error:
         raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
 
 
-def _header(fields: list[str], place: str) -> list[str]:
+def _header(fields: list[str], place: str) -> tuple[list[str], dict[str, str]]:
+    """The names of the columns, and which of them are used."""
     names = [field.strip() for field in fields]
-    _check_columns(dict.fromkeys(names), place)
+    used = used_columns(dict.fromkeys(names), place)
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
         raise FileError(f"{place}: the column {repeated[0]!r} appears twice")
-    return names
+    return names, used
 
 
 def _separated(value: str, place: str) -> tuple[str, ...]:
@@ -157,23 +159,23 @@ def _separated(value: str, place: str) -> tuple[str, ...]:
 # -- both -------------------------------------------------------------------------------------------------------------
 
 
-def _check_columns(columns: Mapping[str, Any], place: str) -> None:
-    known = (*COLUMNS, SPLIT_COLUMN)
-    for column in columns:
-        if column not in known:
-            raise FileError(f"{place}: {UnknownName.of('column', column, known)}")
-    for column in NEEDED_COLUMNS:
-        if column not in columns:
-            raise FileError(f"{place}: the column {column!r} is missing; needed are {', '.join(NEEDED_COLUMNS)}")
-
-
-def _row(number: int, value: Mapping[str, Any], place: str, answers: Callable[[Any, str], tuple[str, ...]]) -> Row:
+def _row(
+    number: int,
+    given: Mapping[str, Any],
+    place: str,
+    answers: Callable[[Any, str], tuple[str, ...]],
+    used: Mapping[str, str],
+) -> Row:
+    """The row that columns make; `used`: which of them is which of ours."""
+    value = {ours: given[theirs] for ours, theirs in used.items()}
     for column in ("clean", "corrupted"):
         if not isinstance(value[column], str) or not value[column]:
             raise FileError(f"{place}: {column!r} must be text, not {value[column]!r:.60}")
-    given = {side: value.get(side) for side in ("correct", "wrong")}
-    sides = {side: answers(v, f"{place}: {side!r}") if v not in (None, "") else () for side, v in given.items()}
-    if not sides["correct"] or not all(answer for side in sides.values() for answer in side):
+    sides = dict[str, tuple[str | int, ...]]()
+    for side in ("correct", "wrong"):
+        cell, read = value.get(side), token_ids if used.get(side) in TOKEN_IDS else answers
+        sides[side] = () if cell in (None, "") else read(cell, f"{place}: {used[side]!r}")
+    if not sides["correct"] or not all(answer != "" for side in sides.values() for answer in side):
         raise FileError(f"{place}: an answer is empty; 'correct' needs at least one, with its leading space")
     held_out = _is_held_out(value[SPLIT_COLUMN], place) if SPLIT_COLUMN in value else None
     return Row(number, value["clean"], value["corrupted"], sides["correct"], sides["wrong"], held_out=held_out)

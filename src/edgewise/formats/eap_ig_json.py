@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,7 +39,7 @@ class EdgeEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    score: float = Field(allow_inf_nan=False)
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     in_graph: bool
 
 
@@ -61,7 +61,8 @@ def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sig
     head.
     `sign`: 1 for scores made with a loss, as usual there; -1 for scores made with a metric that is better when higher.
 
-    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept. The score of a k or v reader
+    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept; those of
+    a membership file, which are listed without a score, score 0. The score of a k or v reader
     that heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a
     graph of another shape.
     """
@@ -82,7 +83,7 @@ def from_document(
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     mask = torch.zeros_like(values)
     if entries:
-        values.index_put_(places, torch.tensor([e.score for e in entries], dtype=torch.float64), accumulate=True)
+        values.index_put_(places, torch.tensor([e.score or 0.0 for e in entries], dtype=torch.float64), accumulate=True)
         mask.index_put_(places, torch.tensor([e.in_graph for e in entries], dtype=torch.float64), accumulate=True)
     provenance = _provenance(name, document.cfg, sign)
     return Scores(graph, sign * values, provenance), Circuit(graph, mask > 0, provenance)

@@ -76,9 +76,9 @@ def import_finding(
     if neurons is not None:
         return replace(Finding.of(neurons), node_scores=nodes)
     scores = Scores(scores.graph, scores.values, {**scores.provenance, **facts})
-    # A file of scores of nodes has edges too, which score nothing.
-    of_edges = scores if nodes is None or bool(scores.values.any()) else None
     kept = circuit.with_provenance(**facts) if len(circuit) else None
+    # Files of scores of nodes, and membership files, list edges too, which score nothing.
+    of_edges = scores if bool(scores.values.any()) or (nodes is None and kept is None) else None
     return Finding(circuit=kept, scores=of_edges, node_scores=nodes)
 
 
