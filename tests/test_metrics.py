@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn.metrics import log_loss, top_k_accuracy_score
+from support.families import pairs, subject
 from torch import Tensor
 
-from edgewise.errors import PairsError, UnknownName
+import edgewise as ew
+from edgewise.errors import InvalidValue, PairsError, UnknownName
 from edgewise.metrics import METRICS, Answers, Metric, accuracy, kl, logit_diff, metric, nll, prob_diff
 
 # Probabilities of 4 tokens for two examples; softmax gives them back from their logarithms.
@@ -256,3 +259,36 @@ def test_a_metric_that_compares_needs_wrong_answers(name: str) -> None:
     message = f"the metric {name} needs wrong answers, and some examples have none"
     with pytest.raises(PairsError, match=message):
         metric(name).value(LOGITS, _answers([[0], [0]], [[1], [-1]]), LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("gives", "got"),
+    [
+        (lambda logits: logits.mean(), r"torch.float32 \[\]"),
+        (lambda logits: logits.mean(dim=-1, keepdim=True), r"torch.float32 \[2, 1\]"),
+        (lambda logits: logits, r"torch.float32 \[2, 3\]"),
+        (lambda logits: logits.argmax(dim=-1), r"torch.int64 \[2\]"),
+        (lambda logits: logits.mean(dim=-1).tolist(), "list"),
+        (lambda logits: None, "NoneType"),
+    ],
+)
+def test_a_function_that_gives_no_number_for_each_example_is_told_what_to_give(gives: Any, got: str) -> None:
+    """A mean over the batch, an idiom of other libraries, would make scores too small by the size of the batch."""
+    own = Metric("own", lambda logits, answers, clean: gives(logits))
+    logits, answers = torch.zeros(2, 3), Answers(torch.tensor([[0], [1]]), torch.tensor([[1], [0]]))
+    with pytest.raises(
+        InvalidValue, match=rf"the metric own gave {got}; it must give one number for each example, float \[2\]"
+    ):
+        own.value(logits, answers, logits)
+
+
+def test_a_function_is_a_metric_by_its_name_and_higher_is_better() -> None:
+    def first_logit(logits: Tensor, answers: Answers, clean: Tensor) -> Tensor:
+        return logits[:, 0]
+
+    found = metric(first_logit)
+    assert (found.name, found.sign, found.needs_wrong) == ("first_logit", 1, False)
+    on = subject("gpt2")
+    scores = ew.attribute(on, pairs(), method="eap", metric=first_logit)
+    assert scores.provenance["metric"] == "first_logit"
+    assert torch.equal(scores.values, ew.attribute(on, pairs(), method="eap", metric=found).values)

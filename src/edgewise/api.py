@@ -18,7 +18,7 @@ from edgewise.errors import InvalidValue
 from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.methods import run_method
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -35,7 +35,7 @@ def attribute(
     pairs: Pairs,
     *,
     method: str | Method = "eap-ig",
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     memory_limit: str | int | None = None,
@@ -48,7 +48,7 @@ def attribute(
     `subject`: the model, from `load`.
     `pairs`: clean and corrupted prompts with their answers.
     `method`: the name of a method that scores edges ("eap-ig", "exact", …), or a Method.
-    `metric`: the name of a metric, or a Metric.
+    `metric`: the name of a metric, a Metric, or a function of logits, answers and clean logits, of which higher is better.
     `ablation`: what a replaced edge carries; a name ("corrupted", "zero", "mean", "position-mean") or an Ablation.
     `batch_size`: how many pairs run at once. It changes no score, and neither do the order of the pairs or padding.
     `memory_limit`: "2GB", or a number of bytes. So few pairs then run at once that all memory, the model included, is
@@ -73,7 +73,7 @@ def effects(
     pairs: Pairs,
     edges: Sequence[str],
     *,
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
@@ -98,7 +98,7 @@ def attribute_nodes(
     pairs: Pairs,
     *,
     method: str | Method = "eap-ig",
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     memory_limit: str | int | None = None,
@@ -125,7 +125,7 @@ def discover(
     pairs: Pairs,
     *,
     method: str | Method = "eap-ig",
-    metric: str | Metric | None = None,
+    metric: AnyMetric | None = None,
     ablation: str | Ablation = "corrupted",
     edges: int | None = None,
     absolute: bool = True,
@@ -160,7 +160,7 @@ def sweep(
     *,
     method: str | Method = "acdc",
     values: Sequence[float] | None = None,
-    metric: str | Metric | None = None,
+    metric: AnyMetric | None = None,
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     executor: Executor | None = None,
@@ -195,7 +195,7 @@ class _On:
 
     subject: Subject
     pairs: Pairs
-    metric: str | Metric | None
+    metric: AnyMetric | None
     ablation: str | Ablation
     batch_size: int
     track: Track

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -56,7 +56,8 @@ class Metric:
 
         `logits`, `clean_logits`: float [example, vocab].
         `answers`: the right and wrong tokens.
-        Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary.
+        Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary, and InvalidValue if the
+        function gives anything but one number for each example.
         """
         if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
             raise PairsError(f"the metric {self.name} needs wrong answers, and some examples have none")
@@ -65,7 +66,14 @@ class Metric:
             raise PairsError(
                 f"answer token id {largest} is outside the vocabulary of {logits.shape[-1]}: another model's tokenizer?"
             )
-        return self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
+        values: Any = self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
+        if isinstance(values, Tensor) and values.shape == logits.shape[:-1] and values.is_floating_point():
+            return values
+        got = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise InvalidValue(
+            f"the metric {self.name} gave {got}; it must give one number for each example, float {list(logits.shape[:-1])}: "
+            "no mean over them, no axis besides"
+        )
 
     def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
         """The metric turned so that higher is better, float [example].
@@ -154,10 +162,16 @@ METRICS: Members[Metric] = Members(
 )
 
 
-def metric(name: str | Metric) -> Metric:
-    """The metric of that name (`-` and `_` are the same), or the Metric itself."""
+# How a metric is given: by its name, as itself, or as a function alone, of which higher is better.
+AnyMetric = str | Metric | Function
+
+
+def metric(name: AnyMetric) -> Metric:
+    """The metric of that name (`-` and `_` are the same), the Metric itself, or that of a function, higher being better."""
     if isinstance(name, Metric):
         return name
+    if callable(name):
+        return Metric(getattr(name, "__name__", type(name).__name__), name)
     return METRICS.named(name)
 
 

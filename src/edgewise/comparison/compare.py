@@ -16,7 +16,7 @@ from edgewise.comparison.comparison_store import ComparisonStore
 from edgewise.comparison.reference import settle
 from edgewise.errors import InvalidValue
 from edgewise.methods import method as find_method
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -32,7 +32,7 @@ def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparis
     *,
     methods: Sequence[str | Entry | dict[str, Any]] = DEFAULT_METHODS,
     reference: str | Circuit | None = None,
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     edges: Sequence[Size] = DEFAULT_SIZES,

@@ -27,7 +27,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
@@ -119,7 +119,7 @@ def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     *,
     selection: str = "absolute",
     shares: Sequence[float] = MIB_SHARES,
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,

@@ -22,7 +22,7 @@ from edgewise.contract import Method
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.evaluation.areas import example_values
 from edgewise.methods import method as find_method
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -123,7 +123,7 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     *,
     edges: int,
     method: str | Method = "eap-ig",
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     resampling: Resampling = Resampling(),
     track: Track = silent,

@@ -11,7 +11,7 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
 from edgewise.evaluation.faithfulness import evaluate_each, random_mask
 from edgewise.graph import Graph
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -23,7 +23,7 @@ def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     circuits: Sequence[Circuit],
     pairs: Pairs,
     *,
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ranking: str = "absolute",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,

@@ -21,7 +21,7 @@ from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation.report import MetricReport, NeuronCount, Report
 from edgewise.graph import Graph
-from edgewise.metrics import Answers, Metric
+from edgewise.metrics import Answers, AnyMetric, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
@@ -38,7 +38,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     circuit: Circuit,
     pairs: Pairs,
     *,
-    metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
+    metrics: Sequence[AnyMetric] = ("logit_diff", "kl"),
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     random: int | None = 0,
@@ -77,7 +77,7 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     circuits: Sequence[Circuit],
     pairs: Pairs,
     *,
-    metrics: Sequence[str | Metric] = ("logit_diff", "kl"),
+    metrics: Sequence[AnyMetric] = ("logit_diff", "kl"),
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
@@ -173,7 +173,7 @@ class _Runner:
     workspace: Workspace = field(default_factory=Workspace)
 
     @classmethod
-    def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[str | Metric]) -> _Runner:
+    def of(cls, subject: Subject, masks: dict[str, Mask], metrics: Sequence[AnyMetric]) -> _Runner:
         """One that has collected nothing yet; InvalidValue without a metric."""
         if not metrics:
             raise InvalidValue("no metric was given; name at least one")

@@ -15,7 +15,7 @@ from edgewise.ablations import ablation as find_ablation
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import universe
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -85,7 +85,7 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     *,
     thresholds: Sequence[float],
     taus: Sequence[float],
-    metric: str | Metric = "kl",
+    metric: AnyMetric = "kl",
     ablation: str | Ablation = "corrupted",
     level: str = "counted-edges",
     track: Track = silent,

@@ -20,7 +20,7 @@ from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, UnknownName
 from edgewise.graph import HEAD
-from edgewise.metrics import Answers, Metric
+from edgewise.metrics import Answers, AnyMetric, Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
@@ -86,7 +86,7 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     pairs: Pairs,
     *,
     base: str,
-    metric: str | Metric = "kl",
+    metric: AnyMetric = "kl",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     roles: Mapping[str, str] | None = None,

@@ -39,7 +39,7 @@ from edgewise.circuit import Circuit
 from edgewise.evaluation.attended import KEY_KINDS, attended
 from edgewise.evaluation.faithfulness import evaluate
 from edgewise.graph import HEAD, Graph
-from edgewise.metrics import Metric
+from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -121,7 +121,7 @@ def measure_roles(
     subject: Subject,
     pairs: Pairs,
     *,
-    metric: str | Metric = "logit_diff",
+    metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
