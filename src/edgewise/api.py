@@ -10,6 +10,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import checked
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
@@ -29,6 +30,7 @@ from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
 
+@checked
 @neutrally
 def attribute(
     subject: Subject,
@@ -67,6 +69,7 @@ def attribute(
     return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
+@checked
 @neutrally
 def effects(
     subject: Subject,
@@ -92,6 +95,7 @@ def effects(
     return dict(zip(edges, effects_of(request, edges).tolist(), strict=True))
 
 
+@checked
 @neutrally
 def attribute_nodes(
     subject: Subject,
@@ -119,6 +123,7 @@ def attribute_nodes(
     return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
+@checked
 @neutrally
 def discover(
     subject: Subject,
@@ -153,6 +158,7 @@ def discover(
     return found.circuit(edges, absolute=absolute)
 
 
+@checked
 @neutrally
 def sweep(
     subject: Subject,
@@ -206,7 +212,7 @@ class _On:
         if self.batch_size < 1:
             raise InvalidValue(f"batch size {self.batch_size}: it must be at least 1")
         chosen = find_method(method, options)
-        metric = find_metric(self.metric or chosen.metric or "logit_diff")
+        metric = find_metric((chosen.metric or "logit_diff") if self.metric is None else self.metric)
         ablation = find_ablation(self.ablation)
         request = Request(self.subject, self.pairs, metric, ablation, self.batch_size, self.track, wanted)
         with using_products(self.products):

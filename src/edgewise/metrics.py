@@ -170,7 +170,7 @@ def metric(name: AnyMetric) -> Metric:
     """The metric of that name (`-` and `_` are the same), the Metric itself, or that of a function, higher being better."""
     if isinstance(name, Metric):
         return name
-    if callable(name):
+    if callable(name) and not isinstance(name, type):
         return Metric(getattr(name, "__name__", type(name).__name__), name)
     return METRICS.named(name)
 

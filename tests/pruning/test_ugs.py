@@ -416,7 +416,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], error: type[Edg
 def test_prompts_that_do_not_differ_score_nothing() -> None:
     of = replace(pairs(), corrupted=pairs().clean)
     for family in ("gpt2", "llama"):
-        with pytest.raises(NothingScored, match="nothing but the price of edges"):
+        with pytest.raises(NothingScored, match="clean and corrupted prompts are the same in all 5 pairs"):
             ew.attribute(subject(family), of, **QUICK)
 
 

@@ -34,6 +34,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import checked
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.evaluation.attended import KEY_KINDS, attended
@@ -116,6 +117,7 @@ class HeadRoles:
         return "\n".join([*lines, f"measured on {self.examples:,} examples"])
 
 
+@checked
 @neutrally
 def measure_roles(
     subject: Subject,

@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any, final
 
 from edgewise.api import discover
+from edgewise.arguments import checked
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.executors import each_done
@@ -83,6 +84,7 @@ class Stability:
         )
 
 
+@checked
 @neutrally
 def stability(
     subject: Subject,
