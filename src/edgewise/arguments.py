@@ -22,7 +22,7 @@ OWN_TYPES = {
     "Scores": "Scores, which edgewise.attribute gives",
     "Graph": "a Graph, which subject.graph is",
 }
-NUMBERS = (int, float, bool, NoneType)
+PLAIN_TYPES = (int, float, bool, NoneType)
 # Things that are called, or made to work, whatever their class.
 USED = {
     "Track": (
@@ -59,7 +59,7 @@ def _kinds(verb: Callable[..., Any]) -> Mapping[str, Any]:
 
 def _is_checked(kind: Any) -> bool:
     return all(
-        one in (*NUMBERS, str) or get_origin(one) in (Literal, Sequence) or _name(one) in OWN_TYPES | USED
+        one in (*PLAIN_TYPES, str) or get_origin(one) in (Literal, Sequence) or _name(one) in OWN_TYPES | USED
         for one in _members(kind)
     )
 
