@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 
 from edgewise.engine.peak import tensors
+from edgewise.models import Subject
 
 ELSEWHERE = torch.device("meta")
 aten = torch.ops.aten
@@ -186,8 +188,8 @@ class _Factories(TorchDispatchMode):
 
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
-    """Inside, tensors can be made and models be moved elsewhere."""
-    with _Factories(), _Literals():
+    """Inside, tensors can be made and models be moved elsewhere, though its name is that of no device of a user's."""
+    with _Factories(), _Literals(), patch.object(Subject, "_refuse_unusual"):
         yield ELSEWHERE
 
 

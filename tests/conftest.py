@@ -77,12 +77,9 @@ def few_held_out() -> Iterator[None]:
 
 
 @pytest.fixture
-def another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def another_device() -> Iterator[None]:
     """The device of our own is there, and models may lie on it."""
     from benchmarks.other_device import elsewhere
 
-    from edgewise.models import Subject
-
-    monkeypatch.setattr(Subject, "_refuse_unusual", lambda self: None)  # its name is that of no device
     with elsewhere():
         yield

@@ -80,6 +80,8 @@ class Corrupted(Ablation):
     summary: ClassVar[str] = "the value on the corrupted prompt of the pair (resample ablation)"
 
     def leaves_all(self, pairs: Pairs) -> bool:
+        if not len(pairs):
+            return False
         read = pairs.trimmed() if pairs.after == "padding" else pairs
         columns = torch.arange(read.clean.shape[1])
         unread = columns > pairs.positions[:, None] if pairs.after == "padding" else torch.zeros_like(read.clean).bool()

@@ -76,7 +76,8 @@ def _checked(verb: str, name: str, kind: Any, value: Any) -> Any:
     if value is None and NoneType in _members(kind):
         return None
     lists = [one for one in _members(kind) if get_origin(one) is Sequence]
-    if lists:
+    rest = tuple(one for one in _members(kind) if get_origin(one) is not Sequence)
+    if lists and not (rest and isinstance(value, int)):
         return _listed(verb, name, get_args(lists[0])[0], value)
     for one in _members(kind):
         expected, fits = USED.get(_name(one), ("", None))

@@ -175,10 +175,9 @@ def test_a_metric_whose_gradient_is_zero_is_refused() -> None:
 def test_identical_prompts_are_refused() -> None:
     of = pairs()
     same = Pairs.from_tokens(of.clean, of.clean, correct=of.correct, wrong=of.wrong, positions=of.positions)
-    for method in ("eap", "hisp"):
+    for method in ("eap", "hisp", "exact"):
         with pytest.raises(NumericalError, match="clean and corrupted prompts are the same"):
             ew.attribute(subject("gpt2"), same, method=method)
-    assert not ew.attribute(subject("toy-attention-only"), same, method="exact").values.abs().max() > 1e-5
 
 
 @pytest.mark.parametrize("method", [name for name in ATTRIBUTIONS if name != "random"])

@@ -26,6 +26,12 @@ def counting(on: Subject) -> Iterator[dict[str, int]]:
         on.model.register_forward_hook(watch),
         on.blocks[-1].output.register_forward_hook(lambda *_: count("last layer")),
     ]
+    # Hooks are a change of the model: it is looked at anew here, not in the call.
+    widths = list(on._contexts._kept)
+    with on.at_work():
+        for width in widths:
+            on.context(width)
+    counts.update(dict.fromkeys(counts, 0))
     yield counts
     for handle in handles:
         handle.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,8 +25,10 @@ def fingerprint(model: nn.Module) -> tuple[Any, ...]:
     that were put in the place of a module's own; the config. Not seen is a change through `tensor.data` of fewer than one in
     `SAMPLES` of a tensor's numbers, side by side.
     """
+    parts = [(name, part) for name, tensor in _tensors(model) for part in stored_parts(tensor)]
     return (
-        tuple(_tensor(name, part) for name, tensor in _tensors(model) for part in stored_parts(tensor)),
+        tuple(_tensor(name, part) for name, part in parts),
+        _some_numbers([part for _, part in parts]),
         tuple(fact for name, module in model.named_modules() for fact in _hooks(name, module)),
         _config(model),
     )
@@ -37,11 +41,18 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _tensor(name: str, tensor: Tensor) -> tuple[Any, ...]:
     version = None if tensor.is_inference() else tensor._version
-    facts = (name, tuple(tensor.shape), tensor.dtype, str(tensor.device), version)
-    if tensor.is_meta or not tensor.is_contiguous() or not tensor.numel():
-        return facts
-    numbers = tensor.detach().view(-1)[:: -(-tensor.numel() // SAMPLES)]
-    return (*facts, tensor.data_ptr(), float(numbers.double().sum()).hex())  # as a word, so that NaN is equal to NaN
+    place = 0 if tensor.is_meta else tensor.data_ptr()
+    return name, tuple(tensor.shape), tensor.dtype, str(tensor.device), version, place
+
+
+def _some_numbers(parts: list[Tensor]) -> tuple[bytes, ...]:
+    """Digests of numbers of all tensors, brought from each device at once."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+    for part in parts:
+        if not part.is_meta and part.numel() and part.is_contiguous():
+            alike[part.device, part.dtype].append(part.detach().view(-1)[:: -(-part.numel() // SAMPLES)])
+    numbers = (torch.cat(some).cpu().view(torch.uint8).numpy() for some in alike.values())
+    return tuple(hashlib.sha1(some.tobytes(), usedforsecurity=False).digest() for some in numbers)
 
 
 def _hooks(name: str, module: nn.Module) -> Iterator[tuple[Any, ...]]:
