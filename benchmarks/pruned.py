@@ -11,12 +11,15 @@ from benchmarks.tables import markdown
 from edgewise.evaluation.report import overfitting
 
 Document = dict[str, Any]
+NOTHING = "–"
 HEAD = """## HAP and edge pruning beside other ways to as many edges
 
-Recipes `benchmarks/recipes/pruned-TASK-SEED.json`; seeds 41 to 43, none of which was used while the methods were made.
+Recipes `benchmarks/recipes/pruned-TASK-SEED.json`. Nothing was chosen on their seeds, 41 to 43, but an earlier default was
+measured on them too. Tables of seeds and tasks that are not here have not been made yet.
 Cells: KL to the whole model on held-out pairs ↓, the median over the seeds and their range; in brackets how many times as
 large it is as on pairs the circuit was found on. A search that decides itself how many edges it keeps stands where it keeps
-nearly as many. Seconds are of the whole method, all its sizes together, on one thread of a machine that did other work too.
+nearly as many; if it never does, its sizes stand beside its name. Seconds are of the whole method, all its sizes together,
+on one thread of a machine that did other work too, so that they say little about small differences.
 """
 
 
@@ -28,8 +31,9 @@ def pruned_part(documents: Sequence[Document]) -> str:
     parts = [HEAD] if documents else []
     for task, of_task in by_task.items():
         seeds = ", ".join(str(one["recipe"]["seed"]) for one in of_task)
+        which = f"seed {seeds}" if len(of_task) == 1 else f"seeds {seeds}"
         sizes = of_task[0]["sizes"]
-        parts.append(f"**{of_task[0]['model']['model']}, {task}**, seeds {seeds} ({of_task[0]['machine']})\n")
+        parts.append(f"**{of_task[0]['model']['model']}, {task}**, {which} ({of_task[0]['machine']})\n")
         header = ("method", *(f"{size:,} edges" for size in sizes), "seconds")
         parts.append(markdown(header, list(_rows(of_task, sizes))) + "\n")
     return "\n".join(parts)
@@ -39,7 +43,9 @@ def _rows(documents: Sequence[Document], sizes: Sequence[int]) -> Iterator[tuple
     for name in [one["name"] for one in documents[0]["results"]]:
         results = [one for document in documents for one in document["results"] if one["name"] == name]
         cells = [_cell([_at(result, size) for result in results]) for size in sizes]
-        yield f"`{name}`", *cells, _spread([result["seconds"] for result in results], ".0f")
+        kept = ", ".join(str(point["edges"]) for result in results for point in result["curve"])
+        shown = f"`{name}`" if any(cell != NOTHING for cell in cells) else f"`{name}` ({kept} edges)"
+        yield shown, *cells, _spread([result["seconds"] for result in results], ".0f")
 
 
 def _at(result: Document, size: int) -> Document | None:
@@ -51,7 +57,7 @@ def _at(result: Document, size: int) -> Document | None:
 def _cell(points: Sequence[Document | None]) -> str:
     known = [point for point in points if point is not None]
     if not known:
-        return "–"
+        return NOTHING
     both = [overfitting((one.get("found_on") or {}).get("kl"), one["metrics"]["kl"]) for one in known]
     times = [one for one in both if one is not None]
     shown = f" [{statistics.median(times):.2f} ×]" if times else ""

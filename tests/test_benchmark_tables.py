@@ -163,3 +163,11 @@ def test_the_section_on_pruning_has_medians_and_ranges():
         "61 (60-80)",
     ]
     assert pruned_part([]) == ""
+
+
+def test_a_search_that_is_near_no_size_shows_its_sizes():
+    document = seed_of(41, acdc=(0.5, 0.4, 60.0))
+    document["results"][0]["curve"][0]["edges"] = 64
+    part = pruned_part([document])
+    assert "seed 41 (a machine)" in part
+    assert "`acdc` (64 edges) | – | – | 60 |" in part

@@ -57,8 +57,8 @@ class Ablation(ABC):
         """The ablation with its averages taken over these pairs, also where only some of them are at hand."""
         return replace(self, over=pairs) if getattr(self, "over", pairs) is None else self  # type: ignore[type-var]
 
-    def leaves_all(self, pairs: Pairs) -> bool:
-        """Whether what it puts in the place of a write is, in each of the pairs, just what was there."""
+    def changes_nothing(self, pairs: Pairs) -> bool:
+        """Whether, in each of the pairs, what it puts in the place of a write is what was there."""
         return False
 
     @abstractmethod
@@ -79,13 +79,11 @@ class Corrupted(Ablation):
     name: ClassVar[str] = "corrupted"
     summary: ClassVar[str] = "the value on the corrupted prompt of the pair (resample ablation)"
 
-    def leaves_all(self, pairs: Pairs) -> bool:
-        if not len(pairs):
-            return False
-        read = pairs.trimmed() if pairs.after == "padding" else pairs
-        columns = torch.arange(read.clean.shape[1])
-        unread = columns > pairs.positions[:, None] if pairs.after == "padding" else torch.zeros_like(read.clean).bool()
-        return bool(((read.clean == read.corrupted) | unread).all())
+    def changes_nothing(self, pairs: Pairs) -> bool:
+        differ = pairs.clean != pairs.corrupted
+        if pairs.after == "padding":
+            differ &= torch.arange(differ.shape[1]) <= pairs.positions[:, None]
+        return len(pairs) > 0 and not bool(differ.any())
 
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         return Replacer(

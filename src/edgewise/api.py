@@ -10,7 +10,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
@@ -30,7 +30,7 @@ from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
 
-@checked
+@typed
 @neutrally
 def attribute(
     subject: Subject,
@@ -69,7 +69,7 @@ def attribute(
     return _scores(asked.found(method, options, Wanted("scores", memory_limit=memory_limit)))
 
 
-@checked
+@typed
 @neutrally
 def effects(
     subject: Subject,
@@ -95,7 +95,7 @@ def effects(
     return dict(zip(edges, effects_of(request, edges).tolist(), strict=True))
 
 
-@checked
+@typed
 @neutrally
 def attribute_nodes(
     subject: Subject,
@@ -123,7 +123,7 @@ def attribute_nodes(
     return _scores(asked.found(method, options, Wanted("scores", "nodes", memory_limit=memory_limit)))
 
 
-@checked
+@typed
 @neutrally
 def discover(
     subject: Subject,
@@ -158,7 +158,7 @@ def discover(
     return found.circuit(edges, absolute=absolute)
 
 
-@checked
+@typed
 @neutrally
 def sweep(
     subject: Subject,

@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any, ParamSpec, TypeVar, final
 
 import torch
-from torch import nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,7 +47,7 @@ _float32_by_default = _Float32ByDefault()
 
 @contextmanager
 def neutral(*device_types: str) -> Iterator[None]:
-    """While inside, inference mode, autocast (on the CPU and these types of devices), default dtype and device are off.
+    """While inside, inference mode and autocast (on the CPU and these devices) are off, and float32 and the CPU are default.
 
     Whether gradients are on stays as it is.
     """
@@ -75,17 +74,3 @@ def neutrally(verb: Callable[P, R]) -> Callable[P, R]:
             return verb(*args, **kwargs)
 
     return inside
-
-
-@contextmanager
-def uncompiled(model: nn.Module) -> Iterator[None]:
-    """While inside, modules that were compiled in place run as they are written: compiled ones call no hooks inside."""
-    compiled = [module for module in model.modules() if module._compiled_call_impl is not None]
-    kept = [module._compiled_call_impl for module in compiled]
-    try:
-        for module in compiled:
-            module._compiled_call_impl = None
-        yield
-    finally:
-        for module, call in zip(compiled, kept, strict=True):
-            module._compiled_call_impl = call

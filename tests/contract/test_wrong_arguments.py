@@ -86,7 +86,7 @@ CASES = [
 @pytest.mark.parametrize(("verb", "name"), CASES)
 def test_a_wrong_argument_is_a_sentence(verb: str, name: str) -> None:
     for what, value in WRONG.items():
-        if (name, what) == ("track", "a function"):
+        if name == "track" and callable(value):
             continue  # it is what a Track is
         said = "a result"
         try:

@@ -418,6 +418,10 @@ def test_prompts_that_do_not_differ_score_nothing() -> None:
     for family in ("gpt2", "llama"):
         with pytest.raises(NothingScored, match="clean and corrupted prompts are the same in all 5 pairs"):
             ew.attribute(subject(family), of, **QUICK)
+        # The method by itself notices that training saw nothing.
+        request = Request(subject(family), of, find_metric("kl"), ablation("corrupted"), 8, silent)
+        with pytest.raises(NothingScored, match="nothing but the price of edges"):
+            UGS(steps=12, batch=2).scores(request)
 
 
 def test_a_sweep_and_single_examples_are_refused() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
@@ -112,7 +112,7 @@ class SizeCurve:
         return trapezoid([size.share for size in self.sizes], heights)
 
 
-@checked
+@typed
 @neutrally
 def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,

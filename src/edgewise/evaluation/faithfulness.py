@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
@@ -32,7 +32,7 @@ from edgewise.ranks import current, split_or_refuse
 from edgewise.surroundings import neutrally
 
 
-@checked
+@typed
 @neutrally
 @torch.no_grad()
 def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
@@ -72,7 +72,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     return _report(circuit, reports, pairs, chosen.name, time.perf_counter() - started)
 
 
-@checked
+@typed
 @neutrally
 @torch.no_grad()
 def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments

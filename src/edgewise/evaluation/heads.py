@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation, Replacer
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.writer_buffer import Workspace
@@ -79,7 +79,7 @@ class HeadStudy:
         return "\n".join(lines)
 
 
-@checked
+@typed
 @neutrally
 @torch.no_grad()
 def study_heads(  # noqa: PLR0913  a public verb: keyword arguments

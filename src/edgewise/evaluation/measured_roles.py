@@ -34,7 +34,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.evaluation.attended import KEY_KINDS, attended
@@ -117,7 +117,7 @@ class HeadRoles:
         return "\n".join([*lines, f"measured on {self.examples:,} examples"])
 
 
-@checked
+@typed
 @neutrally
 def measure_roles(
     subject: Subject,

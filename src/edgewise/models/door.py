@@ -16,8 +16,9 @@ from torch import nn
 
 from edgewise.errors import EdgewiseError
 from edgewise.models.fingerprint import fingerprint
+from edgewise.models.hooks import uncompiled
 from edgewise.models.placement import device_of
-from edgewise.surroundings import neutral, uncompiled
+from edgewise.surroundings import neutral
 
 _turns: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()  # type: ignore[type-arg]
 _making = Lock()

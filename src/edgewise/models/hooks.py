@@ -220,3 +220,17 @@ def steady(model: nn.Module) -> Iterator[None]:
             module.training = True
         for module, name in trainable:
             module._parameters[name].requires_grad_(True)  # type: ignore[union-attr]
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """While inside, modules that were compiled in place run as they are written: compiled ones call no hooks inside."""
+    compiled = [module for module in model.modules() if module._compiled_call_impl is not None]
+    kept = [module._compiled_call_impl for module in compiled]
+    try:
+        for module in compiled:
+            module._compiled_call_impl = None
+        yield
+    finally:
+        for module, call in zip(compiled, kept, strict=True):
+            module._compiled_call_impl = call

@@ -72,7 +72,7 @@ class Subject:
         self._refuse_unusual()
 
     def at_work(self) -> AbstractContextManager[None]:
-        """What every use of the model is inside of: see `Door`."""
+        """While inside, the model is this caller's alone, in neutral surroundings, and as it is now (door.py)."""
         return self._door.inside()
 
     def hold_to(self, check: Callable[[Subject], None]) -> Subject:

@@ -27,7 +27,7 @@ SPARSITY = 0.9
 # The levels of gates that close before those of edges.
 COARSE = {"edges+nodes": ("nodes",), "edges+nodes+blocks": ("blocks", "nodes")}
 GATES_ON = get_args(Gated)
-# How many times as many edges as the circuit has must be left between open nodes.
+# How many times as many edges as the circuit has are left to choose from, at the least.
 LEAST_ROOM = 2
 # On how many pairs, the first that gates are trained on, edges are proposed.
 PROPOSED_ON = 64
@@ -170,7 +170,7 @@ class EdgeMethod(Pruning):
         coarse = Coarse(levels, training, widest.seed, widest.files)
         left, done = coarse.close(graph, proposal.candidates, min(count, LEAST_ROOM * widest.edges), data.train)
         counts = {**proposal.counts, "between_open_nodes": int(left.sum())}
-        yield replace(proposal, candidates=left, counts=counts, coarse=time.perf_counter() - started)
+        yield replace(proposal, candidates=left, counts=counts, training_seconds=time.perf_counter() - started)
         for gates in done:
             gates.done()
 

@@ -39,16 +39,21 @@ class GateLayout(ABC):
     def degrees(self, logits: Tensor) -> Tensor:
         """In the shape of a mask: the sum of the logits of all gates passed there, 0 where there are none; differentiable."""
 
-    @abstractmethod
     def ranking(self, logits: Tensor) -> Tensor:
         """How far each edge is open, float64 [writer, reader]; −inf where no gate can open it."""
+        openness = self.opened(self.mask(logits.double().cpu().sigmoid()))
+        return openness.masked_fill(~self.candidates, -torch.inf)
+
+    def by_degree(self, degrees: Tensor) -> Tensor:
+        """The degrees of edges as a ranking, float64 [writer, reader]; −inf where no gate can open it."""
+        return degrees.double().cpu().masked_fill(~self.candidates, -torch.inf)
 
     def best(self, degrees: Tensor, room: int | None) -> Tensor:
         """bool, in the shape of a mask: what is open by its degree if `room` edges may be; None: all that may be at all.
 
         Of equal ones the first in index order.
         """
-        ranking = degrees.double().cpu().masked_fill(~self.candidates, -torch.inf)
+        ranking = self.by_degree(degrees)
         count = int(self.candidates.sum()) if room is None else room
         best = ranking.flatten().sort(descending=True, stable=True).indices[:count]
         return torch.zeros(ranking.numel(), dtype=torch.bool).index_fill(0, best, value=True).view_as(ranking)
@@ -192,9 +197,6 @@ class NodeGates(GateLayout):
             0, self._mlp_writers.to(logits.device), logits[is_mlp]
         )
         return self.graph.edge_mask.to(logits.device, logits.dtype) * (out_of[:, None] + into)
-
-    def ranking(self, logits: Tensor) -> Tensor:
-        return self.mask(logits.double().sigmoid()).cpu().masked_fill(~self.graph.edge_mask, -torch.inf)
 
     def edges(self, open_: Tensor) -> Tensor:
         """bool [writer, reader]: edges whose writer and reader are kept, for the gates `open_`, bool [gate].

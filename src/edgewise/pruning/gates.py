@@ -168,7 +168,7 @@ class StraightThrough(Gates):
         return layout.candidates
 
     def ranking(self, layout: GateLayout, logits: Tensor) -> Tensor:
-        return layout.degrees(logits.detach()).double().cpu().masked_fill(~layout.candidates, -torch.inf)
+        return layout.by_degree(layout.degrees(logits.detach()))
 
 
 def soft_mask(logits: Tensor, temperature: float = HardConcrete.temperature) -> Tensor:

@@ -15,7 +15,7 @@ from edgewise.metrics import Metric
 from edgewise.metrics import metric as find_metric
 from edgewise.options import option
 from edgewise.pairs import NO_ANSWER
-from edgewise.pruning.edge_pruning import EdgeMethod
+from edgewise.pruning.edge_pruning import LEAST_ROOM, EdgeMethod
 from edgewise.pruning.ladder import Proposal
 from edgewise.pruning.rounding import best_edges
 from edgewise.request import Request, Wanted
@@ -83,7 +83,7 @@ class HAP(EdgeMethod):
 
     def propose(self, request: Request, widest: int) -> Proposal:
         graph = request.subject.graph
-        keep = self.keep or min(1.0, max(KEEP, 2 * widest / graph.n_edges))
+        keep = self.keep or min(1.0, max(KEEP, LEAST_ROOM * widest / graph.n_edges))
         proposed = round(keep * graph.n_edges)
         if proposed < widest:
             raise InvalidValue(

@@ -63,14 +63,15 @@ class Data:
 class Proposal:
     """The edges that gates are trained of, bool [writer, reader], and what they score, if they were scored.
 
-    `counts` goes to the provenance; `seconds` is how long it took, `coarse` how long the training that narrowed it.
+    `counts` goes to the provenance; `seconds` is how long it took, and `training_seconds` the
+    training that narrowed it.
     """
 
     candidates: Tensor
     scores: Tensor | None = None
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    coarse: float = 0.0
+    training_seconds: float = 0.0
 
 
 def rows_to_compare(pairs: Pairs) -> Tensor:
@@ -97,12 +98,8 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
     compare on: no worse there than the best-scored edges, or what the larger circuit's training made of so few.
     """
     graph, kept = layout.graph, dict[int, Kept]()
-    before, begin, passed, done = (
-        int(layout.candidates.sum()),
-        None,
-        proposal.seconds + proposal.coarse,
-        list[TrainedGates](),
-    )
+    before, begin, done = int(layout.candidates.sum()), None, list[TrainedGates]()
+    passed = proposal.seconds + proposal.training_seconds
     for number in sorted(range(len(rungs)), key=lambda number: -rungs[number].edges):
         rung, started = rungs[number], time.perf_counter()
         way = (before - rung.edges) / (graph.n_edges - rung.edges) if rung.edges < graph.n_edges else 1.0
@@ -114,7 +111,7 @@ def descend(proposal: Proposal, layout: EdgeGates, rungs: Sequence[Rung], data: 
         mask, begin, loss = _best(fitted, training, layout, rung.edges, data.compare)
         spent = {
             "proposal": 0.0 if done else proposal.seconds,
-            "training": trained - started + (0.0 if done else proposal.coarse),
+            "training": trained - started + (0.0 if done else proposal.training_seconds),
             "comparing": time.perf_counter() - trained,
         }
         passed, before = passed + time.perf_counter() - started, rung.edges

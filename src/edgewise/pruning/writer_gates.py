@@ -58,9 +58,6 @@ class WriterGates(GateLayout):
     def degrees(self, logits: Tensor) -> Tensor:
         return torch.where(self._gated(logits), self._of_group(logits), 0.0)
 
-    def ranking(self, logits: Tensor) -> Tensor:
-        return self.opened(self.mask(logits.double().cpu().sigmoid())).masked_fill(~self.allowed, -torch.inf)
-
     def best(self, degrees: Tensor, room: int | None) -> Tensor:
         """bool [writer]: the best groups, as few as have at least `room` edges between them and the inputs; None: all."""
         gated, always = self.group >= 0, self.group == ALWAYS_OPEN

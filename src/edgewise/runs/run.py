@@ -77,7 +77,6 @@ def run(
     return replace(done, folder=Path(out), files=files)
 
 
-@neutrally
 def prepare(recipe: Recipe) -> Job:
     """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     chosen, values = swept_method(recipe.method, recipe.options)
@@ -101,7 +100,6 @@ def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
     return replace(asked, goal="circuit", edges=recipe.edges)
 
 
-@neutrally
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
     started, recipe, setting = time.perf_counter(), job.recipe, job.setting

@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any, final
 
 from edgewise.api import discover
-from edgewise.arguments import checked
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.executors import each_done
@@ -84,7 +84,7 @@ class Stability:
         )
 
 
-@checked
+@typed
 @neutrally
 def stability(
     subject: Subject,
