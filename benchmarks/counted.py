@@ -44,8 +44,9 @@ def hollow(shape: Shape) -> Subject:
     """A Llama of that shape without values."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(shape.config, dtype=shape.dtype).eval()
+    model = moved(model)
     with elsewhere():
-        return Subject(moved(model), None, FAMILIES["llama"], shape.name)
+        return Subject(model, None, FAMILIES["llama"], shape.name)
 
 
 def counted(subject: Subject, pairs: ew.Pairs, *, again: bool) -> Held:
