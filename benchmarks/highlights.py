@@ -18,8 +18,9 @@ ROWS = ("hap", "edge-pruning", DEFAULT, "random")
 GLANCE_SIZES = (300, 1300, 7050)
 GLANCE_HEAD = f"""## At a glance
 
-KL to the whole model at {" · ".join(f"{size:,}" for size in GLANCE_SIZES)} edges; of searches, which decide themselves how many edges they keep, the
-KL of each circuit (its edges). One seed each; searches ran at the same thresholds for every task.
+KL to the whole model at {" · ".join(f"{size:,}" for size in GLANCE_SIZES)} edges;
+of searches, which decide themselves how many edges they keep, the KL of each circuit (its edges). One seed each;
+searches ran at the same thresholds for every task.
 """
 
 
@@ -31,8 +32,8 @@ def highlights(documents: Sequence[Document], pruned: Sequence[Document]) -> str
     """
     edges, judged = documents[0]["total_edges"], documents[0]["data"]["judged_on"]["examples"]
     head = (
-        f"On {documents[0]['model']['model']}, a pretrained model of {edges:,} edges, on {judged} prompts that no method has seen. "
-        "KL to the whole model, lower is better; median and range over seeds.\n"
+        f"On {documents[0]['model']['model']}, a pretrained model of {edges:,} edges, on {judged} prompts that no method has "
+        "seen. KL to the whole model, lower is better; median and range over seeds.\n"
     )
     return "\n".join(
         [head, markdown(*_table(pruned)), "", f"- {_default(documents)}", f"- {_agreement(documents)}", ""]
@@ -75,8 +76,9 @@ def _agreement(documents: Sequence[Document]) -> str:
     agreeing = [_result(one, LINEAR)["agreement"]["spearman"] for one in documents]
     worse = sum(_at(one, LINEAR, SIZES[0]) > _at(one, DEFAULT, SIZES[0]) for one in documents)
     return (
-        f"`{LINEAR}` agrees with the measured effects of single edges (ρ {min(agreeing):.2f} to {max(agreeing):.2f}), and yet "
-        f"its {SIZES[0]} edges keep less than those of `{DEFAULT}` on {worse} of {len(documents)} tasks: single effects do not add up."
+        f"`{LINEAR}` agrees with the measured effects of single edges (ρ {min(agreeing):.2f} to {max(agreeing):.2f}), "
+        f"and yet its {SIZES[0]} edges keep less than those of `{DEFAULT}` on {worse} of {len(documents)} tasks: single "
+        "effects do not add up."
     )
 
 
