@@ -18,7 +18,7 @@ SKELETONS = files("edgewise") / "assets" / "new"
 
 
 # What can be begun, and the group of entry points it is offered in.
-GROUPS = {"method": "methods", "task": "tasks", "family": "families"}
+ENTRY_POINT_GROUPS = {"method": "methods", "task": "tasks", "family": "families"}
 
 
 @console.guarded
@@ -35,8 +35,8 @@ def new(
     """
     from edgewise.store.disk import new_folder, write_bytes
 
-    if kind not in GROUPS:
-        raise UnknownName.of("kind", kind, GROUPS)
+    if kind not in ENTRY_POINT_GROUPS:
+        raise UnknownName.of("kind", kind, ENTRY_POINT_GROUPS)
     folder = out or Path(name)
     words = _words(kind, name)
     module = words["module"]
@@ -71,5 +71,5 @@ def _words(kind: str, name: str) -> dict[str, str]:
         "constant": constant,
         "member": cls if kind == "method" else constant,
         "kind": kind,
-        "group": GROUPS[kind],
+        "group": ENTRY_POINT_GROUPS[kind],
     }
