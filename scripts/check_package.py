@@ -1,7 +1,7 @@
-"""`python scripts/check_package.py DIST`: what lies in the wheel and the sdist is what it should be, and the wheel works alone.
+"""`python scripts/check_package.py DIST`: wheel and sdist hold what they should, and the wheel works alone.
 
-The wheel holds the tracked files of the package and its metadata, nothing else; the sdist makes the same wheel; and installed into
-an empty folder, without the sources beside it, the wheel finds a circuit. Prints what is wrong and exits with 1.
+The wheel holds the tracked files of the package and its metadata, nothing else; the sdist makes the same wheel; and
+installed into an empty folder, without the sources beside it, the wheel finds a circuit. Says what is wrong and exits with 1.
 """
 
 from __future__ import annotations
