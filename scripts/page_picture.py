@@ -1,7 +1,7 @@
 """`python scripts/page_picture.py RUN STATE PICTURE`: the page of a run as a picture, taken in the Chromium of this machine.
 
-docs/page.png is that of `edgewise discover --model smollm2 --task ioi --edges 1300 --out runs/ioi`, at 60 edges:
-`python scripts/page_picture.py runs/ioi "n=60&columns=used" docs/page.png`. STATE is what stands after the # of the page's address.
+STATE is what stands after the # of the page's address. docs/page.png shows the run of docs/tutorial.md at 60 edges:
+`python scripts/page_picture.py runs/ioi "n=60&columns=used" docs/page.png`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ from support.pages import ROOT, blocks, run_page, text_of
 from edgewise.loading import smollm2
 
 REAL = "smollm2"
-# What stands in for the pretrained model, for the package it comes in, for a size that the embedded one does not have, and for
-# what takes long.
+# What stands in for the pretrained model, the package it comes in, a size that the embedded one does not have, and long work.
 STAND_IN = {
     f'"{REAL}"': '"nano"',
     f"--model {REAL}": "--model nano",
