@@ -7,6 +7,7 @@ MLPs.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ def served(on: Subject, reader: str) -> set[str]:
     if reader == "logits" or reader.startswith("m"):
         return {reader} - {"logits"}
     node, side = reader[:-1].split("<")
-    layer, head = node[1:].split(".h")
+    layer, _, head = re.split(r"\.(h|kv)", node[1:])
     group = on.graph.heads // on.graph.kv_heads
     heads = [int(head)] if side == "q" else range(int(head) * group, (int(head) + 1) * group)
     return {f"a{layer}.h{one}" for one in heads}
