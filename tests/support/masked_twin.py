@@ -97,7 +97,7 @@ class Twin:
         heads = range(on.graph.heads if side == "q" else on.graph.kv_heads)
         found = []
         for index in heads:
-            reader = f"a{layer}.h{index}<{side}>"
+            reader = on.graph.current_name(f"a{layer}.h{index}<{side}>")
             # A head that is dead or that nobody uses must not change the scale of a norm over all of them.
             fed = not spans or served(on, reader) & self.alive & self.useful
             found.append(native(on, layer, side, index, norm(self.mixed(reader) if fed else self.mixed(reader, 0.0))))
