@@ -8,8 +8,8 @@ const STEPS = 10000;
 const INPUTS = Object.entries({ q: "query", k: "key", v: "value", o: "MLP, logits" });
 const DRAWN = [
   ["all", "all layers and heads"],
-  ["folded", "those that the circuit uses"],
-  ["used", "those that the cut uses"],
+  ["folded", "layers and heads in use"],
+  ["used", "those of this cut alone"],
 ];
 const EFFECTS = Object.entries({ "+": "helps", "-": "hurts" });
 
