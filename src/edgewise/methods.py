@@ -62,6 +62,8 @@ def run_method(method: Method, request: Request) -> Found:
     is given the same request; RankError if one is not.
     """
     method.refuse(request.wanted)
+    if method.replaces:
+        request.ablation.require(request.pairs)
     if method.replaces and request.ablation.changes_nothing(request.pairs):
         raise NothingScored(
             f"clean and corrupted prompts are the same in all {len(request.pairs):,} pairs, so that {method.name} has "
