@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.command_line import make_model
 
-from edgewise.data.pair_files import read_rows, to_pairs
 import edgewise as ew
+from edgewise.data.pair_files import read_rows, to_pairs
 from edgewise.errors import EdgewiseWarning, FileError, PairsError
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.run import run
