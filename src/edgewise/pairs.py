@@ -16,7 +16,7 @@ from edgewise.prompts.given_tokens import are_token_ids, begin_noticed, both_sid
 from edgewise.prompts.habits import warn_of, with_warnings
 from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, filled, padded
 from edgewise.prompts.read_prompts import read_texts, read_tokens
-from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, check_one_length
+from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
 from edgewise.surroundings import neutrally
 
 # What the origin of pairs says where there are no corrupted prompts: clean ones stand in their place.
@@ -107,10 +107,10 @@ class Pairs:
         tokenizer: Any,
         clean: Any,
         corrupted: Any = None,
-        correct: Sequence[Answer | Sequence[Answer]] | None = None,
-        wrong: Sequence[Answer | Sequence[Answer] | None] | None = None,
+        correct: Any = None,
+        wrong: Any = None,
         *,
-        positions: Sequence[int] | None = None,
+        positions: Any = None,
         attention_mask: Any = None,
         bos: Begin = "auto",
         chat_template: Chat = "none",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -32,9 +31,7 @@ class ReadPrompts:
     noticed: list[str] = field(default_factory=list)
 
 
-def read_texts(
-    reader: PromptReader, prompts: Columns, answers: Columns, positions: Sequence[int] | None, mask: Any
-) -> ReadPrompts:
+def read_texts(reader: PromptReader, prompts: Columns, answers: Columns, positions: Any, mask: Any) -> ReadPrompts:
     """Texts with their answers. `prompts`: clean and corrupted, None for none; `answers`: right and wrong, None for none."""
     if mask is not None:
         raise InvalidValue("attention_mask is for prompts that are given as token ids; for texts leave it out")
@@ -65,9 +62,7 @@ def read_texts(
     )
 
 
-def read_tokens(
-    reader: PromptReader, prompts: Columns, answers: Columns, positions: Sequence[int] | None, mask: Any
-) -> ReadPrompts:
+def read_tokens(reader: PromptReader, prompts: Columns, answers: Columns, positions: Any, mask: Any) -> ReadPrompts:
     """Token ids with their answers, `prompts` and `answers` as in `read_texts`. End tokens are left out."""
     if reader.facts:
         raise InvalidValue(
