@@ -12,8 +12,8 @@ from edgewise.prompts.habits import warn_of
 T = TypeVar("T")
 # What is done about bad rows.
 BadRows = Literal["refuse", "skip"]
-MOST_LISTED, ROOM, LEAST_ROOM = 20, 760, 38
-CURE = "mend the file, or go on without bad rows by --skip-bad-rows (bad_rows='skip')"
+MOST_LISTED, ROOM_FOR_ROWS, LEAST_OF_A_ROW = 20, 760, 38
+CURE_OF_ROWS = "mend the file, or go on without bad rows by --skip-bad-rows (bad_rows='skip')"
 NONE_LEFT = "no row is left"
 
 
@@ -58,7 +58,7 @@ def sorted_out(
     for row in found:
         (bad if isinstance(row, BadRow) else good).append(row)  # type: ignore[arg-type]
     if bad and (policy == "refuse" or not good):
-        raise error(refusal(name, bad, len(good) + len(bad), CURE if policy == "refuse" else NONE_LEFT))
+        raise error(refusal(name, bad, len(good) + len(bad), CURE_OF_ROWS if policy == "refuse" else NONE_LEFT))
     said = left_out(name, bad, len(good) + len(bad))
     warn_of(said)
     return good, said
@@ -66,7 +66,7 @@ def sorted_out(
 
 def _listing(bad: Sequence[BadRow], more: int | None = None) -> str:
     shown = bad[:MOST_LISTED]
-    room = max(LEAST_ROOM, ROOM // len(shown))
+    room = max(LEAST_OF_A_ROW, ROOM_FOR_ROWS // len(shown))
     parts = [_cut(f"line {row.line}: {row.problem}", room) for row in shown]
     rest = len(bad) - len(shown) if more is None else more
     return "; ".join(parts) + (f"; and {rest:,} more" if rest > 0 else "")
