@@ -117,7 +117,10 @@ class Graph:
     @cached_property
     def n_edges(self) -> int:
         """How many edges there are."""
-        return sum(self.reach(r) for r in range(len(self.readers)))
+        layers = self.layers
+        before = len(self.inputs) * layers + self.writers_per_layer * layers * (layers - 1) // 2
+        into_own_mlp = layers * self.heads if self.mlps and not self.parallel else 0
+        return self.readers_per_layer * before + into_own_mlp + self.writers_before(layers)
 
     @property
     def writers_per_layer(self) -> int:

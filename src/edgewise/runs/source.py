@@ -123,7 +123,7 @@ def open_source(setting: Setting) -> Source:
     leaves nothing.
     """
     if setting.data is not None:
-        rows = read_rows(setting.data)
+        rows = read_rows(setting.data, n=setting.examples)
         source = FileSource(
             setting.data, rows, setting.examples, setting.wording, setting.seed, setting.split, setting.held_out
         )
