@@ -76,7 +76,7 @@ class Trace:
             return cls()
         path = Path(name)
         try:
-            earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
+            earlier = list(_read(path, key)) if path.exists() else []
             if earlier:  # written again whole: the last line of a killed run may be half there
                 write_bytes(path, _lines([key, *(vars(decision) for decision in earlier)]).encode())
                 return cls(earlier, path.open("a", encoding="utf-8"))
@@ -119,7 +119,9 @@ def _lines(objects: Any) -> str:
 
 def _read(path: Path, key: dict[str, Any]) -> Iterator[Decision]:
     """The decisions in a file, up to a last line that a killed run left half there."""
-    first, *lines = lines_of(path)
+    first, *lines = lines_of(path) or [""]
+    if not first:
+        return
     if _key_in(first, path) != key:
         raise FileError(f"{path} is not a trace of this run: model, pairs, metric, ablation or options differ")
     for number, line in enumerate(lines, 2):
