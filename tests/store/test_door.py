@@ -22,7 +22,7 @@ from edgewise.formats.reading import find
 from edgewise.graph import Graph
 from edgewise.runs.recipe import Recipe
 from edgewise.store.dimensions import table_shape
-from edgewise.store.manifest import file_hash
+from edgewise.store.manifest import file_hash, give_up_broken
 from edgewise.store.opening import read_bytes
 
 # Readers of one file, whose name they are given.
@@ -213,11 +213,25 @@ def test_what_no_manifest_of_ours_lists_is_read(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
-    from edgewise.store.manifest import missing_of
-
     a_method("grid.json")(tmp_path)
     manifest = json.loads((listed(tmp_path) / "manifest.json").read_text())
-    assert not list(missing_of(tmp_path))
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "files": {"../x": "sha256:0"}}))
     with pytest.raises(FileError, match=r"lists '\.\./x', which is not below its folder"):
-        list(missing_of(tmp_path))
+        give_up_broken(tmp_path)
+
+
+def test_a_part_that_is_to_be_made_again_ends_the_manifest_of_what_is_whole(tmp_path: Path) -> None:
+    a_method("grid.json")(tmp_path)
+    manifest = listed(tmp_path) / "manifest.json"
+    give_up_broken(tmp_path)
+    assert manifest.exists()
+    (tmp_path / "methods" / "eap" / "curve.json").unlink()
+    sample = tmp_path / "sample.json"
+    whole = sample.read_text()
+    sample.write_text(whole.replace("0.1", "0.3"))
+    with pytest.raises(FileError, match=r"sample\.json was changed or damaged"):
+        give_up_broken(tmp_path)
+    assert manifest.exists()
+    sample.write_text(whole)
+    give_up_broken(tmp_path)
+    assert not manifest.exists()

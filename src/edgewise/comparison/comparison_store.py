@@ -28,7 +28,7 @@ from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import new_folder, reason, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.manifest import MANIFEST_FILE, missing_of, read_document
+from edgewise.store.manifest import give_up_broken, read_document
 from edgewise.store.schema import dump, encode, plain
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
@@ -193,9 +193,7 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
             (folder / name).mkdir(parents=True, exist_ok=True)
         for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        # A manifest of what is whole no longer holds once a part of it is made again.
-        if any(missing_of(folder)):
-            (folder / MANIFEST_FILE).unlink()
+        give_up_broken(folder)
     except OSError as error:
         raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():

@@ -15,10 +15,7 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def wanted_tensors(saved: Mapping[str, Tensor], parameters: Sequence[Tensor], random: Tensor) -> dict[str, Like]:
-    """The tensors of a state by name; `random` is a state of the generator.
-
-    Before the first step optimizers keep nothing, and without gates to compare there are none.
-    """
+    """The tensors of a state by name; `random` is a state of the generator."""
     found = {
         "random": Like(random.dtype, tuple(random.shape)),
         "order": Like(torch.long, (None,)),
@@ -26,21 +23,19 @@ def wanted_tensors(saved: Mapping[str, Tensor], parameters: Sequence[Tensor], ra
         "step": Like(torch.long, ()),
         "records": Like(torch.float64, (None, len(HISTORY_COLUMNS)), finite=False),
     }
-    moved = any(name.startswith("moved.") for name in saved)
     for number, parameter in enumerate(parameters):
         alike = Like(parameter.dtype, tuple(parameter.shape))
         found[f"parameter.{number}"] = alike
-        if moved:
-            found |= {f"moved.{number}.{name}": Like(torch.float32, ()) if name == "step" else alike for name in STATE}
+        found |= {f"moved.{number}.{name}": Like(torch.float32, ()) if name == "step" else alike for name in STATE}
     return found
 
 
 def is_consistent(saved: Mapping[str, Tensor], steps: int, batches: int) -> bool:
     """Whether its numbers fit together: so many records as steps, of at most `steps`, and an order of all `batches`."""
     step, order = int(saved["step"]), saved["order"].sort().values
-    whole = torch.arange(batches) if step else torch.arange(0)
     told = saved["records"][:, [HISTORY_COLUMNS.index(name) for name in ("step", "loss", "edges")]]
-    return 0 <= step <= steps and len(told) == step and bool(told.isfinite().all()) and torch.equal(order, whole)
+    known = 0 < step <= steps and len(told) == step and bool(told.isfinite().all())
+    return known and torch.equal(order, torch.arange(batches))
 
 
 def _is_empty(saved: Mapping[str, Tensor]) -> bool:

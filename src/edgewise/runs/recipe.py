@@ -14,8 +14,8 @@ from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import METHODS
 from edgewise.prompts.tokens import Begin, Chat
-from edgewise.store.manifest import MANIFEST, read_listed
-from edgewise.store.opening import understood
+from edgewise.store.manifest import MANIFEST, check_listed
+from edgewise.store.opening import read_bytes, understood
 from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse, validate
 from edgewise.tasks import TASKS
 
@@ -114,7 +114,7 @@ class Setting(Strict, ABC):
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
         name = os.fspath(path)
-        value = parse(read_listed(path), name)
+        value = parse(data := read_bytes(path), name)
         before = NOTHING_HELD_OUT if "schema" in value else {}
         kind = value.pop("schema", cls.document)
         check_version(value.pop("version", VERSION), name)
@@ -123,7 +123,9 @@ class Setting(Strict, ABC):
         if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
             raise FileError(f"{name} holds {kind!r}, not a recipe")
         with understood(name):
-            return validate(cls, {**before, **value}, name)
+            recipe = validate(cls, {**before, **value}, name)
+        check_listed(path, data)
+        return recipe
 
     def with_changes(self, /, **changes: Any) -> Self:
         """The recipe with some fields changed; a new task takes the place of data, and the other way round.

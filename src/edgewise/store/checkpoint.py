@@ -60,8 +60,8 @@ class Checkpoint:
     key: Mapping[str, Any]
     seconds_before: float = 0.0
     _latest: Callable[[], Tensors] | None = None
-    _started: float = field(default_factory=time.monotonic)
-    _saved_at: float = field(default_factory=time.monotonic)
+    _started: float = field(default_factory=lambda: _now())
+    _saved_at: float = field(default_factory=lambda: _now())
 
     def read(self) -> Tensors | None:
         """What the file holds, None if there is none. FileError for a file of another run, or that cannot be written."""
@@ -108,17 +108,17 @@ class Checkpoint:
         It goes to the file from time to time and when the run is cut short; what it gives must not change meanwhile.
         """
         self._latest = state
-        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+        if _now() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save()
 
     def save(self) -> None:
         """Write what is remembered; the file is always whole. FileError if it cannot be written."""
         if self.path is None or self._latest is None or not current().first:
             return
-        seconds = self.seconds_before + time.monotonic() - self._started
+        seconds = self.seconds_before + _now() - self._started
         header, tensors = {"key": self._key, "seconds": f"{seconds:.3f}"}, self._latest()
         write_bytes(self.path, save(tensors, metadata={**header, "sha256": _checksum(header, tensors)}))
-        self._saved_at = time.monotonic()
+        self._saved_at = _now()
 
     @contextmanager
     def kept_on_the_way_out(self) -> Iterator[None]:
@@ -137,6 +137,10 @@ class Checkpoint:
     @property
     def _key(self) -> str:
         return json.dumps(self.key, sort_keys=True)
+
+
+def _now() -> float:
+    return time.monotonic()
 
 
 def damaged(path: Path | None, why: str) -> FileError:

@@ -21,7 +21,7 @@ from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.dimensions import check_claim, table_shape
 from edgewise.store.disk import write_bytes
-from edgewise.store.manifest import read_listed
+from edgewise.store.manifest import check_listed
 from edgewise.store.nodes_and_neurons import (
     neuron_circuit,
     neuron_circuit_json,
@@ -30,7 +30,7 @@ from edgewise.store.nodes_and_neurons import (
     node_scores_of,
     node_scores_parts,
 )
-from edgewise.store.opening import understood
+from edgewise.store.opening import read_bytes, understood
 from edgewise.store.packed import unpacked
 from edgewise.store.schema import (
     CIRCUIT,
@@ -89,9 +89,11 @@ def read(path: str | os.PathLike[str]) -> Saved:
     truncated, damaged, from a newer version, or of another kind.
     """
     name = os.fspath(path)
-    data = read_listed(path)
+    data = read_bytes(path)
     with understood(name):
-        return _read_safetensors(data, name) if Path(path).suffix == ".safetensors" else _read_json(data, name)
+        value = _read_safetensors(data, name) if Path(path).suffix == ".safetensors" else _read_json(data, name)
+    check_listed(path, data)
+    return value
 
 
 def _read_json(data: bytes, name: str) -> Saved:

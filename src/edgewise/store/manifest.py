@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -36,9 +35,8 @@ def file_hash(path: Path) -> str:
     return _hash(path.read_bytes())
 
 
-def read_listed(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file; FileError if a manifest lists it with another hash."""
-    data = read_bytes(path)
+def check_listed(path: str | os.PathLike[str], data: bytes) -> None:
+    """FileError if a manifest lists the file with another hash than that of these bytes, which were read from it."""
     place = Path(os.path.abspath(path))
     for up in LEVELS_UP:
         if up < len(place.parents) and place.name != MANIFEST_FILE:
@@ -46,14 +44,15 @@ def read_listed(path: str | os.PathLike[str]) -> bytes:
             wanted = listed_in(folder).get(str(place.relative_to(folder)))
             if wanted is not None and wanted != _hash(data):
                 raise _changed(str(path), folder)
-    return data
 
 
 def read_document(model: type[Model], path: str | os.PathLike[str]) -> Model:
     """The document of a JSON file that is as it was written; FileError if it is none, or was changed."""
-    name = os.fspath(path)
+    name, data = os.fspath(path), read_bytes(path)
     with understood(name):
-        return validate(model, parse(read_listed(path), name), name)
+        document = validate(model, parse(data, name), name)
+    check_listed(path, data)  # after what can be said more exactly
+    return document
 
 
 def listed_in(folder: Path) -> dict[str, str]:
@@ -66,15 +65,21 @@ def listed_in(folder: Path) -> dict[str, str]:
     return validate(ListedFiles, parse(data, str(path)), str(path)).files if MANIFEST.encode() in data else {}
 
 
-def missing_of(folder: Path) -> Iterator[str]:
-    """The files that a manifest lists and that are not there; FileError for one that was changed."""
-    for name in listed_in(folder):
+def give_up_broken(folder: Path) -> None:
+    """Removes the manifest of a folder in which files that it lists are missing, since these are made again.
+
+    FileError for one that is there and was changed.
+    """
+    listed = listed_in(folder)
+    for name in listed:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise FileError(f"{folder / MANIFEST_FILE} lists {name[:80]!r}, which is not below its folder")
-        if (folder / name).is_file():
-            read_listed(folder / name)
-        else:
-            yield name
+    there = [folder / name for name in listed if (folder / name).is_file()]
+    if len(there) == len(listed):
+        return
+    for path in there:
+        check_listed(path, read_bytes(path))
+    (folder / MANIFEST_FILE).unlink()
 
 
 def _hash(data: bytes) -> str:
