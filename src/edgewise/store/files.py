@@ -175,16 +175,16 @@ def _scores(document: ScoresDocument) -> Scores:
 
 def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
     """float32 [writer, reader] with the value of every edge; FileError if one is missing."""
-    if len(edges) < graph.n_edges:
-        readers = range(len(graph.readers))
-        names = (graph.edge_name(writer, reader) for reader in readers for writer in range(graph.reach(reader)))
-        missing = next(name for name in names if name not in edges)
-        raise FileError(
-            f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, for example {missing}"
-        )
-    values = torch.zeros(graph.edge_mask.shape)
-    places = torch.tensor([graph.edge_index(edge) for edge in edges]).T
-    values[places[0], places[1]] = torch.tensor(list(edges.values()), dtype=torch.float32)
+    values, places = torch.zeros(graph.edge_mask.shape), [graph.edge_index(edge) for edge in edges]
+    if places:
+        writers, readers = torch.tensor(places).T
+        values[writers, readers] = torch.tensor(list(edges.values()), dtype=torch.float32)
+    if lacking := graph.n_edges - len(scored := set(places)):
+        every = ((writer, reader) for reader in range(len(graph.readers)) for writer in range(graph.reach(reader)))
+        missing = graph.edge_name(*next(place for place in every if place not in scored))
+        raise FileError(f"{lacking:,} of {graph.n_edges:,} edges have no score, for example {missing}")
+    if len(places) > graph.n_edges:
+        raise FileError(f"{len(places) - graph.n_edges:,} edges are named twice")
     return values
 
 
