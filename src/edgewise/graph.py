@@ -127,7 +127,9 @@ class Graph:
     @cached_property
     def n_edges(self) -> int:
         """How many edges there are."""
-        return sum(self.reach(r) for r in range(len(self.readers)))
+        before = self.layers * (self.writers_before(0) + self.writers_before(self.layers - 1)) // 2
+        into_own_mlp = self.layers * self.heads if self.mlps and not self.parallel else 0
+        return self.readers_per_layer * before + into_own_mlp + self.writers_before(self.layers)
 
     @property
     def writers_per_layer(self) -> int:
@@ -197,13 +199,11 @@ class Graph:
     def serves(self) -> Tensor:
         """The writers that a reader takes part in computing, bool [reader, writer]; a k or v reader: its group's heads."""
         table = torch.zeros(len(self.readers), len(self.writers), dtype=torch.bool)
-        group = self.heads // self.kv_heads
         for layer in range(self.layers):
-            first = self.writers_before(layer)
             for head in range(self.heads):
-                kv = head // group
+                kv = head // (self.heads // self.kv_heads)
                 readers = (self.q_readers(layer).start + head, self.k_readers(layer).start + kv)
-                table[[*readers, self.v_readers(layer).start + kv], first + head] = True
+                table[[*readers, self.v_readers(layer).start + kv], self.writers_before(layer) + head] = True
             if self.mlps:
                 table[self.mlp_reader(layer), self.mlp_writer(layer)] = True
         return table

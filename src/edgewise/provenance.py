@@ -28,7 +28,7 @@ def provenance(request: Request, method: Any, seconds: float) -> dict[str, Any]:
         "batch_size": request.batch_size,
         "products": rounded_products(request.subject.device),
         **request.notes,
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds + request.seconds_before, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }

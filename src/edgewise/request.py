@@ -108,6 +108,16 @@ class Request:
             **self.ablation.key,
         }
 
+    @property
+    def seconds_before(self) -> float:
+        """How long interrupted runs took that this one goes on from."""
+        return self.notes.get("seconds_before", 0.0)
+
+    def note_seconds_before(self, seconds: float) -> None:
+        """Count the time of an interrupted run that this one goes on from."""
+        if seconds:
+            self.notes["seconds_before"] = round(self.seconds_before + seconds, 3)
+
     def share(self) -> Request:
         """The part of it that is this rank's: some of the pairs, with the averages of an ablation those over all of them."""
         if current().count == 1:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from edgewise.attribution.base import Request, ScoringMethod
 from edgewise.attribution.patcher import Patchers
+from edgewise.graph import Graph
 from edgewise.models.hooks import steady
 from edgewise.options import option
 from edgewise.ranks import current
-from edgewise.store.checkpoint import Checkpoint, Tensors
+from edgewise.store.checkpoint import Checkpoint, Like, Tensors, damaged
 
 
 @final
@@ -64,9 +65,12 @@ class Exact(ScoringMethod):
         graph = request.subject.graph
         path = Path(self.checkpoint) if self.checkpoint else None
         checkpoint = Checkpoint(path, {**request.key, "batch_size": request.batch_size})
-        saved = checkpoint.read() or _state(torch.zeros(graph.edge_mask.shape, dtype=torch.float64), 0)
-        sums, done = saved["sums"], int(saved["done"])
         units = -(-len(request.pairs) // request.batch_size) * len(graph.readers)
+        sums, done = self._saved(checkpoint, graph, units) or (
+            torch.zeros(graph.edge_mask.shape, dtype=torch.float64),
+            0,
+        )
+        request.note_seconds_before(checkpoint.seconds_before)
         with checkpoint.kept_on_the_way_out(), torch.no_grad(), steady(request.subject.model):
             for unit, (reader, effects) in enumerate(
                 request.track(self._units(request, done), units, f"patching {graph.n_edges:,} edges one by one")
@@ -76,6 +80,17 @@ class Exact(ScoringMethod):
                     checkpoint.keep(partial(_state, sums.clone(), unit + 1))
         checkpoint.remove()
         return sums / len(request.pairs)
+
+    def _saved(self, checkpoint: Checkpoint, graph: Graph, units: int) -> tuple[Tensor, int] | None:
+        """The sums that an interrupted run left, and over how many of its `units`."""
+        saved = checkpoint.read()
+        if saved is None:
+            return None
+        wanted = {"sums": Like(torch.float64, tuple(graph.edge_mask.shape)), "done": Like(torch.long, ())}
+        done = int(checkpoint.require(saved, wanted)["done"])
+        if not 0 <= done <= units:
+            raise damaged(checkpoint.path, f"it says that {done:,} of {units:,} parts are done")
+        return saved["sums"], done
 
     def _units(self, request: Request, done: int) -> Iterator[tuple[int, Tensor | None]]:
         """(reader, effects of the writers it reads, summed over a batch), None for units that were done before.

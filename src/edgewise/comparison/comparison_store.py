@@ -16,18 +16,20 @@ from typing import Any, final
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import CompareRecipe, Entry
 from edgewise.comparison.method_run import MethodOutcome
-from edgewise.comparison.part_documents import AreasDocument, CurveDocument, GridDocument, PartDocument, SampleDocument
+from edgewise.comparison.part_documents import AreasDocument, GridDocument, SampleDocument
 from edgewise.comparison.result import Measured
 from edgewise.comparison.sample import Sample
 from edgewise.contract import Found
 from edgewise.errors import FileError, InvalidValue
 from edgewise.evaluation import Grid
 from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
+from edgewise.formats.run_documents import MeasuresDocument, PartDocument
 from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
-from edgewise.store.disk import new_folder, read_bytes, reason, write_bytes
+from edgewise.store.disk import new_folder, reason, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.schema import dump, encode, parse, plain, validate
+from edgewise.store.manifest import give_up_broken, read_document
+from edgewise.store.schema import dump, encode, plain
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
@@ -74,7 +76,7 @@ class ComparisonStore:
             return measure(outcome)
         path = self.folder / METHODS_FOLDER / outcome.entry.folder / CURVE_FILE
         if path.is_file():
-            document = validate(CurveDocument, parse(read_bytes(path), str(path)), str(path))
+            document = read_document(MeasuresDocument, path)
             return tuple(Measured(**point.model_dump()) for point in document.curve)
         curve = measure(outcome)
         write_bytes(path, encode(dump({"curve": [vars(point) for point in curve]})))
@@ -88,7 +90,7 @@ class ComparisonStore:
             return measure(outcome)
         path = self.folder / METHODS_FOLDER / outcome.entry.folder / AREAS_FILE
         if path.is_file():
-            return validate(AreasDocument, parse(read_bytes(path), str(path)), str(path)).model_dump()
+            return read_document(AreasDocument, path).model_dump()
         areas = measure(outcome)
         write_bytes(path, encode(dump(areas)))
         return areas
@@ -99,7 +101,7 @@ class ComparisonStore:
             return measure()
         path = self.folder / GRID_FILE
         if path.is_file():
-            document = validate(GridDocument, parse(read_bytes(path), str(path)), str(path))
+            document = read_document(GridDocument, path)
             return Grid(document.level, tuple(point.point() for point in document.points))
         grid = measure()
         write_bytes(path, encode(dump(grid.to_dict())))
@@ -111,11 +113,7 @@ class ComparisonStore:
             return measure()
         path = self.folder / SAMPLE_FILE
         if path.is_file():
-            document = validate(SampleDocument, parse(read_bytes(path), str(path)), str(path))
-            if len(document.edges) != len(document.effects):
-                raise FileError(
-                    f"{path} is damaged: it has {len(document.edges)} edges but {len(document.effects)} effects; delete it"
-                )
+            document = read_document(SampleDocument, path)
             return Sample(tuple(document.edges), tuple(document.effects))
         sample = measure()
         write_bytes(path, encode(dump(sample.to_dict())))
@@ -143,8 +141,7 @@ class ComparisonStore:
         write_bytes(place / FOUND_FILE, encode(dump(document)))
 
     def _read(self, entry: Entry, place: Path) -> MethodOutcome:
-        name = str(place / FOUND_FILE)
-        found = validate(PartDocument, parse(read_bytes(name), name), name)
+        found = read_document(PartDocument, place / FOUND_FILE)
         if _entry(found.entry) != entry or found.key != plain(self.key):
             raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
         scores, circuits = read(place / SCORES_FILE), [read(place / name) for name in found.circuits]
@@ -158,7 +155,7 @@ def finished(folder: Path) -> list[MethodOutcome]:
     """What every finished method of a comparison found, in the order of its recipe."""
     entries = CompareRecipe.read(folder / RECIPE_FILE).methods
     places = [(entry, folder / METHODS_FOLDER / entry.folder / FOUND_FILE) for entry in entries]
-    keys = [(entry, parse(read_bytes(place), str(place)).get("key", {})) for entry, place in places if place.is_file()]
+    keys = [(entry, read_document(PartDocument, place).key) for entry, place in places if place.is_file()]
     return [ComparisonStore(folder, key).outcome(entry, _nothing) for entry, key in keys]
 
 
@@ -196,6 +193,7 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
             (folder / name).mkdir(parents=True, exist_ok=True)
         for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+        give_up_broken(folder)
     except OSError as error:
         raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():

@@ -27,15 +27,14 @@ from edgewise.progress import Track, silent
 from edgewise.provenance import versions
 from edgewise.ranks import current
 from edgewise.request import Request
-from edgewise.runs.folder import file_hash
 from edgewise.runs.partial import free_folder
-from edgewise.runs.recipe import MANIFEST
 from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
+from edgewise.store.manifest import MANIFEST, MANIFEST_FILE, file_hash
 from edgewise.store.schema import VERSION, dump, encode
 
-MANIFEST_FILE, COMPARISON_FILE = "manifest.json", "comparison.json"
+COMPARISON_FILE = "comparison.json"
 FIGURES_FILE = "figures.json"
 FIGURES = "edgewise/figures"
 
@@ -135,6 +134,7 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
 
 def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:
     """The documents, tables and pictures of a comparison, and last the manifest with the hash of every file."""
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)  # until all is written again, it holds for nothing
     write_bytes(folder / COMPARISON_FILE, encode(dump(comparison.to_dict())))
     write_bytes(folder / TABLE_FILE, encode(markdown(recipe, comparison, found)))
     write_bytes(folder / FIGURES_FILE, encode(dump({"schema": FIGURES, "version": VERSION, **found.to_dict()})))

@@ -99,10 +99,11 @@ def run_entry(entry: Entry, request: Request, sizes: Sequence[int], *, partial: 
         pairs=request.pairs if entry.examples is None else request.pairs[: entry.examples],
         metric=find_metric(entry.metric or chosen.metric or request.metric),
         wanted=Wanted("sizes", sizes=tuple(sizes), values=None if entry.values is None else tuple(entry.values)),
+        notes={},
     )
     started = time.perf_counter()
     found = run_method(_keeping(chosen, partial), request)
-    return MethodOutcome(entry, found, time.perf_counter() - started)
+    return MethodOutcome(entry, found, time.perf_counter() - started + request.seconds_before)
 
 
 def _keeping(chosen: Any, folder: Path | None) -> Any:

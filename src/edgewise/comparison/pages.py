@@ -14,8 +14,11 @@ from edgewise.comparison.compare_recipe import Entry
 from edgewise.comparison.table import Table
 from edgewise.errors import FileError, InvalidValue
 from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
-from edgewise.store.disk import read_bytes, write_bytes
-from edgewise.store.schema import encode, parse
+from edgewise.formats.run_documents import PartDocument
+from edgewise.store.disk import write_bytes
+from edgewise.store.manifest import read_document
+from edgewise.store.opening import read_bytes, understood
+from edgewise.store.schema import encode
 from edgewise.viewer import show
 from edgewise.viewer.bundle import web_file
 from edgewise.viewer.caption import clean
@@ -23,6 +26,7 @@ from edgewise.viewer.caption import clean
 INDEX_FILE = "comparison.html"
 # The plots on the page, of those that a comparison leaves.
 PLOTS = {"roc.svg": "recovery: ROC curves", "faithfulness.svg": "faithfulness over the number of edges"}
+MOST_OF_A_TEXT = 1 << 26
 CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
@@ -68,7 +72,7 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
 def index_page(folder: Path, links: Mapping[str, str]) -> str:
     """The page with the tables of a comparison, in which names of methods are links."""
     table = folder / TABLE_FILE
-    content = read_bytes(table).decode("utf-8", "replace") if table.is_file() else ""
+    content = read_bytes(table, most=MOST_OF_A_TEXT).decode("utf-8", "replace") if table.is_file() else ""
     title, facts = _heading(content, folder)
     linked = ", ".join(_linked(name, links) for name in links)
     parts = {
@@ -89,8 +93,13 @@ def tables_in(markdown: str) -> Iterator[Table]:
     Table(title='Cost', header=('method', 'by'), rows=(('eap', '|score|'),), note='In seconds.')
     """
     for part in re.split(r"^### ", markdown, flags=re.MULTILINE)[1:]:
-        title, *lines = part.strip().splitlines()
-        header, _, *rows = [_cells(line) for line in lines if line.startswith("| ")]
+        title, *lines = part.strip().splitlines() or [""]
+        header, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [()]
+        if not header or any(len(row) != len(header) for row in rows):
+            raise FileError(
+                f"{TABLE_FILE}: the table {title[:60]!r} is damaged: a row has more or fewer cells than others"
+            )
+        rows = rows[1:]
         note = " ".join(line for line in lines if line and not line.startswith("| "))
         yield Table(title, header, tuple(rows), note)
 
@@ -100,8 +109,8 @@ def tables_in(markdown: str) -> Iterator[Table]:
 
 def _name(found: Path) -> str:
     """What a method is called in the tables."""
-    entry = parse(read_bytes(found), FOUND_FILE).get("entry")
-    return clean(Entry.of(**entry).name if isinstance(entry, dict) else found.parent.name, 90)
+    with understood(str(found)):
+        return clean(Entry.of(**read_document(PartDocument, found).entry).name, 90)
 
 
 def _links(pages: Mapping[str, Path], start: Path) -> dict[str, str]:
@@ -121,7 +130,7 @@ def _heading(content: str, folder: Path) -> tuple[str, str]:
 
 
 def _plot(path: Path, text: str) -> str:
-    data = base64.b64encode(read_bytes(path)).decode()
+    data = base64.b64encode(read_bytes(path, most=MOST_OF_A_TEXT)).decode()
     return f'<img alt="{escape(text)}" src="data:image/svg+xml;base64,{data}">'
 
 

@@ -1,64 +1,34 @@
-"""The documents in which a comparison keeps what is finished, as they are read back."""
+"""The documents in which a comparison keeps what is finished and is its own, as they are read back."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Self
 
-from pydantic import Field
+from pydantic import model_validator
 
 from edgewise.evaluation import GridPoint
-from edgewise.store.schema import VERSION, Strict
-
-COMPARISON_PART = "edgewise/comparison-part"
-
-
-class PartDocument(Strict):
-    """`found.json`: what a method found, beside its scores and circuits; `key` is what it was found on."""
-
-    kind: Literal["edgewise/comparison-part"] = Field(default=COMPARISON_PART, alias="schema")
-    version: Literal[1] = VERSION
-    key: dict[str, Any]
-    entry: dict[str, Any]
-    seconds: float
-    dial: str | None
-    values: list[float]
-    circuits: list[str]
-
-
-class PointDocument(Strict):
-    """One measured circuit."""
-
-    edges: int
-    live_edges: int
-    metrics: dict[str, float | None]
-    faithfulness: dict[str, float | None]
-    found_on: dict[str, float | None] | None = None
-
-
-class CurveDocument(Strict):
-    """`curve.json`: the measured circuits of a method."""
-
-    curve: list[PointDocument]
+from edgewise.formats.run_documents import Count, Number
+from edgewise.store.schema import Strict
 
 
 class AreasDocument(Strict):
     """`areas.json`: the areas of a method that cost runs of the model; None is no number."""
 
-    cpr: float | None
-    cmd: float | None
+    cpr: Number | None
+    cmd: Number | None
 
 
 class GridPointDocument(Strict):
     """One pair of thresholds; `youden` follows from the rates."""
 
-    threshold: float
-    tau: float
-    candidates: int
-    edges: int
-    forwards: int
-    tpr: float
-    fpr: float
-    youden: float
+    threshold: Number
+    tau: Number
+    candidates: Count
+    edges: Count
+    forwards: Count
+    tpr: Number
+    fpr: Number
+    youden: Number
 
     def point(self) -> GridPoint:
         return GridPoint(**self.model_dump(exclude={"youden"}))
@@ -75,4 +45,10 @@ class SampleDocument(Strict):
     """`sample.json`: edges drawn evenly, and the effect of patching each alone."""
 
     edges: list[str]
-    effects: list[float]
+    effects: list[Number]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.edges) != len(self.effects):
+            raise ValueError(f"it has {len(self.edges)} edges but {len(self.effects)} effects")
+        return self

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from edgewise.errors import EdgewiseWarning, FileError, UnknownName
+from edgewise.store.json_text import loaded
 
 COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
 SPLIT_COLUMN = "split"
@@ -20,6 +20,7 @@ OTHER_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "w
 INDEX = ""
 # How alike a name must be to that of a column that is missing to be taken for a slip.
 ALIKE = 0.75
+LARGEST_TOKEN = (1 << 31) - 1
 
 
 def used_columns(given: Iterable[str], place: str) -> dict[str, str]:
@@ -48,9 +49,9 @@ def token_ids(value: Any, place: str) -> tuple[int, ...]:
     """The token ids in a cell: one, a list, or text of either, with `|` between several."""
     try:
         if isinstance(value, str):
-            value = json.loads(value) if value.startswith("[") else [int(part) for part in value.split("|")]
+            value = loaded(value) if value.startswith("[") else [int(part) for part in value.split("|")]
         several = value if isinstance(value, list) else [value]
-        if several and all(isinstance(one, int) and not isinstance(one, bool) for one in several):
+        if several and all(type(one) is int and 0 <= one <= LARGEST_TOKEN for one in several):
             return tuple(several)
     except ValueError:
         pass

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, final
 
 from edgewise.errors import FileError, InvalidValue, UnknownName
+from edgewise.store.opening import read_bytes
 
 SPLIT = "train"
 README = "README.md"
+MOST_OF_A_CARD = 1 << 20
 _PLACE = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(/(?P<config>[\w.-]+))?(@(?P<revision>[\w.-]+))?(:(?P<split>[\w.-]+))?")
 _FOLDER = re.compile(r"(?P<name>.+?)(:(?P<split>[\w.-]+))?")
 
@@ -112,19 +114,28 @@ def _configs(readme: Path) -> dict[str, dict[str, list[str]]]:
         return {}
     from huggingface_hub.repocard import metadata_load
 
+    read_bytes(readme, most=MOST_OF_A_CARD)
     try:
         listed = (metadata_load(readme) or {}).get("configs") or []
-        return {str(entry["config_name"]): _splits(entry["data_files"]) for entry in listed if "data_files" in entry}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(f"{readme}: the header of the data set's card cannot be read ({error!r:.80})") from None
+        return {_plain(entry["config_name"]): _splits(entry["data_files"]) for entry in listed if "data_files" in entry}
+    except Exception as error:  # whatever YAML and what is made of it run into
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FileError(f"{readme}: the header of the data set's card cannot be read ({first:.80})") from None
 
 
 def _splits(files: Any) -> dict[str, list[str]]:
     """Files as a card lists them: one or more patterns, all of `train`, or some for each split."""
     if isinstance(files, str) or all(isinstance(name, str) for name in files):
         return {SPLIT: _listed(files)}
-    return {str(entry["split"]): _listed(entry["path"]) for entry in files}
+    return {_plain(entry["split"]): _listed(entry["path"]) for entry in files}
 
 
 def _listed(paths: Any) -> list[str]:
-    return [paths] if isinstance(paths, str) else [str(path) for path in paths]
+    return [paths] if isinstance(paths, str) else [_plain(path) for path in paths]
+
+
+def _plain(name: Any) -> str:
+    """A name as text; YAML may take it for a number. ValueError for anything made of parts, which can repeat without end."""
+    if not isinstance(name, str | int | float):
+        raise ValueError(f"a {type(name).__name__} stands where a name belongs")
+    return str(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,28 @@ from edgewise.data.rows import READERS, Row
 from edgewise.errors import EdgewiseWarning, FileError, PairsError
 from edgewise.pairs import Pairs
 from edgewise.prompts.habits import with_warnings
-from edgewise.store.disk import read_bytes
+from edgewise.store.opening import read_bytes, understood
+
+# So many rows may any file have, and one more for each of these bytes.
+FREE_ROWS, BYTES_OF_A_ROW = 1 << 16, 4
 
 
-def read_rows(source: str | os.PathLike[str], *, bad_rows: BadRows = "refuse") -> tuple[Row, ...]:
+def read_rows(source: str | os.PathLike[str], *, bad_rows: BadRows = "refuse", n: int | None = None) -> tuple[Row, ...]:
     """Read pairs as text from a file, or from a data set on the Hugging Face hub.
 
     `source`: a .jsonl, .json, .csv or .parquet file with the columns `clean`, `corrupted`, `correct` and, if there are
     any, `wrong`; or "owner/name:split". Several answers are a list, in CSV separated by `|`.
     `bad_rows`: "refuse", or "skip" to go on without rows that cannot be used, with a warning that counts them.
+    `n`: how many pairs are wanted, if not all. Of a parquet file with far more rows than its size tells, only the first
+    ones are read then, with a warning.
 
     Returns a tuple of Row. Raises FileError with the file, the lines, and what is wrong with each.
     """
-    rows, _ = sorted_out(os.fspath(source), rows_and_faults(source), bad_rows, FileError)
+    rows, _ = sorted_out(os.fspath(source), rows_and_faults(source, n=n), bad_rows, FileError)
     return tuple(rows)
 
 
-def rows_and_faults(source: str | os.PathLike[str]) -> tuple[Row | BadRow, ...]:
+def rows_and_faults(source: str | os.PathLike[str], *, n: int | None = None) -> tuple[Row | BadRow, ...]:
     """All rows of a file or a data set, good and bad; FileError, as of `read_rows`, for what ends the whole."""
     name = os.fspath(source)
     if Path(name).suffix.lower() in READERS:
@@ -44,10 +49,27 @@ def rows_and_faults(source: str | os.PathLike[str]) -> tuple[Row | BadRow, ...]:
                 f"{name} cannot be read; give a {', '.join(READERS)} file, or a data set of the hub, as mib-bench/ioi"
             )
         files = found.files(tuple(READERS))
-    rows = tuple(row for path in files for row in READERS[path.suffix.lower()](read_bytes(path), os.fspath(path)))
+    rows = tuple(row for path in files for row in _rows_of(path, n))
     if not rows:
         raise FileError(f"{name} is empty: it has no pairs")
     return rows
+
+
+def _rows_of(path: Path, n: int | None) -> Iterator[Row | BadRow]:
+    """The rows of one file, as many as its size can be thought to hold; of a parquet file a few bytes can claim millions."""
+    name, data = os.fspath(path), read_bytes(path)
+    most = max(FREE_ROWS + len(data) // BYTES_OF_A_ROW, n or 0)
+    with understood(name):
+        for count, row in enumerate(READERS[path.suffix.lower()](data, name)):
+            if count == most and n is None:
+                raise FileError(
+                    f"{name} has more than {most:,} rows in {len(data):,} bytes; say how many are to be read"
+                )
+            if count == most:
+                message = f"{name}: only the first {most:,} rows are read, for {n:,} pairs"
+                warnings.warn(message, EdgewiseWarning, stacklevel=2)
+                return
+            yield row
 
 
 def to_pairs(

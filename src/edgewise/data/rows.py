@@ -20,7 +20,9 @@ from edgewise.data.bad_rows import BadRow, rows_or_faults
 from edgewise.data.columns import SPLIT_COLUMN, TOKEN_IDS, token_ids, used_columns
 from edgewise.data.mib_rows import columns, is_mib
 from edgewise.errors import FileError
+from edgewise.store.json_text import loaded
 
+ROWS_AT_ONCE = 1024
 # What the column says of rows that circuits are found on, and of those they are judged on.
 FOUND_ON, HELD_OUT = ("train", "training"), ("held-out", "test", "validation", "valid", "dev", "eval")
 
@@ -74,12 +76,25 @@ def _parquet(data: bytes, name: str) -> Iterator[Row | BadRow]:
         raise FileError(
             f"{name}: reading parquet needs pyarrow; install it with: pip install 'edgewise[data]'"
         ) from None
+    number = 0
+    for batch in _batches(parquet, data, name):
+        for value in batch:
+            number += 1
+            yield from _structured_or_bad(value, number, f"{name}, row {number}")
+
+
+def _batches(parquet: Any, data: bytes, name: str) -> Iterator[list[Any]]:
+    """Some rows of a parquet file after the other, each read when it is asked for."""
     try:
-        values = parquet.read_table(io.BytesIO(data)).to_pylist()
-    except (OSError, ValueError) as error:
-        raise FileError(f"{name} is not a parquet file ({str(error).strip().splitlines()[0]:.80})") from None
-    for number, value in enumerate(values, 1):
-        yield from _structured_or_bad(value, number, f"{name}, row {number}")
+        file = parquet.ParquetFile(io.BytesIO(data))
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have one name")
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+            yield batch.to_pylist()
+    except Exception as error:  # whatever the library meets in bytes that are damaged
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FileError(f"{name} is not a parquet file, or a damaged one ({first:.80})") from None
 
 
 def _text(data: bytes, name: str) -> str:
@@ -92,8 +107,8 @@ def _text(data: bytes, name: str) -> str:
 
 def _parsed(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return loaded(text, numbers="any")
+    except ValueError as error:
         detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise FileError(f"{place}: not JSON ({detail})") from None
 

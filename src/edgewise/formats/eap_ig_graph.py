@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgewise.errors import FileError
 from edgewise.graph import SHARED, Graph
-from edgewise.store.schema import first_problem
+from edgewise.store.dimensions import check_claim
+from edgewise.store.schema import MOST_OF_A_KIND, validate
 
 # An edge into a key or value of a head, and one into any key or value, by a name of ours or theirs.
 KEY_OR_VALUE = re.compile(r"->a(\d+)\.h(\d+)<([kv])>$")
@@ -21,10 +22,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    n_layers: int = Field(ge=1)
-    n_heads: int = Field(ge=1)
+    n_layers: int = Field(ge=1, le=MOST_OF_A_KIND)
+    n_heads: int = Field(ge=1, le=MOST_OF_A_KIND)
     parallel_attn_mlp: bool = False
-    d_model: int | None = None
+    d_model: int | None = Field(default=None, le=MOST_OF_A_KIND)
     edgewise: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -36,15 +37,18 @@ class Config(BaseModel):
 
 def config_of(value: Any, name: str) -> Config:
     """Their `cfg`, checked; FileError if it is no shape of a model."""
-    try:
-        return Config.model_validate(value)
-    except ValidationError as error:
-        raise FileError(f"{name}: {first_problem(error, Config)}") from None
+    if not isinstance(value, dict):
+        raise FileError(f"{name}: its 'cfg' is a {type(value).__name__}, not the shape of a model")
+    return validate(Config, value, name)
 
 
-def their_graph(config: Config) -> Graph:
-    """The graph of a `cfg`: one key and one value for each query head, and MLPs."""
-    return Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
+def their_graph(config: Config, entries: int) -> Graph:
+    """The graph of a `cfg`: one key and one value for each query head, and MLPs.
+
+    InvalidValue for one that is far larger than the `entries` of its file tell.
+    """
+    graph = Graph(config.n_layers, config.n_heads, config.n_heads, parallel=config.parallel_attn_mlp)
+    return check_claim(graph, entries)
 
 
 def ungrouped(reader: str, group: int) -> list[str]:

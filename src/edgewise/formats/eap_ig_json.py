@@ -15,7 +15,6 @@ Three things differ between their files and ours, and are converted here:
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -23,15 +22,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
 from edgewise.formats.eap_ig_graph import ANY_KEY_OR_VALUE, KEY_OR_VALUE, Config, their_graph, ungrouped
 from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes
-from edgewise.store.schema import dump, first_problem, parse
+from edgewise.store.opening import read_bytes, understood
+from edgewise.store.schema import dump, parse, validate
 
 
 class EdgeEntry(BaseModel):
@@ -67,17 +66,17 @@ def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sig
     graph of another shape.
     """
     name = os.fspath(path)
-    return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
+    check_sign(sign)
+    with understood(name):
+        return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
 
 
 def from_document(
     value: Mapping[str, Any], name: str, *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores, Circuit]:
     """The scores and the circuit in a document of the form of their JSON, from the file `name`."""
-    if sign not in (1, -1):
-        raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
     document = _checked(value, name)
-    graph = _fitting(graph, document.cfg, name)
+    graph = _fitting(graph, document, name)
     _refuse_shared(document, name)
     places, entries = _places(graph, document, name), list(document.edges.values())
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
@@ -87,6 +86,12 @@ def from_document(
         mask.index_put_(places, torch.tensor([e.in_graph for e in entries], dtype=torch.float64), accumulate=True)
     provenance = _provenance(name, document.cfg, sign)
     return Scores(graph, sign * values, provenance), Circuit(graph, mask > 0, provenance)
+
+
+def check_sign(sign: int) -> None:
+    """InvalidValue for anything but 1 and -1."""
+    if sign not in (1, -1):
+        raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
 
 
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
@@ -138,10 +143,10 @@ def eap_ig_document(
 def is_eap_ig(data: bytes) -> bool:
     """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = parse(data, "the file")
+    except FileError:
         return False
-    return isinstance(value, dict) and {"cfg", "nodes", "edges"} <= value.keys()
+    return {"cfg", "nodes", "edges"} <= value.keys()
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -151,15 +156,13 @@ def _checked(value: Mapping[str, Any], name: str) -> EapIgDocument:
     missing = [key for key in ("cfg", "nodes", "edges") if key not in value]
     if missing:
         raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
-    try:
-        return EapIgDocument.model_validate(value)
-    except ValidationError as error:
-        raise FileError(f"{name}: {first_problem(error, EapIgDocument)}") from None
+    return validate(EapIgDocument, value, name)
 
 
-def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
+def _fitting(graph: Graph | None, document: EapIgDocument, name: str) -> Graph:
     """The graph asked for, if the file's shape is its shape; otherwise the file's own."""
-    theirs = their_graph(config)
+    config = document.cfg
+    theirs = their_graph(config, len(document.nodes) + len(document.edges))
     if graph is None:
         return theirs
     shape = (graph.layers, graph.heads, graph.parallel, graph.inputs)

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from edgewise.circuit import Circuit
-from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue
+from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.formats.eap_ig_json import eap_ig_document, read_eap_ig
 from edgewise.formats.eap_ig_pt import load_pt, read_eap_ig_pt, tensors_of, to_bytes
 from edgewise.graph import Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes
-from edgewise.store.schema import dump, encode, first_problem, parse
+from edgewise.store.opening import read_bytes, understood
+from edgewise.store.schema import dump, encode, parse, validate
 
 
 class NodeEntry(BaseModel):
@@ -52,13 +52,12 @@ def read_eap_ig_nodes(
     """
     name, tensors = os.fspath(path), Path(path).suffix == ".pt"
     edges = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)[1]
-    found = load_pt(read_bytes(path), name) if tensors else _from_json(parse(read_bytes(path), name), edges.graph, name)
-    kept, facts = _scores(found, "neurons_in_graph", edges, name), edges.provenance
-    try:
+    data = read_bytes(path)
+    with understood(name):
+        found = load_pt(data, name) if tensors else _from_json(parse(data, name), edges.graph, name)
+        kept, facts = _scores(found, "neurons_in_graph", edges, name), edges.provenance
         scores = _node_scores(found, edges, sign, name)
         circuit = None if kept is None or not bool(kept.any()) else Circuit.of_neurons(edges.graph, kept > 0, facts)
-    except EdgewiseError as error:
-        raise FileError(f"{name}: {error}") from None
     if circuit is not None and circuit.circuit.without_dangling() != edges.without_dangling():
         raise FileError(f"{name} does not keep exactly the edges between the nodes whose neurons it keeps")
     return scores, circuit
@@ -159,14 +158,11 @@ def _tables(scores: Scores | None, neurons: Circuit | None, sign: int) -> list[t
 
 def _from_json(document: Mapping[str, Any], graph: Graph, name: str) -> dict[str, Tensor]:
     """The tables of a JSON file, as a `.pt` file would have them. Nodes of its older age are plain booleans: no tables."""
-    try:
-        entries = {
-            node: NodeEntry.model_validate(entry)
-            for node, entry in document["nodes"].items()
-            if isinstance(entry, dict)
-        }
-    except ValidationError as error:
-        raise FileError(f"{name}: nodes: {first_problem(error, NodeEntry)}") from None
+    entries = {
+        node: validate(NodeEntry, entry, f"{name}: nodes")
+        for node, entry in document["nodes"].items()
+        if isinstance(entry, dict)
+    }
     found: dict[str, Tensor] = {}
     for key, (ours, dtype) in NODE_KEYS.items():
         rows = [getattr(entries.get(writer), ours, None) for writer in graph.writers]

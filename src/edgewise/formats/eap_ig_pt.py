@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,10 +19,10 @@ from torch import Tensor
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
 from edgewise.formats.eap_ig_graph import config_of, their_graph
-from edgewise.formats.eap_ig_json import eap_ig_document, from_document
+from edgewise.formats.eap_ig_json import check_sign, eap_ig_document, from_document
 from edgewise.graph import Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes
+from edgewise.store.opening import read_bytes, understood
 from edgewise.store.schema import dump
 
 KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "nodes_in_graph")
@@ -40,8 +39,13 @@ def read_eap_ig_pt(
     Raises what `read_eap_ig` raises.
     """
     name = os.fspath(path)
-    value = load_pt(read_bytes(path), name)
-    theirs = their_graph(config_of(value["cfg"], name))
+    check_sign(sign)
+    with understood(name):
+        return _read(load_pt(read_bytes(path), name), name, graph, sign)
+
+
+def _read(value: dict[str, Any], name: str, graph: Graph | None, sign: int) -> tuple[Scores, Circuit]:
+    theirs = their_graph(config_of(value["cfg"], name), _length(value["src_nodes"]) + _length(value["dst_nodes"]))
     if list(value["src_nodes"]) != list(theirs.writers) or list(value["dst_nodes"]) != list(theirs.readers):
         raise FileError(f"{name}: its nodes do not match its cfg ({theirs})")
     scores, kept = (_matrix(value, key, theirs, name) for key in ("edges_scores", "edges_in_graph"))
@@ -65,7 +69,7 @@ def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, 
 def tensors_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a `.pt` file holds of a document of the form of their JSON: its edges, and which nodes are kept."""
     config = json.loads(dump(document["cfg"]))
-    theirs = their_graph(config_of(config, "the scores"))
+    theirs = their_graph(config_of(config, "the scores"), len(document["edges"]))
     values = torch.zeros(theirs.edge_mask.shape)
     kept = torch.zeros_like(theirs.edge_mask)
     for edge, entry in document["edges"].items():
@@ -87,13 +91,20 @@ def load_pt(data: bytes, name: str) -> dict[str, Any]:
     """The dictionary in a `.pt` file, without running anything in it; FileError if it is none of theirs."""
     try:
         value = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the unpickler meets in bytes that are none of theirs
         reason = str(error).partition("\n")[0][:160]
         raise FileError(f"{name} is damaged, or holds more than tensors and plain values: {reason}") from None
     missing = [key for key in KEYS if not isinstance(value, dict) or key not in value]
     if missing:
         raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
     return value
+
+
+def _length(names: Any) -> int:
+    """How many nodes a list names; FileError for what is none."""
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise FileError("its nodes are not lists of names")
+    return len(names)
 
 
 def _matrix(value: dict[str, Any], key: str, graph: Graph, name: str) -> Tensor:

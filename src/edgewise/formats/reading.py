@@ -14,11 +14,13 @@ from edgewise.errors import FileError, GraphMismatch
 from edgewise.formats.eap_ig_json import is_eap_ig, read_eap_ig
 from edgewise.formats.eap_ig_nodes import read_eap_ig_nodes
 from edgewise.formats.eap_ig_pt import read_eap_ig_pt
+from edgewise.formats.run_documents import MeasuresDocument, PartDocument, RankingDocument, ReportDocument
 from edgewise.graph import Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes
 from edgewise.store.files import read
-from edgewise.store.schema import dump, parse, validate
+from edgewise.store.manifest import read_document
+from edgewise.store.opening import read_bytes
+from edgewise.store.schema import dump, validate
 from edgewise.tasks.references import REFERENCES, reference, reference_groups
 from edgewise.viewer.contents import curve_columns
 from edgewise.viewer.document import CurveDocument
@@ -126,7 +128,8 @@ def _compared(folder: Path) -> Finding:
     exact = folder.parent / "exact" / SCORES_FILE
     effects = read(exact) if exact.is_file() else None
     circuit = read(known) if known.is_file() else None
-    ranking = parse(read_bytes(folder / FOUND_FILE), FOUND_FILE).get("entry", {}).get("ranking", "absolute")
+    entry = read_document(PartDocument, folder / FOUND_FILE).entry
+    ranking = validate(RankingDocument, entry, str(folder / FOUND_FILE)).ranking
     best = scores.top(max(1, scores.graph.n_edges // 10), absolute=ranking == "absolute")
     finding = with_reference(
         Finding(
@@ -150,8 +153,8 @@ def _measured(folder: Path, metric: str, ranking: str) -> Iterator[Curve]:
 
 def _shares(path: Path, metric: str) -> dict[int, float | None]:
     """Number of edges → faithfulness, in the curve of a method of a comparison; nothing where there is none."""
-    points = parse(read_bytes(path), path.name).get("curve", []) if path.is_file() else []
-    return {point["edges"]: point["faithfulness"].get(metric) for point in points}
+    points = read_document(MeasuresDocument, path).curve if path.is_file() else []
+    return {point.edges: point.faithfulness.get(metric) for point in points}
 
 
 def with_reference(finding: Finding) -> Finding:
@@ -175,10 +178,10 @@ def curve_json(curve: Curve) -> str:
 
 def _curves(path: Path) -> Iterator[Curve]:
     if path.is_file():
-        document = validate(CurveDocument, parse(read_bytes(path), path.name), path.name)
+        document = read_document(CurveDocument, path)
         columns = zip(document.edges, document.faithfulness, document.random, strict=True)
         yield Curve(document.metric, document.ranking, tuple(CurvePoint(*point) for point in columns))
 
 
 def _report(path: Path) -> dict[str, Any]:
-    return parse(read_bytes(path), path.name) if path.is_file() else {}
+    return read_document(ReportDocument, path).model_dump() if path.is_file() else {}

@@ -176,7 +176,7 @@ def _entry(folder: Path) -> KeptModel:
     try:
         facts = json.loads((folder / ENTRY_FILE).read_bytes())
         whole = all((folder / name).stat().st_size == size for name, size in facts["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return KeptModel(folder, {})
     return KeptModel(folder, facts if whole else {})
 

@@ -92,7 +92,7 @@ def base_of(folder: Path) -> str | None:
         return None
     try:
         base = json.loads((folder / CONFIG).read_text()).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UnsupportedModel(f"{folder / CONFIG} cannot be read: {_first_line(error)}") from error
     if not base:
         raise UnsupportedModel(

@@ -43,7 +43,8 @@ def fit(problem: Problem, feed: BatchCache, files: Files) -> TrainedGates:
     run = Optimization(problem, feed)
     saved = checkpoint.read()
     if saved is not None:
-        run.restore(saved)
+        run.restore(saved, checkpoint)
+    request.note_seconds_before(checkpoint.seconds_before)
     history = run.history = History.open(Path(files.history) if files.history else None, run.history.records)
     try:
         with checkpoint.kept_on_the_way_out(), steady(request.subject.model):

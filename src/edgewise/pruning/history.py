@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TextIO, final
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from edgewise.errors import FileError
 from edgewise.ranks import current
 from edgewise.store.disk import reason
+from edgewise.store.json_text import value_in
+from edgewise.store.opening import lines_of
+from edgewise.store.schema import Strict, first_problem
 
 
 @final
@@ -40,6 +44,19 @@ class Record:
         led = f" → {self.target:.1%}" if self.target == self.target else ""
         multipliers = f", λ {self.linear:.2g} {self.quadratic:.2g}" if led else ""
         return f"step {self.step}: loss {self.loss:.3g}, sparsity {self.sparsity:.1%}{led}{multipliers}, {self.edges:,} edges"
+
+
+class RecordDocument(Strict):
+    """One line of a history; NaN is left out."""
+
+    step: int
+    loss: float
+    sparsity: float
+    target: float | None = None
+    linear: float | None = None
+    quadratic: float | None = None
+    edges: int
+    norm: float
 
 
 HISTORY_COLUMNS = tuple(f.name for f in fields(Record))
@@ -98,13 +115,18 @@ def from_tensor(rows: Tensor) -> list[Record]:
 
 def read_history(path: str | Path) -> list[Record]:
     """The records in a history file. FileError if it is none; a half-written last line is left out."""
+    whole = [line for line in lines_of(path) if line.endswith("\n")]
+    return [_record(line, f"{path}, line {number}") for number, line in enumerate(whole, 1)]
+
+
+def _record(line: str, place: str) -> Record:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-        return [Record(**{**_NOTHING, **json.loads(line)}) for line in lines if line.endswith("\n")]
-    except OSError as error:
-        raise FileError(f"{path}: {reason(error)}") from None
-    except (ValueError, TypeError) as error:
-        raise FileError(f"{path} is not the history of a pruning run: {error}") from None
+        value = value_in(line, place, numbers="any")
+        document = RecordDocument.model_validate(value)
+    except (FileError, ValidationError) as error:
+        told = first_problem(error, RecordDocument) if isinstance(error, ValidationError) else error
+        raise FileError(f"{place}: not the history of a pruning run: {told}") from None
+    return Record(**{**_NOTHING, **document.model_dump(exclude_none=True)})
 
 
 _NOTHING = dict.fromkeys(("target", "linear", "quadratic"), float("nan"))

@@ -22,14 +22,13 @@ from edgewise.pruning.batch_cache import BatchCache
 from edgewise.pruning.gate_layout import GateLayout
 from edgewise.pruning.history import History, Record, from_tensor
 from edgewise.pruning.objective import Draw, Penalty
+from edgewise.pruning.saved_state import STATE, is_consistent, wanted_tensors
 from edgewise.pruning.training import Training
 from edgewise.ranks import current
-from edgewise.store.checkpoint import Checkpoint, Tensors
+from edgewise.store.checkpoint import Checkpoint, Tensors, damaged
 
 # A gate is open or closed for good long before its logit is this large.
 LARGEST_LOGIT = 1e4
-# What the optimizers keep of a parameter.
-STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 @final
@@ -186,8 +185,11 @@ class Optimization:
             "step": torch.tensor(self.step),
         }
 
-    def restore(self, saved: Tensors) -> None:
-        """Go on from what `frozen` gave in an interrupted run."""
+    def restore(self, saved: Tensors, checkpoint: Checkpoint) -> None:
+        """Go on from what `frozen` gave in an interrupted run; FileError, with its file, for what it cannot have given."""
+        checkpoint.require(saved, wanted_tensors(saved, self.parameters, self.generator.get_state()))
+        if not is_consistent(saved, self.problem.training.steps, len(self.feed)):
+            raise damaged(checkpoint.path, "its numbers do not fit together")
         for number, parameter in enumerate(self.parameters):
             parameter.data.copy_(saved[f"parameter.{number}"])
             state = self.optimizer.state[parameter]

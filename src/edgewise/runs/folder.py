@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,10 +14,11 @@ from edgewise.evaluation import Bootstrap, Report
 from edgewise.evaluation.report import overfitting
 from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.provenance import versions
-from edgewise.runs.recipe import MANIFEST, RECIPE_FILE, Recipe
+from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
+from edgewise.store.manifest import MANIFEST, MANIFEST_FILE, file_hash
 from edgewise.store.schema import VERSION, dump, encode, plain
 from edgewise.sweeps import Sweep
 from edgewise.viewer import Finding, show
@@ -125,8 +125,8 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     for suffix in (".svg", ".dot", ".html"):
         show(found.finding, folder / f"circuit{suffix}")
     names = sorted(path.name for path in folder.iterdir())
-    write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
-    return (*names, "manifest.json")
+    write_bytes(folder / MANIFEST_FILE, encode(dump(_manifest(found, folder))))
+    return (*names, MANIFEST_FILE)
 
 
 def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
@@ -160,8 +160,3 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
         "spent": {name: round(seconds, 3) for name, seconds in found.spent.items()},
         "files": {path.name: file_hash(path) for path in sorted(folder.iterdir())},
     }
-
-
-def file_hash(path: Path) -> str:
-    """The hash of a file as a manifest has it."""
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()

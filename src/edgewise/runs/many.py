@@ -18,12 +18,12 @@ from typing import Any, final
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.executors import each_done
 from edgewise.formats.reading import REPORT_FILE
+from edgewise.formats.run_documents import ReportDocument
 from edgewise.progress import Track, silent
 from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.runs.run import prepare, run
-from edgewise.store.disk import read_bytes
-from edgewise.store.schema import parse
+from edgewise.store.manifest import read_document
 
 
 @final
@@ -52,9 +52,9 @@ class Cell:
         }
         if self.problem is not None or not self.done:
             return {**row, "problem": self.problem or "not done"}
-        report = parse(read_bytes(self.folder / REPORT_FILE), str(self.folder / REPORT_FILE))
-        metric, measured = next(iter(report["metrics"].items()))
-        return {**row, "edges": report["edges"], "metric": metric, "faithfulness": measured["faithfulness"]}
+        report = read_document(ReportDocument, self.folder / REPORT_FILE)
+        metric, measured = next(iter(report.metrics.items()))
+        return {**row, "edges": report.edges, "metric": metric, "faithfulness": measured.faithfulness}
 
 
 def every(recipe: Recipe, axes: Mapping[str, Sequence[Any]]) -> list[Recipe]:

@@ -15,11 +15,12 @@ from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import METHODS
 from edgewise.prompts.tokens import Begin, Chat
-from edgewise.store.disk import read_bytes
-from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse
+from edgewise.store.manifest import MANIFEST, check_listed
+from edgewise.store.opening import read_bytes, understood
+from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse, validate
 from edgewise.tasks import TASKS
 
-RECIPE, MANIFEST = "edgewise/recipe", "edgewise/manifest"
+RECIPE = "edgewise/recipe"
 # What documents from before there were these fields say by leaving them out: circuits were judged on the pairs they were
 # found on.
 NOTHING_HELD_OUT = {"held_out": None, "split": None}
@@ -70,7 +71,7 @@ class Setting(Strict, ABC):
     ablation: str = "corrupted"
     examples: int | None = Field(default=None, ge=1)
     held_out: Annotated[int | Literal["auto"] | None, PlainValidator(_held_out)] = "auto"
-    split: Annotated[float | Literal["auto"] | None, PlainValidator(_split)] = "auto"
+    split: Annotated[int | float | Literal["auto"] | None, PlainValidator(_split)] = "auto"
     batch_size: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     corruption: str | None = None
@@ -116,7 +117,7 @@ class Setting(Strict, ABC):
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
         name = os.fspath(path)
-        value = parse(read_bytes(path), name)
+        value = parse(data := read_bytes(path), name)
         before = NOTHING_HELD_OUT if "schema" in value else {}
         kind = value.pop("schema", cls.document)
         check_version(value.pop("version", VERSION), name)
@@ -124,10 +125,10 @@ class Setting(Strict, ABC):
             value = value.get("recipe")
         if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
             raise FileError(f"{name} holds {kind!r}, not a recipe")
-        try:
-            return cls.model_validate({**before, **value})
-        except ValidationError as error:
-            raise FileError(f"{name}: {first_problem(error, cls)}") from None
+        with understood(name):
+            recipe = validate(cls, {**before, **value}, name)
+        check_listed(path, data)
+        return recipe
 
     def with_changes(self, /, **changes: Any) -> Self:
         """The recipe with some fields changed; a new task takes the place of data, and the other way round.
@@ -243,4 +244,4 @@ def _listed(sizes: tuple[int, ...]) -> str:
 
 def _model_of(task: Any) -> str:
     """The model a task is about; the embedded one for data, and for a name that is no task's, refused later."""
-    return TASKS[task].model if task in TASKS else MODEL
+    return TASKS[task].model if isinstance(task, str) and task in TASKS else MODEL

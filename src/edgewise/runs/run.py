@@ -113,7 +113,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     held_out = setting.source.held_out(subject.tokenizer, pairs)
     with using_products(recipe.products):
         found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]
-    finding = time.perf_counter()
+    finding, before = time.perf_counter(), request.seconds_before
     found = found.with_provenance(**_origin(recipe, subject, pairs))
     # Where memory held no more pairs at once, an evaluation does not try to.
     request = replace(request, batch_size=min(request.batch_size, request.notes.get("fitting_batch_size", math.inf)))
@@ -124,7 +124,10 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     else:
         circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
     report = report_on(judged, circuit, reported, recipe.seed)
-    spent = {"loading": loaded - started, **time_spent(sweep.circuits if sweep else (circuit,), finding - loaded)}
+    spent = {
+        "loading": loaded - started,
+        **time_spent(sweep.circuits if sweep else (circuit,), finding - loaded + before),
+    }
     others = [report_on(judged, swept, reported, None) for swept in (sweep.circuits if sweep else ())]
     done = Run(
         recipe=recipe,
@@ -141,7 +144,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
         seconds=0.0,
     )
     ended = time.perf_counter()
-    return replace(done, seconds=ended - started, spent={**spent, "evaluation": ended - finding})
+    return replace(done, seconds=ended - started + before, spent={**spent, "evaluation": ended - finding})
 
 
 def _check_size(recipe: Recipe, subject: Subject) -> None:

@@ -136,7 +136,7 @@ def open_source(setting: Setting) -> Source:
     leaves nothing.
     """
     if setting.data is not None:
-        found = rows_and_faults(setting.data)
+        found = rows_and_faults(setting.data, n=setting.examples)
         rows, said = sorted_out(setting.data, found, setting.bad_rows, FileError)
         source = FileSource(
             setting.data,

@@ -7,13 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, final
+from typing import Annotated, Any, TextIO, final
+
+from pydantic import Field
 
 from edgewise.errors import FileError
 from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Search
 from edgewise.store.disk import reason, write_bytes
+from edgewise.store.json_text import value_in
+from edgewise.store.opening import lines_of
+from edgewise.store.schema import Strict, validate
 
 
 @final
@@ -30,6 +35,16 @@ class Decision:
     after: float
     kept: bool
     tested: bool = True
+
+
+class DecisionDocument(Strict):
+    """One line of a trace after the first."""
+
+    edge: str
+    before: Annotated[float, Field(allow_inf_nan=False)]
+    after: Annotated[float, Field(allow_inf_nan=False)]
+    kept: bool
+    tested: bool
 
 
 @final
@@ -61,7 +76,7 @@ class Trace:
             return cls()
         path = Path(name)
         try:
-            earlier = list(_read(path, key)) if path.exists() and path.stat().st_size else []
+            earlier = list(_read(path, key)) if path.exists() else []
             if earlier:  # written again whole: the last line of a killed run may be half there
                 write_bytes(path, _lines([key, *(vars(decision) for decision in earlier)]).encode())
                 return cls(earlier, path.open("a", encoding="utf-8"))
@@ -103,18 +118,21 @@ def _lines(objects: Any) -> str:
 
 
 def _read(path: Path, key: dict[str, Any]) -> Iterator[Decision]:
-    first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    if _parsed(first) != key:
+    """The decisions in a file, up to a last line that a killed run left half there."""
+    first, *lines = lines_of(path) or [""]
+    if not first:
+        return
+    if _key_in(first, path) != key:
         raise FileError(f"{path} is not a trace of this run: model, pairs, metric, ablation or options differ")
-    for line in lines:
-        parsed = _parsed(line)
-        if not line.endswith("\n") or not isinstance(parsed, dict) or set(parsed) != set(Decision.__annotations__):
+    for number, line in enumerate(lines, 2):
+        if not line.endswith("\n"):
             return
-        yield Decision(**parsed)
+        place = f"the trace {path}, line {number}"
+        yield Decision(**validate(DecisionDocument, value_in(line, place), place).model_dump())
 
 
-def _parsed(line: str) -> Any:
+def _key_in(line: str, path: Path) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        return value_in(line, str(path), numbers="any")
+    except FileError:
         return None

@@ -1,4 +1,4 @@
-"""Whole files or none: reading with clear errors, writing under a temporary name that is renamed when complete."""
+"""Whole files or none: written under a temporary name that is renamed when complete."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgewise.errors import FileError
-
-
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The file's bytes; FileError if there is no such file or it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise FileError(f"{path} is a folder; name a file in it") from None
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:

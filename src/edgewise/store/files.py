@@ -16,10 +16,12 @@ import torch
 from pydantic import BaseModel
 
 from edgewise.circuit import Circuit
-from edgewise.errors import EdgewiseError, FileError
+from edgewise.errors import FileError
 from edgewise.graph import Graph
 from edgewise.scores import Scores
-from edgewise.store.disk import read_bytes, write_bytes
+from edgewise.store.dimensions import check_claim, table_shape
+from edgewise.store.disk import write_bytes
+from edgewise.store.manifest import check_listed
 from edgewise.store.nodes_and_neurons import (
     neuron_circuit,
     neuron_circuit_json,
@@ -28,6 +30,8 @@ from edgewise.store.nodes_and_neurons import (
     node_scores_of,
     node_scores_parts,
 )
+from edgewise.store.opening import read_bytes, understood
+from edgewise.store.packed import unpacked
 from edgewise.store.schema import (
     CIRCUIT,
     NEURON_CIRCUIT,
@@ -86,18 +90,23 @@ def read(path: str | os.PathLike[str]) -> Saved:
     """
     name = os.fspath(path)
     data = read_bytes(path)
-    if Path(path).suffix == ".safetensors":
-        return _read_safetensors(data, name)
+    with understood(name):
+        value = _read_safetensors(data, name) if Path(path).suffix == ".safetensors" else _read_json(data, name)
+    check_listed(path, data)
+    return value
+
+
+def _read_json(data: bytes, name: str) -> Saved:
     document = parse(data, name)
     kind = kind_of(document, name)
     if kind == CIRCUIT:
-        return _circuit(validate(CircuitDocument, document, name), name)
+        return _circuit(validate(CircuitDocument, document, name))
     if kind == SCORES:
-        return _scores(validate(ScoresDocument, document, name), name)
+        return _scores(validate(ScoresDocument, document, name))
     if kind == NEURON_CIRCUIT:
-        return neuron_circuit(validate(NeuronCircuitDocument, document, name), name)
+        return neuron_circuit(validate(NeuronCircuitDocument, document, name))
     if kind == NODE_SCORES:
-        return node_scores(validate(NodeScoresDocument, document, name), name)
+        return node_scores(validate(NodeScoresDocument, document, name))
     raise FileError(f"{name} holds {kind!r}, not a circuit or scores")
 
 
@@ -151,22 +160,17 @@ def edge_values(scores: Scores) -> list[float]:
 # -- from documents --------------------------------------------------------------------------------------------------
 
 
-def _circuit(document: CircuitDocument, name: str) -> Circuit:
-    try:
-        circuit = Circuit.from_edges(document.graph.graph(), document.edges, document.provenance)
-    except EdgewiseError as error:
-        raise FileError(f"{name}: {error}") from None
+def _circuit(document: CircuitDocument) -> Circuit:
+    graph = check_claim(document.graph.graph(), len(document.edges))
+    circuit = Circuit.from_edges(graph, document.edges, document.provenance)
     if len(circuit) != len(document.edges):
-        raise FileError(f"{name}: {len(document.edges) - len(circuit)} edges are named twice")
+        raise FileError(f"{len(document.edges) - len(circuit)} edges are named twice")
     return circuit
 
 
-def _scores(document: ScoresDocument, name: str) -> Scores:
-    try:
-        graph = document.graph.graph()
-        return Scores(graph, from_edge_values(graph, document.edges), document.provenance)
-    except EdgewiseError as error:
-        raise FileError(f"{name}: {error}") from None
+def _scores(document: ScoresDocument) -> Scores:
+    graph = check_claim(document.graph.graph(), len(document.edges))
+    return Scores(graph, from_edge_values(graph, document.edges), document.provenance)
 
 
 def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
@@ -176,7 +180,8 @@ def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
         writers, readers = torch.tensor(places).T
         values[writers, readers] = torch.tensor(list(edges.values()), dtype=torch.float32)
     if lacking := graph.n_edges - len(scored := set(places)):
-        missing = next(edge for edge in graph.edges if graph.edge_index(edge) not in scored)
+        every = ((writer, reader) for reader in range(len(graph.readers)) for writer in range(graph.reach(reader)))
+        missing = graph.edge_name(*next(place for place in every if place not in scored))
         raise FileError(f"{lacking:,} of {graph.n_edges:,} edges have no score, for example {missing}")
     if len(places) > graph.n_edges:
         raise FileError(f"{len(places) - graph.n_edges:,} edges are named twice")
@@ -188,31 +193,20 @@ def _read_safetensors(data: bytes, name: str) -> Scores:
     value = parse(header.encode(), name)
     kind = kind_of(value, name)
     if kind == NODE_SCORES:
-        return node_scores_of(validate(NodeScoresHeader, value, name), tensors, name)
+        return node_scores_of(validate(NodeScoresHeader, value, name), tensors)
     if kind != SCORES:
         raise FileError(f"{name} holds {kind!r}, not scores")
     document, values = validate(ScoresHeader, value, name), tensors["values"]
     if len(tensors) > 1:
         raise FileError(f"{name} is a safetensors file, but not scores of edgewise")
-    try:
-        graph = document.graph.graph()
-        if values.dtype != torch.float32 or values.shape != graph.edge_mask.shape:
-            raise FileError(f"its tensor is {values.dtype} {tuple(values.shape)}, not that of its graph ({graph})")
-        return Scores(graph, values, document.provenance)
-    except EdgewiseError as error:
-        raise FileError(f"{name}: {error}") from None
+    graph = document.graph.graph()
+    if values.dtype != torch.float32 or values.shape != table_shape(graph):
+        raise FileError(f"its tensor is {values.dtype} {tuple(values.shape)}, not that of its graph ({graph})")
+    return Scores(graph, values, document.provenance)
 
 
 def _unpack(data: bytes, name: str) -> tuple[str, dict[str, torch.Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensors = load(data)
-        # `load` does not return the metadata; the format is an 8-byte length and then a JSON header.
-        metadata = parse(data[8 : 8 + int.from_bytes(data[:8], "little")], name).get("__metadata__") or {}
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise FileError(f"{name} is truncated or not a safetensors file: {error}") from None
+    metadata, tensors = unpacked(data, name)
     if METADATA not in metadata or "values" not in tensors or tensors.keys() - {"values", "neurons"}:
         raise FileError(f"{name} is a safetensors file, but not scores of edgewise")
     return metadata[METADATA], tensors

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit
-from edgewise.errors import EdgewiseError, FileError
+from edgewise.errors import FileError
 from edgewise.scores import Scores
+from edgewise.store.dimensions import check_claim, table_shape
 from edgewise.store.schema import (
     GraphDocument,
     NeuronCircuitDocument,
@@ -60,48 +61,47 @@ def node_scores_parts(scores: Scores) -> tuple[NodeScoresHeader, dict[str, Tenso
     return header, {"values": scores.values.float().contiguous(), **neurons}
 
 
-def neuron_circuit(document: NeuronCircuitDocument, name: str) -> Circuit:
-    """The circuit in a document; FileError if it has what its graph has not."""
-    try:
-        circuit = Circuit.from_indices(document.graph.graph(), document.d_model, document.neurons, document.provenance)
-    except EdgewiseError as error:
-        raise FileError(f"{name}: {error}") from None
+def neuron_circuit(document: NeuronCircuitDocument) -> Circuit:
+    """The circuit in a document; an error of ours if it has what its graph has not."""
     listed = sum(map(len, document.neurons.values()))
+    graph = check_claim(document.graph.graph(), listed, document.d_model)
+    circuit = Circuit.from_indices(graph, document.d_model, document.neurons, document.provenance)
     if len(circuit) != listed:
-        raise FileError(f"{name}: {listed - len(circuit)} neurons are named twice")
+        raise FileError(f"{listed - len(circuit)} neurons are named twice")
     return circuit
 
 
-def node_scores(document: NodeScoresDocument, name: str) -> Scores:
+def node_scores(document: NodeScoresDocument) -> Scores:
     """The scores in a document; FileError if a writer has none."""
-    writers = document.graph.graph().writers
+    writers = check_claim(document.graph.graph(), len(document.nodes)).writers
     for values in (document.nodes, document.neurons):
         if values is not None and set(values) != set(writers):
             odd = sorted(set(values) ^ set(writers))[0]
-            raise FileError(f"{name}: {odd} {'has no score' if odd in writers else 'is not a writer of its graph'}")
-    return node_scores_of(document, _tensors(document, writers, name), name)
+            raise FileError(f"{odd} {'has no score' if odd in writers else 'is not a writer of its graph'}")
+    return node_scores_of(document, _tensors(document, writers))
 
 
-def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor], name: str) -> Scores:
+def node_scores_of(header: NodeScoresHeader, tensors: Mapping[str, Tensor]) -> Scores:
     """The scores of a header and its tensors; FileError if these are not those of its graph."""
     graph, values, neurons = header.graph.graph(), tensors["values"], tensors.get("neurons")
-    whole = values.dtype == torch.float32 and values.shape == (len(graph.writers),)
+    count = table_shape(graph)[0]
+    whole = values.dtype == torch.float32 and values.shape == (count,)
     if neurons is not None:
-        whole = whole and neurons.dtype == torch.float32 and neurons.ndim == 2 and len(neurons) == len(graph.writers)
+        whole = whole and neurons.dtype == torch.float32 and neurons.ndim == 2 and len(neurons) == count
     if not whole or tensors.keys() - {"values", "neurons"}:
         shapes = ", ".join(f"{key} {value.dtype} {tuple(value.shape)}" for key, value in sorted(tensors.items()))
-        raise FileError(f"{name}: its tensors ({shapes}) are not those of its graph ({graph})")
+        raise FileError(f"its tensors ({shapes}) are not those of its graph ({graph})")
     if any(bool(tensor.isnan().any()) for tensor in tensors.values()):
-        raise FileError(f"{name}: one of its scores is NaN")
+        raise FileError("one of its scores is NaN")
     parts = None if neurons is None else Scores(graph, neurons, header.provenance, level="neurons")
     return Scores(graph, values, header.provenance, level="nodes", parts=parts)
 
 
-def _tensors(document: NodeScoresDocument, writers: tuple[str, ...], name: str) -> dict[str, Tensor]:
+def _tensors(document: NodeScoresDocument, writers: tuple[str, ...]) -> dict[str, Tensor]:
     found = {"values": torch.tensor([document.nodes[writer] for writer in writers])}
     if document.neurons is None:
         return found
     rows = [document.neurons[writer] for writer in writers]
     if len({len(row) for row in rows}) != 1:
-        raise FileError(f"{name}: its writers have different numbers of neurons")
+        raise FileError("its writers have different numbers of neurons")
     return {**found, "neurons": torch.tensor(rows)}

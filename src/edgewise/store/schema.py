@@ -6,18 +6,23 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from edgewise.errors import FileError, UnknownName
 from edgewise.graph import ONE_INPUT, Graph
+from edgewise.store.json_text import parse as parse
 
 VERSION = 1
+# No number of layers, heads or neurons is larger.
+MOST_OF_A_KIND = 1 << 24
 CIRCUIT, SCORES = "edgewise/circuit", "edgewise/scores"
 NEURON_CIRCUIT, NODE_SCORES = "edgewise/neuron-circuit", "edgewise/node-scores"
 
 Model = TypeVar("Model", bound=BaseModel)
+# A number that float32 holds.
+Finite = Annotated[float, Field(ge=-3.4028235e38, le=3.4028235e38)]
 
 
 class Strict(BaseModel):
@@ -29,9 +34,9 @@ class Strict(BaseModel):
 class GraphDocument(Strict):
     """The fields of a Graph. `inputs` is left out where there is one input writer, as in files of earlier versions."""
 
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
+    layers: int = Field(ge=1, le=MOST_OF_A_KIND)
+    heads: int = Field(ge=1, le=MOST_OF_A_KIND)
+    kv_heads: int = Field(ge=1, le=MOST_OF_A_KIND)
     parallel: bool
     mlps: bool
     inputs: list[str] = list(ONE_INPUT)
@@ -70,7 +75,7 @@ class ScoresHeader(Strict):
 class ScoresDocument(ScoresHeader):
     """Scores in readable form: a value for every edge."""
 
-    edges: dict[str, float]
+    edges: dict[str, Finite]
 
 
 class NeuronCircuitDocument(Strict):
@@ -79,7 +84,7 @@ class NeuronCircuitDocument(Strict):
     kind: Literal["edgewise/neuron-circuit"] = Field(default=NEURON_CIRCUIT, alias="schema")
     version: Literal[1] = VERSION
     graph: GraphDocument
-    d_model: int = Field(ge=1)
+    d_model: int = Field(ge=1, le=MOST_OF_A_KIND)
     provenance: dict[str, Any]
     neurons: dict[str, list[int]]
 
@@ -96,8 +101,8 @@ class NodeScoresHeader(Strict):
 class NodeScoresDocument(NodeScoresHeader):
     """Scores of writers in readable form: a value for every writer, and those of its neurons if they are known."""
 
-    nodes: dict[str, float]
-    neurons: dict[str, list[float]] | None = None
+    nodes: dict[str, Finite]
+    neurons: dict[str, list[Finite]] | None = None
 
 
 def dump(document: BaseModel | Mapping[str, Any], *, indent: int | None = 1) -> str:
@@ -131,25 +136,6 @@ def plain(value: Any) -> Any:
 def provenance_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A provenance in JSON's types, in the order of its keys."""
     return {str(key): plain(provenance[key]) for key in sorted(provenance, key=str)}
-
-
-def parse(data: bytes, name: str) -> dict[str, Any]:
-    """The JSON object in `data`; FileError, with `name`, if it is empty, truncated or not JSON."""
-    if not data.strip():
-        raise FileError(f"{name} is empty")
-    try:
-        value = json.loads(data, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
-            raise FileError(f"{name} is truncated: it ends in the middle of its JSON") from None
-        raise FileError(f"{name} is not JSON: {error.msg} in line {error.lineno}") from None
-    except UnicodeDecodeError:
-        raise FileError(f"{name} is not JSON: it is not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{name} is not usable JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise FileError(f"{name} holds a JSON {type(value).__name__}, not an object")
-    return value
 
 
 def kind_of(value: Mapping[str, Any], name: str) -> str:
@@ -206,7 +192,3 @@ def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable[str]
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _refuse_constant(token: str) -> None:
-    raise ValueError(f"{token} is not a JSON number")

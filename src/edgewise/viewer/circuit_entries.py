@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,4 +105,5 @@ def _example(value: Mapping[str, Any]) -> ExampleEntry:
 
 def finite(value: Any) -> float | None:
     """A number that JSON can hold, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    held = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if held else None

@@ -6,9 +6,9 @@ first, so that 32,491 edges are half a megabyte and need no parsing.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgewise.store.schema import GraphDocument, Strict
 
@@ -109,6 +109,12 @@ class CurveDocument(CurveEntry):
 
     kind: Literal["edgewise/curve"] = Field(default=CURVE, alias="schema")
     version: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _columns_of_one_length(self) -> Self:
+        if not len(self.edges) == len(self.faithfulness) == len(self.random):
+            raise ValueError("its columns have different lengths")
+        return self
 
 
 class PageDocument(Strict):
