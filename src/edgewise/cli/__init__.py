@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated, Any, final
+from typing import Annotated, Any, TextIO, final
 
 import typer
 from typer.core import TyperGroup
 
 import edgewise
 from edgewise.cli import batch_command, file_commands, heads_command, run_commands
+from edgewise.cli.console import refusal, say
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -83,16 +84,23 @@ def main() -> None:
     warnings.showwarning = _shown
     # A polite kill unwinds like Ctrl-C, so that temporary folders go too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A stream that was closed (`>&-`) is none at all: what is said there goes nowhere.
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         app()
-    finally:
-        _close_quietly()
+    except SystemExit as end:
+        _close(failed=bool(end.code))
+        raise
+    except OSError as error:  # of the output, before any command began: help that goes to a full disk
+        say(f"error: {refusal(error)}")
+        _close(failed=True)
+        raise SystemExit(2) from None
 
 
 def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """What is wrong with a member of another package, as one sentence; other warnings as they are."""
     if issubclass(category, PluginWarning):
-        typer.echo(f"warning: {message}", err=True)
+        say(f"warning: {message}")
     else:
         _show(message, category, *where)
 
@@ -103,9 +111,17 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _close_quietly() -> None:
-    """Flushes the output; a reader that went away early (`| head`) is no error."""
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _close(*, failed: bool) -> None:
+    """Flushes the output: a reader that went away early (`| head`) is no error, a disk that is full is one, said once."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # What is left must not be tried again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not failed and not isinstance(error, BrokenPipeError):
+            say(f"error: {refusal(error)}")
+            raise SystemExit(2) from None

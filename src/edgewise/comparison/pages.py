@@ -12,13 +12,14 @@ from urllib.parse import quote
 
 from edgewise.comparison.compare_recipe import Entry
 from edgewise.comparison.table import Table
+from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
 from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
 from edgewise.store.disk import read_bytes, write_bytes
+from edgewise.store.places import refuse_link
 from edgewise.store.schema import encode, parse
 from edgewise.viewer import show
 from edgewise.viewer.bundle import web_file
-from edgewise.viewer.caption import clean
 
 INDEX_FILE = "comparison.html"
 # The plots on the page, of those that a comparison leaves.
@@ -61,6 +62,8 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
         )
     if not names:
         raise FileError(f"{folder} is a comparison in which no method has finished yet")
+    for place in (folder / METHODS_FOLDER, *names):
+        refuse_link(place)
     pages = {names[method]: show(find(method), picture_path(method)) for method in names}
     return write_bytes(index, encode(index_page(folder, _links(pages, index.parent))))
 
@@ -89,8 +92,8 @@ def tables_in(markdown: str) -> Iterator[Table]:
     Table(title='Cost', header=('method', 'by'), rows=(('eap', '|score|'),), note='In seconds.')
     """
     for part in re.split(r"^### ", markdown, flags=re.MULTILINE)[1:]:
-        title, *lines = part.strip().splitlines()
-        header, _, *rows = [_cells(line) for line in lines if line.startswith("| ")]
+        title, *lines = part.strip().splitlines() or [""]
+        header, _, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [(), ()]
         note = " ".join(line for line in lines if line and not line.startswith("| "))
         yield Table(title, header, tuple(rows), note)
 

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from edgewise.display import clean
+
 ABSENT = "–"
+LONGEST_CELL = 2000
 
 
 @final
@@ -23,8 +26,11 @@ class Table:
         """As Markdown: the first column to the left, the others to the right."""
         rule = [":--", *("--:" for _ in self.header[1:])]
         lines = [self.header, tuple(rule), *self.rows]
-        grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        return f"### {self.title}\n\n{grid}\n" + (f"\n{self.note}\n" if self.note else "")
+        grid = "\n".join(
+            "| " + " | ".join(clean(cell, LONGEST_CELL).replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        title, note = (clean(text, LONGEST_CELL) for text in (self.title, self.note))
+        return f"### {title}\n\n{grid}\n" + (f"\n{note}\n" if note else "")
 
     def __str__(self) -> str:
         widths = [max(len(line[i]) for line in (self.header, *self.rows)) for i in range(len(self.header))]

@@ -15,7 +15,7 @@ from edgewise.evaluation import Bootstrap, Report
 from edgewise.evaluation.report import overfitting
 from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
 from edgewise.provenance import versions
-from edgewise.runs.recipe import MANIFEST, RECIPE_FILE, Recipe
+from edgewise.runs.recipe import MANIFEST, MANIFEST_FILE, RECIPE_FILE, Recipe
 from edgewise.scores import Scores
 from edgewise.store.disk import write_bytes
 from edgewise.store.files import save
@@ -125,8 +125,8 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     for suffix in (".svg", ".dot", ".html"):
         show(found.finding, folder / f"circuit{suffix}")
     names = sorted(path.name for path in folder.iterdir())
-    write_bytes(folder / "manifest.json", encode(dump(_manifest(found, folder))))
-    return (*names, "manifest.json")
+    write_bytes(folder / MANIFEST_FILE, encode(dump(_manifest(found, folder))))
+    return (*names, MANIFEST_FILE)
 
 
 def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
@@ -150,7 +150,7 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
     return {
         "schema": MANIFEST,
         "version": VERSION,
-        "recipe": found.recipe.model_dump(),
+        "recipe": found.recipe.portable(),
         "repeat": "edgewise discover --recipe manifest.json",
         "versions": versions(),
         "model": found.model,

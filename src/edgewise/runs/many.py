@@ -23,6 +23,7 @@ from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.runs.run import prepare, run
 from edgewise.store.disk import read_bytes
+from edgewise.store.places import component
 from edgewise.store.schema import parse
 
 
@@ -92,7 +93,7 @@ def folder_name(recipe: Recipe) -> str:
     """`<prompts>-<model>-<method>-<seed>-` and six digits that stand for the whole recipe."""
     digest = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:6]
     parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method, str(recipe.seed), digest)
-    return "-".join("".join(c if c.isalnum() or c in "._" else "-" for c in part) for part in parts)
+    return "-".join(component(part) for part in parts)
 
 
 def _check(cell: Cell) -> None:
@@ -100,7 +101,7 @@ def _check(cell: Cell) -> None:
     if not os.path.lexists(cell.folder):
         return
     recipe = cell.folder / RECIPE_FILE
-    if not recipe.is_file() or Recipe.read(recipe) != cell.recipe:
+    if not recipe.is_file() or Recipe.read(recipe).portable() != cell.recipe.portable():
         raise FileError(f"{cell.folder} exists and holds something else; name a new folder with --out")
 
 
