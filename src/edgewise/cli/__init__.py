@@ -10,14 +10,15 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated, Any, TextIO, final
+from typing import Annotated, Any, NoReturn, TextIO, final
 
 import typer
 from typer.core import TyperGroup
 
 import edgewise
 from edgewise.cli import batch_command, file_commands, heads_command, run_commands
-from edgewise.cli.console import refusal, say
+from edgewise.cli.console import LONGEST_LINE, refusal, say
+from edgewise.display import clean
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -89,12 +90,13 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        _close(failed=bool(end.code))
-        raise
+        refused = _close()
+        if refused is None or end.code:
+            raise
+        _fail(refused)
     except OSError as error:  # of the output, before any command began: help that goes to a full disk
-        say(f"error: {refusal(error)}")
-        _close(failed=True)
-        raise SystemExit(2) from None
+        _close()
+        _fail(error)
 
 
 def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -102,7 +104,7 @@ def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None
     if issubclass(category, PluginWarning):
         say(f"warning: {message}")
     else:
-        _show(message, category, *where)
+        _show(clean(message, LONGEST_LINE), category, *where)
 
 
 def _version(wanted: bool) -> None:
@@ -115,13 +117,17 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
 
 
-def _close(*, failed: bool) -> None:
-    """Flushes the output: a reader that went away early (`| head`) is no error, a disk that is full is one, said once."""
+def _fail(error: OSError) -> NoReturn:
+    say(f"error: {refusal(error)}")
+    raise SystemExit(2) from None
+
+
+def _close() -> OSError | None:
+    """Flushes the output, and returns what is wrong if it cannot take it: not that a reader went away early (`| head`)."""
     try:
         sys.stdout.flush()
     except OSError as error:
         # What is left must not be tried again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not failed and not isinstance(error, BrokenPipeError):
-            say(f"error: {refusal(error)}")
-            raise SystemExit(2) from None
+        return None if isinstance(error, BrokenPipeError) else error
+    return None
