@@ -25,7 +25,7 @@ from edgewise.evaluation import Grid
 from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCORES_FILE
 from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
-from edgewise.store.disk import new_folder, read_bytes, unwritten, write_bytes
+from edgewise.store.disk import accessible, new_folder, read_bytes, unwritten, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.places import inside, refuse_link, remove_leftovers_in
 from edgewise.store.schema import dump, encode, parse, plain, validate
@@ -177,11 +177,13 @@ def _is_of(fields: dict[str, Any], entry: Entry) -> bool:
 
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     """FileError if the folder holds anything but an earlier, perhaps unfinished, comparison of this recipe."""
-    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
-        raise FileError(f"{folder} already exists and is not a folder; name a new one")
-    if not (folder / RECIPE_FILE).is_file():
+    with accessible(folder):
+        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not folder.is_dir():
+            raise FileError(f"{folder} already exists and is not a folder; name a new one")
+        begun = (folder / RECIPE_FILE).is_file()
+    if not begun:
         raise FileError(f"{folder} already exists and holds no comparison; name a new folder")
     if CompareRecipe.read(folder / RECIPE_FILE).portable() != recipe.portable():
         raise FileError(

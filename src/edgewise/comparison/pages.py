@@ -15,7 +15,7 @@ from edgewise.comparison.table import Table
 from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
 from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
-from edgewise.store.disk import read_bytes, write_bytes
+from edgewise.store.disk import accessible, read_bytes, write_bytes
 from edgewise.store.places import refuse_link
 from edgewise.store.schema import encode, parse
 from edgewise.viewer import show
@@ -34,7 +34,9 @@ def show_file(
 
     Returns the path of what was written. InvalidValue if other files are named beside a comparison.
     """
-    if not (file / METHODS_FOLDER).is_dir():
+    with accessible(file):
+        compared = (file / METHODS_FOLDER).is_dir()
+    if not compared:
         finding = beside(find(file), scores=scores, exact=exact, compare=None)
         # Which pictures can show two, `show` says.
         second = find(compare) if compare is not None else None
@@ -54,7 +56,8 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
     finished.
     """
     index = path if path is not None else folder / INDEX_FILE
-    names = {path.parent: _name(path) for path in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
+    with accessible(folder):
+        names = {path.parent: _name(path) for path in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
     if index.suffix.lower() != ".html":
         methods = ", ".join(method.name for method in names)
         raise InvalidValue(

@@ -22,7 +22,7 @@ from edgewise.progress import Track, silent
 from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.runs.run import prepare, run
-from edgewise.store.disk import read_bytes
+from edgewise.store.disk import accessible, read_bytes
 from edgewise.store.places import component
 from edgewise.store.schema import parse
 
@@ -39,7 +39,8 @@ class Cell:
     @property
     def done(self) -> bool:
         """Whether the folder holds the whole run."""
-        return (self.folder / REPORT_FILE).is_file()
+        with accessible(self.folder):
+            return (self.folder / REPORT_FILE).is_file()
 
     def row(self) -> dict[str, Any]:
         """What was asked, and what came out, as plain values."""
@@ -101,7 +102,7 @@ def _check(cell: Cell) -> None:
     if not os.path.lexists(cell.folder):
         return
     recipe = cell.folder / RECIPE_FILE
-    if not recipe.is_file() or Recipe.read(recipe).portable() != cell.recipe.portable():
+    if not os.path.isfile(recipe) or Recipe.read(recipe).portable() != cell.recipe.portable():
         raise FileError(f"{cell.folder} exists and holds something else; name a new folder with --out")
 
 

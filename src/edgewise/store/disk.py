@@ -120,6 +120,16 @@ def unwritten(path: str | os.PathLike[str]) -> Iterator[None]:
         raise FileError(f"{path} cannot be written: {reason(error)}") from None
 
 
+@contextmanager
+def accessible(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the operating system refuses while inside, as the FileError that `path` cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        place = path if error.filename is None else error.filename
+        raise FileError(f"{place} cannot be read: {reason(error)}") from None
+
+
 def reason(error: Exception) -> str:
     """What the operating system says, without numbers and repeated paths.
 
