@@ -17,8 +17,8 @@ from edgewise.graph import Graph
 from edgewise.runs.portable import without_files
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
 from edgewise.search import EAPThenACDC
-from edgewise.store.places import component
 from edgewise.store.schema import Strict, first_problem
+from edgewise.store.targets import component
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
 SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")

@@ -27,8 +27,8 @@ from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
 from edgewise.store.disk import accessible, new_folder, read_bytes, unwritten, write_bytes
 from edgewise.store.files import read, save
-from edgewise.store.places import inside, refuse_link, remove_leftovers_in
 from edgewise.store.schema import dump, encode, parse, plain, validate
+from edgewise.store.targets import inside, refuse_link, remove_leftovers_in
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"

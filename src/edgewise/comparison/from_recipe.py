@@ -35,8 +35,8 @@ from edgewise.runs.recipe import MANIFEST, MANIFEST_FILE
 from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import held_folder, write_bytes
 from edgewise.store.files import save
-from edgewise.store.places import is_temporary
 from edgewise.store.schema import VERSION, dump, encode
+from edgewise.store.targets import is_temporary
 
 COMPARISON_FILE, FIGURES_FILE = "comparison.json", "figures.json"
 FIGURES = "edgewise/figures"

@@ -16,8 +16,8 @@ from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
 from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
 from edgewise.store.disk import accessible, read_bytes, write_bytes
-from edgewise.store.places import refuse_link
 from edgewise.store.schema import encode, parse
+from edgewise.store.targets import refuse_link
 from edgewise.viewer import show
 from edgewise.viewer.bundle import web_file
 

@@ -14,8 +14,8 @@ from edgewise.errors import InvalidValue
 from edgewise.formats.eap_ig_json import eap_ig_json
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json
 from edgewise.scores import Scores
-from edgewise.store.places import component
 from edgewise.store.schema import encode
+from edgewise.store.targets import component
 
 IMPORTANCES = "importances.json"
 # The benchmark's own short names of its models; others keep the last part of theirs.

@@ -23,8 +23,8 @@ from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.runs.run import prepare, run
 from edgewise.store.disk import accessible, read_bytes
-from edgewise.store.places import component
 from edgewise.store.schema import parse
+from edgewise.store.targets import component
 
 
 @final

@@ -19,14 +19,14 @@ from edgewise.methods import option_names
 from edgewise.request import LOCAL
 from edgewise.runs.recipe import MANIFEST_FILE, RECIPE_FILE, Recipe
 from edgewise.store.disk import held_folder, unwritten, write_bytes
-from edgewise.store.places import component, remove_leftovers_in, unused
 from edgewise.store.schema import encode
+from edgewise.store.targets import component, remove_leftovers_in, unused
 
 Start = Literal["new", "resume"]
 # The names of a method's own files; what a trace or a history tells is part of the result.
 OWN_FILES = {"trace": "trace.jsonl", "checkpoint": "checkpoint", "history": "history.jsonl"}
 RESULTS = ("trace*.jsonl", "history*.jsonl", "curves*.svg")
-KEPT = (RECIPE_FILE, "checkpoint*", *RESULTS)
+OF_A_STATE = (RECIPE_FILE, "checkpoint*", *RESULTS)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -153,6 +153,6 @@ def _remove(folder: Path) -> None:
     """Removes what a run keeps on the way, and the folder unless somebody put something else into it."""
     with suppress(OSError):
         for path in list(folder.iterdir()):
-            if any(fnmatch(path.name, pattern) for pattern in KEPT):
+            if any(fnmatch(path.name, pattern) for pattern in OF_A_STATE):
                 path.unlink()
         folder.rmdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from edgewise.errors import FileError
-from edgewise.store.places import lock, locked, refuse_link, remove_leftovers, temporary_name
+from edgewise.store.targets import lock, locked, refuse_link, remove_leftovers, temporary_name
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

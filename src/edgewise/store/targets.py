@@ -1,4 +1,4 @@
-"""Places to write to: safe names, no links, one process at a time, and nothing left of processes that were killed.
+"""Where files are written: safe names, no links, one process at a time, and nothing left of processes that were killed.
 
 Names that come out of files (labels, tasks, models) become file names by `component` alone. A temporary file or folder is
 `.<name>.<eight hex digits>.tmp` beside its final name, and locked while its process lives: one that is not is a leftover.

@@ -18,7 +18,7 @@ from edgewise.formats.conversion import FOLDERS, write_folder
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import held_folder, new_folder, open_log, write_bytes
-from edgewise.store.places import component, inside, unused
+from edgewise.store.targets import component, inside, unused
 from edgewise.viewer import show
 from edgewise.viewer.finding import Finding
 
