@@ -214,6 +214,25 @@ def killed_at(folder: Path, at: int, work: Callable[[], Any]) -> bool:
 
 
 @forks
+@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_killed_search_goes_on_and_leaves_nothing_else(tmp_path: Path, recipe: Recipe, step: int) -> None:
+    search = recipe.with_changes(method="acdc", edges=None, options={"tau": 0.5})
+    expected, at = run(search).circuit, 2
+    while killed_at(tmp_path, at, partial(run, search, tmp_path / str(at) / "run")):
+        place = tmp_path / str(at)
+        begun = (place / "run.partial").is_dir()
+        if (place / "run" / "manifest.json").exists():
+            with pytest.raises(FileError, match="holds the whole run already"):
+                run(search, place / "run", start="resume")
+        else:
+            run(search, place / "run", start="resume" if begun else "new")
+        assert os.listdir(place) == ["run"]
+        assert read(place / "run" / "circuit.json") == expected
+        at += step
+    assert at > 20
+
+
+@forks
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, computed: Recipe, step: int) -> None:
     at = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,7 +145,7 @@ def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder
         save(comparison.reference.circuit, folder / REFERENCE_FILE)
     for name, data in {**plots(comparison, recipe.pictures), **drawn(found, recipe.pictures)}.items():
         write_bytes(folder / name, data)
-    if (folder / PARTIAL_FOLDER).is_dir() and not any((folder / PARTIAL_FOLDER).iterdir()):
+    with suppress(OSError):  # something unfinished is in it
         (folder / PARTIAL_FOLDER).rmdir()
     whole = (path for path in sorted(folder.rglob("*")) if path.is_file() and not is_temporary(path))
     files = tuple(name for path in whole if (name := str(path.relative_to(folder))) != MANIFEST_FILE)

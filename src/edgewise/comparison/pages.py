@@ -75,6 +75,7 @@ def index_page(folder: Path, links: Mapping[str, str]) -> str:
     """The page with the tables of a comparison, in which names of methods are links."""
     table = folder / TABLE_FILE
     content = read_bytes(table).decode("utf-8", "replace") if table.is_file() else ""
+    content = "\n".join(clean(line, max(1, len(line))) for line in content.split("\n"))
     title, facts = _heading(content, folder)
     linked = ", ".join(_linked(name, links) for name in links)
     parts = {

@@ -20,7 +20,7 @@ from edgewise.request import LOCAL
 from edgewise.runs.recipe import MANIFEST_FILE, RECIPE_FILE, Recipe
 from edgewise.store.disk import held_folder, unwritten, write_bytes
 from edgewise.store.schema import encode
-from edgewise.store.targets import component, remove_leftovers_in, unused
+from edgewise.store.targets import component, is_temporary, remove_leftovers_in, unused
 
 Start = Literal["new", "resume"]
 # The names of a method's own files; what a trace or a history tells is part of the result.
@@ -55,7 +55,8 @@ class Partial:
         if self.folder is None or not os.path.isdir(self.folder):
             return True
         with unwritten(self.folder):
-            return {path.name for path in self.folder.iterdir() if path.lstat().st_size} <= {RECIPE_FILE}
+            kept = (path for path in self.folder.iterdir() if path.lstat().st_size and not is_temporary(path))
+            return {path.name for path in kept} <= {RECIPE_FILE}
 
 
 def partial_folder(out: str | os.PathLike[str]) -> Path:
@@ -69,7 +70,7 @@ def default_folder(recipe: Recipe, root: Path = Path("runs"), *, start: Start = 
 
     def free(folder: Path) -> bool:
         partial = partial_folder(folder)
-        return is_of(partial, recipe) or (unused(folder) and not os.path.lexists(partial))
+        return (is_of(partial, recipe) and not is_whole(folder)) or (unused(folder) and not os.path.lexists(partial))
 
     folder = free_folder((recipe.prompts, recipe.model, recipe.method), free=free, root=root)
     if start == "resume" and keeps_state(recipe) and not is_of(partial_folder(folder), recipe):
@@ -107,6 +108,9 @@ def partial_run(recipe: Recipe, out: str | os.PathLike[str], *, start: Start) ->
     if start == "resume" and not os.path.isdir(folder):
         raise FileError(f"there is no interrupted run to resume: {folder} does not exist; leave --resume out")
     with held_folder(folder):
+        if is_whole(Path(out)) and is_of(folder, recipe):
+            _remove(folder)  # killed at the very end
+            raise FileError(f"{out} holds the whole run already; name a new folder")
         kept = _opened(recipe, folder, start=start)
         try:
             yield kept
@@ -141,9 +145,14 @@ def _opened(recipe: Recipe, folder: Path, *, start: Start) -> Partial:
     return kept
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a run that was finished: its manifest is written last."""
+    return os.path.lexists(folder / MANIFEST_FILE)
+
+
 def is_of(folder: Path, recipe: Recipe) -> bool:
     """Whether a partial folder is that of a recipe."""
-    if not os.path.isfile(folder / RECIPE_FILE) or os.path.lexists(folder / MANIFEST_FILE):
+    if not os.path.isfile(folder / RECIPE_FILE) or is_whole(folder):
         return False
     # How much memory may be taken changes nothing about the result.
     return Recipe.read(folder / RECIPE_FILE).with_changes(memory_limit=None) == recipe.with_changes(memory_limit=None)
