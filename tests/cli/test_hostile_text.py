@@ -110,7 +110,8 @@ def copied(a_run: Path, here: Path) -> Path:
 )
 def test_every_field_is_text_to_every_command(copied: Path, command: list[str], request: pytest.FixtureRequest) -> None:
     every = 1 if request.node.get_closest_marker("slow") else 5
-    files = ["recipe.json"] if "recipe.json" in command[2] else ["manifest.json"] if "--recipe" in command else READ
+    told = " ".join(command)
+    files = [name for name in ("recipe.json", "manifest.json") if name in told] or READ
     for file in files:
         for place in mutations(copied, file, every):
             check(edgewise(*(part.format(copied) for part in command)), (file, place))
