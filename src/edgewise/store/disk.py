@@ -50,7 +50,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def open_log(path: str | os.PathLike[str], mode: Literal["w", "a"]) -> TextIO:
     """A file of lines that grows while a run goes on; FileError for a link, and for what is no ordinary file."""
     target = _target(path)
-    return open(target, mode, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+    return open(
+        target,
+        mode,
+        encoding="utf-8",
+        opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666),
+    )
 
 
 @contextmanager
