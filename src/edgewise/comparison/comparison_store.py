@@ -28,7 +28,7 @@ from edgewise.scores import Scores
 from edgewise.store.disk import accessible, new_folder, read_bytes, unwritten, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.schema import dump, encode, parse, plain, validate
-from edgewise.store.targets import inside, refuse_link, remove_leftovers_in
+from edgewise.store.targets import inside, is_temporary, refuse_link, remove_leftovers_in
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
@@ -178,7 +178,7 @@ def _is_of(fields: dict[str, Any], entry: Entry) -> bool:
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     """FileError if the folder holds anything but an earlier, perhaps unfinished, comparison of this recipe."""
     with accessible(folder):
-        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        if not os.path.lexists(folder) or (folder.is_dir() and all(map(is_temporary, folder.iterdir()))):
             return
         if not folder.is_dir():
             raise FileError(f"{folder} already exists and is not a folder; name a new one")
@@ -195,6 +195,10 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
     """The store in a folder, made if it is not there, without what a killed process left half done."""
     check_folder(folder, recipe)
     with unwritten(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / RECIPE_FILE).is_file():
+        write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))  # first: it says what the folder is begun for
+    with unwritten(folder):
         for name in (METHODS_FOLDER, PARTIAL_FOLDER):
             refuse_link(folder / name)
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -205,6 +209,4 @@ def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> C
         for place in (*places, folder / METHODS_FOLDER, folder / PARTIAL_FOLDER):
             refuse_link(place)
             remove_leftovers_in(place)
-    if not (folder / RECIPE_FILE).is_file():
-        write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
     return ComparisonStore(folder, key)
