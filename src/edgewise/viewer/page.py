@@ -8,10 +8,10 @@ import re
 from html import escape
 
 from edgewise.circuit import Circuit
+from edgewise.display import BIDI
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.bundle import script, web_file
-from edgewise.viewer.caption import BIDI
 from edgewise.viewer.contents import document
 from edgewise.viewer.document import PageDocument
 from edgewise.viewer.finding import Finding
