@@ -30,10 +30,7 @@ LONGEST_MESSAGE, LONGEST_WORD = 1000, 300
 
 
 class EdgewiseError(Exception):
-    """Every mistake that edgewise can name: catch this to catch them all.
-
-    `message`: what is wrong, with which values, and the cure; it is kept as one line of plain text, shortened if it is long.
-    """
+    """Every mistake that edgewise can name, its `message` one line of plain text: catch this to catch them all."""
 
     def __init__(self, message: object = "") -> None:
         # What a message quotes comes from files, too: a key of a thousand characters, a label that commands a terminal.
