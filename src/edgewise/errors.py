@@ -16,6 +16,7 @@ EdgewiseError
 
 The message says what is wrong, with which values, and the cure. The command line prints it and exits with code 2.
 Whatever it quotes, it is one line of plain text, of a length that can be read.
+What edgewise goes on with, but is seldom meant, is an EdgewiseWarning.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class EdgewiseError(Exception):
             rf"\S{{{LONGEST_WORD + 1},}}", lambda word: clean(word[0], LONGEST_WORD, cut="middle"), str(message)
         )
         super().__init__(clean(words.strip(), LONGEST_MESSAGE, cut="middle"))
+
+
+class EdgewiseWarning(UserWarning):
+    """What edgewise notices and goes on with: the sentence says what to change."""
 
 
 class UnknownName(EdgewiseError):

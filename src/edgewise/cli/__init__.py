@@ -19,7 +19,7 @@ import edgewise
 from edgewise.cli import batch_command, doctor_command, file_commands, heads_command, new_command, run_commands
 from edgewise.cli.console import LONGEST_LINE, refusal, say
 from edgewise.display import clean
-from edgewise.plugins import PluginWarning
+from edgewise.errors import EdgewiseWarning
 
 _show = warnings.showwarning
 
@@ -102,8 +102,8 @@ def main() -> None:
 
 
 def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """What is wrong with a member of another package, as one sentence; other warnings as they are."""
-    if issubclass(category, PluginWarning):
+    """What edgewise notices, as one sentence; other warnings as they are."""
+    if issubclass(category, EdgewiseWarning):
         say(f"warning: {message}")
     else:
         _show(clean(message, LONGEST_LINE), category, *where)

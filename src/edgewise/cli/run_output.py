@@ -62,9 +62,10 @@ def print_report(report: Report) -> None:
             *(console.shown_number(n, ".1%") for n in shares),
         )
     console.stdout().print(table)
-    console.stdout().print(
-        f"measured  on {console.quoted(report.judged_on)} with {console.quoted(report.ablation)} ablation"
-    )
+    told = f"{console.quoted(report.judged_on)} with {console.quoted(report.ablation)}"
+    console.stdout().print(f"measured  on {told} ablation")
+    for sentence in report.warnings:
+        console.stdout().print(f"[yellow]warning[/]   {console.quoted(sentence)}")
 
 
 def print_found_on(run: Run) -> None:
