@@ -15,17 +15,30 @@ EdgewiseError
 └── FileError          a file that cannot be read, is damaged, of a newer schema, or may not be overwritten
 
 The message says what is wrong, with which values, and the cure. The command line prints it and exits with code 2.
+Whatever it quotes, it is one line of plain text, of a length that can be read.
 What edgewise goes on with, but is seldom meant, is an EdgewiseWarning.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+from edgewise.display import clean
+
+LONGEST_MESSAGE, LONGEST_WORD = 1000, 300
 
 
 class EdgewiseError(Exception):
-    """Every mistake that edgewise can name: catch this to catch them all."""
+    """Every mistake that edgewise can name, its `message` one line of plain text: catch this to catch them all."""
+
+    def __init__(self, message: object = "") -> None:
+        # What a message quotes comes from files, too: a key of a thousand characters, a label that commands a terminal.
+        words = re.sub(
+            rf"\S{{{LONGEST_WORD + 1},}}", lambda word: clean(word[0], LONGEST_WORD, cut="middle"), str(message)
+        )
+        super().__init__(clean(words.strip(), LONGEST_MESSAGE, cut="middle"))
 
 
 class EdgewiseWarning(UserWarning):

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
 
+from edgewise.display import clean
+
 T = TypeVar("T")
+LONGEST_LABEL_OF_A_BAR = 120
 
 
 @runtime_checkable
@@ -31,11 +34,16 @@ def staged(track: Track, label: str, work: Callable[[], T]) -> T:
     return results[0]
 
 
+def _told(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(clean(text, LONGEST_LABEL_OF_A_BAR))
+
+
 @contextmanager
 def shown() -> Iterator[Track]:
     """A Track that draws bars on stderr while the block runs, in a terminal or a notebook; silent where nobody watches."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -54,10 +62,10 @@ def shown() -> Iterator[Track]:
     with Progress(*columns, TimeRemainingColumn(), details, console=console, transient=True) as bars:
 
         def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
-            bar = bars.add_task(escape(label), total=total, detail="")
+            bar = bars.add_task(_told(label), total=total, detail="")
             for step in steps:
                 yield step
-                bars.update(bar, advance=1, detail=escape(detail(step)) if detail is not None else "")
+                bars.update(bar, advance=1, detail=_told(detail(step)) if detail is not None else "")
             bars.update(bar, visible=False)
 
         yield track

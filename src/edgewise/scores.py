@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgewise.circuit import Circuit
-from edgewise.display import rich
+from edgewise.display import clean, rich
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 from edgewise.score_levels import LEVELS, LevelName
@@ -199,7 +199,7 @@ class Scores:
         return rich(self) if self.level == "edges" else None
 
     def __repr__(self) -> str:
-        method = self.provenance.get("method", "scores")
+        method = clean(self.provenance.get("method", "scores"), 60)
         if self.level == "edges":
             return f"<Scores: {method} on {self.graph}>"
         kind = {"nodes": "NodeScores", "neurons": "NeuronScores"}[self.level]

@@ -212,9 +212,10 @@ def test_a_killed_process_leaves_whole_methods_and_is_continued(
     assert running.returncode == -signal.SIGKILL
     assert not (folder / "comparison.json").exists()
     # What a kill in the middle of a write leaves behind.
-    (folder / "methods" / ".slow.0123.tmp").mkdir()
-    (folder / "methods" / ".slow.0123.tmp" / "scores.safetensors").write_bytes(b"half")
-    (folder / ".table.md.4567.tmp").write_bytes(b"half")
+    (folder / "methods" / ".slow.01230123.tmp").mkdir()
+    (folder / "methods" / ".slow.01230123.tmp" / "scores.safetensors").write_bytes(b"half")
+    (folder / ".table.md.45674567.tmp").write_bytes(b"half")
+    (folder / "methods" / "eap" / ".areas.json.89ab89ab.tmp").write_bytes(b"half")
     ran = spied(monkeypatch)
     again = run_comparison(recipe, folder)
     assert "eap" not in ran

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.failing_disk import Disk
 
 from edgewise.errors import FileError
-from edgewise.store.disk import new_folder
+from edgewise.store.disk import new_folder, write_bytes
 
 
 def fill(path: Path) -> None:
     with new_folder(path) as folder:
-        (folder / "a").write_text("x")
+        write_bytes(folder / "a", b"x")
 
 
 @pytest.mark.parametrize("name", ["run", "deep/er/run"])
@@ -71,3 +73,34 @@ def test_a_parent_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(Path, "mkdir", denied)
     with pytest.raises(FileError, match="cannot be created: permission denied"), new_folder(tmp_path / "run"):
         pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("write", [fill, lambda path: write_bytes(path, b"x")], ids=["folder", "file"])
+def test_whatever_the_disk_refuses_is_said_and_leaves_nothing(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    """A sweep over all that is asked of the disk: it is full at the first thing, at the second and so on."""
+    refused: list[str] = []
+    for at in range(1, 99):
+        (tmp_path / str(at)).mkdir()
+        with Disk(tmp_path, at).in_place() as disk:
+            try:
+                write(tmp_path / str(at) / "a")
+            except FileError as error:
+                refused.append(str(error))
+        if not disk.reached():
+            break
+        assert len(refused) == at
+        assert not os.listdir(tmp_path / str(at))
+    assert os.listdir(tmp_path / str(at)) == ["a"]
+    assert len(refused) >= 3
+    assert all("no space left on device" in message for message in refused)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "a\0b", f"{'x' * 200}/" * 30, "file/a"], ids=["long", "null", "deep", "in a file"]
+)
+@pytest.mark.parametrize("write", [fill, lambda path: write_bytes(path, b"x")], ids=["folder", "file"])
+def test_a_name_that_cannot_be_is_said(tmp_path: Path, write: Callable[[Path], object], name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match="cannot be"):
+        write(tmp_path / name)
+    assert os.listdir(tmp_path) == ["file"]

@@ -121,13 +121,10 @@ def test_numbers_that_json_has_not_are_null_in_provenance(tmp_path: Path) -> Non
     assert dict(back.provenance) == {"loss": None, "where": "x", "pair": [1, 2]}
 
 
-def test_saving_replaces_the_old_file_and_goes_through_links(tmp_path: Path) -> None:
-    real, link = tmp_path / "real.json", tmp_path / "link.json"
-    real.write_text("old")
-    link.symlink_to(real)
-    ew.save(Circuit.full(GRAPH), link)
-    assert link.is_symlink()
-    assert ew.open(real) == Circuit.full(GRAPH)
+def test_saving_replaces_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("old")
+    ew.save(Circuit.full(GRAPH), tmp_path / "a.json")
+    assert ew.open(tmp_path / "a.json") == Circuit.full(GRAPH)
 
 
 def test_only_graphs_with_separate_inputs_name_their_inputs(tmp_path: Path) -> None:

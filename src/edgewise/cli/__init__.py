@@ -10,13 +10,15 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated, Any, final
+from typing import Annotated, Any, NoReturn, TextIO, final
 
 import typer
 from typer.core import TyperGroup
 
 import edgewise
 from edgewise.cli import batch_command, doctor_command, file_commands, heads_command, new_command, run_commands
+from edgewise.cli.console import LONGEST_LINE, refusal, say
+from edgewise.display import clean
 from edgewise.errors import EdgewiseWarning
 
 _show = warnings.showwarning
@@ -85,18 +87,26 @@ def main() -> None:
     warnings.showwarning = _shown
     # A polite kill unwinds like Ctrl-C, so that temporary folders go too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A stream that was closed (`>&-`) is none at all: what is said there goes nowhere.
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     try:
         app()
-    finally:
-        _close_quietly()
+    except SystemExit as end:
+        refused = _close()
+        if refused is None or end.code:
+            raise
+        _fail(refused)
+    except OSError as error:  # of the output, before any command began: help that goes to a full disk
+        _close()
+        _fail(error)
 
 
 def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """What edgewise notices, as one sentence; other warnings as they are."""
     if issubclass(category, EdgewiseWarning):
-        typer.echo(f"warning: {message}", err=True)
+        say(f"warning: {message}")
     else:
-        _show(message, category, *where)
+        _show(clean(message, LONGEST_LINE), category, *where)
 
 
 def _version(wanted: bool) -> None:
@@ -105,9 +115,21 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _close_quietly() -> None:
-    """Flushes the output; a reader that went away early (`| head`) is no error."""
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _fail(error: OSError) -> NoReturn:
+    say(f"error: {refusal(error)}")
+    raise SystemExit(2) from None
+
+
+def _close() -> OSError | None:
+    """Flushes the output, and returns what is wrong if it cannot take it: not that a reader went away early (`| head`)."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # What is left must not be tried again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return None if isinstance(error, BrokenPipeError) else error
+    return None

@@ -47,7 +47,7 @@ def batch(
     elif not quiet:
         _print([cell.row() for cell in cells])
     for cell in failed(cells):
-        typer.echo(f"error: {cell.folder}: {cell.problem}", err=True)
+        console.say(f"error: {cell.folder}: {cell.problem}")
     if any(failed(cells)):
         raise typer.Exit(2)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from edgewise.cli.together import silenced
+from edgewise.display import clean, is_hostile
 from edgewise.errors import EdgewiseError
 from edgewise.progress import Track, shown, silent
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+# What is told in one line; a message has its own bound.
+LONGEST_LINE = 2000
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -35,23 +41,50 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except EdgewiseError as error:
-            typer.echo(f"error: {error}", err=True)
+            say(f"error: {error}")
+            raise typer.Exit(2) from None
+        except BrokenPipeError:  # nobody reads any more
+            raise
+        except OSError as error:
+            say(f"error: {EdgewiseError(refusal(error))}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt as interrupt:
-            typer.echo(f"interrupted; {str(interrupt) or 'nothing was written'}", err=True)
+            say(f"interrupted; {str(interrupt) or 'nothing was written'}")
             raise typer.Exit(130) from None
 
     return guard
 
 
+@final
+class PlainConsole(Console):
+    """A console on which text from files is text: it can neither command the terminal nor turn the direction of writing."""
+
+    def render_str(self, text: str, **how: Any) -> Text:  # type: ignore[override]
+        """The text of rich, without control characters but for ends of lines."""
+        return super().render_str("".join(c if c == "\n" else clean(c, 1) for c in text), **how)
+
+
 def stdout() -> Console:
     """The console for results."""
-    return Console(highlight=False, soft_wrap=True, quiet=silenced())
+    return PlainConsole(highlight=False, soft_wrap=True, quiet=silenced())
 
 
-def stderr() -> Console:
-    """The console for progress and complaints."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+def say(sentence: str) -> None:
+    """One line of plain text on stderr."""
+    typer.echo(clean(sentence, LONGEST_LINE, cut="middle"), err=True)
+
+
+def quoted(value: object) -> str:
+    """A value as one line of text in which nothing is markup."""
+    return escape(clean(value, LONGEST_LINE, cut="middle"))
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, and where, if it says that."""
+    from edgewise.store.disk import reason
+
+    place = error.filename if error.filename is not None else "a file or the output"
+    return f"{os.fsdecode(place) if isinstance(place, bytes) else place} cannot be read or written: {reason(error)}"
 
 
 @contextmanager
@@ -70,7 +103,7 @@ def print_comparison(found: Finished) -> None:
 
     recipe, console = found.recipe, stdout()
     examples = found.comparison.facts["data"]["examples"]
-    console.print(f"[bold]{escape(recipe.prompts)}[/] in [bold]{escape(recipe.model)}[/], {examples} pairs\n")
+    console.print(f"[bold]{quoted(recipe.prompts)}[/] in [bold]{quoted(recipe.model)}[/], {examples} pairs\n")
     for entry in tables(found.comparison):
         table = Table(
             title=entry.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
@@ -78,12 +111,12 @@ def print_comparison(found: Finished) -> None:
         for number, column in enumerate(entry.header):
             table.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in entry.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(quoted(cell) for cell in row))
         console.print(table)
-        console.print(f"[dim]{escape(entry.note)}[/]\n")
+        console.print(f"[dim]{quoted(entry.note)}[/]\n")
     console.print(f"time      {found.seconds:.1f} s")
     if found.folder is not None:
-        console.print(f"files     {escape(str(found.folder))}/: {', '.join(found.files)}")
+        console.print(f"files     {quoted(str(found.folder))}/: {quoted(', '.join(found.files))}")
 
 
 def print_table(title: str, rows: list[dict[str, str]]) -> None:
@@ -93,7 +126,7 @@ def print_table(title: str, rows: list[dict[str, str]]) -> None:
         # A name stays whole, to be copied; what is said about it gives way.
         table.add_column(column, overflow="fold", no_wrap=column in ("name", "option", "folder"))
     for row in rows:
-        table.add_row(*(escape(value) for value in row.values()))
+        table.add_row(*(quoted(value) for value in row.values()))
     stdout().print(table)
     stdout().print()
 
@@ -102,7 +135,7 @@ def print_details(found: dict[str, Any], rows: list[dict[str, str]]) -> None:
     """What a method or a task is, and its options as a table."""
     kind, *facts = [name for name in found if name != "options" and found[name]]
     for fact in (kind, *facts):
-        stdout().print(f"{fact:9} {escape(str(found[fact]))}")
+        stdout().print(f"{fact:9} {quoted(str(found[fact]))}")
     stdout().print()
     if rows:
         print_table("options", rows)
@@ -120,7 +153,9 @@ def print_json(value: dict[str, Any]) -> None:
     """One JSON document."""
     from edgewise.store.schema import dump, encode
 
-    sys.stdout.buffer.write(encode(dump(value)))
+    # In JSON a character may be written by its number: the value stays, and a terminal obeys nothing in it.
+    text = re.sub("[^\x00-\x7e]", lambda c: json.dumps(c[0])[1:-1] if is_hostile(c[0]) else c[0], dump(value))
+    sys.stdout.buffer.write(encode(text))
 
 
 def print_cache(folder: Path, rows: list[dict[str, Any]], what: str) -> None:
@@ -130,9 +165,7 @@ def print_cache(folder: Path, rows: list[dict[str, Any]], what: str) -> None:
     if cells:
         print_table(os.fspath(folder), cells)
     total = _megabytes(sum(row["bytes"] for row in rows))
-    stdout().print(
-        f"{what:9} {len(rows)} converted model{'' if len(rows) == 1 else 's'}, {total}, of {folder}", markup=False
-    )
+    stdout().print(f"{what:9} {len(rows)} converted model{'' if len(rows) == 1 else 's'}, {total}, of {quoted(folder)}")
 
 
 def print_path(path: Path, as_json: bool) -> None:
@@ -140,7 +173,7 @@ def print_path(path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"file": os.fspath(path)})
     else:
-        typer.echo(os.fspath(path))
+        typer.echo(clean(path, LONGEST_LINE, cut="middle"))
 
 
 def is_watched() -> bool:
@@ -153,7 +186,7 @@ def open_page(path: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(path.resolve().as_uri()):
-        typer.echo("no browser could be opened; open the file yourself", err=True)
+        say("no browser could be opened; open the file yourself")
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from edgewise.cli import console
@@ -97,9 +96,9 @@ def _checked(out: Path | None, picture: Path | None) -> str:
 def print_heads(report: HeadReport, files: list[Path]) -> None:
     """The tables, the heads that work together in words, and where files are."""
     out = console.stdout()
-    out.print(f"[bold]{escape(report.title)}[/]")
+    out.print(f"[bold]{console.quoted(report.title)}[/]")
     for note in report.notes:
-        out.print(note, markup=False)
+        out.print(console.quoted(note))
     out.print()
     for entry in report.tables:
         table = Table(
@@ -109,12 +108,12 @@ def print_heads(report: HeadReport, files: list[Path]) -> None:
         for number, column in enumerate(entry.header):
             table.add_column(column, justify="left" if number < words else "right", overflow="fold")
         for row in entry.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(console.quoted(cell) for cell in row))
         out.print(table)
-        out.print(f"[dim]{escape(entry.note)}[/]\n")
+        out.print(f"[dim]{console.quoted(entry.note)}[/]\n")
     if report.cooperating:
         out.print("[bold]Heads that work together[/]")
         for line in report.cooperating:
-            out.print(line, markup=False)
+            out.print(console.quoted(line))
     if files:
-        out.print(f"files     {', '.join(map(str, files))}", markup=False)
+        out.print(f"files     {console.quoted(', '.join(map(str, files)))}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from edgewise.cli import console
@@ -21,7 +20,8 @@ def print_run(run: Run) -> None:
     out = console.stdout()
     known, report = run.circuit.provenance, run.report
     prompts = known.get("task") or known.get("data_file")
-    out.print(f"[bold]{escape(str(prompts))}[/] in [bold]{escape(run.recipe.model)}[/] by {run.recipe.method}")
+    told, model = console.quoted(prompts), console.quoted(run.recipe.model)
+    out.print(f"[bold]{told}[/] in [bold]{model}[/] by {console.quoted(run.recipe.method)}")
     if run.sweep is not None:
         console.print_table(f"sweep over {run.sweep.size_option}", [console.cells(row) for row in run.sweep_rows])
     print_report(report)
@@ -44,7 +44,7 @@ def print_run(run: Run) -> None:
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.spent.items() if round(seconds, 1))
     out.print(f"time      {run.seconds:.1f} s" + (f": {parts}" if parts else ""))
     if run.folder is not None:
-        out.print(f"files     {escape(str(run.folder))}/: {', '.join(run.files)}")
+        out.print(f"files     {console.quoted(run.folder)}/: {console.quoted(', '.join(run.files))}")
 
 
 def print_report(report: Report) -> None:
@@ -57,14 +57,15 @@ def print_report(report: Report) -> None:
         numbers = (value.clean, value.corrupted, value.circuit, value.random)
         shares = (value.faithfulness, value.random_faithfulness)
         table.add_row(
-            name,
+            console.quoted(name),
             *(console.shown_number(n) for n in numbers),
             *(console.shown_number(n, ".1%") for n in shares),
         )
     console.stdout().print(table)
-    console.stdout().print(f"measured  on {report.judged_on} with {report.ablation} ablation")
+    told = f"{console.quoted(report.judged_on)} with {console.quoted(report.ablation)}"
+    console.stdout().print(f"measured  on {told} ablation")
     for sentence in report.warnings:
-        console.stdout().print(f"[yellow]warning[/]   {escape(sentence)}")
+        console.stdout().print(f"[yellow]warning[/]   {console.quoted(sentence)}")
 
 
 def print_found_on(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -134,7 +135,7 @@ def _can_be_cut(scores: Scores, recipe: Recipe) -> bool:
 
 
 def _is_comparison(path: Path) -> bool:
-    return (path / METHODS_FOLDER).is_dir()
+    return os.path.isdir(path / METHODS_FOLDER)
 
 
 def _compared(folder: Path) -> list[FoundCircuit]:

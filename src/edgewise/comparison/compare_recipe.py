@@ -10,12 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from edgewise.display import clean
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
+from edgewise.runs.portable import without_files
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
 from edgewise.search import EAPThenACDC
 from edgewise.store.schema import Strict, first_problem
+from edgewise.store.targets import component
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
 SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
@@ -23,6 +26,7 @@ SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 # Number of edges, or a share of all of them as text: "5%".
 Size = int | str
 DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
+LONGEST_LABEL = 60
 DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
 # What can be changed of an entry beside the options of its method.
 ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "label")
@@ -40,7 +44,7 @@ class Entry(Strict):
     """
 
     method: str
-    label: str | None = Field(default=None, min_length=1, max_length=60)
+    label: str | None = Field(default=None, min_length=1, max_length=LONGEST_LABEL)
     options: dict[str, Any] = Field(default_factory=dict)
     metric: str | None = None
     values: list[float] | None = Field(default=None, min_length=1)
@@ -49,13 +53,17 @@ class Entry(Strict):
 
     @property
     def name(self) -> str:
-        """What it is called in tables and pictures."""
-        return self.label or self.method
+        """What it is called in tables and pictures, on one line."""
+        return clean(self.label or self.method, LONGEST_LABEL)
 
     @property
     def folder(self) -> str:
         """The name as one of a folder."""
-        return "".join(c if c.isalnum() or c in "._+-" else "-" for c in self.name).lstrip(".")
+        return component(self.name, also="._+")
+
+    def portable(self) -> dict[str, Any]:
+        """Its fields as plain values, without options that name files."""
+        return {**self.model_dump(), "options": without_files(self.options)}
 
     @property
     def absolute(self) -> bool:
@@ -112,6 +120,9 @@ class CompareRecipe(Setting):
     exact_sample: int | None = Field(default=None, ge=2)
     areas: Literal["mib", "none"] = "mib"
     pictures: list[Literal["svg", "png"]] = Field(default_factory=lambda: list(IMAGE_FORMATS))
+
+    def portable(self) -> dict[str, Any]:
+        return {**self.model_dump(), "methods": [entry.portable() for entry in self.methods]}
 
     @model_validator(mode="before")
     @classmethod

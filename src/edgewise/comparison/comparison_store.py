@@ -26,10 +26,11 @@ from edgewise.formats.reading import CURVE_FILE, FOUND_FILE, METHODS_FOLDER, SCO
 from edgewise.formats.run_documents import MeasuresDocument, PartDocument
 from edgewise.runs.recipe import RECIPE_FILE
 from edgewise.scores import Scores
-from edgewise.store.disk import new_folder, reason, write_bytes
+from edgewise.store.disk import accessible, new_folder, unwritten, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.manifest import give_up_broken, read_document
 from edgewise.store.schema import dump, encode, plain
+from edgewise.store.targets import inside, is_temporary, refuse_link, remove_leftovers_in
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
@@ -132,7 +133,7 @@ class ComparisonStore:
             save(circuit, place / name)
         document = PartDocument(
             key=plain(self.key),
-            entry=plain(outcome.entry.model_dump()),
+            entry=plain(outcome.entry.portable()),
             seconds=outcome.seconds,
             dial=outcome.size_option,
             values=list(outcome.values),
@@ -142,9 +143,9 @@ class ComparisonStore:
 
     def _read(self, entry: Entry, place: Path) -> MethodOutcome:
         found = read_document(PartDocument, place / FOUND_FILE)
-        if _entry(found.entry) != entry or found.key != plain(self.key):
+        if not _is_of(found.entry, entry) or found.key != plain(self.key):
             raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
-        scores, circuits = read(place / SCORES_FILE), [read(place / name) for name in found.circuits]
+        scores, circuits = read(place / SCORES_FILE), [read(inside(place, name)) for name in found.circuits]
         kept = tuple(circuit for circuit in circuits if isinstance(circuit, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} is damaged: its files do not fit together; delete it, or name a new folder")
@@ -163,23 +164,25 @@ def _nothing(entry: Entry) -> MethodOutcome:
     raise FileError(f"{entry.name} has not finished")
 
 
-def _entry(fields: dict[str, Any]) -> Entry | None:
-    """The entry with these fields; None if they make none."""
+def _is_of(fields: dict[str, Any], entry: Entry) -> bool:
+    """Whether fields are those of an entry, wherever that keeps files."""
     try:
-        return Entry.of(**fields)
+        return Entry.of(**fields).portable() == entry.portable()
     except InvalidValue:
-        return None
+        return False
 
 
 def check_folder(folder: Path, recipe: CompareRecipe) -> None:
     """FileError if the folder holds anything but an earlier, perhaps unfinished, comparison of this recipe."""
-    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
-        raise FileError(f"{folder} already exists and is not a folder; name a new one")
-    if not (folder / RECIPE_FILE).is_file():
+    with accessible(folder):
+        if not os.path.lexists(folder) or (folder.is_dir() and all(map(is_temporary, folder.iterdir()))):
+            return
+        if not folder.is_dir():
+            raise FileError(f"{folder} already exists and is not a folder; name a new one")
+        begun = (folder / RECIPE_FILE).is_file()
+    if not begun:
         raise FileError(f"{folder} already exists and holds no comparison; name a new folder")
-    if CompareRecipe.read(folder / RECIPE_FILE) != recipe:
+    if CompareRecipe.read(folder / RECIPE_FILE).portable() != recipe.portable():
         raise FileError(
             f"{folder} holds a comparison of another recipe; name a new folder, or give --recipe {folder}/recipe.json"
         )
@@ -188,14 +191,20 @@ def check_folder(folder: Path, recipe: CompareRecipe) -> None:
 def open_store(folder: Path, recipe: CompareRecipe, key: Mapping[str, Any]) -> ComparisonStore:
     """The store in a folder, made if it is not there, without what a killed process left half done."""
     check_folder(folder, recipe)
-    try:
-        for name in (METHODS_FOLDER, PARTIAL_FOLDER):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for left in [*folder.glob(".*.tmp"), *folder.glob(f"{METHODS_FOLDER}/.*.tmp")]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with unwritten(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         give_up_broken(folder)
-    except OSError as error:
-        raise FileError(f"the folder {folder} cannot be created: {reason(error)}") from None
     if not (folder / RECIPE_FILE).is_file():
-        write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))
+        write_bytes(folder / RECIPE_FILE, encode(recipe.to_json()))  # first: it says what the folder is begun for
+    with unwritten(folder):
+        for name in (METHODS_FOLDER, PARTIAL_FOLDER):
+            refuse_link(folder / name)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        places = [
+            folder,
+            *(path for name in (METHODS_FOLDER, PARTIAL_FOLDER) for path in sorted((folder / name).iterdir())),
+        ]
+        for place in (*places, folder / METHODS_FOLDER, folder / PARTIAL_FOLDER):
+            refuse_link(place)
+            remove_leftovers_in(place)
     return ComparisonStore(folder, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Executor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
 from edgewise.comparison.reference import check_wanted, settle
 from edgewise.comparison.tables import interpolation_table, long_table, tables
+from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
 from edgewise.figures import need_matplotlib
 from edgewise.formats.reading import METHODS_FOLDER, REFERENCE_FILE, TABLE_FILE
@@ -29,13 +31,13 @@ from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.runs.partial import free_folder
 from edgewise.runs.resolved import ResolvedSetting, resolve
-from edgewise.store.disk import write_bytes
+from edgewise.store.disk import held_folder, write_bytes
 from edgewise.store.files import save
 from edgewise.store.manifest import MANIFEST, MANIFEST_FILE, file_hash
 from edgewise.store.schema import VERSION, dump, encode
+from edgewise.store.targets import is_temporary
 
-COMPARISON_FILE = "comparison.json"
-FIGURES_FILE = "figures.json"
+COMPARISON_FILE, FIGURES_FILE = "comparison.json", "figures.json"
 FIGURES = "edgewise/figures"
 
 
@@ -68,12 +70,13 @@ def run_comparison(
         raise InvalidValue("a comparison is no work that ranks share: start it in one process, without torchrun")
     started, folder = time.perf_counter(), Path(out) if out is not None else None
     setting = _prepare(recipe, folder)
-    job = replace(_job(recipe, setting, folder, track), executor=executor)
-    try:
-        comparison = job.comparison()
-        files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_where_it_stands(folder)) from None
+    with held_folder(folder) if folder is not None else nullcontext():
+        job = replace(_job(recipe, setting, folder, track), executor=executor)
+        try:
+            comparison = job.comparison()
+            files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_where_it_stands(folder)) from None
     return Finished(recipe, comparison, time.perf_counter() - started, folder, files)
 
 
@@ -142,10 +145,10 @@ def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder
         save(comparison.reference.circuit, folder / REFERENCE_FILE)
     for name, data in {**plots(comparison, recipe.pictures), **drawn(found, recipe.pictures)}.items():
         write_bytes(folder / name, data)
-    if (folder / PARTIAL_FOLDER).is_dir() and not any((folder / PARTIAL_FOLDER).iterdir()):
+    with suppress(OSError):  # something unfinished is in it
         (folder / PARTIAL_FOLDER).rmdir()
-    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = tuple(name for name in names if name != MANIFEST_FILE)
+    whole = (path for path in sorted(folder.rglob("*")) if path.is_file() and not is_temporary(path))
+    files = tuple(name for path in whole if (name := str(path.relative_to(folder))) != MANIFEST_FILE)
     write_bytes(folder / MANIFEST_FILE, encode(dump(_manifest(recipe, comparison, folder, files))))
     return (*(name for name in files if not name.startswith(METHODS_FOLDER)), MANIFEST_FILE)
 
@@ -154,7 +157,7 @@ def markdown(recipe: CompareRecipe, comparison: Comparison, found: Insights) -> 
     """`table.md`: all tables, and how to make them again."""
     facts = comparison.facts
     head = (
-        f"# {recipe.prompts} in {recipe.model}\n\n"
+        f"# {clean(recipe.prompts, 90)} in {clean(recipe.model, 90)}\n\n"
         f"{facts['data']['examples']} pairs, seed {recipe.seed}, {facts['ablation']} ablation. "
         f"Circuits are measured on {comparison.judged_on}. Again: `edgewise compare --recipe recipe.json`.\n"
     )
@@ -166,7 +169,7 @@ def _manifest(recipe: CompareRecipe, comparison: Comparison, folder: Path, files
     return {
         "schema": MANIFEST,
         "version": VERSION,
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.portable(),
         "repeat": "edgewise compare --recipe manifest.json",
         "versions": versions(),
         "model": comparison.facts["model"],

@@ -15,6 +15,7 @@ from edgewise.methods import method, method_class, run_method
 from edgewise.metrics import metric as find_metric
 from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
+from edgewise.store.disk import unwritten
 
 # The counts that searches leave in the provenance of their circuits.
 COUNTED = ("tested", "steps")
@@ -113,5 +114,6 @@ def _keeping(chosen: Any, folder: Path | None) -> Any:
     known = {field.name for field in fields(chosen)}
     own = [name for name in NEEDED_TO_GO_ON if name in known and getattr(chosen, name) is None]
     if own:
-        folder.mkdir(parents=True, exist_ok=True)
+        with unwritten(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     return replace(chosen, **{name: str(folder / name) for name in own})

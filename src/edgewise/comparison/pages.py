@@ -12,16 +12,17 @@ from urllib.parse import quote
 
 from edgewise.comparison.compare_recipe import Entry
 from edgewise.comparison.table import Table
+from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
 from edgewise.formats.reading import FOUND_FILE, METHODS_FOLDER, TABLE_FILE, beside, find, picture_path
 from edgewise.formats.run_documents import PartDocument
-from edgewise.store.disk import write_bytes
+from edgewise.store.disk import accessible, write_bytes
 from edgewise.store.manifest import read_document
 from edgewise.store.opening import read_bytes, understood
 from edgewise.store.schema import encode
+from edgewise.store.targets import refuse_link
 from edgewise.viewer import show
 from edgewise.viewer.bundle import web_file
-from edgewise.viewer.caption import clean
 
 INDEX_FILE = "comparison.html"
 # The plots on the page, of those that a comparison leaves.
@@ -37,7 +38,9 @@ def show_file(
 
     Returns the path of what was written. InvalidValue if other files are named beside a comparison.
     """
-    if not (file / METHODS_FOLDER).is_dir():
+    with accessible(file):
+        compared = (file / METHODS_FOLDER).is_dir()
+    if not compared:
         finding = beside(find(file), scores=scores, exact=exact, compare=None)
         # Which pictures can show two, `show` says.
         second = find(compare) if compare is not None else None
@@ -57,7 +60,8 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
     finished.
     """
     index = path if path is not None else folder / INDEX_FILE
-    names = {path.parent: _name(path) for path in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
+    with accessible(folder):
+        names = {path.parent: _name(path) for path in sorted((folder / METHODS_FOLDER).glob(f"*/{FOUND_FILE}"))}
     if index.suffix.lower() != ".html":
         methods = ", ".join(method.name for method in names)
         raise InvalidValue(
@@ -65,6 +69,8 @@ def show_comparison(folder: Path, path: Path | None = None) -> Path:
         )
     if not names:
         raise FileError(f"{folder} is a comparison in which no method has finished yet")
+    for place in (folder / METHODS_FOLDER, *names):
+        refuse_link(place)
     pages = {names[method]: show(find(method), picture_path(method)) for method in names}
     return write_bytes(index, encode(index_page(folder, _links(pages, index.parent))))
 
@@ -73,6 +79,7 @@ def index_page(folder: Path, links: Mapping[str, str]) -> str:
     """The page with the tables of a comparison, in which names of methods are links."""
     table = folder / TABLE_FILE
     content = read_bytes(table, most=MOST_OF_A_TEXT).decode("utf-8", "replace") if table.is_file() else ""
+    content = "\n".join(clean(line, max(1, len(line))) for line in content.split("\n"))
     title, facts = _heading(content, folder)
     linked = ", ".join(_linked(name, links) for name in links)
     parts = {
@@ -94,12 +101,11 @@ def tables_in(markdown: str) -> Iterator[Table]:
     """
     for part in re.split(r"^### ", markdown, flags=re.MULTILINE)[1:]:
         title, *lines = part.strip().splitlines() or [""]
-        header, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [()]
+        header, _, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [(), ()]
         if not header or any(len(row) != len(header) for row in rows):
             raise FileError(
                 f"{TABLE_FILE}: the table {title[:60]!r} is damaged: a row has more or fewer cells than others"
             )
-        rows = rows[1:]
         note = " ".join(line for line in lines if line and not line.startswith("| "))
         yield Table(title, header, tuple(rows), note)
 

@@ -40,6 +40,7 @@ PLOT_STYLE: dict[Any, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "text.color": PLOT_INK,
+    "text.parse_math": False,
     "xtick.color": PLOT_FAINT,
     "ytick.color": PLOT_FAINT,
     "xtick.labelcolor": PLOT_INK,

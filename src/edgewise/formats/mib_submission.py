@@ -15,6 +15,7 @@ from edgewise.formats.eap_ig_json import eap_ig_json
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json
 from edgewise.scores import Scores
 from edgewise.store.schema import encode
+from edgewise.store.targets import component
 
 IMPORTANCES = "importances.json"
 # The benchmark's own short names of its models; others keep the last part of theirs.
@@ -51,4 +52,4 @@ def mib_folder(provenance: Mapping[str, Any]) -> str:
     if not task or not model:
         raise InvalidValue("the scores do not say which task and model they are for; name the folder with --out")
     short = str(model).rstrip("/").rpartition("/")[2].lower()
-    return f"{str(task).replace('_', '-')}_{MODELS.get(str(model).lower(), short)}"
+    return component(f"{str(task).replace('_', '-')}_{MODELS.get(str(model).lower(), short)}")

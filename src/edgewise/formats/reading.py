@@ -17,6 +17,7 @@ from edgewise.formats.eap_ig_pt import read_eap_ig_pt
 from edgewise.formats.run_documents import MeasuresDocument, PartDocument, RankingDocument, ReportDocument
 from edgewise.graph import Graph
 from edgewise.scores import Scores
+from edgewise.store.disk import accessible
 from edgewise.store.files import read
 from edgewise.store.manifest import read_document
 from edgewise.store.opening import read_bytes
@@ -41,8 +42,9 @@ def find(path: str | Path) -> Finding:
     Returns a Finding: circuit, scores, exact effects, curve and report, as far as they are there. Raises FileError for
     a path that holds none of these.
     """
-    if Path(path).is_dir():
-        return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
+    with accessible(path):
+        if Path(path).is_dir():
+            return _compared(Path(path)) if (Path(path) / FOUND_FILE).is_file() else _run(Path(path))
     finding = Finding.of(read(path))
     return finding if finding.circuit is None and finding.scores is None else with_reference(finding)
 

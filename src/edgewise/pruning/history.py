@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgewise.errors import FileError
 from edgewise.ranks import current
-from edgewise.store.disk import reason
+from edgewise.store.disk import open_log, reason
 from edgewise.store.json_text import value_in
 from edgewise.store.opening import lines_of
 from edgewise.store.schema import Strict, first_problem
@@ -78,7 +78,7 @@ class History:
         if path is None or not current().first:
             return cls(records)
         try:
-            file = path.open("w", encoding="utf-8")
+            file = open_log(path, "w")
             file.writelines(_line(record) for record in records)
             return cls(records, file)
         except OSError as error:

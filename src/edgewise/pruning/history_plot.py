@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgewise.errors import FileError, InvalidValue
 from edgewise.pruning.history import Record
+from edgewise.store.disk import write_bytes
 
 SUFFIXES = (".svg", ".png")
 
@@ -46,5 +48,6 @@ def draw_curves(records: Sequence[Record], path: str | Path) -> Path:
             axis.legend(frameon=False, fontsize=8)
     for axis in axes[2:]:
         axis.set_xlabel("step")
-    figure.savefig(path)
-    return Path(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix.lower().removeprefix("."))
+    return write_bytes(path, picture.getvalue())

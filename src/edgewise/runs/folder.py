@@ -150,7 +150,7 @@ def _manifest(found: Run, folder: Path) -> dict[str, Any]:
     return {
         "schema": MANIFEST,
         "version": VERSION,
-        "recipe": found.recipe.model_dump(),
+        "recipe": found.recipe.portable(),
         "repeat": "edgewise discover --recipe manifest.json",
         "versions": versions(),
         "model": found.model,

@@ -23,7 +23,9 @@ from edgewise.progress import Track, silent
 from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.runs.run import prepare, run
+from edgewise.store.disk import accessible
 from edgewise.store.manifest import read_document
+from edgewise.store.targets import component
 
 
 @final
@@ -38,7 +40,8 @@ class Cell:
     @property
     def done(self) -> bool:
         """Whether the folder holds the whole run."""
-        return (self.folder / REPORT_FILE).is_file()
+        with accessible(self.folder):
+            return (self.folder / REPORT_FILE).is_file()
 
     def row(self) -> dict[str, Any]:
         """What was asked, and what came out, as plain values."""
@@ -92,7 +95,7 @@ def folder_name(recipe: Recipe) -> str:
     """`<prompts>-<model>-<method>-<seed>-` and six digits that stand for the whole recipe."""
     digest = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:6]
     parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method, str(recipe.seed), digest)
-    return "-".join("".join(c if c.isalnum() or c in "._" else "-" for c in part) for part in parts)
+    return "-".join(component(part) for part in parts)
 
 
 def _check(cell: Cell) -> None:
@@ -100,7 +103,7 @@ def _check(cell: Cell) -> None:
     if not os.path.lexists(cell.folder):
         return
     recipe = cell.folder / RECIPE_FILE
-    if not recipe.is_file() or Recipe.read(recipe) != cell.recipe:
+    if not os.path.isfile(recipe) or Recipe.read(recipe).portable() != cell.recipe.portable():
         raise FileError(f"{cell.folder} exists and holds something else; name a new folder with --out")
 
 

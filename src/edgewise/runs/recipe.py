@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +11,16 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, mo
 
 from edgewise.data.bad_rows import BadRows
 from edgewise.engine.tiling import Products
-from edgewise.errors import FileError, InvalidValue
+from edgewise.errors import InvalidValue
 from edgewise.methods import METHODS
 from edgewise.prompts.tokens import Begin, Chat
-from edgewise.store.manifest import MANIFEST, check_listed
-from edgewise.store.opening import read_bytes, understood
-from edgewise.store.schema import VERSION, Strict, check_version, dump, first_problem, parse, validate
+from edgewise.runs.portable import NOTHING_HELD_OUT, RECIPE_FILE, Portable, without_files
+from edgewise.store.schema import first_problem
 from edgewise.tasks import TASKS
 
+__all__ = ["NOTHING_HELD_OUT", "RECIPE_FILE", "Recipe", "Setting", "wanted_examples"]
+
 RECIPE = "edgewise/recipe"
-# What documents from before there were these fields say by leaving them out: circuits were judged on the pairs they were
-# found on.
-NOTHING_HELD_OUT = {"held_out": None, "split": None}
-# What a recipe is called in the folders of runs.
-RECIPE_FILE = "recipe.json"
 TASK, MODEL, METHOD = "ioi", "nano", "eap-ig"
 # How many prompts a task draws, unless a method wants more.
 EXAMPLES_OF_A_TASK = 64
@@ -47,7 +42,7 @@ def _split(value: Any) -> Any:
     raise ValueError("must be a share of at least 0 and below 1, such as 0.2, or 'auto'")
 
 
-class Setting(Strict, ABC):
+class Setting(Portable, ABC):
     """What every kind of run depends on: a model, prompts, and how the model is measured on them.
 
     Prompts come from a `task`, which brings its own `model` unless another is named, or from a file of pairs (`data`), not
@@ -61,8 +56,6 @@ class Setting(Strict, ABC):
     `device_map`, instead of `device`, spreads the model over several. Build one from outside values with `of`, from a file
     with `read`.
     """
-
-    document: ClassVar[str]
 
     model: str = MODEL
     task: str | None = None
@@ -113,23 +106,6 @@ class Setting(Strict, ABC):
         except ValidationError as error:
             raise InvalidValue(f"the recipe is not usable: {first_problem(error, cls)}") from None
 
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
-        name = os.fspath(path)
-        value = parse(data := read_bytes(path), name)
-        before = NOTHING_HELD_OUT if "schema" in value else {}
-        kind = value.pop("schema", cls.document)
-        check_version(value.pop("version", VERSION), name)
-        if kind == MANIFEST:
-            value = value.get("recipe")
-        if kind not in (cls.document, MANIFEST) or not isinstance(value, dict):
-            raise FileError(f"{name} holds {kind!r}, not a recipe")
-        with understood(name):
-            recipe = validate(cls, {**before, **value}, name)
-        check_listed(path, data)
-        return recipe
-
     def with_changes(self, /, **changes: Any) -> Self:
         """The recipe with some fields changed; a new task takes the place of data, and the other way round.
 
@@ -151,10 +127,6 @@ class Setting(Strict, ABC):
     def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """The fields without those whose values follow from others that change."""
         return fields
-
-    def to_json(self) -> str:
-        """The recipe as a JSON document that `read` takes."""
-        return dump({"schema": self.document, "version": VERSION, **self.model_dump()})
 
     @property
     def wording(self) -> dict[str, Any]:
@@ -214,6 +186,9 @@ class Recipe(Setting):
         if {"method", "data"} & changes.keys() and self.examples == wanted_examples(self.method):
             del fields["examples"]
         return fields
+
+    def portable(self) -> dict[str, Any]:
+        return {**self.model_dump(), "options": without_files(self.options)}
 
     @property
     def level(self) -> Literal["edges", "nodes", "neurons"]:

@@ -30,7 +30,8 @@ from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.resolved import ResolvedSetting, resolve
-from edgewise.store.disk import new_folder, write_bytes
+from edgewise.store.disk import filled, held_folder, write_bytes
+from edgewise.store.opening import read_bytes
 from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
@@ -69,10 +70,10 @@ def run(
     job = prepare(recipe)
     if out is None or not current().first:
         return compute(job, track)
-    with partial_run(recipe, out, start=start) as partial, new_folder(out) as folder:
+    with held_folder(out) as place, partial_run(recipe, out, start=start) as partial, filled(place) as folder:
         done = compute(job, track, partial.options)
         for path in partial.results:
-            write_bytes(folder / path.name, path.read_bytes())
+            write_bytes(folder / path.name, read_bytes(path))
         files = write(done, folder)
     return replace(done, folder=Path(out), files=files)
 
@@ -163,7 +164,7 @@ def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     """What only the recipe knows, for the provenance."""
     prompts = {} if recipe.task else {"data_file": recipe.data}
     facts = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
-    return {**facts, "recipe": recipe.model_dump()}
+    return {**facts, "recipe": recipe.portable()}
 
 
 def _cut(job: Job, found: Found) -> Sweep | None:

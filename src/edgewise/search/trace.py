@@ -15,7 +15,7 @@ from edgewise.errors import FileError
 from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.search.base import Search
-from edgewise.store.disk import reason, write_bytes
+from edgewise.store.disk import open_log, reason, write_bytes
 from edgewise.store.json_text import value_in
 from edgewise.store.opening import lines_of
 from edgewise.store.schema import Strict, validate
@@ -79,8 +79,8 @@ class Trace:
             earlier = list(_read(path, key)) if path.exists() else []
             if earlier:  # written again whole: the last line of a killed run may be half there
                 write_bytes(path, _lines([key, *(vars(decision) for decision in earlier)]).encode())
-                return cls(earlier, path.open("a", encoding="utf-8"))
-            trace = cls([], path.open("w", encoding="utf-8"))
+                return cls(earlier, open_log(path, "a"))
+            trace = cls([], open_log(path, "w"))
             trace._write([key])
             return trace
         except OSError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from edgewise.display import clean
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.store.disk import reason
 
@@ -66,7 +67,7 @@ def understood(name: str) -> Iterator[None]:
     try:
         yield
     except EdgewiseError as error:
-        if name in str(error):
+        if name in str(error) or clean(name, len(name)) in str(error):
             raise
         raise FileError(f"{name}: {error}") from None
     except FAULTS as error:

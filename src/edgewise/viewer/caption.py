@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from edgewise.circuit import Circuit
+from edgewise.display import clean
 
 TOLD = "model dtype task data_file corruption bos chat_template examples seed method metric ablation".split()
 TOP_WORDS = {"n": "", "nodes": " nodes", "neurons": " neurons"}
-BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def title(circuit: Circuit) -> str:
@@ -59,12 +58,6 @@ def selection(provenance: Mapping[str, Any]) -> str:
     return f"{limit} by {ranking} score"
 
 
-def clean(value: object, longest: int) -> str:
-    """One line of plain text: no control or direction characters, and no longer than `longest`."""
-    text = "".join(" " if c in "\n\t" else "\ufffd" if _hostile(c) else c for c in str(value)[: 2 * longest])
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def readable(role: str) -> str:
     """A role as people write it.
 
@@ -72,10 +65,6 @@ def readable(role: str) -> str:
     'name mover'
     """
     return clean(role, 400).replace("_", " ")
-
-
-def _hostile(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Co") or character in BIDI
 
 
 def _size(circuit: Circuit) -> str:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from edgewise.viewer.caption import clean, facts, title
+from edgewise.display import clean
+from edgewise.viewer.caption import facts, title
 from edgewise.viewer.document import CircuitEntry, ExampleEntry, MetricEntry
 from edgewise.viewer.finding import Finding
 from edgewise.viewer.missing import repeat

@@ -12,9 +12,10 @@ from torch import Tensor
 
 import edgewise
 from edgewise.curve import Curve
+from edgewise.display import clean
 from edgewise.graph import HEAD, MLP, Graph
 from edgewise.store.schema import GraphDocument, provenance_of
-from edgewise.viewer.caption import clean, title
+from edgewise.viewer.caption import title
 from edgewise.viewer.circuit_entries import TEXT, circuit_entries, finite
 from edgewise.viewer.document import (
     IN_A,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgewise.circuit import Circuit
+from edgewise.display import clean
 from edgewise.graph import Graph, layer_of
 from edgewise.scores import Scores
-from edgewise.viewer.caption import clean, facts, title
+from edgewise.viewer.caption import facts, title
 from edgewise.viewer.edgelist import target
 from edgewise.viewer.style import Stroke, strokes
 from edgewise.viewer.templates import DOT, filled

@@ -12,10 +12,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from edgewise.circuit import Circuit
+from edgewise.display import clean
 from edgewise.graph import Graph, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
-from edgewise.viewer.caption import clean, readable
+from edgewise.viewer.caption import readable
 from edgewise.viewer.circuit_entries import examples
 from edgewise.viewer.contents import node_entry
 from edgewise.viewer.document import NodeEntry

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from edgewise.display import clean
 from edgewise.store.schema import plain
-from edgewise.viewer.caption import clean
 from edgewise.viewer.document import EdgeColumns
 from edgewise.viewer.finding import Finding
 

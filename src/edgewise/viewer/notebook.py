@@ -8,8 +8,9 @@ from typing import Any
 
 from edgewise import display
 from edgewise.circuit import Circuit
+from edgewise.display import clean
 from edgewise.scores import Scores
-from edgewise.viewer.caption import clean, facts
+from edgewise.viewer.caption import facts
 from edgewise.viewer.finding import SHOWN, strongest
 from edgewise.viewer.svg import svg
 

@@ -8,16 +8,18 @@ import re
 from html import escape
 
 from edgewise.circuit import Circuit
+from edgewise.display import BIDI
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.bundle import script, web_file
-from edgewise.viewer.caption import BIDI
 from edgewise.viewer.contents import document
 from edgewise.viewer.document import PageDocument
 from edgewise.viewer.finding import Finding
 
-# What could end the element the data stand in, be taken for a line end in a script, or turn the direction of what is read.
-UNSAFE = {character: f"\\u{ord(character):04x}" for character in ("<", ">", "&", "\u2028", "\u2029", *sorted(BIDI))}
+# What could end the element the data stand in, be taken for a line end in a script, command a terminal that shows the file,
+# or turn the direction of what is read.
+_CHARACTERS = ("<", ">", "&", "\u2028", "\u2029", *map(chr, range(0x7F, 0xA0)), *sorted(BIDI))
+UNSAFE = {character: f"\\u{ord(character):04x}" for character in _CHARACTERS}
 
 
 def page(value: Circuit | Finding, scores: Scores | None = None) -> str:

@@ -45,7 +45,7 @@ from edgewise.viewer.style import PATTERNS
 # Pixels of a scene per inch: to the renderer, whose own unit is the point, and in the file, as screens count them.
 POINTS, SCREEN = 72, 96
 PIXEL_FONT, MISSING_LETTER, BOLD_WEIGHT = "DejaVu Sans", "\ufffd", 600
-STYLE: dict[Any, Any] = {"text.hinting": "no_hinting", "agg.path.chunksize": 0}
+STYLE: dict[Any, Any] = {"text.hinting": "no_hinting", "text.parse_math": False, "agg.path.chunksize": 0}
 # How far the control points of a quarter of a circle lie from its ends, as a share of the radius.
 ROUND = 0.5523
 # Pixels of the PNG that text leaves free on the right.

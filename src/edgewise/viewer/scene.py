@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 
 from edgewise.circuit import Circuit
+from edgewise.display import clean
 from edgewise.scores import Scores
 from edgewise.viewer.beziers import curve
-from edgewise.viewer.caption import clean, facts, title
+from edgewise.viewer.caption import facts, title
 from edgewise.viewer.layout import MANY, Box, Layout, Position, arrange
 from edgewise.viewer.legend import PANEL, legend
 from edgewise.viewer.shapes import BAND, FAINT, FILL, INK, QUIET, Dot, Label, Layer, Line, Mark, Panel, Scene
