@@ -1,14 +1,22 @@
-"""Arguments of public verbs: one sentence says what was expected and what was given, before anything is computed."""
+"""Arguments of public verbs: one sentence says what was expected and what was given, before anything is computed.
+
+Sizes of circuits, which many of them take, are read here too: a number, or a share of all as text, such as "10%".
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from edgewise import option_types
 from edgewise.errors import InvalidValue
+
+# How many edges, nodes or neurons: a number, or a share of all of them as text.
+Size = int | float | str
+SHARE_OF_ALL = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,3 +64,50 @@ def _typed(what: str, kind: Any, value: Any) -> Any:
         plain = isinstance(value, int | float | str | list | None)
         shown = f"{value!r:.40}" if plain else f"a {type(value).__name__}"
         raise InvalidValue(f"{what} must be {expected}, not {shown}") from None
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def share_in(text: Any) -> float | None:
+    """The share that a text such as "10%" names, above 0 and at most 1; None for everything else."""
+    found = SHARE_OF_ALL.fullmatch(text.strip()) if isinstance(text, str) else None
+    share = None if found is None else float(found[1]) / 100
+    return share if share is not None and 0 < share <= 1 else None
+
+
+def checked_size(size: Any, level: str = "edges") -> int | str:
+    """The size as a whole number of at least 1, or as the text of a share; InvalidValue for everything else."""
+    if share_in(size) is not None:
+        return str(size)
+    number = _whole_number(size)
+    if number is None or number < 1:
+        raise _no_size(size, number, level, "; give 1 or more")
+    return number
+
+
+def count_of(size: Any, total: int, level: str = "edges", *, least: int = 1) -> int:
+    """How many of `total` edges, nodes or neurons a size is: a share is rounded, and one at least.
+
+    InvalidValue for what is no size, and for less than `least` or more than there are.
+    """
+    if (share := share_in(size)) is not None:
+        return max(1, round(share * total))
+    number = _whole_number(size)
+    if number is None or not least <= number <= total:
+        has = f", but the graph has {total:,}{' heads and MLPs' if level == 'nodes' else ''}; give {least} to {total:,}"
+        raise _no_size(size, number, level, has)
+    return number
+
+
+def _whole_number(size: Any) -> int | None:
+    try:
+        return option_types.checked(int, size)
+    except ValueError:
+        return None
+
+
+def _no_size(size: Any, number: int | None, level: str, has: str) -> InvalidValue:
+    """The one refusal of a size, whoever was given it."""
+    shown = f"{size!r:.40}" if number is None else f"{number:,}"
+    return InvalidValue(f"asked for {shown} {level}{has}, or a share of all, such as '10%'")

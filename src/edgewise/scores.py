@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import Size, count_of
 from edgewise.circuit import Circuit
 from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue
@@ -102,15 +103,17 @@ class Scores:
 
     # -- selection --------------------------------------------------------------------------------------------------
 
-    def top(self, n: int, *, absolute: bool = True) -> Circuit:
+    def top(self, n: Size, *, absolute: bool = True) -> Circuit:
         """The circuit of the `n` best-scored edges, nodes or neurons; of equal scores the first in index order.
 
-        `n`: exactly how many; call `without_dangling()` on the result to drop those on no path.
+        `n`: exactly how many, or a share of all, such as "10%"; call `without_dangling()` on the result to drop
+        those on no path.
         `absolute`: whether to rank by absolute value, or by signed value.
         Returns a Circuit. For nodes, it has all edges between the chosen ones, from the input writers and to `logits`; input
         writers always stay and do not count. Neurons of input writers count like all others, as in MIB. Raises
         InvalidValue if there are fewer than `n`.
         """
+        n = self.count(n)
         kept = self._best(n, absolute)
         return self._circuit(kept, {**self._of.selection(n), "absolute": absolute})
 
@@ -125,31 +128,28 @@ class Scores:
         kept = (self._ranking(absolute) >= threshold) & self._of.selectable(self.graph, self.values)
         return self._circuit(kept, {"select": "above", "threshold": threshold, "absolute": absolute})
 
-    def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
+    def greedy(self, n: Size, *, absolute: bool = True) -> Circuit:
         """The circuit that grows backwards from `logits`, always by the best edge into what already reaches `logits`.
 
-        `n`: how many edges at most; `absolute`: whether to rank by absolute value, or by signed value.
+        `n`: how many edges at most, or a share of all; `absolute`: whether to rank by absolute value, or by signed value.
 
         A writer that is reached brings in the edges into all readers it is computed from. An edge whose writer leads
         nowhere in the circuit is left out, however large its score. Raises InvalidValue for scores of nodes or neurons.
         """
         if self.level != "edges":
             raise InvalidValue(f"only edges can be selected greedily, not {self.level}; use signed or absolute")
-        self._check_count(n)
+        n = self.count(n)
         mask = torch.zeros_like(self.graph.edge_mask)
         for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
             mask[writer, reader] = True
         return self._circuit(mask, {"select": "greedy", "n": n, "absolute": absolute})
 
-    def _check_count(self, n: int) -> None:
-        count = len(self)
-        if not 0 <= n <= count:
-            has = f"{count:,} heads and MLPs" if self.level == "nodes" else f"{count:,}"
-            raise InvalidValue(f"asked for {n:,} {self.level}, but the graph has {has}; give 0 to {count:,}")
+    def count(self, size: Size) -> int:
+        """How many edges, nodes or neurons a `size` is: a number, or a share such as "10%"; InvalidValue for others."""
+        return count_of(size, len(self), self.level, least=0)
 
     def _best(self, n: int, absolute: bool) -> Tensor:
         """bool, like the values: the n best."""
-        self._check_count(n)
         selectable = self._of.selectable(self.graph, self.values).flatten()
         order = self._ranking(absolute).flatten().masked_fill(~selectable, -torch.inf)
         order = order.sort(descending=True, stable=True).indices
@@ -171,7 +171,7 @@ class Scores:
 
     # -- comparison -------------------------------------------------------------------------------------------------
 
-    def agreement(self, other: Scores, *, top: int | None = None) -> dict[str, float]:
+    def agreement(self, other: Scores, *, top: Size | None = None) -> dict[str, float]:
         """How far these scores agree with `other` ones on the same graph and level.
 
         `top`: how many of the best, by absolute value, the overlap compares; by default a tenth of all.
@@ -180,9 +180,7 @@ class Scores:
         """
         if self.graph != other.graph or self.level != other.level:
             raise GraphMismatch(f"the scores are of different graphs: {self._space} and {other._space}")
-        n = max(1, len(self) // 10) if top is None else top
-        if n < 1:
-            raise InvalidValue(f"top={n} must be at least 1")
+        n = max(1, len(self) // 10) if top is None else count_of(top, len(self), self.level)
         selectable = self._of.selectable(self.graph, self.values)
         mine, theirs = self.values[selectable], other.values[selectable]
         return {

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgewise.cli import console
-from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, Device, Quiet
+from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, Device, Quiet, size
 from edgewise.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def heads(
     runs: Runs,
     *,
     edges: Annotated[
-        int | None,
-        typer.Option(help="cut circuits that have scores to so many edges [default: as many as the smallest has]"),
+        str | None,
+        typer.Option(
+            help="cut circuits that have scores to so many edges, or such a share [default: as many as the smallest has]"
+        ),
     ] = None,
     held_out: Annotated[
         int | None,
@@ -59,7 +61,9 @@ def heads(
 
     suffix = _checked(out, picture)
     with console.progress(quiet=quiet or as_json) as track:
-        report = compare_heads(runs, edges=edges, held_out=held_out, batch_size=batch_size, device=device, track=track)
+        report = compare_heads(
+            runs, edges=size(edges), held_out=held_out, batch_size=batch_size, device=device, track=track
+        )
     if out is not None:
         write_bytes(out, encode(dump(report.to_dict())))
     if picture is not None:

@@ -18,18 +18,23 @@ Metric = Annotated[
 Edges = Annotated[
     str | None,
     typer.Option(
-        help="how many edges to select; several numbers, separated by commas, for circuits of several sizes "
-        "[default: a tenth of all]",
+        help="how many edges to select, or a share such as 10%; several, separated by commas, for circuits of several "
+        "sizes [default: a tenth of all]",
         rich_help_panel=CIRCUIT_OPTIONS,
     ),
 ]
 Nodes = Annotated[
-    int | None,
-    typer.Option(help="instead, how many heads and MLPs, with all edges between them", rich_help_panel=CIRCUIT_OPTIONS),
+    str | None,
+    typer.Option(
+        help="instead, how many heads and MLPs, or a share, with all edges between them",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
 ]
 Neurons = Annotated[
-    int | None,
-    typer.Option(help="instead, how many coordinates of what heads and MLPs write", rich_help_panel=CIRCUIT_OPTIONS),
+    str | None,
+    typer.Option(
+        help="instead, how many coordinates of what heads and MLPs write, or a share", rich_help_panel=CIRCUIT_OPTIONS
+    ),
 ]
 Ranking = Annotated[
     str | None,

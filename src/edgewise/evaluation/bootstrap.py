@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import Size, count_of
 from edgewise.attribution import ScoringMethod
 from edgewise.attribution.base import refuse_zeros
 from edgewise.circuit import Circuit
@@ -121,7 +122,7 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
-    edges: int,
+    edges: Size,
     method: str | Method = "eap-ig",
     metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
@@ -137,10 +138,7 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     if len(pairs) < 2:
         raise InvalidValue("a single example can be drawn in one way only; give at least 2")
     graph = subject.graph
-    if not 0 < edges <= graph.n_edges:
-        raise InvalidValue(
-            f"asked for {edges:,} edges, but the graph has {graph.n_edges:,}; give 1 to {graph.n_edges:,}"
-        )
+    edges = count_of(edges, graph.n_edges)
     request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
     mine = range(len(pairs))[split_or_refuse(len(pairs), "pairs")]
     each = track((pairs[i] for i in mine), len(mine), "scoring every example on its own")

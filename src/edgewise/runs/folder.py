@@ -97,7 +97,7 @@ class Run:
     def _names(self, sweep: Sweep) -> list[str]:
         """What tells the files of the circuits of a sweep apart: the sizes asked for, or the values of its option."""
         if self.recipe.sizes is not None:
-            return [str(size) for size in sorted(self.recipe.sizes)]
+            return [str(circuit.provenance["edges"]["selected"]) for circuit in sweep.circuits]
         return [f"{sweep.size_option}-{value!r}" for value in sweep.values]
 
     @property

@@ -25,6 +25,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
+from edgewise.runs.asked_sizes import count_before_graph
 from edgewise.runs.folder import Run, write
 from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent
 from edgewise.runs.partial import Start, default_folder, partial_run
@@ -56,6 +57,11 @@ class Job:
         """Whether scores are ranked by absolute value."""
         return self.recipe.ranking == "absolute"
 
+    def on(self, subject: Subject) -> Job:
+        """The job with numbers in the place of shares; a circuit that could not be selected is refused."""
+        recipe = self.recipe.on(subject)
+        return replace(self, recipe=recipe, wanted=_wanted(recipe, self.wanted.values))
+
 
 @neutrally
 def run(
@@ -83,7 +89,7 @@ def prepare(recipe: Recipe) -> Job:
     chosen.refuse(wanted := _wanted(recipe, values))
     if recipe.sizes is not None:
         for size in recipe.sizes:
-            chosen.refuse(replace(wanted, goal="circuit", edges=size))
+            chosen.refuse(replace(wanted, goal="circuit", edges=count_before_graph(size)))
     resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
     return Job(recipe, resolve(recipe), chosen, wanted, resampling)
 
@@ -94,18 +100,19 @@ def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
     if recipe.sizes is not None:
         if values is not None:
             raise InvalidValue("give several numbers of edges, or several values of an option, not both")
-        return replace(asked, goal="sizes", sizes=tuple(sorted(recipe.sizes)))
+        return replace(asked, goal="sizes", sizes=tuple(sorted(size for size in recipe.sizes if isinstance(size, int))))
     if values is not None:
         return replace(asked, goal="sweep", values=values)
-    return replace(asked, goal="circuit", edges=recipe.edges)
+    return replace(asked, goal="circuit", edges=count_before_graph(recipe.edges))
 
 
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
-    started, recipe, setting = time.perf_counter(), job.recipe, job.setting
+    started, asked, setting = time.perf_counter(), job.recipe, job.setting
     subject = setting.model.load(track)
     loaded = time.perf_counter()
-    _check_size(recipe, subject)
+    job = job.on(subject)
+    recipe = job.recipe
     pairs = setting.source.pairs(subject.tokenizer)
     reported = setting.reported_metric(pairs)
     going_by = metric(setting.metric or job.method.metric or reported)
@@ -127,7 +134,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     spent = {"loading": loaded - started, **time_spent(sweep.circuits if sweep else (circuit,), finding - loaded)}
     others = [report_on(judged, swept, reported, None) for swept in (sweep.circuits if sweep else ())]
     done = Run(
-        recipe=recipe,
+        recipe=asked,
         model=subject.identity,
         data=pairs.fingerprint,
         scores=found.scores,
@@ -144,15 +151,6 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     return replace(done, seconds=ended - started, spent={**spent, "evaluation": ended - finding})
 
 
-def _check_size(recipe: Recipe, subject: Subject) -> None:
-    """Refuse to score anything for a circuit that could not be selected."""
-    graph = subject.graph
-    nodes = len(graph.writers) - len(graph.inputs)
-    totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": len(graph.writers) * subject.d_model}
-    if (recipe.size or 0) > (total := totals[recipe.level]):
-        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, but {recipe.model} has {total:,} ({graph})")
-
-
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
@@ -167,9 +165,9 @@ def _cut(job: Job, found: Found) -> Sweep | None:
     """The circuits of several sizes of a method that scores edges, if these were asked for."""
     if job.recipe.sizes is None:
         return None
-    circuits = [found.circuit(size, absolute=job.absolute) for size in sorted(job.recipe.sizes)]
+    circuits = [found.circuit(size, absolute=job.absolute) for size in job.wanted.sizes]
     total = circuits[0].graph.n_edges
-    return Sweep("sparsity", tuple(1 - size / total for size in sorted(job.recipe.sizes)), tuple(circuits))
+    return Sweep("sparsity", tuple(1 - size / total for size in job.wanted.sizes), tuple(circuits))
 
 
 def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | None:
@@ -198,8 +196,8 @@ def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
     if wanted.values is not None:
         raise InvalidValue(f"stability is not measured for a sweep of {recipe.method}; leave it out")
     resampled_method(chosen)
-    if recipe.edges == 0 or recipe.examples == 1:
-        raise InvalidValue("stability needs at least one edge and two examples; ask for more, or leave it out")
+    if recipe.examples == 1:
+        raise InvalidValue("stability needs at least two examples; ask for more, or leave it out")
     return resampling
 
 
