@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import explained_methods
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.surroundings import neutrally
 
@@ -38,6 +39,7 @@ class ReaderPlace(NamedTuple):
 
 
 @final
+@explained_methods
 @dataclass(frozen=True)
 class Graph:
     """The graph of one model: writers, readers, and which pairs are edges; it never changes.
@@ -63,9 +65,9 @@ class Graph:
         if self.inputs not in (ONE_INPUT, SEPARATE_INPUTS):
             raise InvalidValue(f"inputs must be {ONE_INPUT} or {SEPARATE_INPUTS}, not {self.inputs}")
         if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
+            got = f"{self.layers}, {self.heads}, {self.kv_heads}"
             raise InvalidValue(
-                f"layers, heads and kv_heads must be at least 1, and kv_heads must divide heads; "
-                f"got {self.layers}, {self.heads}, {self.kv_heads}"
+                f"layers, heads and kv_heads must be at least 1, and kv_heads must divide heads; got {got}"
             )
 
     @cached_property

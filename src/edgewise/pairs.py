@@ -11,13 +11,15 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import checked_argument, typed_methods
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
-from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, check_one_length
+from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, Tokenizer, check_one_length
 from edgewise.surroundings import neutrally
 
 
 @final
+@typed_methods
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Clean and corrupted prompts, token by token, with the tokens that count as right and wrong answers.
@@ -160,6 +162,8 @@ class Pairs:
 
     def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
         """The first `n` pairs as text up to the answer position, token by token; without `tokenizer` as numbers."""
+        if tokenizer is not None:
+            tokenizer = checked_argument("Pairs.examples: tokenizer", Tokenizer, tokenizer)
         return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
 
     def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from edgewise.arguments import Size, count_of
+from edgewise.arguments import Size, count_of, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue
@@ -19,6 +19,7 @@ from edgewise.score_levels import LEVELS, LevelName
 
 
 @final
+@typed_methods
 class Scores:
     """One number for each edge, node or neuron of a Graph; a positive number means that it helps.
 

@@ -297,7 +297,10 @@ def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest
         ({"reference": "exact"}, "needs a threshold above 0"),
         ({"reference": "task"}, "there is no known circuit for a file of data"),
         ({"reference": "none.json"}, "no such file"),
-        ({"edges": ["5"]}, "asked for '5' edges, but the graph has 262; give 1 to 262, or a share of all, such as '10%'"),
+        (
+            {"edges": ["5"]},
+            "asked for '5' edges, but the graph has 262; give 1 to 262, or a share of all, such as '10%'",
+        ),
         ({"edges": ["0%"]}, "asked for '0%' edges"),
         ({"edges": ["101%"]}, "asked for '101%' edges"),
         ({"edges": [-1]}, "asked for -1 edges"),

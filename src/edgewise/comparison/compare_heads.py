@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from edgewise.arguments import Size, count_of
+from edgewise.arguments import Size, count_of, typed
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import WORTH_METRIC, WORTH_SHARE, Heads, roles
 from edgewise.comparison.circuits_of_runs import FoundCircuit, equal_sizes, found_circuits, size_notes
@@ -24,6 +24,7 @@ from edgewise.runs.recipe import Setting
 from edgewise.runs.resolved import ResolvedSetting, resolve
 
 
+@typed
 def compare_heads(
     runs: Sequence[str | Path],
     *,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import Size, count_of
+from edgewise.arguments import Size, count_of, typed
 from edgewise.attribution import ScoringMethod
 from edgewise.attribution.base import refuse_zeros
 from edgewise.circuit import Circuit
@@ -118,6 +118,7 @@ class Bootstrap:
         )
 
 
+@typed
 def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,

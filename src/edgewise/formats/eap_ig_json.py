@@ -25,6 +25,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
 from edgewise.formats.eap_ig_graph import KEY_OR_VALUE, Config, their_graph, ungrouped
@@ -53,6 +54,7 @@ class EapIgDocument(BaseModel):
     edges: dict[str, EdgeEntry]
 
 
+@typed
 def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1) -> tuple[Scores, Circuit]:
     """Read the scores and the circuit in a JSON file of the EAP-IG library or the MIB benchmark.
 
@@ -89,6 +91,7 @@ def from_document(
     return Scores(graph, sign * values, provenance), Circuit(graph, mask > 0, provenance)
 
 
+@typed
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
     """Write scores, a circuit, or both as JSON text of the EAP-IG library.
 

@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue
 from edgewise.formats.eap_ig_json import eap_ig_document, read_eap_ig
@@ -38,6 +39,7 @@ class NodeEntry(BaseModel):
     neurons_scores: list[float] | None = None
 
 
+@typed
 def read_eap_ig_nodes(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores | None, Circuit | None]:
@@ -64,6 +66,7 @@ def read_eap_ig_nodes(
     return scores, circuit
 
 
+@typed
 def eap_ig_nodes_json(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
@@ -79,6 +82,7 @@ def eap_ig_nodes_json(
     return encode(dump(_document(scores, circuit, sign, d_model), indent=None))
 
 
+@typed
 def eap_ig_nodes_pt(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:

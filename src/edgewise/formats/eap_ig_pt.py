@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
 from edgewise.formats.eap_ig_graph import config_of, their_graph
@@ -29,6 +30,7 @@ from edgewise.store.schema import dump
 KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "nodes_in_graph")
 
 
+@typed
 def read_eap_ig_pt(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores, Circuit]:
@@ -52,6 +54,7 @@ def read_eap_ig_pt(
     return from_document({"cfg": value["cfg"], "nodes": {}, "edges": edges}, name, graph=graph, sign=sign)
 
 
+@typed
 def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> bytes:
     """Write scores, a circuit, or both as the bytes of a `.pt` file of the EAP-IG library.
 

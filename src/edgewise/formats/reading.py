@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import FileError, GraphMismatch
@@ -31,6 +32,7 @@ EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve
 METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json", "reference.json", "table.md"
 
 
+@typed
 def find(path: str | Path) -> Finding:
     """Read what a file of edgewise, a run folder, or the folder of one method of a comparison holds.
 
@@ -56,6 +58,7 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
     return source / f"circuit{suffix}" if source.is_dir() else source.with_suffix(suffix)
 
 
+@typed
 def import_finding(
     path: str | Path, *, graph: Graph | None = None, sign: int = 1, facts: Mapping[str, Any] = MappingProxyType({})
 ) -> Finding:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex, final, get_args
+from typing import Any, Literal, Protocol, SupportsIndex, final, get_args, runtime_checkable
 
+from edgewise.arguments import checked_argument
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.chat import FORMS
 
@@ -14,6 +15,15 @@ Begin = Literal["auto", "yes", "no"]
 Chat = Literal["none", "assistant", "user"]
 # Text as it continues the prompt, or the id of a token.
 Answer = str | SupportsIndex
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What text becomes tokens by, and tokens text, as the tokenizers of transformers do."""
+
+    def __call__(self, text: str, **options: Any) -> Any: ...
+
+    def decode(self, tokens: Any) -> Any: ...
 
 
 @final
@@ -27,7 +37,7 @@ class PromptReader:
     """
 
     def __init__(self, tokenizer: Any, *, bos: Begin = "auto", chat_template: Chat = "none") -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = checked_argument("tokenizer", Tokenizer, tokenizer)
         self.bos = _one_of("bos", bos, get_args(Begin))
         self.chat_template = _one_of("chat_template", chat_template, get_args(Chat))
         self._chat = FORMS[chat_template](tokenizer) if chat_template in FORMS else None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
+from edgewise.arguments import typed
 from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import METHODS
@@ -108,6 +109,7 @@ class Setting(Strict, ABC):
             raise InvalidValue(f"the recipe is not usable: {first_problem(error, cls)}") from None
 
     @classmethod
+    @typed
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none."""
         name = os.fspath(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.curve import Curve
@@ -63,6 +64,7 @@ class Job:
         return replace(self, recipe=recipe, wanted=_wanted(recipe, self.wanted.values))
 
 
+@typed
 @neutrally
 def run(
     recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent, start: Start = "new"

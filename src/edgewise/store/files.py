@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.graph import Graph
@@ -52,6 +53,7 @@ METADATA = "edgewise"
 Saved = Circuit | Scores
 
 
+@typed
 def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     """Write a circuit or scores to a file, completely or not at all.
 
@@ -76,6 +78,7 @@ def to_bytes(value: Saved, suffix: str) -> bytes:
     return WRITERS[type(value), value.level][suffix](value)
 
 
+@typed
 def read(path: str | os.PathLike[str]) -> Saved:
     """Read the circuit or the scores in a file that `save` wrote.
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
+from edgewise.arguments import checked_argument, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
-from edgewise.prompts.tokens import Begin, Chat, PromptReader
+from edgewise.prompts.tokens import Begin, Chat, PromptReader, Tokenizer
 from edgewise.surroundings import neutrally
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Prompt:
 
 
 @final
+@typed_methods
 @dataclass(frozen=True)
 class Task:
     """A behaviour to ask of a model: it writes pairs, and names the metric that measures them.
@@ -220,5 +222,6 @@ def _check_request(task: str, tokenizer: PreTrainedTokenizerBase | None, n: int)
         raise TaskError(
             f"task {task!r} needs a tokenizer and got None; load the model with one: load(model, tokenizer=...)"
         )
+    checked_argument(f"task {task!r}: tokenizer", Tokenizer, tokenizer)
     if n <= 0:
         raise InvalidValue(f"task {task!r}: n must be at least 1, got {n}")
