@@ -4,6 +4,7 @@ from edgewise.formats.conversion import FOLDERS, FORMATS, FolderFormat, Format, 
 from edgewise.formats.eap_ig_json import eap_ig_json, read_eap_ig
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig_nodes
 from edgewise.formats.eap_ig_pt import eap_ig_pt, read_eap_ig_pt
+from edgewise.formats.opening import open_any
 from edgewise.formats.reading import find, import_finding
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "find",
     "format_named",
     "import_finding",
+    "open_any",
     "read_eap_ig",
     "read_eap_ig_nodes",
     "read_eap_ig_pt",

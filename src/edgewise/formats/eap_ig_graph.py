@@ -1,7 +1,8 @@
-"""The model of an EAP-IG file: its shape, the graph of that shape, and what its k and v readers are called."""
+"""What every EAP-IG file is: JSON of a form, of a model of some shape, whose graph has names for k and v readers."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewise.errors import FileError
 from edgewise.graph import Graph
-from edgewise.store.schema import first_problem
+from edgewise.store.schema import first_problem, parse, refuse_constant
 
 KEY_OR_VALUE = re.compile(r"->a(\d+)\.h(\d+)<([kv])>$")
 
@@ -30,6 +31,20 @@ class Config(BaseModel):
         """How many k and v heads shared the scores that were divided for this file; None if none did."""
         kv_heads = self.edgewise.get("kv_heads")
         return kv_heads if isinstance(kv_heads, int) else None
+
+
+def is_eap_ig(data: bytes) -> bool:
+    """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"cfg", "nodes", "edges"} <= value.keys()
+
+
+def parse_theirs(data: bytes, name: str) -> dict[str, Any]:
+    """The JSON object in a file of theirs, in which NaN stands for what was never scored: None."""
+    return parse(data, name, constant=lambda token: None if token == "NaN" else refuse_constant(token))
 
 
 def config_of(value: Any, name: str) -> Config:

@@ -15,7 +15,6 @@ Three things differ between their files and ours, and are converted here:
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -28,11 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
-from edgewise.formats.eap_ig_graph import KEY_OR_VALUE, Config, their_graph, ungrouped
+from edgewise.formats.eap_ig_graph import KEY_OR_VALUE, Config, parse_theirs, their_graph, ungrouped
 from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
-from edgewise.store.schema import dump, first_problem, parse
+from edgewise.store.schema import dump, first_problem
 
 
 class EdgeEntry(BaseModel):
@@ -63,13 +62,13 @@ def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sig
     head.
     `sign`: 1 for scores made with a loss, as usual there; -1 for scores made with a metric that is better when higher.
 
-    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept; those of
-    a membership file, which are listed without a score, score 0. The score of a k or v reader
-    that heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a
-    graph of another shape.
+    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept; edges of a membership file,
+    which lists no scores, score 0. A file that scores only some of its edges is refused. The score of a k or v reader that
+    heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a graph of
+    another shape.
     """
     name = os.fspath(path)
-    return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
+    return from_document(parse_theirs(read_bytes(path), name), name, graph=graph, sign=sign)
 
 
 def from_document(
@@ -82,6 +81,7 @@ def from_document(
     graph = _fitting(graph, document.cfg, name)
     _refuse_shared(document, name)
     places, entries = _places(graph, document, name), list(document.edges.values())
+    _refuse_some_unscored(document, name)
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     mask = torch.zeros_like(values)
     if entries:
@@ -138,15 +138,6 @@ def eap_ig_document(
     return {"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}
 
 
-def is_eap_ig(data: bytes) -> bool:
-    """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and {"cfg", "nodes", "edges"} <= value.keys()
-
-
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +178,16 @@ def _refuse_shared(document: EapIgDocument, name: str) -> None:
                 f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads), but files of this "
                 "format have one for every head"
             )
+
+
+def _refuse_some_unscored(document: EapIgDocument, name: str) -> None:
+    """FileError for a file that scores some of its edges: the others, with 0, would be ranked as if they were scored."""
+    unscored = [edge for edge, entry in document.edges.items() if entry.score is None]
+    if 0 < len(unscored) < len(document.edges):
+        raise FileError(
+            f"{name}: {len(unscored):,} of {len(document.edges):,} edges were never scored (NaN or null), for example "
+            f"{unscored[0]}, so they cannot be ranked; give every edge a score, or none"
+        )
 
 
 def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +19,13 @@ from torch import Tensor
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue
+from edgewise.formats.eap_ig_graph import parse_theirs
 from edgewise.formats.eap_ig_json import eap_ig_document, read_eap_ig
-from edgewise.formats.eap_ig_pt import load_pt, read_eap_ig_pt, tensors_of, to_bytes
+from edgewise.formats.eap_ig_pt import is_of_torch, load_pt, read_eap_ig_pt, tensors_of, to_bytes
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
-from edgewise.store.schema import dump, encode, first_problem, parse
+from edgewise.store.schema import dump, encode, first_problem
 
 
 class NodeEntry(BaseModel):
@@ -52,9 +52,13 @@ def read_eap_ig_nodes(
     raises, and FileError for a file that scores only some nodes, or whose edges are not all those between the nodes it
     keeps.
     """
-    name, tensors = os.fspath(path), Path(path).suffix == ".pt"
+    name, tensors = os.fspath(path), is_of_torch(path)
     edges = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)[1]
-    found = load_pt(read_bytes(path), name) if tensors else _from_json(parse(read_bytes(path), name), edges.graph, name)
+    found = (
+        load_pt(read_bytes(path), name)
+        if tensors
+        else _from_json(parse_theirs(read_bytes(path), name), edges.graph, name)
+    )
     kept, facts = _scores(found, "neurons_in_graph", edges, name), edges.provenance
     try:
         scores = _node_scores(found, edges, sign, name)

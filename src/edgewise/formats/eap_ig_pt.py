@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
@@ -27,6 +28,9 @@ from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
 from edgewise.store.schema import dump
 
+# How files of torch begin: archives since 1.6, and bare pickles before.
+TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".pickle")
 KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "nodes_in_graph")
 
 
@@ -48,8 +52,10 @@ def read_eap_ig_pt(
         raise FileError(f"{name}: its nodes do not match its cfg ({theirs})")
     scores, kept = (_matrix(value, key, theirs, name) for key in ("edges_scores", "edges_in_graph"))
     pairs = zip(scores.T[theirs.edge_mask.T].tolist(), kept.T[theirs.edge_mask.T].tolist(), strict=True)
+    # NaN: never scored.
     edges = {
-        edge: {"score": score, "in_graph": bool(on)} for edge, (score, on) in zip(theirs.edges, pairs, strict=True)
+        edge: {"score": None if score != score else score, "in_graph": bool(on)}
+        for edge, (score, on) in zip(theirs.edges, pairs, strict=True)
     }
     return from_document({"cfg": value["cfg"], "nodes": {}, "edges": edges}, name, graph=graph, sign=sign)
 
@@ -86,17 +92,49 @@ def to_bytes(value: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def is_of_torch(path: str | os.PathLike[str]) -> bool:
+    """Whether torch wrote the file, by its name or its first bytes."""
+    if not Path(path).is_file():
+        return False
+    if Path(path).suffix.lower() in TORCH_SUFFIXES:
+        return True
+    with Path(path).open("rb") as file:
+        return file.read(4).startswith(TORCH_BEGINNINGS)
+
+
 def load_pt(data: bytes, name: str) -> dict[str, Any]:
     """The dictionary in a `.pt` file, without running anything in it; FileError if it is none of theirs."""
     try:
         value = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0][:160]
-        raise FileError(f"{name} is damaged, or holds more than tensors and plain values: {reason}") from None
+    except Exception:  # whatever torch and pickle raise for bytes that are not theirs
+        raise FileError(f"{name} {_why_not(data)}") from None
     missing = [key for key in KEYS if not isinstance(value, dict) or key not in value]
     if missing:
-        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        held = f"; it holds {_held(value)}"
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}{held}")
     return value
+
+
+def _why_not(data: bytes) -> str:
+    """Why bytes are not read: what they would have to run, as far as that can be told without running it."""
+    try:
+        inside = sorted(get_unsafe_globals_in_checkpoint(io.BytesIO(data)))
+    except Exception:  # as above
+        inside = []
+    if not inside:
+        return "is damaged, or holds more than tensors and plain values, so it is not read"
+    more = ", …" if len(inside) > 3 else ""
+    return (
+        f"holds more than tensors and plain values: {', '.join(inside[:3])}{more}, which only code in the file could "
+        "make, so it is not read; write tensors and plain values, or JSON, such as by the graph's to_json or to_pt"
+    )
+
+
+def _held(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"a {type(value).__name__}"
+    names = [str(key)[:40] for key in list(value)[:3]]
+    return f"{len(value):,} entries ({', '.join(names)}{', …' if len(value) > 3 else ''})"
 
 
 def _matrix(value: dict[str, Any], key: str, graph: Graph, name: str) -> Tensor:

@@ -12,9 +12,10 @@ from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import FileError, GraphMismatch
-from edgewise.formats.eap_ig_json import is_eap_ig, read_eap_ig
+from edgewise.formats.eap_ig_graph import is_eap_ig
+from edgewise.formats.eap_ig_json import read_eap_ig
 from edgewise.formats.eap_ig_nodes import read_eap_ig_nodes
-from edgewise.formats.eap_ig_pt import read_eap_ig_pt
+from edgewise.formats.eap_ig_pt import is_of_torch, read_eap_ig_pt
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
@@ -71,7 +72,7 @@ def import_finding(
 
     Returns a Finding. Raises FileError for what cannot be read, GraphMismatch for another graph.
     """
-    tensors = Path(path).suffix == ".pt"
+    tensors = is_of_torch(path)
     if not tensors and (Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path))):
         return _on(graph, find(path), path)
     scores, circuit = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)

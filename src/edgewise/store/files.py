@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from edgewise.arguments import typed
+from edgewise.arguments import checked_argument, typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.graph import Graph
@@ -53,7 +53,6 @@ METADATA = "edgewise"
 Saved = Circuit | Scores
 
 
-@typed
 def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     """Write a circuit or scores to a file, completely or not at all.
 
@@ -63,6 +62,7 @@ def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     Returns the path. The same value gives the same bytes. Raises FileError if the suffix does not fit, the folder is
     missing, or the file cannot be written.
     """
+    path = checked_argument("save: path", str | os.PathLike, path)
     name, suffix = os.fspath(path), Path(path).suffix
     writers = WRITERS.get((type(value), getattr(value, "level", "")))
     if writers is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal, TypeVar
 
@@ -133,12 +133,15 @@ def provenance_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): plain(provenance[key]) for key in sorted(provenance, key=str)}
 
 
-def parse(data: bytes, name: str) -> dict[str, Any]:
-    """The JSON object in `data`; FileError, with `name`, if it is empty, truncated or not JSON."""
+def parse(data: bytes, name: str, *, constant: Callable[[str], Any] | None = None) -> dict[str, Any]:
+    """The JSON object in `data`; FileError, with `name`, if it is empty, truncated or not JSON.
+
+    `constant`: what NaN and Infinity are, which JSON does not have, in files of others; they are refused by default.
+    """
     if not data.strip():
         raise FileError(f"{name} is empty")
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=constant or refuse_constant)
     except json.JSONDecodeError as error:
         if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string"):
             raise FileError(f"{name} is truncated: it ends in the middle of its JSON") from None
@@ -156,7 +159,12 @@ def kind_of(value: Mapping[str, Any], name: str) -> str:
     """The document's schema, once its version is known to be readable; FileError otherwise."""
     kind, version = value.get("schema"), value.get("version")
     if {"cfg", "nodes", "edges"} <= value.keys():
-        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.formats.read_eap_ig")
+        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.open")
+    if {"nodes", "links"} <= value.keys():
+        raise FileError(
+            f"{name} is an attribution graph of Neuronpedia or circuit-tracer: its nodes stand at tokens, and its edges do "
+            "not say which input of a head they go into, so it is no circuit; open the file that it was made from instead"
+        )
     if not isinstance(kind, str) or not kind.startswith("edgewise/"):
         raise FileError(f"{name} is JSON, but not a document of edgewise: it has no schema 'edgewise/…'")
     check_version(version, name)
@@ -208,5 +216,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _refuse_constant(token: str) -> None:
+def refuse_constant(token: str) -> None:
+    """ValueError for NaN and Infinity."""
     raise ValueError(f"{token} is not a JSON number")
