@@ -12,7 +12,7 @@ from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
-from edgewise.plugins import Members
+from edgewise.plugins import Members, given, inside
 from edgewise.provenance import versions
 from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.ranks import current
@@ -69,8 +69,10 @@ def run_method(method: Method, request: Request) -> Found:
         )
     if current().count > 1:
         current().check_alike(_facts(method, request))
-    with request.subject.at_work(), within_memory(method, request) as fitting:
-        return method.run(fitting)
+    whose = f"the method {method.name!r}"
+    with request.subject.at_work(), within_memory(method, request) as fitting, inside(whose, method):
+        found = method.run(fitting)
+    return given(whose, found, Found, "Found(scores, circuits)")
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:

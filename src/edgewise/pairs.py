@@ -143,6 +143,12 @@ class Pairs:
 
     # -- use --------------------------------------------------------------------------------------------------------
 
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Pairs) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     def __len__(self) -> int:
         return len(self.clean)
 

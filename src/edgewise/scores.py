@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, final
 
@@ -63,10 +64,18 @@ class Scores:
         """How many can be selected: edges, heads and MLPs, or neurons."""
         return int(self._of.selectable(self.graph, self.values).sum())
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        same = (self.graph, self.level) == (other.graph, other.level) and self.parts == other.parts
+        return same and torch.equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.graph, self.level, self.values.numpy().tobytes()))
+
     def items(self) -> list[tuple[str, Any]]:
         """All (name, score) pairs: edges reader by reader in index order, nodes and neurons writer by writer."""
-        names = self.graph.edges if self.level == "edges" else self.graph.writers
-        return [(name, self[name]) for name in names]
+        return [(name, self[name]) for name in (self.graph.edges if self.level == "edges" else self.graph.writers)]
 
     # -- other levels -----------------------------------------------------------------------------------------------
 
@@ -115,8 +124,7 @@ class Scores:
         InvalidValue if there are fewer than `n`.
         """
         n = self.count(n)
-        kept = self._best(n, absolute)
-        return self._circuit(kept, {**self._of.selection(n), "absolute": absolute})
+        return self._circuit(self._best(n, absolute), {**self._of.selection(n), "absolute": absolute})
 
     def above(self, threshold: float, *, absolute: bool = True) -> Circuit:
         """The circuit of all edges, nodes or neurons whose score is at least `threshold`.
@@ -205,13 +213,7 @@ class Scores:
         return f"<{kind}: {method}, {len(self):,} {self.level} on {self.graph}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.graph, self.values, dict(self.provenance), self.level, self.parts)
-
-
-def _restored(
-    graph: Graph, values: Tensor, provenance: dict[str, Any], level: LevelName, parts: Scores | None
-) -> Scores:
-    return Scores(graph, values, provenance, level=level, parts=parts)
+        return partial(Scores, level=self.level, parts=self.parts), (self.graph, self.values, dict(self.provenance))
 
 
 def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, int]]:
@@ -222,8 +224,7 @@ def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, in
     def reach(reader: int) -> None:
         if reader not in reached:
             reached.add(reader)
-            writers = graph.edge_mask[:, reader].nonzero().flatten().tolist()
-            for writer in writers:
+            for writer in graph.edge_mask[:, reader].nonzero().flatten().tolist():
                 heapq.heappush(queue, (-float(ranking[writer, reader]), writer, reader))
 
     reach(len(graph.readers) - 1)

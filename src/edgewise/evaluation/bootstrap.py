@@ -75,7 +75,7 @@ class Resampling:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bootstrap:
     """What drawing the examples again does to the `circuit` that all of them select.
 
@@ -91,6 +91,15 @@ class Bootstrap:
     between: dict[int, float]
     faithfulness: Interval
     frequency: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bootstrap):
+            return NotImplemented
+        ours, theirs = ({**vars(one), "frequency": None} for one in (self, other))
+        return ours == theirs and torch.equal(self.frequency, other.frequency)
+
+    def __hash__(self) -> int:
+        return hash((self.circuit, self.examples))
 
     @property
     def enough(self) -> int | None:

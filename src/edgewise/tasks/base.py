@@ -13,6 +13,7 @@ from edgewise.arguments import checked_argument, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.pairs import Pairs
+from edgewise.plugins import given, inside
 from edgewise.programs import PROGRAMS
 from edgewise.prompts.tokens import Begin, Chat, PromptReader, Tokenizer
 from edgewise.surroundings import neutrally
@@ -133,7 +134,8 @@ class Task:
         """
         _check_request(self.name, tokenizer, n)
         name = self._corruption(corruption)
-        lists = self.fit(self.lists, tokenizer)
+        with inside(whose := f"the task {self.name!r}", self.fit):
+            lists = given(f"{whose}: fit", self.fit(self.lists, tokenizer), Mapping, "its lists, by name")
         reader = PromptReader(tokenizer, chat_template=chat_template)
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
@@ -153,7 +155,9 @@ class Task:
     def _draws(self, lists: Lists, corruption: str, stream: str, attempts: int) -> Iterator[Prompt]:
         # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
         for attempt in range(attempts):
-            yield self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+            with inside(whose := f"the task {self.name!r}", self.draw):
+                drawn = self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+            yield given(f"{whose}: draw", drawn, Prompt, "a Prompt: Prompt(clean, corrupted, correct, wrong, key)")
 
     def _too_few(self, found: int, n: int, corruption: str, chat_template: Chat) -> TaskError:
         if chat_template == "user":
