@@ -35,7 +35,8 @@ class Replacer:
     @classmethod
     def of(cls, whole: Callable[[Pairs], Replacement]) -> Replacer:
         """For a replacement that is there in any case."""
-        return cls(whole, lambda batch: whole(batch).writes)
+        made = cls(whole, lambda batch: made(batch).writes)
+        return made
 
     def __call__(self, batch: Pairs) -> Replacement:
         with inside("the ablation", self.whole):

@@ -71,9 +71,10 @@ class Metric:
             values: Any = self.function(wide, answers, clean_logits)
         if isinstance(values, Tensor) and values.shape == logits.shape[:-1] and values.is_floating_point():
             return values
+        got = described(values) if isinstance(values, Tensor) else type(values).__name__
         raise InvalidValue(
-            f"the metric {self.name} gave {described(values)}; it must give one number for each example, float {list(logits.shape[:-1])}: "
-            "no mean over them, no axis besides"
+            f"the metric {self.name} gave {got}; it must give one number for each example, float "
+            f"{list(logits.shape[:-1])}: no mean over them, no axis besides"
         )
 
     def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:

@@ -112,8 +112,8 @@ PARTS: dict[str, tuple[Callable[[Callable[..., Any]], object], str]] = {
     "ablation": (ablated, "the ablation 'own' gave .*; it must give a Replacer"),
     "ablation when measuring": (measured, "the ablation 'own' gave .*; it must give a Replacer"),
     "method": (by(OwnMethod), r"the method 'own' gave .*; it must give Found\(scores, circuits\)"),
-    "scores": (by(OwnScores), r"the method 'own' gave .*; it must give a score for each pair.*float \[16, 61\]"),
-    "gradients": (by(OwnGradients), r"the method 'own' gave .*; it must give a score for each pair.*float \[16, 61\]"),
+    "scores": (by(OwnScores), r"the method 'own' gave .*; it must give a score for each pair.*float \[16, \d+\]"),
+    "gradients": (by(OwnGradients), r"the method 'own' gave .*; it must give a score for each pair.*float \[16, \d+\]"),
     "search": (by(OwnSearch), r"the method 'own' gave .*; it must give Kept\(mask, counts\)"),
     "metric": (by_metric, "the metric <lambda> gave .*; it must give one number for each example"),
     "draw": (drawn, "the task 'own': draw gave .*; it must give a Prompt"),
@@ -149,7 +149,7 @@ def test_what_a_part_raises_keeps_its_traceback_and_says_whose_it_is(part: str) 
 def test_a_replacement_and_a_mask_are_checked_too() -> None:
     with pytest.raises(InvalidValue, match="the ablation gave a float; it must give a Replacement"):
         ablated(lambda: Replacer.of(lambda batch: 3.0))  # type: ignore[arg-type, return-value]
-    with pytest.raises(InvalidValue, match=r"kept torch.bool \[3\]; its mask must be bool \[16, 61\]"):
+    with pytest.raises(InvalidValue, match=r"kept torch.bool \[3\]; its mask must be bool \[16, \d+\]"):
         by(OwnSearch)(lambda: Kept(torch.ones(3, dtype=torch.bool), {}))
     with pytest.raises(InvalidValue, match="has no name; give the class one"):
         ew.attribute(subject("gpt2"), pairs(), ablation=type("Bare", (Own,), {"name": None})(lambda: None))

@@ -65,9 +65,10 @@ class GradientMethod(ScoringMethod):
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
         mine = request.share()
-        parts = fitting_parts(mine, self.resolved(request).batch_scores)
+        scores = self.resolved(request).batch_scores
+        parts = fitting_parts(mine, lambda batch: each_edge(self.name, scores(batch), request))
         for part in request.track(parts, mine.batches, f"scoring edges ({self.name})"):
-            total += each_edge(self.name, part, request).double().cpu()
+            total += part.double().cpu()
         total = current().sum(total)
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
