@@ -19,7 +19,7 @@ measured on them too. Tables of seeds and tasks that are not here have not been 
 Cells: KL to the whole model on held-out pairs ↓, the median over the seeds and their range; in brackets how many times as
 large it is as on pairs the circuit was found on. A search that decides itself how many edges it keeps stands where it keeps
 nearly as many; if it never does, its sizes stand beside its name. Seconds are of the whole method, all its sizes together,
-on one thread of a machine that did other work too, so that they say little about small differences.
+and of the largest size alone, on one thread of a machine that did other work too: they say little about small differences.
 """
 
 
@@ -34,7 +34,7 @@ def pruned_part(documents: Sequence[Document]) -> str:
         which = f"seed {seeds}" if len(of_task) == 1 else f"seeds {seeds}"
         sizes = of_task[0]["sizes"]
         parts.append(f"**{of_task[0]['model']['model']}, {task}**, {which} ({of_task[0]['machine']})\n")
-        header = ("method", *(f"{size:,} edges" for size in sizes), "seconds")
+        header = ("method", *(f"{size:,} edges" for size in sizes), "seconds", "largest alone")
         parts.append(markdown(header, list(_rows(of_task, sizes))) + "\n")
     return "\n".join(parts)
 
@@ -45,7 +45,12 @@ def _rows(documents: Sequence[Document], sizes: Sequence[int]) -> Iterator[tuple
         cells = [_cell([_at(result, size) for result in results]) for size in sizes]
         kept = ", ".join(str(point["edges"]) for result in results for point in result["curve"])
         shown = f"`{name}`" if any(cell != NOTHING for cell in cells) else f"`{name}` ({kept} edges)"
-        yield shown, *cells, _spread([result["seconds"] for result in results], ".0f")
+        alone = [result["first_size"]["seconds"] for result in results if "first_size" in result]
+        seconds = (
+            _spread([result["seconds"] for result in results], ".0f"),
+            _spread(alone, ".0f") if alone else NOTHING,
+        )
+        yield shown, *cells, *seconds
 
 
 def _at(result: Document, size: int) -> Document | None:

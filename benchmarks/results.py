@@ -20,6 +20,8 @@ from typing import Any
 from benchmarks.ops import COLUMNS
 from benchmarks.pruned import pruned_part
 from benchmarks.tables import markdown
+from edgewise.comparison.comparison_store import finished
+from edgewise.comparison.method_run import MethodOutcome
 from edgewise.provenance import versions
 
 ROOT = Path(__file__).parents[1]
@@ -107,13 +109,22 @@ def keep(folder: Path, path: Path) -> None:
     whole, manifest = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("comparison", "manifest"))
     named = ("model", "data", "metric", "ablation", "versions", "total_edges", "sizes", "ends")
     kept = {name: whole[name] for name in named}
+    first = {one.entry.name: first_size(one) for one in finished(folder)}
     kept |= {
-        "results": [{name: one[name] for name in SHOWN} for one in whole["results"]],
+        "results": [{**{name: one[name] for name in SHOWN}, **first.get(one["name"], {})} for one in whole["results"]],
         "sample": whole.get("sample"),
     }
     kept |= {"machine": machine(), "finished": manifest["finished"], "recipe": manifest["recipe"]}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def first_size(outcome: MethodOutcome) -> dict[str, Any]:
+    """How long a method that trains took for the size it trains first, which is what that size alone would take."""
+    if not any("spent" in circuit.provenance for circuit in outcome.circuits):
+        return {}
+    largest = max(outcome.circuits, key=len)
+    return {"first_size": {"edges": len(largest), "seconds": round(sum(largest.provenance["spent"].values()), 1)}}
 
 
 def machine() -> str:

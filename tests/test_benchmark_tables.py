@@ -142,6 +142,7 @@ def seed_of(seed, **kls):
             "name": name,
             "curve": [{"edges": 300, "metrics": {"kl": held}, "found_on": {"kl": found}}],
             "seconds": seconds,
+            "first_size": {"edges": 900, "seconds": seconds / 2},
         }
         for name, (held, found, seconds) in kls.items()
     ]
@@ -161,6 +162,7 @@ def test_the_section_on_pruning_has_medians_and_ranges():
         "0.40 (0.30-0.50) [1.25 ×]",
         "–",
         "61 (60-80)",
+        "30 (30-40)",
     ]
     assert pruned_part([]) == ""
 
@@ -168,6 +170,7 @@ def test_the_section_on_pruning_has_medians_and_ranges():
 def test_a_search_that_is_near_no_size_shows_its_sizes():
     document = seed_of(41, acdc=(0.5, 0.4, 60.0))
     document["results"][0]["curve"][0]["edges"] = 64
+    del document["results"][0]["first_size"]
     part = pruned_part([document])
     assert "seed 41 (a machine)" in part
-    assert "`acdc` (64 edges) | – | – | 60 |" in part
+    assert "`acdc` (64 edges) | – | – | 60 | – |" in part

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 from edgewise.arguments import Size, count_of
 from edgewise.circuit import Circuit
 from edgewise.engine.tiling import Tiling
-from edgewise.options import METRIC, options_of
+from edgewise.options import ITS_METRIC, options_of
 from edgewise.request import Request, Wanted
 from edgewise.score_levels import LevelName
 from edgewise.scores import Scores
@@ -105,7 +105,7 @@ class Method(ABC):
         """The name of the metric that each option is in which is a number of some metric, on this request."""
         named = {one.name: one.unit for one in options_of(type(self)).values() if one.unit}
         return {
-            name: request.metric.name if unit == METRIC else str(getattr(self, unit))
+            name: request.metric.name if unit == ITS_METRIC else str(getattr(self, unit))
             for name, unit in named.items()
             if getattr(self, name) is not None
         }

@@ -22,7 +22,7 @@ REQUIRED = MISSING
 
 
 # The unit of an option that is a number of whatever metric the method goes by.
-METRIC = "metric"
+ITS_METRIC = "metric"
 
 
 def option(default: Any, sentence: str, *, unit: str = "") -> Any:

@@ -15,7 +15,7 @@ import edgewise as ew
 from edgewise.methods import METHODS
 from edgewise.metrics import METRICS
 from edgewise.option_types import words
-from edgewise.options import METRIC, options_of
+from edgewise.options import ITS_METRIC, options_of
 from edgewise.viewer.caption import facts
 
 # Numbers that are of no metric: shares of edges, rates and temperatures.
@@ -39,12 +39,12 @@ QUICK: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("name", "one"), NUMBERS, ids=lambda value: getattr(value, "name", value))
 def test_a_number_says_which_metric_it_is_in(name: str, one: Any) -> None:
     chosen = METHODS[name]
-    assert one.unit == METRIC or one.unit in options_of(chosen), "give the option a unit, or add it to OF_NO_METRIC"
+    assert one.unit == ITS_METRIC or one.unit in options_of(chosen), "give the option a unit, or add it to OF_NO_METRIC"
     if name not in QUICK:
         return
     result = _found(name)
     assert result.provenance["units"][one.name] in METRICS
-    if one.unit == METRIC:
+    if one.unit == ITS_METRIC:
         assert result.provenance["units"][one.name] == result.provenance["metric"] == "kl"
         assert _found(name, "logit_diff").provenance["units"][one.name] == "logit_diff"
 

@@ -61,11 +61,11 @@ def _metric_of(chosen: Any) -> str:
 
 def _unit(option: Option, chosen: Any) -> str:
     """What an option is in units of, in words; empty where it is in none."""
-    from edgewise.options import METRIC
+    from edgewise.options import ITS_METRIC
 
     if not option.unit:
         return ""
-    if option.unit == METRIC:
+    if option.unit == ITS_METRIC:
         return f"; in units of {_metric_of(chosen)}, or of --metric"
     named = options_of(chosen)[option.unit].default
     return f"; in units of the metric that {option.unit} names{'' if named is None else f', by default {named}'}"
