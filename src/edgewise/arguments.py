@@ -33,6 +33,7 @@ OWN_TYPES = {
     "Graph": "a Graph, such as subject.graph",
     "Tensor": "a tensor",
     "Recipe": "a Recipe",
+    "Decoder": "a tokenizer, such as subject.tokenizer",
     "Tokenizer": "a tokenizer, such as subject.tokenizer",
     "Track": "a Track, such as edgewise.progress.silent",
 }

@@ -50,6 +50,8 @@ def checked(kind: Any, value: Any) -> Any:
         return CHECKS[kind](value)
     if kind is not Any and not isinstance(value, origin or kind):
         raise ValueError
+    if isinstance(value, type) and getattr(kind, "_is_protocol", False):
+        raise ValueError  # a class has the methods that its objects have
     return value
 
 

@@ -11,15 +11,14 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from edgewise.arguments import checked_argument, typed_methods
+from edgewise.arguments import checked_argument, explained, typed
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
-from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, Tokenizer, check_one_length
+from edgewise.prompts.tokens import Answer, Begin, Chat, Decoder, PromptReader, check_one_length
 from edgewise.surroundings import neutrally
 
 
 @final
-@typed_methods
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Clean and corrupted prompts, token by token, with the tokens that count as right and wrong answers.
@@ -46,6 +45,7 @@ class Pairs:
     # -- construction -----------------------------------------------------------------------------------------------
 
     @classmethod
+    @explained
     @neutrally
     def from_tokens(
         cls,
@@ -89,6 +89,7 @@ class Pairs:
         return cls(clean, corrupted, right, against, positions, after=after)._checked()
 
     @classmethod
+    @explained
     @neutrally
     def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
@@ -159,6 +160,7 @@ class Pairs:
         tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
         return Pairs(*tensors, texts=texts, source=self.source, after=self.after)
 
+    @typed
     def batches(self, size: int) -> Iterator[Pairs]:
         """The pairs in consecutive batches of at most `size`."""
         if size < 1:
@@ -166,10 +168,11 @@ class Pairs:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
+    @typed
     def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
         """The first `n` pairs as text up to the answer position, token by token; without `tokenizer` as numbers."""
         if tokenizer is not None:
-            tokenizer = checked_argument("Pairs.examples: tokenizer", Tokenizer, tokenizer)
+            tokenizer = checked_argument("Pairs.examples: tokenizer", Decoder, tokenizer)
         return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
 
     def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:
@@ -184,6 +187,7 @@ class Pairs:
         width = int(self.positions.max()) + 1
         return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width], after="padding")
 
+    @typed
     def to(self, device: torch.device) -> Pairs:
         """The same pairs with their tensors on `device`."""
         names = ("clean", "corrupted", "correct", "wrong", "positions")

@@ -23,6 +23,11 @@ class Tokenizer(Protocol):
 
     def __call__(self, text: str, **options: Any) -> Any: ...
 
+
+@runtime_checkable
+class Decoder(Protocol):
+    """What makes text of tokens."""
+
     def decode(self, tokens: Any) -> Any: ...
 
 
@@ -162,7 +167,13 @@ def check_one_length(rows: list[list[int]]) -> None:
 
 
 def _encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    return list((tokenizer(text) if special else tokenizer(text, add_special_tokens=False))["input_ids"])
+    found = tokenizer(text) if special else tokenizer(text, add_special_tokens=False)
+    try:
+        return list(found["input_ids"])
+    except (TypeError, KeyError, IndexError):
+        raise InvalidValue(
+            f"the tokenizer gave a {type(found).__name__}; it must give a mapping with input_ids"
+        ) from None
 
 
 def _additions(tokenizer: Any) -> tuple[list[int], list[int]]:
