@@ -70,7 +70,7 @@ def test_discover_takes_a_tenth_by_default_and_passes_arguments_on() -> None:
 
 def test_no_edges_is_a_circuit_that_can_be_evaluated() -> None:
     on = subject("gpt2")
-    circuit = ew.discover(on, pairs(), edges=0)
+    circuit = ew.Circuit.from_edges(on.graph, [])
     assert len(circuit) == 0
     assert ew.evaluate(on, circuit, pairs())["logit_diff"].faithfulness == pytest.approx(0, abs=1e-4)
 

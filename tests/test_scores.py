@@ -206,7 +206,7 @@ def test_the_correlation_with_a_constant_is_undefined(value: float) -> None:
 
 
 def test_the_overlap_needs_an_edge() -> None:
-    with pytest.raises(InvalidValue, match="top=0 must be at least 1"):
+    with pytest.raises(InvalidValue, match="asked for 0 edges"):
         _scores().agreement(_scores(), top=0)
 
 

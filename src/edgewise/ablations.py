@@ -21,7 +21,7 @@ from edgewise.engine.writes import Writes
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.plugins import Members
+from edgewise.plugins import Members, given, inside
 
 
 @final
@@ -35,10 +35,13 @@ class Replacer:
     @classmethod
     def of(cls, whole: Callable[[Pairs], Replacement]) -> Replacer:
         """For a replacement that is there in any case."""
-        return cls(whole, lambda batch: whole(batch).writes)
+        made = cls(whole, lambda batch: made(batch).writes)
+        return made
 
     def __call__(self, batch: Pairs) -> Replacement:
-        return self.whole(batch)
+        with inside("the ablation", self.whole):
+            made = self.whole(batch)
+        return given("the ablation", made, Replacement, "a Replacement: Replacement.of_values(subject, writes)")
 
 
 class Ablation(ABC):
@@ -46,6 +49,14 @@ class Ablation(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+
+    @final
+    def prepared(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        """What `prepare` gives; InvalidValue, with what to give, if it is no Replacer."""
+        whose = f"the ablation {self.name!r}"
+        with inside(whose, self):
+            made = self.prepare(subject, pairs, batch_size)
+        return given(whose, made, Replacer, "a Replacer: Replacer.of(function of a batch of pairs)")
 
     @property
     def key(self) -> dict[str, str]:
@@ -183,6 +194,8 @@ ABLATIONS: Members[type[Ablation]] = Members(
 def ablation(name: str | Ablation) -> Ablation:
     """The ablation of that name, or the Ablation itself."""
     if isinstance(name, Ablation):
+        if not isinstance(getattr(name, "name", None), str):
+            raise InvalidValue(f'the ablation {type(name).__name__} has no name; give the class one: name = "mine"')
         return name
     return ABLATIONS.named(name)()
 

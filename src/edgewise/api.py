@@ -10,7 +10,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import typed
+from edgewise.arguments import Size, count_of, typed
 from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
@@ -132,7 +132,7 @@ def discover(
     method: str | Method = "eap-ig",
     metric: AnyMetric | None = None,
     ablation: str | Ablation = "corrupted",
-    edges: int | None = None,
+    edges: Size | None = None,
     absolute: bool = True,
     batch_size: int = 8,
     memory_limit: str | int | None = None,
@@ -146,7 +146,8 @@ def discover(
     `attribute`.
     `method`: the name of any method, or a Method.
     `metric`: by default the method's own ("kl" for searches), else "logit_diff".
-    `edges`: how many edges to keep, by default a tenth of all. A search such as `acdc` decides this itself.
+    `edges`: how many edges to keep, or a share of all such as "10%"; by default a tenth of all. A search such
+    as `acdc` decides this itself.
     `absolute`: whether edges are ranked by the absolute value of their scores, or by their signed scores.
 
     Returns a Circuit. For a method that scores edges it holds the best of them, without those on no path from input to
@@ -154,8 +155,9 @@ def discover(
     whatever `attribute` raises.
     """
     asked = _On(subject, pairs, metric, ablation, batch_size, track, products)
-    found = asked.found(method, options, Wanted("circuit", edges=edges, memory_limit=memory_limit))
-    return found.circuit(edges, absolute=absolute)
+    count = None if edges is None else count_of(edges, subject.graph.n_edges)
+    found = asked.found(method, options, Wanted("circuit", edges=count, memory_limit=memory_limit))
+    return found.circuit(count, absolute=absolute)
 
 
 @typed

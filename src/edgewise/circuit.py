@@ -14,15 +14,19 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import checked_argument, typed_methods
 from edgewise.display import rich
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
-from edgewise.neurons import check_neurons, edges_between, named_neurons
+from edgewise.neurons import check_neurons, check_width, edges_between, named_neurons
 from edgewise.reachability import live_writers, useful_readers
 from edgewise.surroundings import neutrally
 
+Facts = Mapping[str, Any] | None
+
 
 @final
+@typed_methods
 class Circuit:
     """A set of edges of a Graph, or of its neurons: immutable, comparable, with the operations of sets.
 
@@ -39,9 +43,7 @@ class Circuit:
     """
 
     @neutrally
-    def __init__(
-        self, graph: Graph, mask: Tensor, provenance: Mapping[str, Any] | None = None, *, neurons: Tensor | None = None
-    ) -> None:
+    def __init__(self, graph: Graph, mask: Tensor, provenance: Facts = None, *, neurons: Tensor | None = None) -> None:
         if mask.shape != graph.edge_mask.shape:
             raise GraphMismatch(
                 f"the mask has shape {tuple(mask.shape)}, but the graph needs {tuple(graph.edge_mask.shape)}"
@@ -55,7 +57,7 @@ class Circuit:
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
 
     @classmethod
-    def from_edges(cls, graph: Graph, edges: Iterable[str], provenance: Mapping[str, Any] | None = None) -> Circuit:
+    def from_edges(cls, graph: Graph, edges: Iterable[str], provenance: Facts = None) -> Circuit:
         """The circuit of the named `edges` of a `graph`, with `provenance`; UnknownName for an edge that it lacks."""
         mask = torch.zeros_like(graph.edge_mask)
         for edge in edges:
@@ -63,18 +65,14 @@ class Circuit:
         return cls(graph, mask, provenance)
 
     @classmethod
-    def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
+    def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Facts = None) -> Circuit:
         """The circuit of `neurons` of a `graph`, bool [writer, d_model], and all edges between them, with `provenance`."""
         check_neurons(graph, neurons)
         return cls(graph, edges_between(graph, neurons.bool().any(dim=1).cpu()), provenance, neurons=neurons)
 
     @classmethod
     def from_indices(
-        cls,
-        graph: Graph,
-        d_model: int,
-        neurons: Mapping[str, Iterable[int]],
-        provenance: Mapping[str, Any] | None = None,
+        cls, graph: Graph, d_model: int, neurons: Mapping[str, Iterable[int]], provenance: Facts = None
     ) -> Circuit:
         """The circuit of the `neurons` (writer name → coordinates below `d_model`) of a `graph`, with `provenance`."""
         return cls.of_neurons(graph, named_neurons(graph, d_model, neurons), provenance)
@@ -84,6 +82,7 @@ class Circuit:
         """The circuit of all edges of `graph`, or with `d_model` of all its neurons."""
         if d_model is None:
             return cls(graph, graph.edge_mask)
+        check_width(d_model)
         return cls.of_neurons(graph, torch.ones(len(graph.writers), d_model, dtype=torch.bool, device="cpu"))
 
     @property
@@ -214,7 +213,8 @@ class Circuit:
         """The same circuit with `entries` added to its provenance."""
         return Circuit(self.graph, self.mask, {**self.provenance, **entries}, neurons=self.neurons)
 
-    def _like(self, other: Circuit) -> Circuit:
+    def _like(self, other: Any) -> Circuit:
+        other = checked_argument("what a circuit is combined with", Circuit, other)
         if self.graph != other.graph or self.kept.shape != other.kept.shape:
             raise GraphMismatch(f"the circuits are of different graphs: {self._space} and {other._space}")
         if self.level != other.level:

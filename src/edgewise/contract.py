@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+from edgewise.arguments import Size, count_of
 from edgewise.circuit import Circuit
 from edgewise.engine.tiling import Tiling
+from edgewise.options import ITS_METRIC, options_of
 from edgewise.request import Request, Wanted
 from edgewise.score_levels import LevelName
 from edgewise.scores import Scores
@@ -46,10 +48,10 @@ class Found:
         """The circuits along the size option as a Sweep; None if there is none."""
         return None if self.size_option is None else Sweep(self.size_option, self.values, self.circuits)
 
-    def circuit(self, size: int | None = None, *, level: LevelName = "edges", absolute: bool = True) -> Circuit:
+    def circuit(self, size: Size | None = None, *, level: LevelName = "edges", absolute: bool = True) -> Circuit:
         """The circuit of a search, or the one of the best-scored edges, nodes or neurons.
 
-        `size`: how many, by default a tenth of all.
+        `size`: how many, or a share such as "10%"; by default a tenth of all.
         `level`: "edges", "nodes" or "neurons".
         `absolute`: whether to rank by absolute value, or by signed value.
         """
@@ -99,6 +101,15 @@ class Method(ABC):
         """Whether each of several ranks does a part of what is wanted alone, on all pairs, instead of all on some pairs."""
         return False
 
+    def units(self, request: Request) -> dict[str, str]:
+        """The name of the metric that each option is in which is a number of some metric, on this request."""
+        named = {one.name: one.unit for one in options_of(type(self)).values() if one.unit}
+        return {
+            name: request.metric.name if unit == ITS_METRIC else str(getattr(self, unit))
+            for name, unit in named.items()
+            if getattr(self, name) is not None
+        }
+
     # -- memory: what an estimate of it asks ------------------------------------------------------------------------
 
     def sizes(self, request: Request, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
@@ -124,12 +135,12 @@ def halves(pairs: int, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
         pairs //= 2
 
 
-def select(scores: Scores, size: int | None, *, absolute: bool = True) -> Circuit:
+def select(scores: Scores, size: Size | None, *, absolute: bool = True) -> Circuit:
     """The circuit of the `size` best-scored edges, nodes or neurons (default a tenth of all); the provenance counts them.
 
     Of edges and neurons without those on no path from an input writer to `logits`.
     """
-    size = max(1, round(DEFAULT_SHARE * len(scores))) if size is None else size
+    size = max(1, round(DEFAULT_SHARE * len(scores))) if size is None else count_of(size, len(scores), scores.level)
     selected = scores.top(size, absolute=absolute)
     if scores.level == "nodes":
         edges = {"selected": len(selected), "kept": len(selected), "total": scores.graph.n_edges}

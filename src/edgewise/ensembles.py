@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from edgewise.arguments import typed
 from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.scores import Scores, ranks
 
 
+@typed
 def ensemble(members: Sequence[Scores], how: str = "rank") -> Scores:
     """Combine several scores of one graph into their mean, by rank or by value.
 

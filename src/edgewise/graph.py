@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import explained_methods
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.surroundings import neutrally
 
@@ -37,6 +38,7 @@ class ReaderPlace(NamedTuple):
 
 
 @final
+@explained_methods
 @dataclass(frozen=True)
 class Graph:
     """The graph of one model: writers, readers, and which pairs are edges; it never changes.
@@ -62,10 +64,8 @@ class Graph:
         if self.inputs not in (ONE_INPUT, SEPARATE_INPUTS):
             raise InvalidValue(f"inputs must be {ONE_INPUT} or {SEPARATE_INPUTS}, not {self.inputs}")
         if min(self.layers, self.heads, self.kv_heads) < 1 or self.heads % self.kv_heads:
-            raise InvalidValue(
-                f"layers, heads and kv_heads must be at least 1, and kv_heads must divide heads; "
-                f"got {self.layers}, {self.heads}, {self.kv_heads}"
-            )
+            got = f"and kv_heads must divide heads; got {self.layers}, {self.heads}, {self.kv_heads}"
+            raise InvalidValue(f"layers, heads and kv_heads must be at least 1, {got}")
 
     @cached_property
     def writers(self) -> tuple[str, ...]:

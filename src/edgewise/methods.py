@@ -13,7 +13,7 @@ from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, NothingScored
 from edgewise.option_types import split
 from edgewise.options import checked, options_of, require
-from edgewise.plugins import Members
+from edgewise.plugins import Members, given, inside
 from edgewise.provenance import versions
 from edgewise.pruning import PRUNINGS, SCORINGS
 from edgewise.pruning.base import Pruning
@@ -73,14 +73,17 @@ def run_method(method: Method, request: Request) -> Found:
         )
     if current().count > 1:
         current().check_alike(_facts(method, request))
+    whose = f"the method {method.name!r}"
     with request.subject.at_work(), within_memory(method, request) as fitting:
         if isinstance(method, Pruning):  # it would train for nothing
             refuse_constant(fitting)
         try:
-            found = method.run(fitting)
+            with inside(whose, method):
+                found = method.run(fitting)
         except NothingScored:
             refuse_constant(fitting)
             raise
+        given(whose, found, Found, "Found(scores, circuits)")
         if method.replaces:
             _refuse_rounding(found, fitting)
         return found

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgewise.errors import InvalidValue, NumericalError, PairsError
 from edgewise.pairs import NO_ANSWER
-from edgewise.plugins import Members
+from edgewise.plugins import Members, described, inside
 
 
 @final
@@ -67,13 +67,15 @@ class Metric:
             raise PairsError(
                 f"answer token id {largest} is outside the vocabulary of {logits.shape[-1]}: another model's tokenizer?"
             )
-        values: Any = self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
+        with inside(f"the metric {self.name!r}", self.function):
+            wide = logits.float() if logits.dtype.itemsize < 4 else logits
+            values: Any = self.function(wide, answers, clean_logits)
         if isinstance(values, Tensor) and values.shape == logits.shape[:-1] and values.is_floating_point():
             return self._usable(values, logits)
-        got = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        got = described(values) if isinstance(values, Tensor) else type(values).__name__
         raise InvalidValue(
-            f"the metric {self.name} gave {got}; it must give one number for each example, float {list(logits.shape[:-1])}: "
-            "no mean over them, no axis besides"
+            f"the metric {self.name} gave {got}; it must give one number for each example, float "
+            f"{list(logits.shape[:-1])}: no mean over them, no axis besides"
         )
 
     def _usable(self, values: Tensor, logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from edgewise.graph import Graph
 
 def named_neurons(graph: Graph, d_model: int, neurons: Mapping[str, Iterable[int]]) -> Tensor:
     """bool [writer, d_model]: these coordinates of the named writers; UnknownName for a writer the graph does not have."""
+    check_width(d_model)
     kept = torch.zeros(len(graph.writers), d_model, dtype=torch.bool)
     for writer, coordinates in neurons.items():
         if writer not in graph.writer_index:
@@ -29,6 +30,12 @@ def edges_between(graph: Graph, kept: Tensor) -> Tensor:
     readers = (graph.serves & kept[None, :]).any(dim=1)
     readers[-1] = True
     return graph.edge_mask & kept[:, None] & readers[None, :]
+
+
+def check_width(d_model: int) -> None:
+    """InvalidValue for a width that no stream has."""
+    if d_model < 1:
+        raise InvalidValue(f"d_model={d_model} must be at least 1: it is how many coordinates a writer writes")
 
 
 def check_neurons(graph: Graph, values: Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from edgewise.arguments import checked_argument
 from edgewise.circuit import Circuit
 from edgewise.graph import Graph
 from edgewise.scores import Scores
@@ -42,6 +43,7 @@ class NodeScores(metaclass=_OfLevel):
     @staticmethod
     def of(scores: Scores) -> Scores:
         """The old way to write `scores.of_nodes` of `scores`."""
+        scores = checked_argument("NodeScores.of: scores", Scores, scores)
         return scores.of_nodes
 
 

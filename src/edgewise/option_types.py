@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 TRUTH_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+EXPECTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    Mapping: "a mapping",
+    dict: "a mapping",
+    Iterable: "something to go through",
+    Callable: "a function",
+    os.PathLike: "a path",
+    NoneType: "none",
+}
 
 # -- values -----------------------------------------------------------------------------------------------------------
 
@@ -38,6 +50,8 @@ def checked(kind: Any, value: Any) -> Any:
         return CHECKS[kind](value)
     if kind is not Any and not isinstance(value, origin or kind):
         raise ValueError
+    if isinstance(value, type) and getattr(kind, "_is_protocol", False):
+        raise ValueError  # a class has the methods that its objects have
     return value
 
 
@@ -149,6 +163,8 @@ def words(kind: Any) -> str:
 def expected(kind: Any) -> str:
     """The type as it is said after "must be"."""
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return next((word for word in inner[1:] if isinstance(word, str)), expected(inner[0]))
     if origin in (Union, UnionType):
         return " or ".join("none" if member is NoneType else expected(member) for member in inner)
     if origin is Literal:
@@ -156,7 +172,7 @@ def expected(kind: Any) -> str:
         return f"{', '.join(first)} or {last}" if first else last
     if origin in (list, tuple, Sequence):
         return f"a list, each {expected(inner[0])}"
-    return EXPECTED.get(kind, words(kind))
+    return EXPECTED.get(origin or kind, words(kind))
 
 
 def choices(kind: Any) -> tuple[Any, ...]:

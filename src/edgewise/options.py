@@ -21,26 +21,37 @@ from edgewise.errors import InvalidValue
 REQUIRED = MISSING
 
 
-def option(default: Any, sentence: str) -> Any:
+# The unit of an option that is a number of whatever metric the method goes by.
+ITS_METRIC = "metric"
+
+
+def option(default: Any, sentence: str, *, unit: str = "") -> Any:
     """A dataclass field that is an option: its default, and one plain sentence about it.
 
     `default`: the default value.
     `sentence`: what the option does; `edgewise list method NAME` shows it.
+    `unit`: what says which metric the number is in: "metric", the one that the method goes by, or the name of another option
+    of the method that names one; empty for what is in no units of a metric.
     """
+    told = {"help": sentence, "unit": unit}
     if isinstance(default, list | dict | set):
-        return field(default_factory=default.copy, metadata={"help": sentence})
-    return field(default=default, metadata={"help": sentence})
+        return field(default_factory=default.copy, metadata=told)
+    return field(default=default, metadata=told)
 
 
 @final
 @dataclass(frozen=True)
 class Option:
-    """One option: its name, the annotated type, the default, and the sentence about it (empty if there is none)."""
+    """One option: its name, the annotated type, the default, and the sentence about it (empty if there is none).
+
+    `unit`: what names the metric that the number is in, as in `option`.
+    """
 
     name: str
     kind: Any
     default: Any
     sentence: str
+    unit: str = ""
 
     @property
     def type(self) -> str:
@@ -84,7 +95,9 @@ def options_of(member: type) -> Mapping[str, Option]:
     found: dict[str, Option] = {}
     for one in (one for one in fields(member) if one.init):
         default = one.default if one.default_factory is MISSING else one.default_factory()
-        found[one.name] = Option(one.name, kinds[one.name], default, str(one.metadata.get("help", "")))
+        found[one.name] = Option(
+            one.name, kinds[one.name], default, *(str(one.metadata.get(key, "")) for key in ("help", "unit"))
+        )
     return found
 
 

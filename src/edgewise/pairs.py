@@ -11,12 +11,13 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import checked_argument, explained, typed
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.given_tokens import are_token_ids, begin_noticed, both_sides, padding_noticed
 from edgewise.prompts.habits import warn_of, with_warnings
 from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, filled, padded
 from edgewise.prompts.read_prompts import read_texts, read_tokens
-from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
+from edgewise.prompts.tokens import Begin, Chat, Decoder, PromptReader, check_one_length
 from edgewise.surroundings import neutrally
 
 # What the origin of pairs says where there are no corrupted prompts: clean ones stand in their place.
@@ -50,6 +51,7 @@ class Pairs:
     # -- construction -----------------------------------------------------------------------------------------------
 
     @classmethod
+    @explained
     @neutrally
     def from_tokens(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
@@ -101,6 +103,7 @@ class Pairs:
         return cls(*prompts, right, against, positions, after=after)._checked()
 
     @classmethod
+    @explained
     @neutrally
     def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
@@ -153,6 +156,12 @@ class Pairs:
 
     # -- use --------------------------------------------------------------------------------------------------------
 
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Pairs) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     def __len__(self) -> int:
         return len(self.clean)
 
@@ -168,6 +177,7 @@ class Pairs:
         tensors = (t[index] for t in (self.clean, self.corrupted, self.correct, self.wrong, self.positions))
         return Pairs(*tensors, texts=texts, source=self.source, after=self.after)
 
+    @typed
     def batches(self, size: int) -> Iterator[Pairs]:
         """The pairs in consecutive batches of at most `size`."""
         if size < 1:
@@ -175,8 +185,11 @@ class Pairs:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
+    @typed
     def examples(self, tokenizer: Any, n: int = 3) -> list[dict[str, list[str]]]:
         """The first `n` pairs as text up to the answer position, token by token; without `tokenizer` as numbers."""
+        if tokenizer is not None:
+            tokenizer = checked_argument("Pairs.examples: tokenizer", Decoder, tokenizer)
         return [self._example(tokenizer, i) for i in range(min(n, len(self)))]
 
     def _example(self, tokenizer: Any, i: int) -> dict[str, list[str]]:
@@ -191,6 +204,7 @@ class Pairs:
         width = int(self.positions.max()) + 1
         return replace(self, clean=self.clean[:, :width], corrupted=self.corrupted[:, :width], after="padding")
 
+    @typed
     def to(self, device: torch.device) -> Pairs:
         """The same pairs with their tensors on `device`."""
         names = ("clean", "corrupted", "correct", "wrong", "positions")

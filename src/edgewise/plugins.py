@@ -12,11 +12,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, final
 
-from edgewise.errors import EdgewiseError, EdgewiseWarning, UnknownName
+from edgewise.errors import EdgewiseError, EdgewiseWarning, InvalidValue, UnknownName
 
 M = TypeVar("M")
 
@@ -121,6 +122,41 @@ class Members(MutableMapping[str, M], Generic[M]):
                 raise UnknownName(f"{whose}: its name {getattr(member, 'name', None)!r} is not that of its entry point")
             self._loaded[entry] = member
         return self._loaded[entry]
+
+
+# -- parts of a user's own: what they raise, and what they give ------------------------------------------------------
+
+
+@contextmanager
+def inside(whose: str, part: object) -> Iterator[None]:
+    """An exception of a part that is not edgewise's own keeps its type and traceback, and says whose part it is.
+
+    `whose`: such as "the metric 'mine'". `part`: the function or object.
+    """
+    try:
+        yield
+    except EdgewiseError:
+        raise
+    except Exception as error:
+        home = getattr(part, "__module__", None) or type(part).__module__
+        if not str(home).startswith("edgewise."):
+            error.add_note(f"This was raised inside {whose}, which is no part of edgewise.")
+        raise
+
+
+def given(whose: str, value: Any, kind: type[M], expected: str) -> M:
+    """What a part gave, if it is of this kind; InvalidValue, with what to give, otherwise."""
+    if isinstance(value, kind):
+        return value
+    raise InvalidValue(f"{whose} gave {described(value)}; it must give {expected}")
+
+
+def described(value: Any) -> str:
+    """A value in a few words: its type, and of a tensor its dtype and shape."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "dtype"):
+        return f"{value.dtype} {list(shape)}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ def provenance(request: Request, method: Any, seconds: float) -> dict[str, Any]:
         "method": method.name,
         "options": {name: value for name, value in asdict(method).items() if name not in LOCAL},
         "metric": request.metric.name,
+        **({"units": units} if (units := method.units(request)) else {}),
         **request.ablation.key,
         "batch_size": request.batch_size,
         "products": rounded_products(request.subject.device),

@@ -145,7 +145,7 @@ class Request:
 
     def maker(self) -> Callable[[Pairs], Batch]:
         """A function that makes a batch of some pairs; the data are looked at once, before."""
-        replacer = self.ablation.prepare(self.subject, self.pairs, self.pairs_at_once)
+        replacer = self.ablation.prepared(self.subject, self.pairs, self.pairs_at_once)
         return lambda pairs: self.batch(pairs, replacer)
 
     def batch(self, pairs: Pairs, replacer: Replacer) -> Batch:

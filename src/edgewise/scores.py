@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from edgewise.arguments import Size, count_of, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.display import clean, rich
 from edgewise.errors import GraphMismatch, InvalidValue
@@ -18,6 +20,7 @@ from edgewise.score_levels import LEVELS, LevelName
 
 
 @final
+@typed_methods
 class Scores:
     """One number for each edge, node or neuron of a Graph; a positive number means that it helps.
 
@@ -61,10 +64,18 @@ class Scores:
         """How many can be selected: edges, heads and MLPs, or neurons."""
         return int(self._of.selectable(self.graph, self.values).sum())
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        same = (self.graph, self.level) == (other.graph, other.level) and self.parts == other.parts
+        return same and torch.equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.graph, self.level, self.values.numpy().tobytes()))
+
     def items(self) -> list[tuple[str, Any]]:
         """All (name, score) pairs: edges reader by reader in index order, nodes and neurons writer by writer."""
-        names = self.graph.edges if self.level == "edges" else self.graph.writers
-        return [(name, self[name]) for name in names]
+        return [(name, self[name]) for name in (self.graph.edges if self.level == "edges" else self.graph.writers)]
 
     # -- other levels -----------------------------------------------------------------------------------------------
 
@@ -102,17 +113,18 @@ class Scores:
 
     # -- selection --------------------------------------------------------------------------------------------------
 
-    def top(self, n: int, *, absolute: bool = True) -> Circuit:
+    def top(self, n: Size, *, absolute: bool = True) -> Circuit:
         """The circuit of the `n` best-scored edges, nodes or neurons; of equal scores the first in index order.
 
-        `n`: exactly how many; call `without_dangling()` on the result to drop those on no path.
+        `n`: exactly how many, or a share of all, such as "10%"; call `without_dangling()` on the result to drop
+        those on no path.
         `absolute`: whether to rank by absolute value, or by signed value.
         Returns a Circuit. For nodes, it has all edges between the chosen ones, from the input writers and to `logits`; input
         writers always stay and do not count. Neurons of input writers count like all others, as in MIB. Raises
         InvalidValue if there are fewer than `n`.
         """
-        kept = self._best(n, absolute)
-        return self._circuit(kept, {**self._of.selection(n), "absolute": absolute})
+        n = self.count(n)
+        return self._circuit(self._best(n, absolute), {**self._of.selection(n), "absolute": absolute})
 
     def above(self, threshold: float, *, absolute: bool = True) -> Circuit:
         """The circuit of all edges, nodes or neurons whose score is at least `threshold`.
@@ -125,31 +137,28 @@ class Scores:
         kept = (self._ranking(absolute) >= threshold) & self._of.selectable(self.graph, self.values)
         return self._circuit(kept, {"select": "above", "threshold": threshold, "absolute": absolute})
 
-    def greedy(self, n: int, *, absolute: bool = True) -> Circuit:
+    def greedy(self, n: Size, *, absolute: bool = True) -> Circuit:
         """The circuit that grows backwards from `logits`, always by the best edge into what already reaches `logits`.
 
-        `n`: how many edges at most; `absolute`: whether to rank by absolute value, or by signed value.
+        `n`: how many edges at most, or a share of all; `absolute`: whether to rank by absolute value, or by signed value.
 
         A writer that is reached brings in the edges into all readers it is computed from. An edge whose writer leads
         nowhere in the circuit is left out, however large its score. Raises InvalidValue for scores of nodes or neurons.
         """
         if self.level != "edges":
             raise InvalidValue(f"only edges can be selected greedily, not {self.level}; use signed or absolute")
-        self._check_count(n)
+        n = self.count(n)
         mask = torch.zeros_like(self.graph.edge_mask)
         for writer, reader in _best_first(self.graph, self._ranking(absolute), n):
             mask[writer, reader] = True
         return self._circuit(mask, {"select": "greedy", "n": n, "absolute": absolute})
 
-    def _check_count(self, n: int) -> None:
-        count = len(self)
-        if not 0 <= n <= count:
-            has = f"{count:,} heads and MLPs" if self.level == "nodes" else f"{count:,}"
-            raise InvalidValue(f"asked for {n:,} {self.level}, but the graph has {has}; give 0 to {count:,}")
+    def count(self, size: Size) -> int:
+        """How many edges, nodes or neurons a `size` is: a number, or a share such as "10%"; InvalidValue for others."""
+        return count_of(size, len(self), self.level, least=0)
 
     def _best(self, n: int, absolute: bool) -> Tensor:
         """bool, like the values: the n best."""
-        self._check_count(n)
         selectable = self._of.selectable(self.graph, self.values).flatten()
         order = self._ranking(absolute).flatten().masked_fill(~selectable, -torch.inf)
         order = order.sort(descending=True, stable=True).indices
@@ -171,7 +180,7 @@ class Scores:
 
     # -- comparison -------------------------------------------------------------------------------------------------
 
-    def agreement(self, other: Scores, *, top: int | None = None) -> dict[str, float]:
+    def agreement(self, other: Scores, *, top: Size | None = None) -> dict[str, float]:
         """How far these scores agree with `other` ones on the same graph and level.
 
         `top`: how many of the best, by absolute value, the overlap compares; by default a tenth of all.
@@ -180,9 +189,7 @@ class Scores:
         """
         if self.graph != other.graph or self.level != other.level:
             raise GraphMismatch(f"the scores are of different graphs: {self._space} and {other._space}")
-        n = max(1, len(self) // 10) if top is None else top
-        if n < 1:
-            raise InvalidValue(f"top={n} must be at least 1")
+        n = max(1, len(self) // 10) if top is None else count_of(top, len(self), self.level)
         selectable = self._of.selectable(self.graph, self.values)
         mine, theirs = self.values[selectable], other.values[selectable]
         return {
@@ -206,13 +213,7 @@ class Scores:
         return f"<{kind}: {method}, {len(self):,} {self.level} on {self.graph}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.graph, self.values, dict(self.provenance), self.level, self.parts)
-
-
-def _restored(
-    graph: Graph, values: Tensor, provenance: dict[str, Any], level: LevelName, parts: Scores | None
-) -> Scores:
-    return Scores(graph, values, provenance, level=level, parts=parts)
+        return partial(Scores, level=self.level, parts=self.parts), (self.graph, self.values, dict(self.provenance))
 
 
 def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, int]]:
@@ -223,8 +224,7 @@ def _best_first(graph: Graph, ranking: Tensor, n: int) -> Iterator[tuple[int, in
     def reach(reader: int) -> None:
         if reader not in reached:
             reached.add(reader)
-            writers = graph.edge_mask[:, reader].nonzero().flatten().tolist()
-            for writer in writers:
+            for writer in graph.edge_mask[:, reader].nonzero().flatten().tolist():
                 heapq.heappush(queue, (-float(ranking[writer, reader]), writer, reader))
 
     reach(len(graph.readers) - 1)

@@ -9,12 +9,14 @@ from warnings import warn
 
 import torch
 
+from edgewise.arguments import typed_methods
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.scores import Scores
 
 
 @final
+@typed_methods
 @dataclass(frozen=True)
 class Sweep:
     """The circuits that a search finds at several values of its size option, from few edges to many.

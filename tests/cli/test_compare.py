@@ -50,7 +50,7 @@ def test_heads_are_studied_at_a_size(here: Path, model: Path) -> None:
     found = json.loads(result.stdout)["heads"]
     assert set(found["edges"]) == {"eap", "exact"}
     assert found["edges"]["eap"] == found["size"]
-    refused(edgewise("compare", "--model", model, *FEW, "--heads", "10%,20%"), message="'10%,20%' is not a size")
+    refused(edgewise("compare", "--model", model, *FEW, "--heads", "10%,20%"), message="asked for '10%,20%' edges")
 
 
 def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
@@ -81,7 +81,7 @@ def test_own_pairs_are_compared_on(here: Path, model: Path) -> None:
         (["--reference", "exact:1e9"], "no edge has an effect of 1e+09 or more"),
         (["--reference", "none.json"], "none.json: no such file"),
         (["--reference", "scores.json"], "is not JSON"),
-        (["--edges", "5,x"], "'x' is not a size; give a number of edges, or a share of them such as '5%'"),
+        (["--edges", "5,x"], "asked for 'x' edges; give 1 or more, or a share of all, such as '10%'"),
         (["--edges", "1000000"], "asked for 1,000,000 edges"),
         (["--option", "tau=0.1"], "does not name a compared method; write it as in eap.tau="),
         (["--option", "eap.steps=3"], "the method eap has no option 'steps'"),

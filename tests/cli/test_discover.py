@@ -118,7 +118,7 @@ def test_default_folders_are_numbered(here: Path, model: Path) -> None:
 
 
 def test_a_circuit_without_a_path_is_announced(here: Path, model: Path) -> None:
-    result = edgewise("discover", "--model", model, "--examples", "4", "--edges", "0")
+    result = edgewise("discover", "--model", model, "--examples", "4", "--edges", "1")
     assert result.exit_code == 0
     assert "No path leads from input to logits" in result.stdout
     assert "no edges" in (here / "runs" / "ioi-tiny-eap-ig" / "circuit.svg").read_text()

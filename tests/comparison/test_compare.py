@@ -27,7 +27,7 @@ METHODS: list[Any] = ["eap", {"method": "acdc", "values": TAUS}, "exact"]
 
 @pytest.fixture(scope="module")
 def comparison() -> ew.Comparison:
-    return ew.compare(subject("gpt2"), pairs(), methods=METHODS, reference="exact:5%", edges=[0, 12, "10%"])
+    return ew.compare(subject("gpt2"), pairs(), methods=METHODS, reference="exact:5%", edges=[1, 12, "10%"])
 
 
 def edge_values(scores: ew.Scores) -> list[float]:
@@ -297,10 +297,13 @@ def test_a_search_that_can_be_told_a_size_runs_once_for_each(monkeypatch: pytest
         ({"reference": "exact"}, "needs a threshold above 0"),
         ({"reference": "task"}, "there is no known circuit for a file of data"),
         ({"reference": "none.json"}, "no such file"),
-        ({"edges": ["5"]}, "'5' is not a size; give a number of edges, or a share of them such as '5%'"),
-        ({"edges": ["0%"]}, "'0%' is not a size"),
-        ({"edges": ["101%"]}, "'101%' is not a size"),
-        ({"edges": [-1]}, "-1 is not a size"),
+        (
+            {"edges": ["5"]},
+            "asked for '5' edges, but the graph has 262; give 1 to 262, or a share of all, such as '10%'",
+        ),
+        ({"edges": ["0%"]}, "asked for '0%' edges"),
+        ({"edges": ["101%"]}, "asked for '101%' edges"),
+        ({"edges": [-1]}, "asked for -1 edges"),
         ({"edges": [10**6]}, "asked for 1,000,000 edges"),
         ({"metric": "loss"}, "unknown metric"),
     ],

@@ -139,7 +139,7 @@ def test_circuits_without_heads_and_sizes_there_are_not_are_refused(runs: dict[s
     ew.save(straight, tmp_path / "straight.json")
     with pytest.raises(InvalidValue, match="no head is kept by eap: no path of the circuit leads through one"):
         compare_heads([tmp_path / "straight.json"])
-    with pytest.raises(InvalidValue, match="--edges 1,000 is not between 1 and 479"):
+    with pytest.raises(InvalidValue, match="asked for 1,000 edges, but the graph has 479; give 1 to 479"):
         compare_heads([runs["eap"]], edges=1000)
 
 

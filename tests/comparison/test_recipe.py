@@ -36,8 +36,8 @@ def test_a_recipe_comes_back(tmp_path: Path) -> None:
         ({"methods": [{"label": "x"}]}, "the key 'methods.0.method' is missing"),
         ({"methods": [{"method": "eap", "ranking": "best"}]}, "should be 'absolute' or 'signed', not 'best'"),
         ({"edges": []}, "edges: "),
-        ({"edges": ["5"]}, "'5' is not a size"),
-        ({"heads": "5"}, "'5' is not a size"),
+        ({"edges": ["5"]}, "asked for '5' edges; give 1 or more"),
+        ({"heads": "5"}, "asked for '5' edges; give 1 or more"),
         ({"grid": {"threshold": [], "tau": [0.1]}}, "grid.threshold: "),
         ({"grid": {"threshold": [0.1], "tau": [-1.0]}}, "tau"),
         ({"grid": {"threshold": [0.1], "tau": [0.1]}, "reference": "none"}, "grid of thresholds needs a reference"),
@@ -62,7 +62,7 @@ def test_the_recipe_of_a_run_is_not_one_of_a_comparison(tmp_path: Path) -> None:
 
 def test_sizes_are_numbers_and_shares() -> None:
     gpt2 = Graph(12, 12, 12)  # 32,491 edges: 0.001 % of them is less than one
-    assert sizes_on(gpt2, ["1%", 325, 10, "0.001%", 0, "50 %"]) == (0, 1, 10, 325, 16246)
+    assert sizes_on(gpt2, ["1%", 325, 10, "0.001%", "50 %"]) == (1, 10, 325, 16246)
 
 
 def test_options_begin_with_the_name_of_a_method() -> None:

@@ -101,7 +101,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, capsys: pytest.Ca
         (theirs(dst_nodes=["logits"]), "its nodes do not match its cfg"),
         (theirs(edges_scores=torch.zeros(2, 2)), "'edges_scores' is not a tensor of shape"),
         (theirs(edges_in_graph=3), "'edges_in_graph' is not a tensor of shape"),
-        (theirs(edges_scores=torch.full((4, 8), torch.nan)), "finite number"),
+        (theirs(edges_scores=torch.full((4, 8), torch.inf)), "finite number"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path, document: Any, message: str) -> None:

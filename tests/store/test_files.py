@@ -184,7 +184,7 @@ def test_a_document_that_is_wrong_is_refused_with_the_reason(
         (b"[1]", "holds a JSON list"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
         (b"[" * 100_000, "is not"),
-        (b'{"cfg": {}, "nodes": {}, "edges": {}}', "is an EAP-IG file; use edgewise convert"),
+        (b'{"cfg": {}, "nodes": {}, "edges": {}}', "the key 'cfg.n_layers' is missing"),
         (b"{}", "not a document of edgewise"),
     ],
 )

@@ -127,7 +127,7 @@ def scoring(function: Scoring) -> type[ScoringMethod]:
     ("function", "message"),
     [
         (not_finite, "a score for every edge, all finite (InvalidValue: "),
-        (of_another_shape, "all finite (GraphMismatch: the values have shape (3, 3)"),
+        (of_another_shape, "all finite (InvalidValue: the method 'mine' gave torch.float32 [3, 3]"),
         (by_batch_size, "6 scores do not depend on batch size and order (off by 8.0e-01"),
         (by_order, "6 scores do not depend on batch size and order"),
         (by_padding, "6 scores do not depend on what stands behind the answer (off by"),

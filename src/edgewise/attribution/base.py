@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import ClassVar, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from edgewise.attribution.memory import memory_size
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, NothingScored, NumericalError
 from edgewise.metrics import Metric
+from edgewise.plugins import described
 from edgewise.provenance import provenance
 from edgewise.ranks import current
 from edgewise.request import Batch, Request, Wanted
@@ -35,7 +36,7 @@ class ScoringMethod(Method):
 
     def run(self, request: Request) -> Found:
         chosen, started = self.resolved(request), time.perf_counter()
-        values = chosen.scores(request)
+        values = each_edge(self.name, chosen.scores(request), request)
         facts = provenance(request, chosen, time.perf_counter() - started)
         return Found(Scores(request.subject.graph, values, facts))
 
@@ -64,12 +65,24 @@ class GradientMethod(ScoringMethod):
         self.check(request.metric)
         total = torch.zeros(request.subject.graph.edge_mask.shape, dtype=torch.float64)
         mine = request.share()
-        parts = fitting_parts(mine, self.resolved(request).batch_scores)
+        scores = self.resolved(request).batch_scores
+        parts = fitting_parts(mine, lambda batch: each_edge(self.name, scores(batch), request))
         for part in request.track(parts, mine.batches, f"scoring edges ({self.name})"):
             total += part.double().cpu()
         total = current().sum(total)
         refuse_zeros(total * request.subject.graph.edge_mask, request.metric)
         return total / len(request.pairs)
+
+
+def each_edge(name: str, values: Any, request: Request) -> Tensor:
+    """The values, if there is one for each edge; InvalidValue, with what to give, for anything else."""
+    shape = request.subject.graph.edge_mask.shape
+    if isinstance(values, Tensor) and values.shape == shape:
+        return values
+    raise InvalidValue(
+        f"the method {name!r} gave {described(values)}; it must give a score for each pair of writer and reader, "
+        f"float {list(shape)}"
+    )
 
 
 def scores_no_nodes(name: str) -> InvalidValue:

@@ -45,7 +45,7 @@ def in_parts(request: Request, work: Callable[[Pairs], T]) -> Iterator[T]:
 def fitting_replacer(request: Request) -> Replacer:
     """What makes the replacement for batches of a request; the data are looked at in as large batches as memory holds."""
     size = request.pairs_at_once
-    prepare = partial(request.ablation.prepare, request.subject, request.pairs)
+    prepare = partial(request.ablation.prepared, request.subject, request.pairs)
     while (found := unless_too_large(partial(prepare, size))) is None:
         size = noted_half(request, size)
     return found

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgewise.cli import console
-from edgewise.cli.options import AsJson, Dask, Quiet, Workers, listed
+from edgewise.cli.options import AsJson, Dask, Quiet, Workers, listed, sizes
 from edgewise.errors import InvalidValue
 
 Names = Annotated[str | None, typer.Option(help="names separated by commas [default: that of the recipe]")]
@@ -20,7 +20,9 @@ def batch(
     task: Names = None,
     method: Names = None,
     seed: Annotated[str | None, typer.Option(help="numbers separated by commas [default: that of the recipe]")] = None,
-    edges: Annotated[str | None, typer.Option(help="sizes separated by commas [default: that of the recipe]")] = None,
+    edges: Annotated[
+        str | None, typer.Option(help="sizes, such as 300 or 10%, separated by commas [default: that of the recipe]")
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest that says all the rest")] = None,
     workers: Workers = None,
     dask: Dask = None,
@@ -38,7 +40,8 @@ def batch(
     axes: dict[str, list[Any]] = {
         name: listed(text) for name, text in (("task", task), ("model", model), ("method", method)) if text is not None
     }
-    axes |= {name: _whole(name, text) for name, text in (("edges", edges), ("seed", seed)) if text is not None}
+    axes |= {} if edges is None else {"edges": sizes(edges)}
+    axes |= {} if seed is None else {"seed": _whole("seed", seed)}
     recipes = every(Recipe.read(recipe) if recipe is not None else Recipe(), axes)
     with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
         cells = run_many(recipes, out, executor=executor, track=track)

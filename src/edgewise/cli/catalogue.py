@@ -50,17 +50,38 @@ def _method(name: str) -> dict[str, Any]:
     from edgewise.methods import method_class
 
     chosen = method_class(name)
-    options = [_described(known) for known in options_of(chosen).values()]
+    options = [_described(known, chosen) for known in options_of(chosen).values()]
     facts = {"method": chosen.name, "summary": chosen.summary, "cost": chosen.cost, "paper": chosen.paper}
-    return {**facts, "options": options}
+    return {**facts, "metric": f"{_metric_of(chosen)}, unless --metric names another", "options": options}
 
 
-def _described(option: Option) -> dict[str, Any]:
+def _metric_of(chosen: Any) -> str:
+    return "the task's" if chosen.metric is None else str(chosen.metric)
+
+
+def _unit(option: Option, chosen: Any) -> str:
+    """What an option is in units of, in words; empty where it is in none."""
+    from edgewise.options import ITS_METRIC
+
+    if not option.unit:
+        return ""
+    if option.unit == ITS_METRIC:
+        return f"; in units of {_metric_of(chosen)}, or of --metric"
+    named = options_of(chosen)[option.unit].default
+    return f"; in units of the metric that {option.unit} names{'' if named is None else f', by default {named}'}"
+
+
+def _described(option: Option, chosen: Any) -> dict[str, Any]:
     from edgewise.request import LOCAL
 
     shown = "path" if option.name in LOCAL and option.type == words(str) else option.type
     default = "required" if option.default is REQUIRED else option.default
-    return {"option": option.name, "type": shown, "default": default, "meaning": option.sentence}
+    return {
+        "option": option.name,
+        "type": shown,
+        "default": default,
+        "meaning": option.sentence + _unit(option, chosen),
+    }
 
 
 def _task(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from edgewise.cli import console
-from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, Device, Quiet
+from edgewise.cli.options import OUTPUT_OPTIONS, AsJson, Device, Quiet, size
 from edgewise.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def heads(
     runs: Runs,
     *,
     edges: Annotated[
-        int | None,
-        typer.Option(help="cut circuits that have scores to so many edges [default: as many as the smallest has]"),
+        str | None,
+        typer.Option(
+            help="cut circuits that have scores to so many edges, or such a share [default: as many as the smallest has]"
+        ),
     ] = None,
     held_out: Annotated[
         int | None,
@@ -58,7 +60,9 @@ def heads(
 
     suffix = _checked(out, picture)
     with console.progress(quiet=quiet or as_json) as track:
-        report = compare_heads(runs, edges=edges, held_out=held_out, batch_size=batch_size, device=device, track=track)
+        report = compare_heads(
+            runs, edges=size(edges), held_out=held_out, batch_size=batch_size, device=device, track=track
+        )
     if out is not None:
         write_bytes(out, encode(dump(report.to_dict())))
     if picture is not None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edgewise.errors import InvalidValue
+from edgewise.option_types import parsed
 
 # The headings of options in the help of a command.
 MODEL_OPTIONS = "Model"
@@ -221,18 +222,28 @@ def edges_or_sizes(text: str | None) -> dict[str, Any]:
     """The fields of a recipe that say how many edges: one number, or several with commas between."""
     if text is None:
         return {"edges": None, "sizes": None}
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidValue(
-            f"--edges {text!r} is not a number of edges, nor several with commas between, such as 300,1000"
-        ) from None
+    found = sizes(text)
     return {"edges": None, "sizes": tuple(found)} if len(found) > 1 else {"edges": found[0], "sizes": None}
 
 
-def sizes(text: str) -> list[int | str]:
-    """Numbers of edges, and shares of them, separated by commas."""
-    return [int(size) if size.isdecimal() else size for size in (part.strip() for part in text.split(","))]
+def sizes(text: str, level: str = "edges") -> list[int | str]:
+    """Numbers of edges, nodes or neurons, and shares of them, separated by commas; InvalidValue for what is neither."""
+    return [_size(part.strip(), level) for part in text.split(",")]
+
+
+def size(text: str | None, level: str = "edges") -> int | str | None:
+    """One of them, if it was given."""
+    return None if text is None else _size(text.strip(), level)
+
+
+def _size(text: str, level: str) -> int | str:
+    from edgewise.arguments import checked_size
+
+    try:
+        number = parsed(int, text)
+    except ValueError:
+        return checked_size(text, level)
+    return checked_size(number, level)
 
 
 def listed(text: str) -> list[str]:

@@ -18,6 +18,7 @@ from edgewise.cli.options import (
     listed,
     numbers,
     options_of_methods,
+    size,
     sizes,
     those_given,
 )
@@ -83,9 +84,9 @@ def discover(
 
     given = asked.given | conditions.given
     given |= those_given(locals(), "method metric ablation ranking memory_limit products curve stability")
-    read = {**edges_or_sizes(edges), "nodes": nodes, "neurons": neurons}
-    if size := those_given(read, "edges sizes nodes neurons"):
-        given |= {"edges": None, "sizes": None, "nodes": None, "neurons": None, **size}
+    read = {**edges_or_sizes(edges), "nodes": size(nodes, "nodes"), "neurons": size(neurons, "neurons")}
+    if asked_size := those_given(read, "edges sizes nodes neurons"):
+        given |= {"edges": None, "sizes": None, "nodes": None, "neurons": None, **asked_size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     texts = key_values(option or [])
     more = parsed_options(given.get("method", start.method), texts) if texts else {}
@@ -162,7 +163,7 @@ def compare(
     given = asked.given | conditions.given
     given |= those_given(locals(), "reference metric ablation exact_sample")
     read = {"edges": edges and sizes(edges), "methods": methods and listed(methods)}
-    read |= {"heads": int(heads) if heads and heads.isdecimal() else heads, "pictures": pictures and listed(pictures)}
+    read |= {"heads": size(heads), "pictures": pictures and listed(pictures)}
     given |= those_given(read, "edges methods heads pictures")
     chosen = (CompareRecipe.read(recipe) if recipe is not None else CompareRecipe.of()).with_changes(**given)
     if option:

@@ -13,23 +13,33 @@ Method = Annotated[
     str | None, typer.Option(help="see edgewise list methods [default: eap-ig]", rich_help_panel=METHOD_OPTIONS)
 ]
 Metric = Annotated[
-    str | None, typer.Option(help="what edges are scored by [default: the task's]", rich_help_panel=METHOD_OPTIONS)
+    str | None,
+    typer.Option(
+        help="what the method goes by, and its thresholds are in "
+        "[default: the method's own, which is kl for searches and training, else the task's]",
+        rich_help_panel=METHOD_OPTIONS,
+    ),
 ]
 Edges = Annotated[
     str | None,
     typer.Option(
-        help="how many edges to select; several numbers, separated by commas, for circuits of several sizes "
-        "[default: a tenth of all]",
+        help="how many edges to select, or a share such as 10%; several, separated by commas, for circuits of several "
+        "sizes [default: a tenth of all]",
         rich_help_panel=CIRCUIT_OPTIONS,
     ),
 ]
 Nodes = Annotated[
-    int | None,
-    typer.Option(help="instead, how many heads and MLPs, with all edges between them", rich_help_panel=CIRCUIT_OPTIONS),
+    str | None,
+    typer.Option(
+        help="instead, how many heads and MLPs, or a share, with all edges between them",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
 ]
 Neurons = Annotated[
-    int | None,
-    typer.Option(help="instead, how many coordinates of what heads and MLPs write", rich_help_panel=CIRCUIT_OPTIONS),
+    str | None,
+    typer.Option(
+        help="instead, how many coordinates of what heads and MLPs write, or a share", rich_help_panel=CIRCUIT_OPTIONS
+    ),
 ]
 Ranking = Annotated[
     str | None,
@@ -56,7 +66,9 @@ MethodOption = Annotated[
 Tau = Annotated[
     str | None,
     typer.Option(
-        help="the threshold of acdc; several, separated by commas, are a sweep", rich_help_panel=METHOD_OPTIONS
+        help="the threshold of acdc, in units of the metric it goes by: kl, unless --metric names another; several, "
+        "separated by commas, are a sweep",
+        rich_help_panel=METHOD_OPTIONS,
     ),
 ]
 RecipeFile = Annotated[
@@ -83,7 +95,7 @@ ComparedMethods = Annotated[
 ComparedReference = Annotated[
     str | None,
     typer.Option(
-        help="task, exact:1%, exact:0.05, none, or a circuit's file [default: the task's, or exact:1%]",
+        help="task, exact:1%, exact:0.05 (of the metric), none, or a circuit's file [default: the task's, or exact:1%]",
         rich_help_panel=CIRCUIT_OPTIONS,
     ),
 ]

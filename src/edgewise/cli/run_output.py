@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -22,6 +23,7 @@ def print_run(run: Run) -> None:
     prompts = known.get("task") or known.get("data_file")
     told, model = console.quoted(prompts), console.quoted(run.recipe.model)
     out.print(f"[bold]{told}[/] in [bold]{model}[/] by {console.quoted(run.recipe.method)}")
+    print_units(known, run.sweep.size_option if run.sweep is not None else None)
     if run.sweep is not None:
         console.print_table(f"sweep over {run.sweep.size_option}", [console.cells(row) for row in run.sweep_rows])
     print_report(report)
@@ -45,6 +47,13 @@ def print_run(run: Run) -> None:
     out.print(f"time      {run.seconds:.1f} s" + (f": {parts}" if parts else ""))
     if run.folder is not None:
         out.print(f"files     {console.quoted(run.folder)}/: {console.quoted(', '.join(run.files))}")
+
+
+def print_units(known: Mapping[str, Any], swept: str | None) -> None:
+    """The metric that the method went by, and its thresholds and prices with the metric that each is in."""
+    units, options = known.get("units") or {}, known["options"]
+    told = ", ".join(f"{name}{'' if name == swept else f' {options[name]}'} in {units[name]}" for name in units)
+    console.stdout().print(f"by        {known['metric']}{f': {told}' if told else ''}", markup=False)
 
 
 def print_report(report: Report) -> None:
@@ -99,6 +108,7 @@ def described(found: Run) -> dict[str, Any]:
         "folder": folder,
         "files": list(found.files),
         "recipe": found.recipe.model_dump(),
+        **{key: found.circuit.provenance[key] for key in ("metric", "units") if key in found.circuit.provenance},
         "circuit": {**size(found.circuit), "selected": found.selected, "ranking": found.recipe.ranking},
         "report": found.report.to_dict(),
         **found.on_pairs_found_on,

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import DEFAULT_METHODS, DEFAULT_SIZES, Entry, Size, check_names, sizes_on
 from edgewise.comparison.comparison import Comparison
@@ -25,6 +26,7 @@ from edgewise.request import Request
 from edgewise.surroundings import neutrally
 
 
+@typed
 @neutrally
 def compare(  # noqa: PLR0913 - a public verb: what a user may say of a comparison
     subject: Subject,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from edgewise.arguments import Size, count_of, typed
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import WORTH_METRIC, WORTH_SHARE, Heads, roles
 from edgewise.comparison.circuits_of_runs import FoundCircuit, equal_sizes, found_circuits, size_notes
@@ -23,10 +24,11 @@ from edgewise.runs.recipe import Setting
 from edgewise.runs.resolved import ResolvedSetting, resolve
 
 
+@typed
 def compare_heads(
     runs: Sequence[str | Path],
     *,
-    edges: int | None = None,
+    edges: Size | None = None,
     held_out: int | Literal["auto"] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
@@ -35,7 +37,8 @@ def compare_heads(
     """Which heads the circuits of several runs keep, by measured role, and what each is worth to the circuit that keeps it.
 
     `runs`: run folders, files of circuits, or folders of comparisons, of one model, one task or data, and one ablation.
-    `edges`: the size of the circuits. By default that of the smallest circuit without scores, else of the smallest of all.
+    `edges`: the size of the circuits, or a share of all edges such as "10%". By default that of the smallest circuit without
+    scores, else of the smallest of all.
     Circuits that are the best edges by scores are cut, or grown, to that size; those of searches stay as they are.
     `held_out`: how many held-out pairs to judge on, "auto" for as many as are usual, 0 for the pairs that the circuits were
     found on; by default as in the first run.
@@ -50,9 +53,7 @@ def compare_heads(
     setting = circuits[0].setting.with_changes(**{name: value for name, value in given.items() if value is not None})
     resolved = resolve(setting)
     graph = circuits[0].circuit.graph
-    if edges is not None and not 1 <= edges <= graph.n_edges:
-        raise InvalidValue(f"--edges {edges:,} is not between 1 and {graph.n_edges:,}, the edges of the model")
-    size, chosen = equal_sizes(circuits, edges)
+    size, chosen = equal_sizes(circuits, None if edges is None else count_of(edges, graph.n_edges))
     _check_heads(chosen)
     subject = resolved.model.load(track)
     for one in circuits:

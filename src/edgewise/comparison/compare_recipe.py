@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from edgewise.arguments import Size, checked_size, count_of, share_in
 from edgewise.display import clean
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
@@ -21,10 +21,7 @@ from edgewise.store.schema import Strict, first_problem
 from edgewise.store.targets import component
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
-SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 
-# Number of edges, or a share of all of them as text: "5%".
-Size = int | str
 DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
 LONGEST_LABEL = 60
 DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
@@ -154,10 +151,8 @@ class CompareRecipe(Setting):
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         check_names(self.methods)
-        for size in self.edges:
-            check_size(size)
-        if self.heads is not None:
-            check_size(self.heads)
+        for size in (*self.edges, *([] if self.heads is None else [self.heads])):
+            checked_size(size)
         if self.grid is not None:
             if self.reference == "none":
                 raise InvalidValue("a grid of thresholds needs a reference; name one, or leave the grid out")
@@ -175,26 +170,9 @@ def check_names(entries: Iterable[Entry]) -> None:
         seen[entry.folder.lower()] = entry.name
 
 
-def check_size(size: Size) -> None:
-    """InvalidValue for a size that is neither a number of edges nor a share of them."""
-    if isinstance(size, int) and size >= 0:
-        return
-    match = SHARE.fullmatch(size) if isinstance(size, str) else None
-    if match is None or not 0 < float(match[1]) <= 100:
-        raise InvalidValue(f"{size!r} is not a size; give a number of edges, or a share of them such as '5%'")
-
-
 def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
     """Numbers of edges, ascending, each once; a share is rounded, to one edge at least."""
-    counts = set()
-    for size in sizes:
-        check_size(size)
-        match = SHARE.fullmatch(size) if isinstance(size, str) else None
-        count = max(1, round(float(match[1]) / 100 * graph.n_edges)) if match else int(size)
-        if count > graph.n_edges:
-            raise InvalidValue(f"asked for {count:,} edges, but there are only {graph.n_edges:,} ({graph})")
-        counts.add(count)
-    return tuple(sorted(counts))
+    return tuple(sorted({count_of(size, graph.n_edges) for size in sizes}))
 
 
 def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -224,9 +202,9 @@ def threshold_of(text: str) -> tuple[float, bool]:
     ((0.01, True), (0.05, False))
     """
     value = text.partition(":")[2]
-    match = SHARE.fullmatch(value)
+    share = share_in(value)
     try:
-        number = float(match[1]) / 100 if match else float(value)
+        number = float(value) if share is None else share
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
@@ -234,4 +212,4 @@ def threshold_of(text: str) -> tuple[float, bool]:
             f"the reference {text!r} needs a threshold above 0: exact:0.05 in units of the metric, "
             "or exact:1% of the difference between clean and corrupted"
         )
-    return number, match is not None
+    return number, share is not None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import Size, count_of, typed
 from edgewise.attribution import ScoringMethod
 from edgewise.attribution.base import refuse_zeros
 from edgewise.attribution.constant_metric import refuse_rounding
@@ -75,7 +76,7 @@ class Resampling:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bootstrap:
     """What drawing the examples again does to the `circuit` that all of them select.
 
@@ -91,6 +92,15 @@ class Bootstrap:
     between: dict[int, float]
     faithfulness: Interval
     frequency: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bootstrap):
+            return NotImplemented
+        ours, theirs = ({**vars(one), "frequency": None} for one in (self, other))
+        return ours == theirs and torch.equal(self.frequency, other.frequency)
+
+    def __hash__(self) -> int:
+        return hash((self.circuit, self.examples))
 
     @property
     def enough(self) -> int | None:
@@ -118,11 +128,12 @@ class Bootstrap:
         )
 
 
+@typed
 def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
-    edges: int,
+    edges: Size,
     method: str | Method = "eap-ig",
     metric: AnyMetric = "logit_diff",
     ablation: str | Ablation = "corrupted",
@@ -138,10 +149,7 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
     if len(pairs) < 2:
         raise InvalidValue("a single example can be drawn in one way only; give at least 2")
     graph = subject.graph
-    if not 0 < edges <= graph.n_edges:
-        raise InvalidValue(
-            f"asked for {edges:,} edges, but the graph has {graph.n_edges:,}; give 1 to {graph.n_edges:,}"
-        )
+    edges = count_of(edges, graph.n_edges)
     request = Request(subject, pairs, find_metric(metric), fixed_ablation, 1, silent)
     mine = range(len(pairs))[split_or_refuse(len(pairs), "pairs")]
     each = track((pairs[i] for i in mine), len(mine), "scoring every example on its own")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgewise.ablations import Ablation
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
 from edgewise.evaluation.faithfulness import evaluate_each, random_mask
@@ -18,6 +19,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 
 
+@typed
 def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     circuits: Sequence[Circuit],
@@ -47,6 +49,7 @@ def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     return Curve(chosen.name, ranking, tuple(sorted(points, key=lambda point: point.edges)))
 
 
+@typed
 def curve_sizes(graph: Graph, count: int) -> tuple[int, ...]:
     """`count` sizes between 1 and all edges, each the same multiple of the one before.
 

@@ -200,7 +200,7 @@ class _Runner:
         mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
         label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
         with self.subject.at_work(), steady(self.subject.model):
-            replacer = ablation.over_all(pairs).prepare(self.subject, mine, batch_size)
+            replacer = ablation.over_all(pairs).prepared(self.subject, mine, batch_size)
             for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):
                 ready = self.subject.ready(batch)
                 self.add(ready, replacer(ready))

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import universe
@@ -78,6 +79,7 @@ class Grid:
         return {"level": self.level, "points": [{**vars(point), "youden": point.youden} for point in self.points]}
 
 
+@typed
 def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,

@@ -105,7 +105,7 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     kept = {name: set(_heads(circuit.without_dangling())) for name, circuit in circuits.items()}
     chosen, known = find_metric(metric), dict(roles or {})
     masks = [_without(circuits[base], head) for head in sorted(kept[base])]
-    replacer = find_ablation(ablation).prepare(subject, pairs, batch_size)
+    replacer = find_ablation(ablation).prepared(subject, pairs, batch_size)
     batches = track(pairs.batches(batch_size), -(-len(pairs) // batch_size), f"taking {len(masks)} heads out of {base}")
     drops = _drops(subject, [circuits[base].mask, *masks], batches, chosen, replacer)
     worth = dict(zip(sorted(kept[base]), drops, strict=True))

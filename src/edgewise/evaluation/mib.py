@@ -8,8 +8,9 @@ from typing import Any, final
 
 import torch
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
-from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.evaluation.areas import MIB_SHARES, SELECTIONS, SizeCurve, size_curve, trapezoid
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
@@ -56,6 +57,7 @@ class Benchmark:
         return "\n".join([f"{head:<34}{'scores':>8}{'random':>9}", *lines])
 
 
+@typed
 def benchmark(
     subject: Subject,
     scores: Scores,
@@ -81,6 +83,7 @@ def benchmark(
     )
 
 
+@typed
 def auroc(scores: Scores, reference: Circuit, *, selection: str = "greedy-absolute") -> float:
     """Area under the ROC curve of the edges at the ten sizes, in the convention of MIB's InterpBench track.
 
@@ -96,6 +99,8 @@ def auroc(scores: Scores, reference: Circuit, *, selection: str = "greedy-absolu
         raise InvalidValue(
             f"the reference has {len(reference):,} of {edges:,} edges, so there is nothing to tell apart"
         )
+    if selection not in SELECTIONS:
+        raise UnknownName.of("selection", selection, SELECTIONS)
     picked = [SELECTIONS[selection](scores, int(share * edges)).without_dangling() for share in MIB_SHARES]
     true = [len(circuit & reference) / len(reference) for circuit in picked]
     false = [len(circuit - reference) / (edges - len(reference)) for circuit in picked]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor
 
+from edgewise.arguments import explained
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.evaluation import universe
@@ -91,6 +92,7 @@ class Recovery:
         )
 
 
+@explained
 def measure_recovery(
     found: Scores | Sequence[Circuit], reference: Circuit, *, level: str = "edges", absolute: bool = True
 ) -> Recovery:

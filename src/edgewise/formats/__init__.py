@@ -1,5 +1,6 @@
 """Files of other tools, both ways, and what `edgewise convert` makes of them."""
 
+from edgewise.formats.any_file import open_any
 from edgewise.formats.conversion import FOLDERS, FORMATS, FolderFormat, Format, format_named
 from edgewise.formats.eap_ig_json import eap_ig_json, read_eap_ig
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt, read_eap_ig_nodes
@@ -18,6 +19,7 @@ __all__ = [
     "find",
     "format_named",
     "import_finding",
+    "open_any",
     "read_eap_ig",
     "read_eap_ig_nodes",
     "read_eap_ig_pt",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from edgewise.arguments import typed
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.formats.eap_ig_json import eap_ig_json
 from edgewise.formats.eap_ig_nodes import eap_ig_nodes_json, eap_ig_nodes_pt
@@ -51,6 +52,7 @@ class FolderFormat:
     folder: Callable[[Finding], str]
 
 
+@typed
 def format_named(name: str) -> Format | FolderFormat:
     """Get an export format by its name.
 

@@ -1,4 +1,4 @@
-"""The model of an EAP-IG file: its shape, the graph of that shape, and what its k and v readers are called."""
+"""What every EAP-IG file is: JSON of a form, of a model of some shape, whose graph has names for k and v readers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgewise.errors import FileError
 from edgewise.graph import SHARED, Graph
 from edgewise.store.dimensions import check_claim
+from edgewise.store.json_text import loaded, parse
 from edgewise.store.schema import MOST_OF_A_KIND, validate
 
 # An edge into a key or value of a head, and one into any key or value, by a name of ours or theirs.
@@ -33,6 +34,20 @@ class Config(BaseModel):
         """How many k and v heads shared the scores that were divided for this file; None if none did."""
         kv_heads = self.edgewise.get("kv_heads")
         return kv_heads if isinstance(kv_heads, int) else None
+
+
+def is_eap_ig(data: bytes) -> bool:
+    """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
+    try:
+        value = loaded(data, numbers="any")
+    except ValueError:
+        return False
+    return isinstance(value, dict) and {"cfg", "nodes", "edges"} <= value.keys()
+
+
+def parse_theirs(data: bytes, name: str) -> dict[str, Any]:
+    """The JSON object in a file of theirs, in which NaN stands for what was never scored: None."""
+    return parse(data, name, numbers="unscored")
 
 
 def config_of(value: Any, name: str) -> Config:

@@ -24,13 +24,21 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
-from edgewise.formats.eap_ig_graph import ANY_KEY_OR_VALUE, KEY_OR_VALUE, Config, their_graph, ungrouped
+from edgewise.formats.eap_ig_graph import (
+    ANY_KEY_OR_VALUE,
+    KEY_OR_VALUE,
+    Config,
+    parse_theirs,
+    their_graph,
+    ungrouped,
+)
 from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
 from edgewise.store.opening import read_bytes, understood
-from edgewise.store.schema import dump, parse, validate
+from edgewise.store.schema import dump, validate
 
 
 class EdgeEntry(BaseModel):
@@ -52,6 +60,7 @@ class EapIgDocument(BaseModel):
     edges: dict[str, EdgeEntry]
 
 
+@typed
 def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1) -> tuple[Scores, Circuit]:
     """Read the scores and the circuit in a JSON file of the EAP-IG library or the MIB benchmark.
 
@@ -60,15 +69,15 @@ def read_eap_ig(path: str | os.PathLike[str], *, graph: Graph | None = None, sig
     head.
     `sign`: 1 for scores made with a loss, as usual there; -1 for scores made with a metric that is better when higher.
 
-    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept; those of
-    a membership file, which are listed without a score, score 0. The score of a k or v reader
-    that heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a
-    graph of another shape.
+    Returns (Scores, Circuit). Edges that the file does not list score 0 and are not kept; edges of a membership file,
+    which lists no scores, score 0. A file that scores only some of its edges is refused. The score of a k or v reader that
+    heads share is the sum of their scores in the file. Raises FileError for a damaged file, GraphMismatch for a graph of
+    another shape.
     """
     name = os.fspath(path)
     check_sign(sign)
     with understood(name):
-        return from_document(parse(read_bytes(path), name), name, graph=graph, sign=sign)
+        return from_document(parse_theirs(read_bytes(path), name), name, graph=graph, sign=sign)
 
 
 def from_document(
@@ -79,6 +88,7 @@ def from_document(
     graph = _fitting(graph, document, name)
     _refuse_shared(document, name)
     places, entries = _places(graph, document, name), list(document.edges.values())
+    _refuse_some_unscored(document, name)
     values = torch.zeros(graph.edge_mask.shape, dtype=torch.float64)
     mask = torch.zeros_like(values)
     if entries:
@@ -94,6 +104,7 @@ def check_sign(sign: int) -> None:
         raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
 
 
+@typed
 def eap_ig_json(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> str:
     """Write scores, a circuit, or both as JSON text of the EAP-IG library.
 
@@ -140,15 +151,6 @@ def eap_ig_document(
     return {"cfg": config, "nodes": nodes, "edges": dict(_edges(scores, circuit, sign))}
 
 
-def is_eap_ig(data: bytes) -> bool:
-    """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
-    try:
-        value = parse(data, "the file")
-    except FileError:
-        return False
-    return {"cfg", "nodes", "edges"} <= value.keys()
-
-
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +189,16 @@ def _refuse_shared(document: EapIgDocument, name: str) -> None:
                 f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads), but files of this "
                 "format have one for every head"
             )
+
+
+def _refuse_some_unscored(document: EapIgDocument, name: str) -> None:
+    """FileError for a file that scores some of its edges: the others, with 0, would be ranked as if they were scored."""
+    unscored = [edge for edge, entry in document.edges.items() if entry.score is None]
+    if 0 < len(unscored) < len(document.edges):
+        raise FileError(
+            f"{name}: {len(unscored):,} of {len(document.edges):,} edges were never scored (NaN or null), for example "
+            f"{unscored[0]}, so they cannot be ranked; give every edge a score, or none"
+        )
 
 
 def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Tensor, torch.Tensor]:

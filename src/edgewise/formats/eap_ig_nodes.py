@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
+from edgewise.formats.eap_ig_graph import parse_theirs
 from edgewise.formats.eap_ig_json import eap_ig_document, read_eap_ig
-from edgewise.formats.eap_ig_pt import load_pt, read_eap_ig_pt, tensors_of, to_bytes
+from edgewise.formats.eap_ig_pt import is_of_torch, load_pt, read_eap_ig_pt, tensors_of, to_bytes
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.opening import read_bytes, understood
-from edgewise.store.schema import dump, encode, parse, validate
+from edgewise.store.schema import dump, encode, validate
 
 
 class NodeEntry(BaseModel):
@@ -38,6 +39,7 @@ class NodeEntry(BaseModel):
     neurons_scores: list[float] | None = None
 
 
+@typed
 def read_eap_ig_nodes(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores | None, Circuit | None]:
@@ -50,11 +52,11 @@ def read_eap_ig_nodes(
     raises, and FileError for a file that scores only some nodes, or whose edges are not all those between the nodes it
     keeps.
     """
-    name, tensors = os.fspath(path), Path(path).suffix == ".pt"
+    name, tensors = os.fspath(path), is_of_torch(path)
     edges = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)[1]
     data = read_bytes(path)
     with understood(name):
-        found = load_pt(data, name) if tensors else _from_json(parse(data, name), edges.graph, name)
+        found = load_pt(data, name) if tensors else _from_json(parse_theirs(data, name), edges.graph, name)
         kept, facts = _scores(found, "neurons_in_graph", edges, name), edges.provenance
         scores = _node_scores(found, edges, sign, name)
         circuit = None if kept is None or not bool(kept.any()) else Circuit.of_neurons(edges.graph, kept > 0, facts)
@@ -63,6 +65,7 @@ def read_eap_ig_nodes(
     return scores, circuit
 
 
+@typed
 def eap_ig_nodes_json(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:
@@ -78,6 +81,7 @@ def eap_ig_nodes_json(
     return encode(dump(_document(scores, circuit, sign, d_model), indent=None))
 
 
+@typed
 def eap_ig_nodes_pt(
     scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None
 ) -> bytes:

@@ -11,11 +11,14 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
 from edgewise.formats.eap_ig_graph import config_of, their_graph
@@ -25,9 +28,13 @@ from edgewise.scores import Scores
 from edgewise.store.opening import read_bytes, understood
 from edgewise.store.schema import dump
 
+# How files of torch begin: archives since 1.6, and bare pickles before.
+TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".pickle")
 KEYS = ("cfg", "src_nodes", "dst_nodes", "edges_scores", "edges_in_graph", "nodes_in_graph")
 
 
+@typed
 def read_eap_ig_pt(
     path: str | os.PathLike[str], *, graph: Graph | None = None, sign: int = 1
 ) -> tuple[Scores, Circuit]:
@@ -50,12 +57,15 @@ def _read(value: dict[str, Any], name: str, graph: Graph | None, sign: int) -> t
         raise FileError(f"{name}: its nodes do not match its cfg ({theirs})")
     scores, kept = (_matrix(value, key, theirs, name) for key in ("edges_scores", "edges_in_graph"))
     pairs = zip(scores.T[theirs.edge_mask.T].tolist(), kept.T[theirs.edge_mask.T].tolist(), strict=True)
+    # NaN: never scored.
     edges = {
-        edge: {"score": score, "in_graph": bool(on)} for edge, (score, on) in zip(theirs.edges, pairs, strict=True)
+        edge: {"score": None if score != score else score, "in_graph": bool(on)}
+        for edge, (score, on) in zip(theirs.edges, pairs, strict=True)
     }
     return from_document({"cfg": value["cfg"], "nodes": {}, "edges": edges}, name, graph=graph, sign=sign)
 
 
+@typed
 def eap_ig_pt(scores: Scores | None, circuit: Circuit | None, *, sign: int = 1, d_model: int | None = None) -> bytes:
     """Write scores, a circuit, or both as the bytes of a `.pt` file of the EAP-IG library.
 
@@ -87,16 +97,26 @@ def to_bytes(value: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def is_of_torch(path: str | os.PathLike[str]) -> bool:
+    """Whether torch wrote the file, by its name or its first bytes."""
+    if not Path(path).is_file():
+        return False
+    if Path(path).suffix.lower() in TORCH_SUFFIXES:
+        return True
+    with Path(path).open("rb") as file:
+        return file.read(4).startswith(TORCH_BEGINNINGS)
+
+
 def load_pt(data: bytes, name: str) -> dict[str, Any]:
     """The dictionary in a `.pt` file, without running anything in it; FileError if it is none of theirs."""
     try:
         value = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler meets in bytes that are none of theirs
-        reason = str(error).partition("\n")[0][:160]
-        raise FileError(f"{name} is damaged, or holds more than tensors and plain values: {reason}") from None
+    except Exception:  # whatever torch and pickle raise for bytes that are not theirs
+        raise FileError(f"{name} {_why_not(data)}") from None
     missing = [key for key in KEYS if not isinstance(value, dict) or key not in value]
     if missing:
-        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}")
+        held = f"; it holds {_held(value)}"
+        raise FileError(f"{name} is not an EAP-IG file: it has no {' and no '.join(map(repr, missing))}{held}")
     return value
 
 
@@ -105,6 +125,28 @@ def _length(names: Any) -> int:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise FileError("its nodes are not lists of names")
     return len(names)
+
+
+def _why_not(data: bytes) -> str:
+    """Why bytes are not read: what they would have to run, as far as that can be told without running it."""
+    try:
+        inside = sorted(get_unsafe_globals_in_checkpoint(io.BytesIO(data)))
+    except Exception:  # as above
+        inside = []
+    if not inside:
+        return "is damaged, or holds more than tensors and plain values, so it is not read"
+    more = ", …" if len(inside) > 3 else ""
+    return (
+        f"holds more than tensors and plain values: {', '.join(inside[:3])}{more}, which only code in the file could "
+        "make, so it is not read; write tensors and plain values, or JSON, such as by the graph's to_json or to_pt"
+    )
+
+
+def _held(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"a {type(value).__name__}"
+    names = [str(key)[:40] for key in list(value)[:3]]
+    return f"{len(value):,} entries ({', '.join(names)}{', …' if len(value) > 3 else ''})"
 
 
 def _matrix(value: dict[str, Any], key: str, graph: Graph, name: str) -> Tensor:

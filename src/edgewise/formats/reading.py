@@ -8,12 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import FileError, GraphMismatch
-from edgewise.formats.eap_ig_json import is_eap_ig, read_eap_ig
+from edgewise.formats.eap_ig_graph import is_eap_ig
+from edgewise.formats.eap_ig_json import read_eap_ig
 from edgewise.formats.eap_ig_nodes import read_eap_ig_nodes
-from edgewise.formats.eap_ig_pt import read_eap_ig_pt
+from edgewise.formats.eap_ig_pt import is_of_torch, read_eap_ig_pt
 from edgewise.formats.run_documents import MeasuresDocument, PartDocument, RankingDocument, ReportDocument
 from edgewise.graph import Graph
 from edgewise.scores import Scores
@@ -34,6 +36,7 @@ EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve
 METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json", "reference.json", "table.md"
 
 
+@typed
 def find(path: str | Path) -> Finding:
     """Read what a file of edgewise, a run folder, or the folder of one method of a comparison holds.
 
@@ -60,6 +63,7 @@ def picture_path(source: Path, suffix: str = ".html") -> Path:
     return source / f"circuit{suffix}" if source.is_dir() else source.with_suffix(suffix)
 
 
+@typed
 def import_finding(
     path: str | Path, *, graph: Graph | None = None, sign: int = 1, facts: Mapping[str, Any] = MappingProxyType({})
 ) -> Finding:
@@ -72,7 +76,7 @@ def import_finding(
 
     Returns a Finding. Raises FileError for what cannot be read, GraphMismatch for another graph.
     """
-    tensors = Path(path).suffix == ".pt"
+    tensors = is_of_torch(path)
     if not tensors and (Path(path).is_dir() or Path(path).suffix == ".safetensors" or not is_eap_ig(read_bytes(path))):
         return _on(graph, find(path), path)
     scores, circuit = (read_eap_ig_pt if tensors else read_eap_ig)(path, graph=graph, sign=sign)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgewise.arguments import typed
 from edgewise.engine.self_check import checked, self_check
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName, UnsupportedModel
 from edgewise.loading.device_maps import DeviceMap, checked_map, loaded_by
@@ -26,6 +27,7 @@ from edgewise.progress import Track, shown
 from edgewise.surroundings import neutrally
 
 
+@typed
 @neutrally
 def load(  # noqa: PLR0913  a public verb: keyword arguments
     model: str | Path | nn.Module,

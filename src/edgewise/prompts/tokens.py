@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex, final, get_args
+from typing import Any, Literal, Protocol, SupportsIndex, final, get_args, runtime_checkable
 
+from edgewise.arguments import checked_argument
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.chat import FORMS
 from edgewise.prompts.pair_tensors import listed
@@ -14,6 +15,20 @@ Begin = Literal["auto", "yes", "no"]
 Chat = Literal["none", "assistant", "user"]
 # Text as it continues the prompt, or the id of a token.
 Answer = str | SupportsIndex
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What text becomes tokens by, and tokens text, as the tokenizers of transformers do."""
+
+    def __call__(self, text: str, **options: Any) -> Any: ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """What makes text of tokens."""
+
+    def decode(self, tokens: Any) -> Any: ...
 
 
 @final
@@ -27,7 +42,7 @@ class PromptReader:
     """
 
     def __init__(self, tokenizer: Any, *, bos: Begin = "auto", chat_template: Chat = "none") -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = checked_argument("tokenizer", Tokenizer, tokenizer)
         self.bos = _one_of("bos", bos, get_args(Begin))
         self.chat_template = _one_of("chat_template", chat_template, get_args(Chat))
         self._chat = FORMS[chat_template](tokenizer) if chat_template in FORMS else None
@@ -186,7 +201,13 @@ def check_one_length(rows: list[list[int]]) -> None:
 
 
 def _encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    return list((tokenizer(text) if special else tokenizer(text, add_special_tokens=False))["input_ids"])
+    found = tokenizer(text) if special else tokenizer(text, add_special_tokens=False)
+    try:
+        return list(found["input_ids"])
+    except (TypeError, KeyError, IndexError):
+        raise InvalidValue(
+            f"the tokenizer gave a {type(found).__name__}; it must give a mapping with input_ids"
+        ) from None
 
 
 def _additions(tokenizer: Any) -> tuple[list[int], list[int]]:

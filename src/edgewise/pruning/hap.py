@@ -56,7 +56,7 @@ class HAP(EdgeMethod):
         None, "the metric that scores them; none: the run's own, or logit_diff or nll where that is flat"
     )
     start: str | None = option(None, "a search, such as acdc, whose circuit starts furthest open; none: no search")
-    start_tau: float | None = option(None, "the threshold of that search; none: its default")
+    start_tau: float | None = option(None, "the threshold of that search; none: its default", unit="metric")
     name: ClassVar[str] = "hap"
     summary: ClassVar[str] = "edge pruning of what attribution proposes"
     cost: ClassVar[str] = "attribution, then a part of edge pruning"

@@ -45,7 +45,9 @@ class SubnetworkProbing(Pruning):
     it for circuits.
     """
 
-    regularization: float = option(1.0, "the price of an open gate: the larger, the fewer edges are kept")
+    regularization: float = option(
+        1.0, "the price of an open gate: the larger, the fewer edges are kept", unit="metric"
+    )
     name: ClassVar[str] = "subnetwork-probing"
     summary: ClassVar[str] = "a trained gate for each q, k, v and MLP; edges between what stays open"
     cost: ClassVar[str] = "a forward and a backward for each of some hundred steps"

@@ -52,7 +52,7 @@ class UGS(Trained, ScoringMethod):
     Li, Janson 2024, "Optimal ablation for interpretability" (arXiv:2409.09951), a baseline of MIB.
     """
 
-    regularization: float = option(1e-3, "the price of an edge: the larger, the fewer are kept")
+    regularization: float = option(1e-3, "the price of an edge: the larger, the fewer are kept", unit="loss")
     loss: str = option("kl", "the metric that training preserves, whatever the metric of the run is")
     samples: int | None = option(None, "the number of masks for each pair of a batch, instead of the preset's")
     name: ClassVar[str] = "ugs"

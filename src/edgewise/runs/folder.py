@@ -97,7 +97,7 @@ class Run:
     def _names(self, sweep: Sweep) -> list[str]:
         """What tells the files of the circuits of a sweep apart: the sizes asked for, or the values of its option."""
         if self.recipe.sizes is not None:
-            return [str(size) for size in sorted(self.recipe.sizes)]
+            return [str(circuit.provenance["edges"]["selected"]) for circuit in sweep.circuits]
         return [f"{sweep.size_option}-{value!r}" for value in sweep.values]
 
     @property
@@ -139,7 +139,8 @@ def _write_sweep(found: Run, sweep: Sweep, folder: Path) -> None:
 
 def _report(found: Run) -> dict[str, Any]:
     known = found.circuit.provenance
-    counts = {name: known[name] for name in ("candidates", "tested", "computed", "final") if name in known}
+    told = ("metric", "units", "candidates", "tested", "computed", "final")
+    counts = {name: known[name] for name in told if name in known}
     again = {} if found.stability is None else {"stability": found.stability.to_dict()}
     report = plain({**found.report.to_dict(), **found.on_pairs_found_on, **again})
     chosen = {"level": found.recipe.level, "selected": found.selected, "ranking": found.recipe.ranking}

@@ -7,6 +7,7 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from edgewise.arguments import typed
 from edgewise.errors import FileError
 from edgewise.request import LOCAL
 from edgewise.store.manifest import MANIFEST, check_listed
@@ -26,6 +27,7 @@ class Portable(Strict, ABC):
     document: ClassVar[str]
 
     @classmethod
+    @typed
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """The recipe in a JSON file: a recipe, or the manifest of a run. FileError if there is none.
 

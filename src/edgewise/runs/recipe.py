@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
+from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from edgewise.data.bad_rows import BadRows
 from edgewise.engine.tiling import Products
 from edgewise.errors import InvalidValue
 from edgewise.methods import METHODS
+from edgewise.models.subject import Subject
 from edgewise.prompts.tokens import Begin, Chat
+from edgewise.runs.asked_sizes import counted, read_sizes
 from edgewise.runs.portable import NOTHING_HELD_OUT, RECIPE_FILE, Portable, without_files
 from edgewise.store.schema import first_problem
 from edgewise.tasks import TASKS
@@ -30,10 +32,6 @@ def _held_out(value: Any) -> Any:
     if value in (None, "auto") or (type(value) is int and value >= 0):
         return value
     raise ValueError("must be a number of pairs, 0 for none, or 'auto'")
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _split(value: Any) -> Any:
@@ -143,9 +141,10 @@ class Setting(Portable, ABC):
 class Recipe(Setting):
     """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
 
-    `sizes` instead of `edges` asks for circuits of several numbers of edges, rising or falling, from one run; its circuit is
-    the largest. `nodes` or `neurons` asks for a circuit of so many heads and MLPs, or neurons; without a curve. `curve`
-    is at how many further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    Sizes are numbers, or shares of all such as "10%". `sizes` instead of `edges` asks for circuits of several numbers of
+    edges, rising or falling, from one run; its circuit is the largest. `nodes` or `neurons` asks for a circuit of so many
+    heads and MLPs, or neurons; without a curve. `curve` is at how many further sizes, besides its own, the circuit of a
+    method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
     `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
@@ -156,15 +155,16 @@ class Recipe(Setting):
     @model_validator(mode="before")
     @classmethod
     def _as_many_as_the_method_wants(cls, value: Any) -> Any:
+        value = read_sizes(value) if isinstance(value, Mapping) else value
         if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
             return value
         return {**value, "examples": wanted_examples(value.get("method", METHOD))}
 
     method: str = METHOD
-    edges: int | None = Field(default=None, ge=0)
-    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_as_tuple)] = None
-    nodes: int | None = Field(default=None, ge=0)
-    neurons: int | None = Field(default=None, ge=0)
+    edges: int | str | None = None
+    sizes: tuple[int | str, ...] | None = None
+    nodes: int | str | None = None
+    neurons: int | str | None = None
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
@@ -176,10 +176,6 @@ class Recipe(Setting):
     def _one_size(self) -> Self:
         if sum(size is not None for size in (self.edges, self.sizes, self.nodes, self.neurons)) > 1:
             raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
-        if self.sizes is not None and (len(self.sizes) < 2 or self.sizes not in _ordered(self.sizes)):
-            raise ValueError(
-                f"several sizes must rise or fall, each given once, such as 300,1000,3500; not {_listed(self.sizes)}"
-            )
         return self
 
     def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,25 +192,18 @@ class Recipe(Setting):
         return "neurons" if self.neurons is not None else "nodes" if self.nodes is not None else "edges"
 
     @property
-    def size(self) -> int | None:
-        """How many of them, the most if there are several sizes, or None for a tenth of all edges."""
-        if self.sizes is not None:
-            return max(self.sizes)
+    def size(self) -> int | str | None:
+        """How many of them, or which share; None for a tenth of all edges, and where there are several sizes."""
         return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
+
+    def on(self, subject: Subject) -> Recipe:
+        """The recipe with shares as the numbers that they are of this model; InvalidValue for more than it has."""
+        return self.model_copy(update=counted(self.model_dump(), subject))
 
 
 def wanted_examples(method: Any) -> int | None:
     """How many prompts a method wants a task to draw; None for the usual number, and for a name that is no method's."""
     return METHODS[method].examples if isinstance(method, str) and method in METHODS else None
-
-
-def _ordered(sizes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    rising = tuple(sorted(set(sizes)))
-    return rising, rising[::-1]
-
-
-def _listed(sizes: tuple[int, ...]) -> str:
-    return ",".join(map(str, sizes))
 
 
 def _model_of(task: Any) -> str:

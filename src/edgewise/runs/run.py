@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.curve import Curve
@@ -25,6 +26,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
+from edgewise.runs.asked_sizes import count_before_graph
 from edgewise.runs.folder import Run, write
 from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent, warnings_of
 from edgewise.runs.partial import Start, default_folder, partial_run
@@ -57,7 +59,13 @@ class Job:
         """Whether scores are ranked by absolute value."""
         return self.recipe.ranking == "absolute"
 
+    def on(self, subject: Subject) -> Job:
+        """The job with numbers in the place of shares; a circuit that could not be selected is refused."""
+        recipe = self.recipe.on(subject)
+        return replace(self, recipe=recipe, wanted=_wanted(recipe, self.wanted.values))
 
+
+@typed
 @neutrally
 def run(
     recipe: Recipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent, start: Start = "new"
@@ -84,7 +92,7 @@ def prepare(recipe: Recipe) -> Job:
     chosen.refuse(wanted := _wanted(recipe, values))
     if recipe.sizes is not None:
         for size in recipe.sizes:
-            chosen.refuse(replace(wanted, goal="circuit", edges=size))
+            chosen.refuse(replace(wanted, goal="circuit", edges=count_before_graph(size)))
     resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
     return Job(recipe, resolve(recipe), chosen, wanted, resampling)
 
@@ -95,18 +103,19 @@ def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
     if recipe.sizes is not None:
         if values is not None:
             raise InvalidValue("give several numbers of edges, or several values of an option, not both")
-        return replace(asked, goal="sizes", sizes=tuple(sorted(recipe.sizes)))
+        return replace(asked, goal="sizes", sizes=tuple(sorted(size for size in recipe.sizes if isinstance(size, int))))
     if values is not None:
         return replace(asked, goal="sweep", values=values)
-    return replace(asked, goal="circuit", edges=recipe.edges)
+    return replace(asked, goal="circuit", edges=count_before_graph(recipe.edges))
 
 
 def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
     """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
-    started, recipe, setting = time.perf_counter(), job.recipe, job.setting
+    started, asked, setting = time.perf_counter(), job.recipe, job.setting
     subject = setting.model.load(track)
     loaded = time.perf_counter()
-    _check_size(recipe, subject)
+    job = job.on(subject)
+    recipe = job.recipe
     pairs = setting.source.pairs(subject.tokenizer)
     reported = setting.reported_metric(pairs)
     going_by = metric(setting.metric or job.method.metric or reported)
@@ -131,7 +140,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     }
     others = [report_on(judged, swept, reported, None) for swept in (sweep.circuits if sweep else ())]
     done = Run(
-        recipe=recipe,
+        recipe=asked,
         model=subject.identity,
         data=pairs.fingerprint,
         scores=found.scores,
@@ -148,15 +157,6 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     return replace(done, seconds=ended - started + before, spent={**spent, "evaluation": ended - finding})
 
 
-def _check_size(recipe: Recipe, subject: Subject) -> None:
-    """Refuse to score anything for a circuit that could not be selected."""
-    graph = subject.graph
-    nodes = len(graph.writers) - len(graph.inputs)
-    totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": len(graph.writers) * subject.d_model}
-    if (recipe.size or 0) > (total := totals[recipe.level]):
-        raise InvalidValue(f"asked for {recipe.size:,} {recipe.level}, but {recipe.model} has {total:,} ({graph})")
-
-
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
@@ -171,9 +171,9 @@ def _cut(job: Job, found: Found) -> Sweep | None:
     """The circuits of several sizes of a method that scores edges, if these were asked for."""
     if job.recipe.sizes is None:
         return None
-    circuits = [found.circuit(size, absolute=job.absolute) for size in sorted(job.recipe.sizes)]
+    circuits = [found.circuit(size, absolute=job.absolute) for size in job.wanted.sizes]
     total = circuits[0].graph.n_edges
-    return Sweep("sparsity", tuple(1 - size / total for size in sorted(job.recipe.sizes)), tuple(circuits))
+    return Sweep("sparsity", tuple(1 - size / total for size in job.wanted.sizes), tuple(circuits))
 
 
 def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | None:
@@ -202,8 +202,8 @@ def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
     if wanted.values is not None:
         raise InvalidValue(f"stability is not measured for a sweep of {recipe.method}; leave it out")
     resampled_method(chosen)
-    if recipe.edges == 0 or recipe.examples == 1:
-        raise InvalidValue("stability needs at least one edge and two examples; ask for more, or leave it out")
+    if recipe.examples == 1:
+        raise InvalidValue("stability needs at least two examples; ask for more, or leave it out")
     return resampling
 
 

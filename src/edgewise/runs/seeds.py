@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any, final
 
 from edgewise.api import discover
-from edgewise.arguments import typed
+from edgewise.arguments import typed, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.executors import each_done
@@ -23,6 +23,7 @@ from edgewise.surroundings import neutrally
 
 
 @final
+@typed_methods
 @dataclass(frozen=True)
 class Stability:
     """Circuits of one method under different seeds, and how far they agree.

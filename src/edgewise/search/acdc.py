@@ -81,7 +81,7 @@ class GreedySearch:
 class EdgeByEdge(SharingSearch):
     """The options of a search that tests one removal after the other against a threshold."""
 
-    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much")
+    tau: float = option(0.01, "an edge is kept if removing it changes the metric by at least this much", unit="metric")
     rule: Literal["signed", "absolute"] = option(
         "signed", 'whether an improvement of the metric counts as no change ("signed") or as a change ("absolute")'
     )

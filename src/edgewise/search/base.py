@@ -16,6 +16,7 @@ from edgewise.attribution.memory import memory_size
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue
+from edgewise.plugins import described, given
 from edgewise.provenance import provenance
 from edgewise.ranks import alone, current
 from edgewise.request import LOCAL, Request, Wanted
@@ -133,7 +134,12 @@ def _searched(search: Search, request: Request) -> Circuit:
 
 def circuit_of(search: Search, request: Request, kept: Kept, seconds: float) -> Circuit:
     """The circuit of what a search kept, with its provenance."""
-    facts, graph = provenance(request, search, seconds), request.subject.graph
+    graph, whose = request.subject.graph, f"the method {search.name!r}"
+    given(whose, kept, Kept, "Kept(mask, counts)")
+    if not isinstance(kept.mask, Tensor) or kept.mask.shape != graph.edge_mask.shape:
+        shape = list(graph.edge_mask.shape)
+        raise InvalidValue(f"{whose} kept {described(kept.mask)}; its mask must be bool {shape}, writer by reader")
+    facts = provenance(request, search, seconds)
     # What a search keeps is its result, dangling edges and all: dropping them is the caller's choice.
     counts = {"selected": int(kept.mask.sum()), "kept": int(kept.mask.sum()), "total": graph.n_edges}
     return Circuit(graph, kept.mask, {**facts, **kept.counts, "edges": counts})

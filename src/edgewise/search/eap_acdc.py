@@ -39,7 +39,9 @@ class EAPThenACDC(EdgeByEdge):
     """
 
     share: float = option(0.1, "the share of all edges to test: those with the largest absolute scores")
-    threshold: float | None = option(None, "the smallest absolute score of a candidate, instead of a share")
+    threshold: float | None = option(
+        None, "the smallest absolute score of a candidate, instead of a share", unit="attribution_metric"
+    )
     attribution: str = option("eap", "the method that scores the candidates")
     attribution_metric: str | None = option(
         None,
@@ -75,12 +77,20 @@ class EAPThenACDC(EdgeByEdge):
 
     def attribute(self, request: Request) -> Scores:
         """What the candidates are chosen by."""
-        task_name = str(request.pairs.source.get("task"))
-        usual_metric = task(task_name).metric if task_name in TASKS else "logit_diff"
-        for_scores = replace(request, metric=metric(self.attribution_metric or usual_metric))
+        for_scores = replace(request, metric=metric(self._scored_by(request)))
         attribution = find_attribution(self.attribution)()
         with within_memory(attribution, for_scores) as fitting:
             return Scores(request.subject.graph, attribution.scores(fitting))
+
+    def units(self, request: Request) -> dict[str, str]:
+        found = super().units(request)
+        return {**found, "threshold": self._scored_by(request)} if "threshold" in found else found
+
+    def _scored_by(self, request: Request) -> str:
+        """The name of the metric that candidates are scored by."""
+        task_name = str(request.pairs.source.get("task"))
+        usual_metric = task(task_name).metric if task_name in TASKS else "logit_diff"
+        return metric(self.attribution_metric or usual_metric).name
 
     def candidates(self, request: Request) -> Tensor:
         return self._chosen(self.attribute(request)).mask

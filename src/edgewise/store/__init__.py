@@ -1,10 +1,12 @@
 """Files of edgewise: circuits and scores as documents, whole or not at all."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from edgewise.store.files import read as open  # noqa: A004  `ew.open` mirrors `ew.save`
 from edgewise.store.files import save
+
+if TYPE_CHECKING:
+    from edgewise.formats import open_any as open  # noqa: A004  `ew.open` mirrors `ew.save`
 
 __all__ = ["open", "save"]
 
@@ -20,7 +22,11 @@ _MOVED = (
 
 
 def __getattr__(name: str) -> Any:
-    """Files of other tools went to `edgewise.formats`; the old names go with version 0.3."""
+    """`open`, which knows files of other tools too; these went to `edgewise.formats`, and the old names go with 0.3."""
+    if name == "open":
+        from edgewise import formats
+
+        return formats.open_any
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from edgewise import formats

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
+from edgewise.arguments import checked_argument, typed
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
 from edgewise.graph import Graph
@@ -65,6 +66,7 @@ def save(value: Saved, path: str | os.PathLike[str]) -> Path:
     Returns the path. The same value gives the same bytes. Raises FileError if the suffix does not fit, the folder is
     missing, or the file cannot be written.
     """
+    path = checked_argument("save: path", str | os.PathLike, path)
     name, suffix = os.fspath(path), Path(path).suffix
     writers = WRITERS.get((type(value), getattr(value, "level", "")))
     if writers is None:
@@ -80,6 +82,7 @@ def to_bytes(value: Saved, suffix: str) -> bytes:
     return WRITERS[type(value), value.level][suffix](value)
 
 
+@typed
 def read(path: str | os.PathLike[str]) -> Saved:
     """Read the circuit or the scores in a file that `save` wrote.
 

@@ -11,15 +11,16 @@ from edgewise.errors import FileError
 # What people and edgewise write is nested ten deep; what walks through a value must not run out of stack.
 MOST_NESTED = 100
 TOO_DEEP = f"it is nested more than {MOST_NESTED} deep"
-# Whether NaN and infinite numbers are let through, as Python writes them.
-Numbers = Literal["finite", "any"]
+# What becomes of NaN and infinite numbers, as Python writes them: "finite" refuses them, "any" lets them through, and
+# "unscored" reads NaN as None: what was never scored in files of other tools.
+Numbers = Literal["finite", "any", "unscored"]
 
 
-def parse(data: bytes, name: str) -> dict[str, Any]:
+def parse(data: bytes, name: str, *, numbers: Numbers = "finite") -> dict[str, Any]:
     """The JSON object in `data`; FileError, with `name`, if it is empty, truncated or not JSON."""
     if not data.strip():
         raise FileError(f"{name} is empty")
-    value = value_in(data, name)
+    value = value_in(data, name, numbers=numbers)
     if not isinstance(value, dict):
         raise FileError(f"{name} holds a JSON {type(value).__name__}, not an object")
     return value
@@ -41,9 +42,10 @@ def value_in(text: bytes | str, place: str, *, numbers: Numbers = "finite") -> A
 
 def loaded(text: bytes | str, *, numbers: Numbers = "finite") -> Any:
     """The JSON value in a text; ValueError for what is none."""
-    suspicious: dict[str, Any] = {"parse_constant": _refused, "parse_float": _finite} if numbers == "finite" else {}
+    constants = {"finite": _refused, "unscored": _none_for_nan, "any": float}
+    suspicious: dict[str, Any] = {} if numbers == "any" else {"parse_float": _finite}
     try:
-        value = json.loads(text, object_pairs_hook=_object, **suspicious)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=constants[numbers], **suspicious)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     level = [value]
@@ -72,6 +74,11 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text[:60]} is too large for a number")
     return number
+
+
+def _none_for_nan(token: str) -> None:
+    if token != "NaN":
+        _refused(token)
 
 
 def _refused(token: str) -> None:

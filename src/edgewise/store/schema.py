@@ -142,7 +142,12 @@ def kind_of(value: Mapping[str, Any], name: str) -> str:
     """The document's schema, once its version is known to be readable; FileError otherwise."""
     kind, version = value.get("schema"), value.get("version")
     if {"cfg", "nodes", "edges"} <= value.keys():
-        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.formats.read_eap_ig")
+        raise FileError(f"{name} is an EAP-IG file; use edgewise convert, or edgewise.open")
+    if {"nodes", "links"} <= value.keys():
+        raise FileError(
+            f"{name} is an attribution graph of Neuronpedia or circuit-tracer: its nodes stand at tokens, and its edges do "
+            "not say which input of a head they go into, so it is no circuit; open the file that it was made from instead"
+        )
     if not isinstance(kind, str) or not kind.startswith("edgewise/"):
         raise FileError(f"{name} is JSON, but not a document of edgewise: it has no schema 'edgewise/…'")
     check_version(version, name)

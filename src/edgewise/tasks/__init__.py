@@ -1,5 +1,6 @@
 """The tasks, by name."""
 
+from edgewise.arguments import typed
 from edgewise.errors import InvalidValue
 from edgewise.plugins import Members
 from edgewise.tasks.base import Prompt, Task
@@ -29,6 +30,7 @@ def _checked(member: object) -> Task:
 TASKS: Members[Task] = Members("task", "tasks", {task.name: task for task in _ALL}, _checked)
 
 
+@typed
 def task(name: str) -> Task:
     """Get a task by its name.
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
+from edgewise.arguments import checked_argument, typed_methods
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.pairs import Pairs
+from edgewise.plugins import given, inside
 from edgewise.programs import PROGRAMS
-from edgewise.prompts.tokens import Begin, Chat, PromptReader
+from edgewise.prompts.tokens import Begin, Chat, PromptReader, Tokenizer
 from edgewise.surroundings import neutrally
 from edgewise.tasks.draws import Draws
 
@@ -52,6 +54,7 @@ class Prompt:
 
 
 @final
+@typed_methods
 @dataclass(frozen=True)
 class Task:
     """A behaviour to ask of a model: it writes pairs, and names the metric that measures them.
@@ -132,7 +135,8 @@ class Task:
         """
         _check_request(self.name, tokenizer, n)
         name = self._corruption(corruption)
-        lists = self.fit(self.lists, tokenizer)
+        with inside(whose := f"the task {self.name!r}", self.fit):
+            lists = given(f"{whose}: fit", self.fit(self.lists, tokenizer), Mapping, "its lists, by name")
         reader = PromptReader(tokenizer, chat_template=chat_template)
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
@@ -155,7 +159,9 @@ class Task:
     def _draws(self, lists: Lists, corruption: str, stream: str, attempts: int) -> Iterator[Prompt]:
         # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
         for attempt in range(attempts):
-            yield self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+            with inside(whose := f"the task {self.name!r}", self.draw):
+                drawn = self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+            yield given(f"{whose}: draw", drawn, Prompt, "a Prompt: Prompt(clean, corrupted, correct, wrong, key)")
 
     def _exhausted(self, n: int, draws: Draws, found: int, apart_from: Pairs | None) -> TaskError:
         """The refusal of more prompts than the task has, of which so many different ones were found."""
@@ -234,5 +240,6 @@ def _check_request(task: str, tokenizer: PreTrainedTokenizerBase | None, n: int)
         raise TaskError(
             f"task {task!r} needs a tokenizer and got None; load the model with one: load(model, tokenizer=...)"
         )
+    checked_argument(f"task {task!r}: tokenizer", Tokenizer, tokenizer)
     if n <= 0:
         raise InvalidValue(f"task {task!r}: n must be at least 1, got {n}")

@@ -32,7 +32,7 @@ def facts(circuit: Circuit) -> list[tuple[str, str]]:
         ("edges", _size(circuit)),
         ("neurons", _neurons(known.get("neurons"))),
         *((key.replace("_", " "), known.get(key)) for key in TOLD),
-        ("options", _pairs(known.get("options"))),
+        ("options", _options(known)),
         ("selection", selection(known)),
         ("weights", str(known.get("revision") or known.get("weights") or "")[:23]),
         ("faithfulness", _faithfulness(known)),
@@ -54,7 +54,7 @@ def selection(provenance: Mapping[str, Any]) -> str:
         return ""
     ranking = "absolute" if chosen.get("absolute", True) else "signed"
     sizes = {f"top {chosen[key]}{what}" for key, what in TOP_WORDS.items() if key in chosen}
-    limit = sizes.pop() if sizes else f"at least {chosen.get('threshold')}"
+    limit = sizes.pop() if sizes else f"at least {chosen.get('threshold')}{_in(provenance.get('metric'))}"
     return f"{limit} by {ranking} score"
 
 
@@ -86,6 +86,18 @@ def _warnings(sentences: Any) -> list[str]:
 
 def _pairs(value: Any) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else ""
+
+
+def _options(known: Mapping[str, Any]) -> str:
+    """The options of the method; a number that is one of a metric says of which."""
+    options, units = known.get("options"), known.get("units")
+    named = units if isinstance(units, Mapping) else {}
+    told = options if isinstance(options, Mapping) else {}
+    return ", ".join(f"{key} {item}{_in(named.get(key))}" for key, item in told.items())
+
+
+def _in(metric: Any) -> str:
+    return f" in {metric}" if metric else ""
 
 
 def _faithfulness(provenance: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import InvalidValue, UnknownName
 from edgewise.scores import Scores
@@ -38,6 +39,7 @@ PICTURES: dict[str, Callable[[Finding], bytes]] = {
 }
 
 
+@typed
 def show(
     value: Showable,
     path: str | os.PathLike[str],

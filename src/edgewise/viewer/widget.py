@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, final
 
+from edgewise.arguments import typed
 from edgewise.errors import InvalidValue
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
@@ -13,6 +14,7 @@ from edgewise.viewer.contents import document
 from edgewise.viewer.show import Showable, gathered
 
 
+@typed
 def widget(
     value: Showable,
     *,

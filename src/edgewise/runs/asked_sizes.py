@@ -1,0 +1,62 @@
+"""How many edges, nodes or neurons a recipe asks for: read before a model is there, and counted once it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgewise.arguments import checked_size, count_of, share_in
+from edgewise.errors import InvalidValue
+from edgewise.models.subject import Subject
+
+LEVEL_FIELDS = ("edges", "nodes", "neurons")
+# Stands for a share until the graph is known: whether a method can be told a size does not depend on which.
+ANY_COUNT = 1
+
+
+def read_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe with their sizes as numbers, or as texts of shares; InvalidValue for what is no size."""
+    read = dict(fields)
+    for level in LEVEL_FIELDS:
+        if read.get(level) is not None:
+            read[level] = checked_size(read[level], level)
+    if isinstance(read.get("sizes"), list | tuple):
+        read["sizes"] = tuple(checked_size(size) for size in read["sizes"])
+        _check_order(read["sizes"])
+    return read
+
+
+def counted(fields: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
+    """The sizes among the fields of a recipe as numbers, on this model; InvalidValue for more than it has."""
+    graph = subject.graph
+    nodes, neurons = len(graph.writers) - len(graph.inputs), len(graph.writers) * subject.d_model
+    totals = {"edges": graph.n_edges, "nodes": nodes, "neurons": neurons}
+    found: dict[str, Any] = {
+        level: count_of(fields[level], totals[level], level) for level in LEVEL_FIELDS if fields.get(level) is not None
+    }
+    if fields.get("sizes") is not None:
+        found["sizes"] = tuple(count_of(size, graph.n_edges) for size in fields["sizes"])
+        _refuse_disorder(found["sizes"], fields["sizes"])
+    return found
+
+
+def count_before_graph(size: int | str | None) -> int | None:
+    """The number, or one that stands for a share as long as there is no graph."""
+    return ANY_COUNT if isinstance(size, str) else size
+
+
+def _check_order(sizes: Sequence[int | str]) -> None:
+    """Refuse sizes in disorder, as far as they can be told apart: numbers among numbers, shares among shares."""
+    shares = [share_in(size) for size in sizes]
+    if len(sizes) < 2 or not any(isinstance(size, str) for size in sizes):
+        _refuse_disorder(sizes, sizes)
+    elif all(share is not None for share in shares):
+        _refuse_disorder(shares, sizes)
+
+
+def _refuse_disorder(values: Sequence[Any], sizes: Sequence[int | str]) -> None:
+    rising = sorted(set(values))
+    if len(values) < 2 or list(values) not in (rising, rising[::-1]):
+        raise InvalidValue(
+            "several sizes must rise or fall, each given once, such as 300,1000,3500; not " + ",".join(map(str, sizes))
+        )
