@@ -23,9 +23,12 @@ SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
 # Number of edges, or a share of all of them as text: "5%".
 Size = int | str
 DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
-DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
+# On a large model the last two would take hours.
+DEFAULT_METHODS: dict[str, Literal["all", "small"]] = {"eap-ig": "all", "eap": "all", "acdc": "small", "exact": "small"}
 # What can be changed of an entry beside the options of its method.
-ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "label")
+ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "models", "label")
+# Up to so many edges patching each of them alone takes a minute or so: a model with no more is small.
+MEASURED_UP_TO = 2000
 
 
 @final
@@ -36,7 +39,7 @@ class Entry(Strict):
     many edges to keep runs once for each size; `values` makes it go through these values of its size option instead, and
     gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
     value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
-    whose every step runs the model can do with fewer.
+    whose every step runs the model can do with fewer. `models="small"` leaves it out on a model with more than 2,000 edges.
     """
 
     method: str
@@ -46,6 +49,7 @@ class Entry(Strict):
     values: list[float] | None = Field(default=None, min_length=1)
     ranking: Literal["absolute", "signed"] = "absolute"
     examples: int | None = Field(default=None, ge=1)
+    models: Literal["all", "small"] = "all"
 
     @property
     def name(self) -> str:
@@ -103,7 +107,7 @@ class CompareRecipe(Setting):
     document: ClassVar[str] = COMPARE_RECIPE
 
     methods: list[Annotated[Entry, BeforeValidator(_named)]] = Field(
-        default_factory=lambda: [Entry(method=name) for name in DEFAULT_METHODS], min_length=1
+        default_factory=lambda: usual_entries(), min_length=1
     )
     reference: str | None = None
     edges: list[Size] = Field(default_factory=lambda: list(DEFAULT_SIZES), min_length=1)
@@ -119,7 +123,7 @@ class CompareRecipe(Setting):
         """Each method works on as many prompts of a task as it wants, where no number is named."""
         if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
             return value
-        methods = value.get("methods", DEFAULT_METHODS)
+        methods = value.get("methods", [*DEFAULT_METHODS])
         entries = [_named(entry) for entry in methods] if isinstance(methods, list | tuple) else []
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
             return value
@@ -153,6 +157,22 @@ class CompareRecipe(Setting):
             for threshold, tau in product(self.grid.threshold, self.grid.tau):
                 EAPThenACDC(threshold=threshold, tau=tau)
         return self
+
+
+def usual_entries() -> list[Entry]:
+    """The methods that are compared where none are named."""
+    return [Entry(method=name, models=models) for name, models in DEFAULT_METHODS.items()]
+
+
+def is_small(graph: Graph) -> bool:
+    """Whether patching every edge alone takes no longer than a reader will wait."""
+    return graph.n_edges <= MEASURED_UP_TO
+
+
+def entries_on(graph: Graph, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without those that are meant for small models, where this one is not; all, if none were left."""
+    kept = [entry for entry in entries if entry.models == "all" or is_small(graph)]
+    return kept or [*entries]
 
 
 def check_names(entries: Iterable[Entry]) -> None:
@@ -189,7 +209,8 @@ def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
 def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries as plain values, changed by options that are written `method.key`.
 
-    `metric`, `values`, `ranking`, `examples` and `label` are fields of the entry, every other key an option of the method.
+    `metric`, `values`, `ranking`, `examples`, `models` and `label` are fields of the entry, every other key an option of
+    the method.
     """
     changed = [entry.model_dump() for entry in entries]
     for name, value in options.items():

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, final
 
 from edgewise.comparison.compare import with_baseline
-from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.compare_recipe import CompareRecipe, entries_on, sizes_on
 from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_job import ComparisonJob
 from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_store
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
-from edgewise.comparison.reference import check_wanted, settle
+from edgewise.comparison.reference import check_wanted, sample_size, settle
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.errors import FileError, InvalidValue
 from edgewise.figures import need_matplotlib
@@ -121,14 +121,14 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
     judged = source.held_out(subject.tokenizer, pairs)
     return ComparisonJob(
         request,
-        with_baseline(recipe.methods, recipe.seed),
+        with_baseline(entries_on(subject.graph, recipe.methods), recipe.seed),
         reference,
         sizes,
         store,
         heads,
         recipe.grid,
         judged,
-        recipe.exact_sample,
+        sample_size(recipe.exact_sample, recipe.reference, reference),
         with_areas=recipe.areas == "mib",
     )
 
