@@ -125,7 +125,9 @@ def slow_paths(circuit: ew.Circuit, start: str, end: str) -> set[str]:
             if kind == "reads":
                 yield reader + (f":{node}" if node and len(served(graph, reader)) > 1 else "")
 
-    return {"->".join(written(way)) for last in ends for way in networkx.all_simple_paths(whole, (start, "writes"), last)}
+    return {
+        "->".join(written(way)) for last in ends for way in networkx.all_simple_paths(whole, (start, "writes"), last)
+    }
 
 
 @ALL_GRAPHS
@@ -180,7 +182,7 @@ def test_where_there_is_no_node_there_is_no_path() -> None:
     circuit = ew.Circuit.full(GRAPHS["plain"])
     with pytest.raises(UnknownName, match="unknown node to start from 'logits'"):
         circuit.paths("logits", "m1")
-    with pytest.raises(UnknownName, match="unknown node to end at 'a9.h1'"):
+    with pytest.raises(UnknownName, match=r"unknown node to end at 'a9\.h1'"):
         circuit.paths("input", "a9.h1")
     with pytest.raises(InvalidValue, match="limit=0: ask for at least 1 path"):
         circuit.paths(limit=0)

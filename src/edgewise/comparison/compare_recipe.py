@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from edgewise.comparison.entry import ENTRY_FIELDS, Entry, entry_fields
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
 from edgewise.search import EAPThenACDC
-from edgewise.store.schema import Strict, first_problem
+from edgewise.store.schema import Strict
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
 SHARE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
@@ -25,56 +26,8 @@ Size = int | str
 DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
 # On a large model the last two would take hours.
 DEFAULT_METHODS: dict[str, Literal["all", "small"]] = {"eap-ig": "all", "eap": "all", "acdc": "small", "exact": "small"}
-# What can be changed of an entry beside the options of its method.
-ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "models", "label")
 # Up to so many edges patching each of them alone takes a minute or so: a model with no more is small.
 MEASURED_UP_TO = 2000
-
-
-@final
-class Entry(Strict):
-    """One method of a comparison: its name, its options, and under which label its results stand.
-
-    `metric` is what it works with, by default that of the comparison, or of a search its own. A search that can be told how
-    many edges to keep runs once for each size; `values` makes it go through these values of its size option instead, and
-    gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
-    value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
-    whose every step runs the model can do with fewer. `models="small"` leaves it out on a model with more than 2,000 edges.
-    """
-
-    method: str
-    label: str | None = Field(default=None, min_length=1, max_length=60)
-    options: dict[str, Any] = Field(default_factory=dict)
-    metric: str | None = None
-    values: list[float] | None = Field(default=None, min_length=1)
-    ranking: Literal["absolute", "signed"] = "absolute"
-    examples: int | None = Field(default=None, ge=1)
-    models: Literal["all", "small"] = "all"
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables and pictures."""
-        return self.label or self.method
-
-    @property
-    def folder(self) -> str:
-        """The name as one of a folder."""
-        return "".join(c if c.isalnum() or c in "._+-" else "-" for c in self.name).lstrip(".")
-
-    @property
-    def absolute(self) -> bool:
-        """Whether scores are ranked by absolute value."""
-        return self.ranking == "absolute"
-
-    @classmethod
-    def of(cls, /, **fields: Any) -> Self:
-        """The entry with these fields; InvalidValue, in one sentence, if they make none."""
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise InvalidValue(
-                f"the method {fields.get('method')!r} is not usable: {first_problem(error, cls)}"
-            ) from None
 
 
 @final
@@ -83,11 +36,6 @@ class Thresholds(Strict):
 
     threshold: list[float] = Field(min_length=1)
     tau: list[float] = Field(min_length=1)
-
-
-def _named(value: Any) -> Any:
-    """A method by its name alone is an entry without options."""
-    return {"method": value} if isinstance(value, str) else value.model_dump() if isinstance(value, Entry) else value
 
 
 @final
@@ -106,7 +54,7 @@ class CompareRecipe(Setting):
 
     document: ClassVar[str] = COMPARE_RECIPE
 
-    methods: list[Annotated[Entry, BeforeValidator(_named)]] = Field(
+    methods: list[Annotated[Entry, BeforeValidator(entry_fields)]] = Field(
         default_factory=lambda: usual_entries(), min_length=1
     )
     reference: str | None = None
@@ -124,7 +72,7 @@ class CompareRecipe(Setting):
         if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
             return value
         methods = value.get("methods", [*DEFAULT_METHODS])
-        entries = [_named(entry) for entry in methods] if isinstance(methods, list | tuple) else []
+        entries = [entry_fields(entry) for entry in methods] if isinstance(methods, list | tuple) else []
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
             return value
         wanted = [wanted_examples(entry.get("method")) or EXAMPLES_OF_A_TASK for entry in entries]
