@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import edgewise
-from edgewise.cli import batch_command, file_commands, heads_command, run_commands
+from edgewise.cli import batch_command, file_commands, heads_command, look_command, run_commands
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -52,6 +52,7 @@ for command in (
     run_commands.evaluate,
     run_commands.compare,
     heads_command.heads,
+    look_command.look,
     batch_command.batch,
     file_commands.show,
     file_commands.list_,
