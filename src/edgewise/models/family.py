@@ -135,7 +135,7 @@ class Family:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def uncapped(self, model: Any, unembedded: Tensor) -> Tensor:
-        """The same before a soft cap, which is linear."""
+        """The logits that `model` makes of `unembedded` before a soft cap: a linear map."""
         return unembedded / getattr(text_config(model), self.logit_divisor) if self.logit_divisor else unembedded
 
     def _block(self, module: nn.Module, graph: Graph) -> Block:
