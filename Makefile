@@ -10,7 +10,7 @@ READY  := $(VENV)/.edgewise-ready
 DEMO   := runs/demo
 REAL   := runs/real
 
-.PHONY: help setup demo smollm2 real test test-all numeric browser check format docs bench results clean
+.PHONY: help setup demo smollm2 real test test-all numeric browser check format docs bench package results clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -86,6 +86,11 @@ $(VENV)/.edgewise-docs: $(READY)
 docs: $(VENV)/.edgewise-docs ## build the documentation site in build/docs; a warning or a broken link fails
 	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
 	@echo "documentation: build/docs/index.html"
+
+package: $(READY) ## build wheel and sdist into dist, look what is in them, and find a circuit with the wheel alone
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist >/dev/null
+	@$(BIN)/python scripts/check_package.py dist
 
 bench: $(READY) ## measure; prints ratios to a bound and to a naive twin
 	@$(BIN)/python -m benchmarks

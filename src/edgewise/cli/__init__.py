@@ -16,7 +16,15 @@ import typer
 from typer.core import TyperGroup
 
 import edgewise
-from edgewise.cli import batch_command, file_commands, heads_command, look_command, run_commands
+from edgewise.cli import (
+    batch_command,
+    doctor_command,
+    file_commands,
+    heads_command,
+    look_command,
+    new_command,
+    run_commands,
+)
 from edgewise.plugins import PluginWarning
 
 _show = warnings.showwarning
@@ -58,6 +66,8 @@ for command in (
     file_commands.list_,
     file_commands.convert,
     file_commands.cache,
+    new_command.new,
+    doctor_command.doctor,
 ):
     app.command(command.__name__.rstrip("_"))(command)
 
