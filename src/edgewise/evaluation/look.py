@@ -58,7 +58,8 @@ def look(  # noqa: PLR0913  a public verb: keyword arguments
     for name, value, least in (("prompts", prompts, 0), ("tokens", tokens, 0), ("batch_size", batch_size, 1)):
         if value < least:
             raise InvalidValue(f"{name}={value}: it must be at least {least}")
-    nodes = circuit.without_dangling().nodes
+    writing = circuit.without_dangling().mask.any(dim=1).tolist()
+    nodes = [name for name, writes in zip(subject.graph.writers, writing, strict=True) if writes]
     if not nodes:
         raise InvalidValue("no path leads from input to logits in this circuit, so there is nothing to look at")
     if bool((pairs.wrong == NO_ANSWER).all(dim=1).any()):

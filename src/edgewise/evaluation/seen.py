@@ -11,7 +11,7 @@ from edgewise.viewer.notebook import table
 from edgewise.viewer.patterns import pattern_svg
 
 # In a table: so many tokens of each kind, and prompts drawn for so many heads.
-TOKENS_SHOWN, HEADS_DRAWN = 3, 24
+TOKENS_SHOWN, HEADS_DRAWN = 3, 12
 LOOK = "edgewise/look"
 
 

@@ -8,8 +8,8 @@ from html import escape
 from edgewise.viewer.caption import clean
 
 SQUARE = 12
-# A weight below this is not drawn: nobody would see it.
-LEAST_DRAWN = 0.01
+# Weights are drawn in so many shades, those of one shade as one shape: a picture of many heads stays small.
+SHADES = 10
 
 
 def pattern_svg(title: str, tokens: Sequence[str], weights: Sequence[Sequence[float]]) -> str:
@@ -21,13 +21,13 @@ def pattern_svg(title: str, tokens: Sequence[str], weights: Sequence[Sequence[fl
         f'<text x="{left - 4}" y="{top + SQUARE * row + SQUARE - 3}" text-anchor="end">{word}</text>'
         for row, word in enumerate(words)
     ]
-    squares = [
-        f'<rect x="{left + SQUARE * column}" y="{top + SQUARE * row}" width="{SQUARE}" height="{SQUARE}" '
-        f'fill-opacity="{min(weight, 1):.2f}"><title>{words[row]} to {words[column]}: {weight:.2f}</title></rect>'
-        for row, line in enumerate(weights)
-        for column, weight in enumerate(line)
-        if weight >= LEAST_DRAWN
-    ]
+    shapes: dict[int, str] = {}
+    for row, line in enumerate(weights):
+        for column, weight in enumerate(line):
+            shade = min(SHADES, round(SHADES * weight))
+            place = f"M{left + SQUARE * column} {top + SQUARE * row}h{SQUARE}v{SQUARE}h-{SQUARE}z"
+            shapes[shade] = shapes.get(shade, "") + place
+    squares = [f'<path fill-opacity="{shade / SHADES:g}" d="{shapes[shade]}"/>' for shade in sorted(shapes) if shade]
     frame = f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="#8888"/>'
     shape = f'width="{left + size + 4}" height="{top + size + 4}"'
     head = f'<text x="{left}" y="13" font-weight="bold">{escape(title)}</text>'
