@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -61,10 +61,9 @@ def test_whatever_can_be_tracked_can_be_shown(verb: Callable[..., Any]) -> None:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """No terminal, and time that flies."""
     monkeypatch.setattr("edgewise.progress.SECONDS_BETWEEN_LINES", 0.0)
-    return None
 
 
 @pytest.mark.usefixtures("lines")
@@ -112,7 +111,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     module = ModuleType("IPython.display")
     module.HTML = str  # type: ignore[attr-defined]
-    module.display = lambda *_, **__: Place()  # type: ignore[attr-defined]
+    module.display = lambda html, **_: (drawn.append(html), Place())[1]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     Shell.__name__ = "ZMQInteractiveShell"
@@ -130,6 +129,13 @@ def test_a_notebook_shows_a_bar_without_being_asked(monkeypatch: pytest.MonkeyPa
     ew.attribute(subject("gpt2"), pairs(), method="eap", progress=False)
     ew.attribute(subject("gpt2"), pairs(), method="eap", track=silent)
     assert len(drawn) == shown_before
+
+
+def test_what_is_done_at_once_leaves_nothing_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = notebook(monkeypatch)
+    monkeypatch.setattr("edgewise.progress.SECONDS_BETWEEN_DRAWINGS", 1000.0)
+    ew.attribute(subject("gpt2"), pairs(), method="eap")
+    assert drawn == []
 
 
 def test_verbs_inside_of_a_verb_share_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:

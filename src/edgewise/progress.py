@@ -169,14 +169,23 @@ def _on_stderr(standing: Standing) -> None:
 
 @contextmanager
 def _in_notebook() -> Iterator[Track]:
-    """A bar below the cell, which goes when the work is done."""
+    """A bar below the cell, if there is time for one, which goes when the work is done."""
     from IPython.display import HTML, display
 
-    place = display(HTML(""), display_id=True)
+    places = list[Any]()
+
+    def draw(standing: Standing) -> None:
+        bar = HTML(standing.html)
+        if places:
+            places[0].update(bar)
+        else:
+            places.append(display(bar, display_id=True))
+
     try:
-        yield Teller(lambda standing: place.update(HTML(standing.html)), SECONDS_BETWEEN_DRAWINGS).track
+        yield Teller(draw, SECONDS_BETWEEN_DRAWINGS).track
     finally:
-        place.update(HTML(""))
+        for place in places:
+            place.update(HTML(""))
 
 
 @contextmanager
