@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.families import FAMILIES, LINEAR, SIBLINGS, make_subject, pairs, subject, without_jumps
+from support.families import FAMILIES, LINEAR, make_subject, pairs, subject, without_jumps
 from support.path_twin import by_hooks, drawn_paths, slow_effect
 
 import edgewise as ew
@@ -16,8 +16,10 @@ from edgewise.reachability import path_of
 # The norm of a query or key of these is one over all heads. In a masked run, heads without edges of their own would get
 # replaced inputs there: their twin is made of hooks.
 COUPLED = ("olmo2", "olmo3")
+# Shared keys, separate inputs, a norm after attention, a parallel MLP, experts: all families run with the slow tests.
+QUICK = ("toy", "toy-separate-inputs", "gpt2", "gemma2", "neox-parallel", "mixtral")
 EACH_FAMILY = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in SIBLINGS else []) for name in FAMILIES if name not in COUPLED
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FAMILIES if name not in COUPLED
 ]
 # Gemma's norms work in float32 whatever the model is in.
 NEAR = {"abs": 2e-6, "rel": 1e-4}

@@ -112,6 +112,7 @@ def test_a_recipe_names_files_and_their_scores_stay_those_that_were_compared(tmp
         run_comparison(recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_files_of_scores(tmp_path: Path) -> None:
     path = ew.save(ew.attribute(ew.load("nano"), ew.task("ioi").pairs(ew.load("nano").tokenizer, n=4), method="eap"),
                    tmp_path / "mine.safetensors")  # fmt: skip

@@ -14,7 +14,7 @@ from edgewise.errors import GraphMismatch, InvalidValue, UnknownName
 from edgewise.pairs import Pairs
 
 # Without biases and soft caps, so that nothing but nodes speaks; norms after attention, a divisor of logits, experts.
-BARE = ("llama", "granite", "olmo2", "mixtral", "gemma")
+BARE = ("llama", "granite", "olmo2", "mixtral")
 
 
 @pytest.mark.parametrize("family", BARE)
