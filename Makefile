@@ -95,7 +95,7 @@ package: $(READY) ## build wheel and sdist into dist, look what is in them, and 
 bench: $(READY) ## measure; prints ratios to a bound and to a naive twin
 	@$(BIN)/python -m benchmarks
 
-results: $(READY) ## make docs/results.md from what is kept in benchmarks/results
+results: $(READY) ## make docs/results.md and the results of the README from what is kept in benchmarks/results
 	@$(BIN)/python -m benchmarks.results
 
 clean: ## remove the environment and what tools and builds left behind (runs/ stays)

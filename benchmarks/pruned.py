@@ -42,18 +42,18 @@ def pruned_part(documents: Sequence[Document]) -> str:
 def _rows(documents: Sequence[Document], sizes: Sequence[int]) -> Iterator[tuple[str, ...]]:
     for name in [one["name"] for one in documents[0]["results"]]:
         results = [one for document in documents for one in document["results"] if one["name"] == name]
-        cells = [_cell([_at(result, size) for result in results]) for size in sizes]
+        cells = [_cell([at_size(result, size) for result in results]) for size in sizes]
         kept = ", ".join(str(point["edges"]) for result in results for point in result["curve"])
         shown = f"`{name}`" if any(cell != NOTHING for cell in cells) else f"`{name}` ({kept} edges)"
         alone = [result["first_size"]["seconds"] for result in results if "first_size" in result]
         seconds = (
-            _spread([result["seconds"] for result in results], ".0f"),
-            _spread(alone, ".0f") if alone else NOTHING,
+            spread([result["seconds"] for result in results], ".0f"),
+            spread(alone, ".0f") if alone else NOTHING,
         )
         yield shown, *cells, *seconds
 
 
-def _at(result: Document, size: int) -> Document | None:
+def at_size(result: Document, size: int) -> Document | None:
     """What a method's circuit of that size keeps; of a search the nearest in size, if one is within a fifth of it."""
     point = min(result["curve"], key=lambda one: abs(one["edges"] - size))
     return point if abs(point["edges"] - size) <= size / 5 else None
@@ -66,9 +66,10 @@ def _cell(points: Sequence[Document | None]) -> str:
     both = [overfitting((one.get("found_on") or {}).get("kl"), one["metrics"]["kl"]) for one in known]
     times = [one for one in both if one is not None]
     shown = f" [{statistics.median(times):.2f} ×]" if times else ""
-    return _spread([one["metrics"]["kl"] for one in known], ".2f") + shown
+    return spread([one["metrics"]["kl"] for one in known], ".2f") + shown
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def spread(values: Sequence[float], form: str) -> str:
+    """The median and, of several, the range."""
     middle = format(statistics.median(values), form)
     return middle if len(values) == 1 else f"{middle} ({min(values):{form}}-{max(values):{form}})"

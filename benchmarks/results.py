@@ -1,4 +1,4 @@
-"""`python -m benchmarks.results`: docs/results.md and the table of the README, made from what benchmarks/results keeps.
+"""`python -m benchmarks.results`: docs/results.md and the results of the README, made from what benchmarks/results keeps.
 
 `python -m benchmarks.results --keep FOLDER …` first takes finished folders of `edgewise compare` in: what they measured,
 with the machine, the date and the recipe. `--count` first counts operations and bytes anew, which takes minutes. Nothing else
@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.highlights import at_a_glance, highlights
 from benchmarks.ops import COLUMNS
 from benchmarks.pruned import pruned_part
 from benchmarks.tables import markdown
@@ -28,8 +29,6 @@ ROOT = Path(__file__).parents[1]
 KEPT, PAGE, README = ROOT / "benchmarks/results", ROOT / "docs/results.md", ROOT / "README.md"
 # What stands between these lines of the README is written by this command.
 BEGIN, END = "<!-- results: make results -->\n", "<!-- end of results -->\n"
-# The sizes of the README's table.
-SIZES = (300, 1300, 7050)
 Document = dict[str, Any]
 # Of a method's result, what the tables show.
 SHOWN = ("name", "method", "options", "metric", "manner", "dial", "work", "agreement", "curve", "seconds")
@@ -43,7 +42,6 @@ recipe of `benchmarks/recipes`, run by `edgewise compare --recipe FILE`. Circuit
 the whole model, 0 the corrupted run) · accuracy; the best KL of a column is bold. Sizes are those selected; dangling
 edges among them carry nothing.
 """
-
 
 COUNTED = {"ops": ("ops", "counts"), "ops-smollm2": ("ops", "real_counts"), "memory": ("counted", "counts")}
 COUNTED_HEAD = """## What a GPU would be asked for
@@ -67,9 +65,9 @@ def main() -> None:
         keep(folder, own / f"{folder.name}.json")
     for name in arguments.count:
         count(name)
-    documents = kept()
-    PAGE.write_text(page(documents, kept(KEPT / PRUNED)), "utf-8")
-    README.write_text(with_summary(README.read_text("utf-8"), documents), "utf-8")
+    documents, pruned = kept(), kept(KEPT / PRUNED)
+    PAGE.write_text(page(documents, pruned), "utf-8")
+    README.write_text(with_highlights(README.read_text("utf-8"), documents, pruned), "utf-8")
 
 
 def count(name: str) -> None:
@@ -136,27 +134,15 @@ def machine() -> str:
 
 def page(documents: Sequence[Document], pruned: Sequence[Document]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(section(one) for one in documents), pruned_part(pruned), counted_part()])
+    return "\n".join(
+        [HEAD, at_a_glance(documents), *(section(one) for one in documents), pruned_part(pruned), counted_part()]
+    )
 
 
-def with_summary(text: str, documents: Sequence[Document]) -> str:
-    """The README with its table of all comparisons."""
+def with_highlights(text: str, documents: Sequence[Document], pruned: Sequence[Document]) -> str:
+    """The README with the results that matter."""
     before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}{markdown(*summary(documents))}\n{END}{rest.partition(END)[2]}"
-
-
-def summary(documents: Sequence[Document]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """A row for each method: in every comparison the KL of its circuits, of a search with their numbers of edges."""
-    header = ("KL ↓", *(one["data"]["task"] for one in documents))
-    names = [one["name"] for one in documents[0]["results"]]
-    found = [{result["name"]: result for result in one["results"]} for one in documents]
-    return header, [(f"`{name}`", *(_kls(results[name]) for results in found)) for name in names]
-
-
-def _kls(result: Document) -> str:
-    points = result["curve"] if result["dial"] is not None else [p for p in result["curve"] if p["edges"] in SIZES]
-    shown = [f"{p['metrics']['kl']:.2f}" + (f" ({p['edges']:,})" if result["dial"] else "") for p in points]
-    return " · ".join(shown)
+    return f"{before}{BEGIN}{highlights(documents, pruned)}{END}{rest.partition(END)[2]}"
 
 
 def section(document: Document) -> str:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tables FOLDER …`: the README's tables over all scorers, from folders that `edgewise compare` filled.
+"""`python -m benchmarks.tables FOLDER …`: the tables of docs/nano.md over all scorers, from folders of `edgewise compare`.
 
 Each folder is one recipe's (`benchmarks/recipes/scorers-*.json`). The figures are those of `comparison.json`; nothing is
 computed here but the mean ranks, in which equal figures share the mean of their places.

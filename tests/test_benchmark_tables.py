@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import highlights, results
 from benchmarks.pruned import pruned_part
 from benchmarks.tables import figure_rows, markdown, mean_ranks, summary_rows
 
@@ -123,14 +123,15 @@ def test_a_section_has_every_method_at_every_size_with_the_best_in_bold():
 def test_the_page_and_the_readme_say_what_the_kept_documents_say():
     documents = results.kept()
     assert len(documents) >= 4
-    assert results.PAGE.read_text("utf-8") == results.page(documents, results.kept(results.KEPT / results.PRUNED))
+    pruned = results.kept(results.KEPT / results.PRUNED)
+    assert results.PAGE.read_text("utf-8") == results.page(documents, pruned)
     readme = results.README.read_text("utf-8")
-    assert results.with_summary(readme, documents) == readme
+    assert results.with_highlights(readme, documents, pruned) == readme
 
 
 def test_the_summary_has_scores_at_three_sizes_and_the_circuits_of_searches(monkeypatch):
-    monkeypatch.setattr(results, "SIZES", (10, 20))
-    header, rows = results.summary([kept()])
+    monkeypatch.setattr(highlights, "GLANCE_SIZES", (10, 20))
+    header, rows = highlights.summary([kept()])
     assert header == ("KL ↓", "ioi")
     assert rows == [("`eap`", "2.00 · 1.00"), ("`relp`", "3.00 · 0.50"), ("`acdc`", "1.25 (7)")]
 
@@ -174,3 +175,20 @@ def test_a_search_that_is_near_no_size_shows_its_sizes():
     part = pruned_part([document])
     assert "seed 41 (a machine)" in part
     assert "`acdc` (64 edges) | – | – | 60 | – |" in part
+
+
+def test_the_readme_has_medians_over_seeds_and_sentences_that_count_tasks(monkeypatch):
+    monkeypatch.setattr(highlights, "SIZES", (10,))
+    best, linear = kept(), kept()
+    for document, kl in ((best, 1.0), (linear, 4.0)):
+        default = {**document["results"][1], "name": "eap-ig", "curve": [{"edges": 10, "metrics": {"kl": kl}}]}
+        document["results"] = [document["results"][0], default]
+    monkeypatch.setattr(highlights, "ROWS", ("hap",))
+    seeds = [seed_of(seed, hap=(kl, kl, 1.0)) for seed, kl in ((41, 0.5), (42, 0.3), (43, 0.4))]
+    for document in seeds:
+        document["results"][0]["curve"][0]["edges"] = 10
+    told = highlights.highlights([best, linear], seeds)
+    assert "| `hap` | 0.40 (0.30-0.50) |" in told
+    assert "ioi, 10 edges (3 seeds)" in told
+    assert "`eap-ig` keeps most of the model at 10 edges on 1 of 2 tasks" in told
+    assert "(ρ 0.50 to 0.50), and yet its 10 edges keep less than those of `eap-ig` on 1 of 2 tasks" in told

@@ -28,7 +28,7 @@ def _circuit(graph: Graph, *edges: str) -> Circuit:
 
 def _heads_fed_by(graph: Graph, reader: str) -> list[str]:
     """The writers that `reader` takes part in computing, from its name alone."""
-    node = re.fullmatch(r"a(\d+)\.h(\d+)<([qkv])>", reader)
+    node = re.fullmatch(r"a(\d+)\.(?:h|kv)(\d+)<([qkv])>", reader)
     if node is None:
         return [] if reader == "logits" else [reader]
     layer, head, kind = node.groups()
@@ -112,7 +112,7 @@ def test_an_edge_into_q_carries_on_through_the_head() -> None:
 
 
 def test_a_shared_key_carries_on_through_each_head_of_its_group() -> None:
-    circuit = _circuit(TINY, "input->a0.h0<k>", "a0.h1->m1", "m1->logits")
+    circuit = _circuit(TINY, "input->a0.kv0<k>", "a0.h1->m1", "m1->logits")
     assert circuit.without_dangling() == circuit
     assert circuit.nodes == ("input", "a0.h0", "a0.h1", "m1")
 

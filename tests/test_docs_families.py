@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import run_page, text_of
 
 import edgewise as ew
 
-PAGE = (Path(__file__).parents[1] / "docs" / "families.md").read_text(encoding="utf-8")
+NAME = "docs/families.md"
+PAGE = text_of(NAME)
 
 
 @pytest.fixture(scope="module")
 def left() -> dict[str, Any]:
     """What the code blocks leave behind."""
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S):
-        exec(compile(block, "docs/families.md", "exec"), names)
-    return names
+    return run_page(NAME, PAGE)
 
 
 def test_the_worked_example_ends_in_a_report_without_a_broken_law(left: dict[str, Any]) -> None:

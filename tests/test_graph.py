@@ -65,7 +65,7 @@ def test_separate_inputs_come_first() -> None:
 
 
 def test_readers_of_a_grouped_model_in_order() -> None:
-    layer = ("a{0}.h0<q>", "a{0}.h1<q>", "a{0}.h0<k>", "a{0}.h0<v>", "m{0}")
+    layer = ("a{0}.h0<q>", "a{0}.h1<q>", "a{0}.kv0<k>", "a{0}.kv0<v>", "m{0}")
     assert TINY.readers == (*(name.format(0) for name in layer), *(name.format(1) for name in layer), "logits")
 
 
@@ -92,7 +92,7 @@ def test_published_index_formulas(layer: int, head: int) -> None:
 def test_the_places_of_a_layer_carry_their_names(graph: Graph) -> None:
     for layer in range(graph.layers):
         heads = [f"a{layer}.h{h}" for h in range(graph.heads)]
-        shared = [f"a{layer}.h{h}" for h in range(graph.kv_heads)]
+        shared = heads if graph.kv_heads == graph.heads else [f"a{layer}.kv{h}" for h in range(graph.kv_heads)]
         queries, keys, values = (
             [f"{h}<{kind}>" for h in hs] for kind, hs in zip("qkv", (heads, shared, shared), strict=True)
         )
@@ -154,6 +154,29 @@ def _computed_before(graph: Graph, writer: str, reader: str) -> bool:
 
 
 @given(graphs())
+def test_names_of_earlier_versions_are_the_same_readers(graph: Graph) -> None:
+    """Keys and values that heads share were named as if they were those of the first so many heads."""
+    for reader in graph.readers:
+        earlier = reader.replace(".kv", ".h") if reader in _shared(graph) else reader
+        assert graph.current_name(earlier) == graph.current_name(reader) == reader
+        assert graph.edge_index(f"input->{earlier}") == graph.edge_index(f"input->{reader}")
+        assert graph.current_name(f"a0.h0,m0->{earlier}") == f"a0.h0,m0->{reader}"
+        assert graph.current_name(f"->{earlier}") == f"->{reader}"
+
+
+@given(graphs())
+def test_nobody_takes_a_shared_key_or_value_for_that_of_one_head(graph: Graph) -> None:
+    alone = {reader for reader in graph.readers if node_of(reader) in (*graph.writers, "logits")}
+    assert set(graph.readers) - alone == _shared(graph)
+    assert all(graph.serves[graph.reader_index[reader]].sum() > 1 for reader in _shared(graph))
+
+
+def _shared(graph: Graph) -> set[str]:
+    """The readers of keys and values that several heads have."""
+    return {name for name in graph.readers if ".kv" in name} if graph.kv_heads < graph.heads else set()
+
+
+@given(graphs())
 def test_an_edge_leads_from_what_is_computed_before(graph: Graph) -> None:
     for w, writer in enumerate(graph.writers):
         for r, reader in enumerate(graph.readers):
@@ -190,8 +213,10 @@ UNKNOWN = {
     "a9.h9->logits": "unknown writer 'a9.h9'",
     "imput->logits": "unknown writer 'imput'; did you mean 'input'?",
     "input->logit": "unknown reader 'logit'; did you mean 'logits'?",
-    "input->a1.h1": "say which input of the head: a1.h1<q>, a1.h1<k> or a1.h1<v>",
-    "input->a1.h1<k>": "unknown reader 'a1.h1<k>'; did you mean 'a1.h1<q>'?",  # one kv-head
+    "input->a1.h1": "say which input of the head: a1.h1<q>, a1.kv0<k> or a1.kv0<v>",
+    "input->a1.h1<k>": "say which input of the head: a1.h1<q>, a1.kv0<k> or a1.kv0<v>",  # one kv-head
+    "input->a1.kv1<k>": "unknown reader 'a1.kv1<k>'; did you mean 'a1.kv0<k>'?",
+    "input->a1.h7<k>": "unknown reader 'a1.h7<k>'",
     "m1->m1": "m1 is not computed before m1",
     "a1.h0->a0.h0<q>": "a1.h0 is not computed before a0.h0<q>",
     "m0 -> logits": "unknown writer 'm0 '; did you mean 'm0'?",
@@ -247,7 +272,7 @@ def test_layers_and_nodes_of_names(graph: Graph) -> None:
     for layer in range(graph.layers):
         for reader in graph.readers[graph.attention_readers(layer)]:
             assert layer_of(reader) == layer
-            assert node_of(reader) in graph.writer_index
+            assert node_of(reader) in graph.writer_index or reader in _shared(graph)
         assert all(layer_of(w) == layer for w in graph.writers[graph.head_writers(layer)])
     assert layer_of("input") < 0
     assert layer_of("positions") < 0

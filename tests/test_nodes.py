@@ -89,7 +89,7 @@ def test_a_circuit_of_nodes_has_all_edges_between_them() -> None:
     """a0.h1 and m0 stay, a0.h0 goes: its own q with it, the shared k and v not."""
     scores = NodeScores(GRAPH, torch.tensor([0.0, 0.5, -3.0, 2.0]))
     circuit = scores.top(2)
-    readers = ("a0.h1<q>", "a0.h0<k>", "a0.h0<v>", "m0", "logits")
+    readers = ("a0.h1<q>", "a0.kv0<k>", "a0.kv0<v>", "m0", "logits")
     expected = {f"input->{reader}" for reader in readers} | {"a0.h1->m0", "a0.h1->logits", "m0->logits"}
     assert set(circuit.edges) == expected
     assert circuit.provenance["selection"] == {"nodes": 2, "absolute": True}

@@ -2,7 +2,8 @@
 
 Index order (that of EAP-IG and MIB): writers are `input`, then per layer its heads and its MLP; readers are per layer
 all q, all k, all v, then the MLP, and `logits` last. A reader reads every writer computed before it, so its edges are
-always the first `reach(reader)` writers: a prefix, which is what makes the engine's matrix products dense. Where token and
+always the first `reach(reader)` writers: a prefix, which is what makes the engine's matrix products dense. Keys and values
+that heads share are readers of their own, `a3.kv1<k>`, so that nobody takes them for those of one head. Where token and
 position embeddings are told apart there are two input writers, `input` (the tokens) and `positions`, before all others.
 """
 
@@ -21,16 +22,14 @@ from edgewise.errors import InvalidValue, UnknownName
 from edgewise.surroundings import neutrally
 
 HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<([qkv])>)?")
+SHARED = re.compile(r"a(\d+)\.kv(\d+)<([kv])>")
 MLP = re.compile(r"m(\d+)")
 # What the input writers of a graph can be: one for all that enters layer 0, or one each for tokens and positions.
 ONE_INPUT, SEPARATE_INPUTS = ("input",), ("input", "positions")
 
 
 class ReaderPlace(NamedTuple):
-    """Where a reader is: its layer, what it is, and its number among the readers of that layer (`slot`).
-
-    `logits` comes after the last layer: its layer is their number, its slot 0.
-    """
+    """Where a reader is: its layer, kind and number (`slot`) in the layer; `logits` is slot 0 after the last layer."""
 
     layer: int
     kind: Literal["q", "k", "v", "mlp", "logits"]
@@ -100,12 +99,23 @@ class Graph:
     def edge_index(self, edge: str) -> tuple[int, int]:
         """The (writer index, reader index) of a named `edge`; UnknownName if this graph has no such edge."""
         writer, arrow, reader = edge.partition("->")
-        w, r = self.writer_index.get(writer), self.reader_index.get(reader)
+        w, r = self.writer_index.get(writer), self.reader_index.get(self.current_name(reader))
         if not arrow or w is None or r is None:
             raise UnknownName(f"unknown edge {edge!r}: {self._unknown_part(edge, writer, reader)}")
         if w >= self.reach(r):
             raise UnknownName(f"unknown edge {edge!r}: {writer} is not computed before {reader}")
         return w, r
+
+    def current_name(self, name: str) -> str:
+        """The name of a reader or edge from a `name` of earlier versions, where shared k and v were named like heads.
+
+        >>> Graph(layers=1, heads=4, kv_heads=2).current_name("input->a0.h1<v>")
+        'input->a0.kv1<v>'
+        """
+        old = HEAD.fullmatch(name.rpartition("->")[2]) if self.kv_heads != self.heads else None
+        if old is None or old[3] not in ("k", "v") or int(old[2]) >= self.kv_heads:
+            return name
+        return name[: -len(old[0])] + f"a{old[1]}.kv{old[2]}<{old[3]}>"
 
     @cached_property
     @neutrally
@@ -138,8 +148,6 @@ class Graph:
         place = self.place(reader)
         before = self.writers_before(place.layer)
         return before + self.heads if place.kind == "mlp" and not self.parallel else before
-
-    # -- places of a layer ------------------------------------------------------------------------------------------
 
     def place(self, reader: int) -> ReaderPlace:
         """Where the reader of index `reader` is: its layer, kind and slot."""
@@ -207,7 +215,8 @@ class Graph:
 
     def _layer_readers(self, layer: int) -> Iterator[str]:
         yield from (f"a{layer}.h{head}<q>" for head in range(self.heads))
-        yield from (f"a{layer}.h{head}<{kind}>" for kind in "kv" for head in range(self.kv_heads))
+        kv = "h" if self.kv_heads == self.heads else "kv"
+        yield from (f"a{layer}.{kv}{head}<{kind}>" for kind in "kv" for head in range(self.kv_heads))
         if self.mlps:
             yield f"m{layer}"
 
@@ -216,34 +225,26 @@ class Graph:
             return "an edge is written writer->reader, for example 'a0.h1->a3.h7<q>' or 'm0->logits'"
         if writer not in self.writer_index:
             return str(UnknownName.of("writer", writer, self.writers))
-        if HEAD.fullmatch(reader) and not reader.endswith(">"):
-            return f"say which input of the head: {reader}<q>, {reader}<k> or {reader}<v>"
+        if HEAD.fullmatch(reader) and node_of(reader) in self.writer_index:
+            q, k, v = self.serves[:, self.writer_index[node_of(reader)]].nonzero().flatten().tolist()
+            return f"say which input of the head: {self.readers[q]}, {self.readers[k]} or {self.readers[v]}"
         return str(UnknownName.of("reader", reader, self.readers))
 
     def __str__(self) -> str:
-        shape = f"{self.layers} layers, {self.heads} heads"
         grouped = f" ({self.kv_heads} kv)" if self.kv_heads != self.heads else ""
         separate = ("separate positions", self.inputs == SEPARATE_INPUTS)
         known = (("parallel", self.parallel), ("attention only", not self.mlps), separate)
         traits = [trait for trait, on in known if on]
-        return f"{', '.join([shape + grouped, *traits])}: {self.n_edges:,} edges"
+        return f"{', '.join([f'{self.layers} layers, {self.heads} heads{grouped}', *traits])}: {self.n_edges:,} edges"
 
 
 def layer_of(node: str) -> int:
-    """The layer of a head or MLP, writer or reader; -1 for an input writer, a very large number for `logits`.
-
-    >>> layer_of("a3.h7<q>"), layer_of("m2"), layer_of("input")
-    (3, 2, -1)
-    """
-    if match := HEAD.fullmatch(node) or MLP.fullmatch(node):
+    """The layer of a head or MLP, writer or reader; -1 for an input writer, a very large number for `logits`."""
+    if match := HEAD.fullmatch(node) or SHARED.fullmatch(node) or MLP.fullmatch(node):
         return int(match[1])
     return -1 if node in SEPARATE_INPUTS else 1 << 30
 
 
 def node_of(reader: str) -> str:
-    """The node a reader belongs to: `a3.h7<q>` → `a3.h7`.
-
-    >>> node_of("a3.h7<q>"), node_of("logits")
-    ('a3.h7', 'logits')
-    """
+    """The node a reader belongs to: `a3.h7<q>` → `a3.h7`; a shared key or value belongs to several (`Graph.serves`)."""
     return reader.split("<")[0]

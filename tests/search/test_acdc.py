@@ -99,6 +99,19 @@ def test_a_killed_search_goes_on_and_ends_the_same(cut: int, ablation: str, tmp_
     assert again.provenance["final"] == pytest.approx(whole.provenance["final"], abs=1e-9)
 
 
+def test_a_search_goes_on_from_a_trace_of_an_earlier_version(tmp_path: Path) -> None:
+    """There shared keys and values were called after the first heads."""
+    on, of, path = subject("llama", torch.float64), pairs(), tmp_path / "trace.jsonl"
+    whole = ew.discover(on, of, method="acdc", tau=0.02, trace=str(path))
+    today = read_trace(path)
+    path.write_text("".join(path.read_text().replace(".kv", ".h").splitlines(keepends=True)[:-9]))
+    assert ".kv" not in path.read_text()
+    assert ew.discover(on, of, method="acdc", tau=0.02, trace=str(path)) == whole
+    assert [decision.edge.replace(".kv", ".h") for decision in today] == [
+        decision.edge.replace(".kv", ".h") for decision in read_trace(path)
+    ]
+
+
 def test_the_trace_of_another_search_is_refused(tmp_path: Path) -> None:
     on, path = subject("gpt2"), tmp_path / "trace.jsonl"
     ew.discover(on, pairs(), method="acdc", tau=1e9, trace=str(path))

@@ -61,6 +61,18 @@ def test_a_circuit_comes_back(circuit: Circuit, provenance: dict[str, object]) -
         assert os.listdir(folder) == ["circuit.json"]
 
 
+@pytest.mark.parametrize("graph", [GRAPH, Graph(2, 4, 1, mlps=False), Graph(1, 2, 2)])
+def test_files_of_earlier_versions_come_back_under_todays_names(graph: Graph, tmp_path: Path) -> None:
+    """They called shared keys and values after the first heads: `a0.h1<k>` for what is `a0.kv1<k>` today."""
+    values = Scores(graph, torch.randn(graph.edge_mask.shape, generator=torch.Generator().manual_seed(0)))
+    for value in (values, values.top(graph.n_edges // 2)):
+        today = ew.save(value, tmp_path / "today.json").read_text()
+        earlier = today.replace(".kv", ".h")
+        assert (earlier == today) == (graph.kv_heads == graph.heads)
+        before = written(json.loads(earlier), tmp_path)
+        assert ew.save(ew.open(before), before).read_text() == today
+
+
 @given(scores(), provenances)
 def test_scores_come_back_from_safetensors(value: Scores, provenance: dict[str, object]) -> None:
     value = Scores(value.graph, value.values, provenance)
@@ -255,6 +267,20 @@ def test_an_interrupt_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_edge_under_both_its_names_is_named_twice(tmp_path: Path) -> None:
+    today, before = "input->a0.kv1<k>", "input->a0.h1<k>"
+    with pytest.raises(FileError, match="1 edges are named twice"):
+        ew.open(written(document(edges=[today, before]), tmp_path))
+    path = ew.save(some_scores(), tmp_path / "s.json")
+    value = json.loads(path.read_text())
+    value["edges"][before] = 1.0
+    with pytest.raises(FileError, match="1 edges are named twice"):
+        ew.open(written(value, tmp_path))
+    del value["edges"]["m0->logits"]  # as many names as edges
+    with pytest.raises(FileError, match=r"1 of .* edges have no score, for example m0->logits"):
+        ew.open(written(value, tmp_path))
 
 
 def test_scores_without_a_value_for_every_edge_are_refused(tmp_path: Path) -> None:

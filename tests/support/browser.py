@@ -125,7 +125,8 @@ class Opener:
         """The page of a finding, or of HTML text; afterwards it must not have complained or asked for anything."""
         file = self.folder / f"{len(list(self.folder.iterdir()))}.html"
         file.write_text(finding if isinstance(finding, str) else page(finding), encoding="utf-8", errors="replace")
-        context = self.browser.new_context(viewport={"width": 1280, "height": 820}, accept_downloads=True, **settings)
+        room = {"viewport": {"width": 1280, "height": 820}, "accept_downloads": True}
+        context = self.browser.new_context(**(room | settings))
         tab = context.new_page()
         tab.set_default_timeout(8000)
         opened = Opened(tab, file)

@@ -7,6 +7,7 @@ MLPs.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Twin:
         heads = range(on.graph.heads if side == "q" else on.graph.kv_heads)
         found = []
         for index in heads:
-            reader = f"a{layer}.h{index}<{side}>"
+            reader = on.graph.current_name(f"a{layer}.h{index}<{side}>")
             # A head that is dead or that nobody uses must not change the scale of a norm over all of them.
             fed = not spans or served(on, reader) & self.alive & self.useful
             found.append(native(on, layer, side, index, norm(self.mixed(reader) if fed else self.mixed(reader, 0.0))))
@@ -137,7 +138,7 @@ def served(on: Subject, reader: str) -> set[str]:
     if reader == "logits" or reader.startswith("m"):
         return {reader} - {"logits"}
     node, side = reader[:-1].split("<")
-    layer, head = node[1:].split(".h")
+    layer, _, head = re.split(r"\.(h|kv)", node[1:])
     group = on.graph.heads // on.graph.kv_heads
     heads = [int(head)] if side == "q" else range(int(head) * group, (int(head) + 1) * group)
     return {f"a{layer}.h{one}" for one in heads}

@@ -121,11 +121,11 @@ def test_a_click_isolates_what_leads_to_a_node_and_from_it(opening: Opener, node
 def test_isolation_follows_shared_keys_to_every_head_of_the_group(opening: Opener) -> None:
     circuit = Circuit.from_edges(GROUPED, ["input->a0.h1<k>", "a0.h2->m0", "a0.h3->m0", "a0.h0->m0", "m0->logits"])
     with opening(Finding(circuit), "focus=a0.h3") as opened:
-        assert opened.shown() == {"input->a0.h1<k>", "a0.h3->m0", "m0->logits"}
+        assert opened.shown() == {"input->a0.kv1<k>", "a0.h3->m0", "m0->logits"}
         opened.state(reach="on")
         assert opened.shown() == {"a0.h3->m0", "m0->logits"}
         opened.state(reach="back")
-        assert opened.shown() == {"input->a0.h1<k>"}
+        assert opened.shown() == {"input->a0.kv1<k>"}
 
 
 def test_an_edge_is_chosen_by_its_line(opening: Opener) -> None:

@@ -71,7 +71,7 @@ def test_layers_are_rows_and_heads_are_columns() -> None:
 def test_shared_keys_and_values_sit_under_the_middle_of_their_group() -> None:
     layout = arrange(Circuit.full(Graph(1, 4, 2)))
     boxes, ports = layout.boxes, layout.ports
-    assert (ports["a0.h1<k>"].x + ports["a0.h1<v>"].x) / 2 == pytest.approx((boxes["a0.h2"].x + boxes["a0.h3"].x) / 2)
+    assert (ports["a0.kv1<k>"].x + ports["a0.kv1<v>"].x) / 2 == pytest.approx((boxes["a0.h2"].x + boxes["a0.h3"].x) / 2)
     assert len(layout.bars) == 2
 
 

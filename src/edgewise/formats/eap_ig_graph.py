@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewise.errors import FileError
-from edgewise.graph import Graph
+from edgewise.graph import SHARED, Graph
 from edgewise.store.schema import first_problem
 
+# An edge into a key or value of a head, and one into any key or value, by a name of ours or theirs.
 KEY_OR_VALUE = re.compile(r"->a(\d+)\.h(\d+)<([kv])>$")
+ANY_KEY_OR_VALUE = re.compile(r"->a\d+\.(?:h|kv)(\d+)<[kv]>$")
 
 
 class Config(BaseModel):
@@ -47,8 +49,8 @@ def their_graph(config: Config) -> Graph:
 
 def ungrouped(reader: str, group: int) -> list[str]:
     """Their names of a reader of ours: a shared k or v once for each of the `group` query heads that share it."""
-    match = KEY_OR_VALUE.fullmatch(f"->{reader}")
+    match = SHARED.fullmatch(reader)
     if match is None:
         return [reader]
-    layer, head, kind = match.groups()
-    return [f"a{layer}.h{int(head) * group + i}<{kind}>" for i in range(group)]
+    layer, kv, kind = match.groups()
+    return [f"a{layer}.h{int(kv) * group + i}<{kind}>" for i in range(group)]

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewise.circuit import Circuit
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue, UnknownName
-from edgewise.formats.eap_ig_graph import KEY_OR_VALUE, Config, their_graph, ungrouped
+from edgewise.formats.eap_ig_graph import ANY_KEY_OR_VALUE, KEY_OR_VALUE, Config, their_graph, ungrouped
 from edgewise.graph import ONE_INPUT, Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import read_bytes
@@ -176,10 +176,10 @@ def _fitting(graph: Graph | None, config: Config, name: str) -> Graph:
 def _refuse_shared(document: EapIgDocument, name: str) -> None:
     """FileError for a file that lists the edges of shared k and v readers: its heads would be taken for query heads."""
     config, edges = document.cfg, document.edges
-    listed = len({int(found[2]) for found in map(KEY_OR_VALUE.search, edges) if found is not None})
+    listed = len({int(found[1]) for found in map(ANY_KEY_OR_VALUE.search, edges) if found is not None})
     if 0 < listed < config.n_heads and config.n_heads % listed == 0:
         shared = Graph(config.n_layers, config.n_heads, listed, parallel=config.parallel_attn_mlp)
-        if len(edges) == shared.n_edges and edges.keys() == set(shared.edges):
+        if len(edges) == shared.n_edges and set(map(shared.current_name, edges)) == set(shared.edges):
             raise FileError(
                 f"{name} lists k and v readers that heads share ({listed} for {config.n_heads} heads), but files of this "
                 "format have one for every head"
@@ -194,7 +194,7 @@ def _places(graph: Graph, document: EapIgDocument, name: str) -> tuple[torch.Ten
         layer, head, kind = match.groups()
         if int(head) >= graph.heads:
             raise UnknownName(f"it names head {head}, but there are only {graph.heads} (counted from 0)")
-        return f"->a{layer}.h{int(head) // group}<{kind}>"
+        return f"->{graph.current_name(f'a{layer}.h{int(head) // group}<{kind}>')}"
 
     try:
         pairs = [graph.edge_index(KEY_OR_VALUE.sub(shared, edge)) for edge in document.edges]

@@ -171,15 +171,15 @@ def _scores(document: ScoresDocument, name: str) -> Scores:
 
 def from_edge_values(graph: Graph, edges: Mapping[str, float]) -> torch.Tensor:
     """float32 [writer, reader] with the value of every edge; FileError if one is missing."""
-    values = torch.zeros(graph.edge_mask.shape)
-    if edges:
-        places = torch.tensor([graph.edge_index(edge) for edge in edges]).T
-        values[places[0], places[1]] = torch.tensor(list(edges.values()), dtype=torch.float32)
-    if len(edges) < graph.n_edges:
-        missing = next(edge for edge in graph.edges if edge not in edges)
-        raise FileError(
-            f"{graph.n_edges - len(edges):,} of {graph.n_edges:,} edges have no score, for example {missing}"
-        )
+    values, places = torch.zeros(graph.edge_mask.shape), [graph.edge_index(edge) for edge in edges]
+    if places:
+        writers, readers = torch.tensor(places).T
+        values[writers, readers] = torch.tensor(list(edges.values()), dtype=torch.float32)
+    if lacking := graph.n_edges - len(scored := set(places)):
+        missing = next(edge for edge in graph.edges if graph.edge_index(edge) not in scored)
+        raise FileError(f"{lacking:,} of {graph.n_edges:,} edges have no score, for example {missing}")
+    if len(places) > graph.n_edges:
+        raise FileError(f"{len(places) - graph.n_edges:,} edges are named twice")
     return values
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import edgewise
 from edgewise.curve import Curve
 from edgewise.graph import HEAD, MLP, Graph
-from edgewise.store.schema import GraphDocument
+from edgewise.store.schema import GraphDocument, provenance_of
 from edgewise.viewer.caption import clean, title
 from edgewise.viewer.circuit_entries import TEXT, circuit_entries, finite
 from edgewise.viewer.document import (
@@ -32,6 +32,8 @@ from edgewise.viewer.style import kind_of
 
 # More edges than this are no picture, and a page of many megabytes: the strongest are taken, and the page says so.
 MOST_EDGES = 120_000
+# What a provenance says of one circuit, and not of another one cut from the same scores.
+OF_ONE_CIRCUIT = ("edges", "nodes", "neurons", "selection", "faithfulness")
 
 
 def document(finding: Finding) -> PageDocument:
@@ -51,6 +53,7 @@ def document(finding: Finding) -> PageDocument:
         curves=[_curve(curve) for curve in finding.curves],
         roles={clean(role, TEXT): list(nodes) for role, nodes in finding.roles.items()},
         missing=missing(finding, edges),
+        provenance=_without_size(finding.shown.provenance),
     )
 
 
@@ -141,6 +144,10 @@ def _ranking(known: Mapping[str, Any]) -> Any:
     chosen = known.get("selection")
     signed = isinstance(chosen, Mapping) and chosen.get("absolute") is False
     return "signed" if signed else "absolute"
+
+
+def _without_size(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in provenance_of(known).items() if key not in OF_ONE_CIRCUIT}
 
 
 def _curve(curve: Curve) -> CurveEntry:

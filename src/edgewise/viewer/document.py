@@ -6,7 +6,7 @@ first, so that 32,491 edges are half a megabyte and need no parsing.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -112,7 +112,10 @@ class CurveDocument(CurveEntry):
 
 
 class PageDocument(Strict):
-    """Everything a page shows. `missing` says, in sentences, what it does not have."""
+    """Everything a page shows. `missing` says, in sentences, what it does not have.
+
+    `provenance`: what a circuit that the page writes says of where it comes from, the size of the shown one left out.
+    """
 
     kind: Literal["edgewise/page"] = Field(default=PAGE, alias="schema")
     version: Literal[1] = 1
@@ -128,6 +131,7 @@ class PageDocument(Strict):
     curves: list[CurveEntry]
     roles: dict[str, list[str]]
     missing: list[str]
+    provenance: dict[str, Any]
 
 
 def page_schema() -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from edgewise.circuit import Circuit
-from edgewise.graph import HEAD, Graph, node_of
+from edgewise.graph import Graph, node_of
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.caption import clean, readable
@@ -69,10 +69,10 @@ def neuronpedia(finding: Finding) -> str:
 def target(graph: Graph, reader: str) -> str:
     """The node that an edge into a reader goes into; of a shared key or value, the first of its heads.
 
-    >>> target(Graph(1, 4, 2), "a0.h1<k>"), target(Graph(1, 4, 2), "a0.h1<q>")
+    >>> target(Graph(1, 4, 2), "a0.kv1<k>"), target(Graph(1, 4, 2), "a0.h1<q>")
     ('a0.h2', 'a0.h1')
     """
-    if not HEAD.fullmatch(reader):
+    if not kind_of(reader):
         return node_of(reader)
     return graph.writers[int(graph.serves[graph.reader_index[reader]].nonzero()[0])]
 

@@ -22,6 +22,8 @@ SWEEPS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 # Fields of a recipe that say how pairs are held out; without a value, none are.
 HELD_OUT_FIELDS = ("held_out", "split")
+# The share of edges that hurt from which on a signed ranking is worth a try.
+MANY_HURT = 0.25
 
 
 def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
@@ -40,6 +42,8 @@ def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
         found.append("There is no faithfulness curve: the slider cannot show what a cut costs.")
     if finding.scores is None and str(known.get("method")) in SWEEPS:
         found.append(_sweep(known))
+    if hint := _signed_ranking(finding):
+        found.append(hint)
     if not known.get("prompts"):
         found.append("There are no example prompts in this file.")
     if edges.count < edges.total and finding.scores is not None:
@@ -65,6 +69,24 @@ def repeat(recipe: Any) -> str | None:
         elif value is not None:
             words += [f"--{str(name).replace('_', '-')}", str(value)]
     return clean(shlex.join(words), 2000)
+
+
+def _signed_ranking(finding: Finding) -> str:
+    """That many edges of a circuit hurt the metric, which a signed ranking leaves out; empty where nothing says so."""
+    circuit, scores, known = finding.circuit, finding.scores, finding.shown.provenance
+    chosen = known.get("selection")
+    absolute = isinstance(chosen, Mapping) and chosen.get("absolute") is True
+    if circuit is None or scores is None or not absolute or any(curve.ranking == "signed" for curve in finding.curves):
+        return ""
+    hurting = int((scores.values[circuit.mask] < 0).sum())
+    if hurting < MANY_HURT * len(circuit) or not hurting:
+        return ""
+    recipe = known.get("recipe")
+    command = repeat({**recipe, "ranking": "signed"}) if isinstance(recipe, Mapping) else None
+    return (
+        f"{hurting:,} of the {len(circuit):,} edges hurt the metric, by their scores. Ranked by signed score as many edges "
+        f"leave these out and may keep more of it; no curve was measured for that{f': {command}' if command else '.'}"
+    )
 
 
 def _option(value: Any) -> str:

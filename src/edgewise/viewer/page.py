@@ -11,12 +11,13 @@ from edgewise.circuit import Circuit
 from edgewise.scores import Scores
 from edgewise.store.schema import dump
 from edgewise.viewer.bundle import script, web_file
+from edgewise.viewer.caption import BIDI
 from edgewise.viewer.contents import document
 from edgewise.viewer.document import PageDocument
 from edgewise.viewer.finding import Finding
 
-# What could end the element the data stand in, or be taken for a line end in a script.
-UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+# What could end the element the data stand in, be taken for a line end in a script, or turn the direction of what is read.
+UNSAFE = {character: f"\\u{ord(character):04x}" for character in ("<", ">", "&", "\u2028", "\u2029", *sorted(BIDI))}
 
 
 def page(value: Circuit | Finding, scores: Scores | None = None) -> str:
@@ -48,4 +49,4 @@ def policy(code: str) -> str:
 def embedded(content: PageDocument) -> str:
     """The document as JSON that can stand in a script element."""
     text = dump(content, indent=None).strip().encode("utf-8", "backslashreplace").decode()
-    return re.sub("[<>&\u2028\u2029]", lambda match: UNSAFE[match[0]], text)
+    return re.sub(f"[{''.join(UNSAFE)}]", lambda match: UNSAFE[match[0]], text)

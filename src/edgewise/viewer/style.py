@@ -12,7 +12,7 @@ from typing import Any, Literal, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import GraphMismatch
-from edgewise.graph import HEAD
+from edgewise.graph import HEAD, SHARED
 from edgewise.scores import Scores
 
 Kind = Literal["q", "k", "v", ""]
@@ -99,7 +99,7 @@ def strokes(circuit: Circuit, scores: Scores | None) -> list[Stroke]:
 
 def kind_of(reader: str) -> Kind:
     """Which input of a head a reader is; the empty string for an MLP or the logits."""
-    match = HEAD.fullmatch(reader)
+    match = HEAD.fullmatch(reader) or SHARED.fullmatch(reader)
     kind: Any = match[3] if match else ""
     return kind
 

@@ -10,6 +10,10 @@ from string import Template
 from typing import Any
 
 import edgewise
+from edgewise.store.schema import CIRCUIT, VERSION
+
+# The head of a circuit that the page writes.
+DOCUMENT = {"schema": CIRCUIT, "version": VERSION}
 
 CSV = "edge,writer,reader,kind,score,exact,in_circuit,in_other,in_reference".split(",")
 

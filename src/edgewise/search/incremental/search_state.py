@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
 import torch
@@ -76,6 +76,8 @@ class SearchState(State):
         self._left = self.graph.n_edges
         self.value, self.tested, self.computed = self._clean, 0, 0
         self.trace, self._rule, self._decisions = trace, rule, []
+        # A trace of an earlier version calls shared keys and values as it did.
+        trace.decisions = [replace(known, edge=self.graph.current_name(known.edge)) for known in trace.decisions]
         self._alike = [tuple(trace.decisions), *map(tuple, self._earlier)]
         self._planner = BatchPlanner(self.graph, self._planner.most, self._planner.known)
 

@@ -6,7 +6,7 @@ import { tipLines } from "./details.js";
 import { refill, whole } from "./dom.js";
 import { curveOf, readable, roleList } from "./facts.js";
 import { roleGroups } from "./formats.js";
-import { edgeAt, fitted, hotPaths } from "./stage.js";
+import { edgeAt, fitted, hotPaths, opening } from "./stage.js";
 import { fromHash, toHash } from "./state.js";
 
 const POINTED = 300; // edges of a node that are pointed out at once
@@ -18,6 +18,8 @@ export function knowing(app) {
   return {
     largest: () => largest,
     curve: () => curveOf(model, store.get()),
+    // That of the other ranking, which cuts other edges: of a circuit, whose edges are given, there is none.
+    otherCurve: () => model.curves.find((one) => store.get().scope === "scores" && one.ranking !== store.get().ranking),
     measured() {
       const names = { circuit: ["a"], compare: ["a", "b"], reference: ["a"] }[store.get().scope] || [];
       const wanted = model.curves.length ? model.curves[0].metric : null;
@@ -33,6 +35,11 @@ export function knowing(app) {
   };
 }
 
+/** A view as it stands in the address. */
+function rounded(view) {
+  return [view.x, view.y, view.scale].map((value) => Number(value.toFixed(3)));
+}
+
 /** Moving the picture. */
 export function moving(app) {
   const { store } = app;
@@ -41,13 +48,13 @@ export function moving(app) {
       app.view = view;
       clearTimeout(app.viewTimer);
       requestAnimationFrame(() => app.repaint());
-      const rounded = [view.x, view.y, view.scale].map((value) => Number(value.toFixed(3)));
-      app.viewTimer = setTimeout(() => store.set({ view: rounded }), 250);
+      app.viewTimer = setTimeout(() => store.set({ view: rounded(view) }), 250);
     },
     fit() {
       clearTimeout(app.viewTimer);
       app.view = fitted(app.layout, app.room.width, app.room.height);
-      store.set({ view: null });
+      const first = opening(app.layout, app.room.width, app.room.height);
+      store.set({ view: first.scale === app.view.scale ? null : rounded(app.view) });
     },
   };
 }

@@ -4,7 +4,7 @@ import { keeping, knowing, moving, naming, pointing } from "./actions.js";
 import { createChart, drawChart, sentence } from "./chart.js";
 import { createDock, createFilters } from "./controls.js";
 import { curves } from "./curves.js";
-import { candidates, kept, visible } from "./cut.js";
+import { candidates, kept, outlined, visible } from "./cut.js";
 import { openModel } from "./data.js";
 import { showDetails } from "./details.js";
 import { refill } from "./dom.js";
@@ -14,7 +14,7 @@ import { listenKeys } from "./keys.js";
 import { arrange, folded } from "./layout.js";
 import { drawNodes, markNodes, TINTS } from "./nodes.js";
 import { createPainter } from "./paint.js";
-import { createStage, fitted, listen } from "./stage.js";
+import { createStage, listen, opening } from "./stage.js";
 import { createStore, fromHash, initialState } from "./state.js";
 import { colourNames, colouring, palette } from "./style.js";
 import { showTable } from "./table.js";
@@ -83,12 +83,15 @@ function update(app, before) {
   if (changed("scope", "ranking")) app.all = candidates(model, state);
   app.cut = app.all.subarray(0, kept(state, app.all));
   app.shown = visible(model, state, app.cut);
-  if (changed("roles", "folded", "columns", "scope") || (state.columns === "used" && changed("n", "ranking"))) place(app, state);
+  const used = outlined(state, app.all, app.cut);
+  const others = used && (used.length !== app.used?.length || changed("ranking"));
+  app.used = used;
+  if (changed("roles", "folded", "columns", "scope") || others) place(app, state);
   else if (changed("view")) look(app, state);
   paint(app, state);
-  app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length) });
+  app.dock.update(state, { most: app.all.length, n: app.cut.length, words: sentence(app.curve(), app.cut.length, app.otherCurve()) });
   chart(app);
-  app.filters.update(state);
+  app.filters.update(state, model.layers - app.layout.bands.length);
   if (changed("query", "roles", "folded", "columns", "scope")) app.find(state.query);
   if (changed("focus", "reach", "n", "scope", "ranking", "notes", "roles")) showDetails(app.frame.details, app, state);
   if (changed("roles", "folded")) app.frame.showRoles(state);
@@ -101,9 +104,8 @@ function update(app, before) {
 function place(app, state) {
   const room = app.stage.element.getBoundingClientRect();
   app.room = { width: Math.max(200, room.width), height: Math.max(160, room.height) };
-  const used = state.columns === "used" ? app.cut : null;
   const roles = roleList(app.model, state).filter((role) => state.folded.includes(role.key));
-  app.layout = folded(arrange(app.model, { width: app.room.width, height: app.room.height - 14, used }), app.model, roles);
+  app.layout = folded(arrange(app.model, { width: app.room.width, height: app.room.height - 14, used: app.used }), app.model, roles);
   app.points = curves(app.model, app.layout);
   app.drawn = drawNodes(app.stage.ground, app.stage.nodes, app.model, app.layout);
   app.layoutNumber = (app.layoutNumber || 0) + 1;
@@ -113,7 +115,7 @@ function place(app, state) {
 /** The part of the picture to look at: that of the state, or all. */
 function look(app, { view }) {
   const [x, y, scale] = view || [];
-  app.view = view ? { x, y, scale } : fitted(app.layout, app.room.width, app.room.height);
+  app.view = view ? { x, y, scale } : opening(app.layout, app.room.width, app.room.height);
 }
 
 /** The picture of the shown edges. */

@@ -4,6 +4,7 @@ import { el, percent, refill, svg, whole } from "./dom.js";
 
 const HEIGHT = 84;
 const [TOP, BOTTOM] = [10, 16];
+const CLEARLY = 0.02; // a difference in faithfulness worth a word
 const INSET = 8; // half the slider's thumb: chart and slider share their scale
 
 /** Where on the scale [0, 1] a number of edges stands: as many pixels from 10 to 100 as from 100 to 1,000. */
@@ -29,13 +30,15 @@ export function reading(points, n) {
   return { value: mix(value0, value), random: mix(random0, random), measured: false };
 }
 
-/** The words beside the curve. */
-export function sentence(curve, n) {
+/** The words beside the curve; where as many edges in the `other` ranking keep clearly more, these too. */
+export function sentence(curve, n, other) {
   const found = curve && reading(curve.points, n);
   if (!found) return "";
   const about = found.measured ? "" : "about ";
   const random = found.random === null ? "" : ` (random: ${percent(found.random)})`;
-  return `${about}${percent(found.value)} of ${curve.metric} kept${random}`;
+  const beside = other && other.metric === curve.metric && reading(other.points, n);
+  const better = beside && beside.value > found.value + CLEARLY;
+  return `${about}${percent(found.value)} of ${curve.metric} kept${random}${better ? `; by ${other.ranking} score ${percent(beside.value)}` : ""}`;
 }
 
 /** The element of the chart. */

@@ -12,39 +12,45 @@ export function touchedNodes(model, edges) {
   return found;
 }
 
-/** Node -> column. With `touched` nodes only these have one; heads that share a key and a value keep their own columns. */
+/** Node -> column. With `touched` nodes only these have one; heads that share a key and a value come together. */
 export function headPlaces(model, rows, touched, edges) {
   const heads = model.nodes.filter((node) => node.kind === "head" && rows.includes(node.layer));
   if (!touched) return new Map(heads.map((node) => [node, node.head]));
-  if (model.doc.graph.heads !== model.doc.graph.kv_heads) return closed(heads, model, touched);
-  return ordered(
-    model,
-    heads.filter((node) => touched.has(model.nodeIndex.get(node.name))),
-    edges,
-  );
+  return ordered(model, unitsOf(model, heads, touched), edges);
 }
 
-/** Columns of which some head is used, closed up. */
-function closed(heads, model, touched) {
-  const group = model.doc.graph.heads / model.doc.graph.kv_heads;
-  const of = (node) => Math.floor(node.head / group);
-  const groups = new Set(heads.filter((node) => touched.has(model.nodeIndex.get(node.name))).map(of));
-  const columns = [...new Set(heads.filter((node) => groups.has(of(node))).map((node) => node.head))].sort((a, b) => a - b);
-  return new Map(heads.filter((node) => columns.includes(node.head)).map((node) => [node, columns.indexOf(node.head)]));
+/** The heads that share a key and a value, or single ones, of which some are touched: rows of units, from below. */
+function unitsOf(model, heads, touched) {
+  const size = model.doc.graph.heads / model.doc.graph.kv_heads;
+  const units = new Map();
+  for (const node of heads) {
+    const key = `${node.layer} ${Math.floor(node.head / size)}`;
+    units.set(key, [...(units.get(key) || []), node]);
+  }
+  const rows = new Map();
+  for (const unit of units.values()) {
+    if (!unit.some((node) => touched.has(model.nodeIndex.get(node.name)))) continue;
+    rows.set(unit[0].layer, [...(rows.get(unit[0].layer) || []), unit]);
+  }
+  return [...rows.values()];
 }
 
-/** Each row in the order of the means of what its heads are joined with, swept a few times; rows are centred. */
-function ordered(model, heads, edges) {
-  const rows = grouped(heads);
-  const width = Math.max(1, ...[...rows.values()].map((row) => row.length));
+/**
+ * Each row in the order of the means of what its units are joined with, swept a few times; rows are centred. A row with all heads
+ * of its layer stays in their order, where people look for them.
+ */
+function ordered(model, rows, edges) {
+  const width = Math.max(1, ...rows.map((row) => row.length));
   const place = new Map();
-  const settle = (row) => row.forEach((node, i) => place.set(node, i + (width - row.length) / 2));
+  const settle = (row) =>
+    row.forEach((unit, i) => unit.forEach((node, j) => place.set(node, (i + (width - row.length) / 2) * unit.length + j)));
   rows.forEach(settle);
   const joined = neighboursOf(model, edges, place);
   for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
-    for (const row of sweep % 2 ? [...rows.values()].reverse() : rows.values()) {
-      const wish = new Map(row.map((node) => [node, mean(joined.get(node), place)]));
-      row.sort((a, b) => wish.get(a) - wish.get(b) || a.head - b.head);
+    for (const row of sweep % 2 ? [...rows].reverse() : rows) {
+      if (row.flat().length === model.doc.graph.heads) continue;
+      const wish = new Map(row.map((unit) => [unit, mean(unit.flatMap((node) => joined.get(node)), place)]));
+      row.sort((a, b) => wish.get(a) - wish.get(b) || a[0].head - b[0].head);
       settle(row);
     }
   }
@@ -65,10 +71,4 @@ function neighboursOf(model, edges, place) {
 
 function mean(nodes, place) {
   return nodes.reduce((sum, node) => sum + place.get(node), 0) / nodes.length;
-}
-
-function grouped(heads) {
-  const rows = new Map();
-  for (const node of heads) rows.set(node.layer, [...(rows.get(node.layer) || []), node]);
-  return rows;
 }

@@ -6,6 +6,11 @@ import { scopes } from "./state.js";
 
 const STEPS = 10000;
 const INPUTS = Object.entries({ q: "query", k: "key", v: "value", o: "MLP, logits" });
+const DRAWN = [
+  ["all", "all layers and heads"],
+  ["folded", "layers and heads in use"],
+  ["used", "those of this cut alone"],
+];
 const EFFECTS = Object.entries({ "+": "helps", "-": "hurts" });
 
 /** The slider, its number, scope and ranking; `update(state, {most, n, words})` brings them up to date. */
@@ -29,7 +34,7 @@ export function createDock(model, store, chart) {
     onchange: () => choose(Math.round(Number(number.value))),
   });
   const total = el("span", { class: "total" });
-  const words = el("span", { class: "reading", title: "faithfulness of the best-scored edges, and of as many random ones" });
+  const words = el("span", { class: "reading" });
   const scope = select(
     "which edges",
     scopes(model).map(({ name, label }) => [name, label]),
@@ -59,6 +64,7 @@ export function createDock(model, store, chart) {
     if (document.activeElement !== number) number.value = found.n;
     total.textContent = `of ${whole(found.most)} edges`;
     words.textContent = found.words;
+    words.title = found.words ? `${found.words}: faithfulness of the best-scored edges, and of as many random ones` : "";
     scope.field.value = state.scope;
     ranking.field.value = state.ranking;
   };
@@ -101,7 +107,8 @@ export function createFilters(model, store, search) {
   const low = layerField(model, "lowest layer", (value) => store.set({ low: value, high: Math.max(value, store.get().high) }));
   const high = layerField(model, "highest layer", (value) => store.set({ high: value, low: Math.min(value, store.get().low) }));
   const paths = check("only edges on a path from input to logits", (on) => store.set({ paths: on ? "only" : "all" }));
-  const columns = check("only heads and layers in use", (on) => store.set({ columns: on ? "used" : "all" }));
+  const columns = select("draw", DRAWN, (value) => store.set({ columns: value }));
+  const away = el("p", { class: "hint" });
   const reset = el("button", { type: "button", text: "Show everything", onclick: () => store.set(store.cleared()) });
 
   const element = el(
@@ -114,15 +121,17 @@ export function createFilters(model, store, search) {
     el("div", { class: "field" }, el("span", { text: "layers" }), low, el("span", { text: "to" }), high),
     paths.element,
     columns.element,
+    away,
     reset,
   );
-  const update = (state) => {
+  const update = (state, folded) => {
     if (document.activeElement !== box) box.value = state.query;
     kinds.update(state.kinds);
     signs.update(state.signs);
     [low.value, high.value] = [state.low, state.high];
     paths.field.checked = state.paths === "only";
-    columns.field.checked = state.columns === "used";
+    columns.field.value = state.columns;
+    away.textContent = folded ? `${whole(folded)} of ${whole(model.layers)} layers are folded away: they have none of these edges.` : "";
   };
   return { element, box, found, update };
 }

@@ -18,6 +18,16 @@ export function kept(state, all) {
   return Math.min(wanted, all.length);
 }
 
+/**
+ * The edges whose layers and heads have a place in the picture; null for all of the model. "folded" stays while the slider moves:
+ * all edges of the circuit, or of scores so many of the strongest, doubling as the cut grows.
+ */
+export function outlined({ columns, scope }, all, cut) {
+  if (columns === "all") return null;
+  if (columns === "used") return cut;
+  return scope === "scores" ? all.subarray(0, FIRST * 2 ** Math.max(0, Math.ceil(Math.log2(cut.length / FIRST)))) : all;
+}
+
 /** The edges to draw, strongest first, from those the slider keeps. */
 export function visible(model, state, cut) {
   let found = filtered(model, state, cut);

@@ -65,7 +65,10 @@ export function edgeName(model, edge) {
   return `${model.nodes[model.writer[edge]].name}->${model.readers[model.reader[edge]].name}`;
 }
 
-/** Nodes whose name is or begins with what was typed: `a9.h6`, `m3`, `L9H6`, `9.6`, `l9`, or a role's name. */
+/**
+ * Nodes whose name is or begins with what was typed: `a9.h6`, `m3`, `L9H6`, `9.6`, `l9`, or a role's name; of a shared key or
+ * value (`a9.kv1`) the heads that have it.
+ */
 export function findNodes(model, query, roles = new Map()) {
   const wanted = query.trim().toLowerCase();
   if (!wanted) return [];
@@ -75,6 +78,8 @@ export function findNodes(model, query, roles = new Map()) {
     .replace(/^(?:mlp|m)\s*(\d+)$/, "m$1");
   const exact = model.nodeIndex.get(name);
   if (exact !== undefined) return [exact];
+  const shared = model.readers.find((reader) => reader.nodes.length > 1 && [name, `${name}<k>`].includes(reader.name));
+  if (shared) return shared.nodes;
   const layer = /^l(?:ayer)?\s*(\d+)$/.exec(wanted);
   const fits = (node, i) => {
     if (layer) return node.layer === Number(layer[1]);

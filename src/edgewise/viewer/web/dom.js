@@ -30,6 +30,40 @@ function filled(element, properties, children) {
   return element;
 }
 
+/** What makes a long text scroll in its place, by keyboard too. */
+export function scrolled(text, longest = 300) {
+  return text.length > longest ? { tabindex: "0", "data-scrolled": "" } : {};
+}
+
+/** A button that copies what `text()` gives, and says so for a moment. */
+export function copyButton(label, text) {
+  const button = el("button", {
+    type: "button",
+    text: label,
+    onclick: async () => {
+      const copied = await copy(text());
+      button.textContent = copied ? "Copied" : "Not copied: the browser forbids it";
+      setTimeout(() => (button.textContent = label), 1500);
+    },
+  });
+  return button;
+}
+
+/** Whether the text is in the clipboard now; browsers that have no other way for a page of a folder take a selection. */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = el("textarea", { value: text, "aria-hidden": "true" });
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    return copied;
+  }
+}
+
 /** A number as people read it: four significant digits, a sign, no more zeros than needed. */
 export function signed(value) {
   if (value === null || Number.isNaN(value)) return "unknown";
@@ -41,7 +75,8 @@ export function signed(value) {
 
 /** A share in percent. */
 export function percent(value) {
-  return value === null || value === undefined ? "unknown" : `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)}%`;
+  if (value === null || value === undefined) return "unknown";
+  return `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)}%`.replace(/^-0\.0%$/, "0.0%");
 }
 
 /** A whole number with thousands separated. */

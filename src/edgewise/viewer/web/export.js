@@ -1,11 +1,13 @@
 // Out of the page: a menu of formats; what is shown now is what is written.
 
 import { el } from "./dom.js";
+import { circuit } from "./circuit.js";
 import { csv, dot, graphml, neuronpedia } from "./formats.js";
 import { png, svgText } from "./pictures.js";
 
 /** Format -> {label, suffix, type, write}: `write(app)` gives text or a blob, or a promise of one. */
 export const EXPORTS = {
+  circuit: { label: "Circuit for edgewise", suffix: ".json", type: "application/json", write: circuit },
   svg: { label: "SVG picture", suffix: ".svg", type: "image/svg+xml", write: svgText },
   png: { label: "PNG picture", suffix: ".png", type: "image/png", write: png },
   dot: { label: "DOT for Graphviz", suffix: ".dot", type: "text/vnd.graphviz", write: dot },

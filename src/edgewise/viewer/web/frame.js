@@ -1,6 +1,6 @@
 // The frame of the page: heading, picture, table, panels, and what is missing.
 
-import { el, refill, whole } from "./dom.js";
+import { el, refill, scrolled, whole } from "./dom.js";
 import { exportMenu } from "./export.js";
 import { legend } from "./legend.js";
 import { roleList } from "./facts.js";
@@ -96,7 +96,7 @@ function button(text, title, onclick) {
 }
 
 function part(title, open, ...children) {
-  return el("details", { class: "part", open }, el("summary", { text: title }), ...children);
+  return el("details", { class: "part", open }, el("summary", {}, el("h2", { text: title })), ...children);
 }
 
 /** The lines beside the pointer, kept inside the picture. */
@@ -126,7 +126,7 @@ function showRoles(app, panel, state) {
       "li",
       {},
       swatch,
-      el("bdi", { class: "role-name", text: role.name }),
+      el("bdi", { class: "role-name", text: role.name, ...scrolled(role.name, 100) }),
       el("span", { class: "size", text: `${role.nodes.length}` }),
       el("button", {
         type: "button",

@@ -2,17 +2,19 @@
 
 import { headPlaces, touchedNodes } from "./columns.js";
 
-export const BOX = { width: 44, height: 17 };
+export const BOX = { width: 46, height: 17 };
 const MARGIN = 14;
 const LABELS = 30;
 const BAR = 20;
 const MLP_RISE = 0.46;
+const ROWS = [39, 150]; // pixels of a row of heads, at least and at most
+const SHORT = 0.5; // how much of that a layer takes of which only the MLP is there
 export const PORTS = { q: -12, k: 0, v: 12 };
 
 /**
  * Boxes by node and ports by reader for a room of `width` × `height` pixels; the layout is larger than the room where
  * labels would not be readable otherwise. With `used` edges (null: all nodes have a place) only the layers and heads that they
- * touch are there, and heads stand where their edges cross least.
+ * touch are there, heads stand where their edges cross least, and a layer without heads takes less room.
  */
 export function arrange(model, { width, height, used = null }) {
   const touched = used && touchedNodes(model, used);
@@ -26,12 +28,15 @@ export function arrange(model, { width, height, used = null }) {
     50,
     touched || columns < 8 ? 150 : 104,
   );
-  const row = clamp((height - 2 * BAR - 16) / (rows.length + 0.75), 45, 150);
+  const withHeads = new Set([...places.keys()].map((node) => node.layer));
+  const shares = rows.map((layer) => (withHeads.has(layer) ? 1 : SHORT));
+  const row = clamp((height - 2 * BAR - 16) / (sum(shares) + 0.75), ...ROWS);
   const grid = { model, rows, places, mlps, arcs, column, row };
+  grid.heights = shares.map((share) => row * share);
   grid.left = MARGIN + LABELS;
   grid.mlpX = grid.left + column * (columns + 0.62);
   grid.right = mlps ? grid.mlpX + BOX.width / 2 : grid.left + column * columns;
-  grid.height = row * (rows.length + 0.75) + 2 * BAR + 8;
+  grid.height = row * (sum(shares) + 0.75) + 2 * BAR + 8;
   const boxes = model.nodes.map((node) => box(grid, node));
   const ports = model.readers.map((reader) => port(grid, reader, boxes));
   return {
@@ -41,7 +46,7 @@ export function arrange(model, { width, height, used = null }) {
     row,
     boxes,
     ports,
-    lanes: rows.map((_, place) => headRow(grid, place) - row / 2),
+    lanes: rows.map((_, place) => headRow(grid, place) - grid.heights[place] / 2),
     bands: rows.map((layer, place) => band(grid, layer, place)),
     bars: shared(grid, boxes),
   };
@@ -85,7 +90,8 @@ function box(grid, node) {
   const place = grid.rows.indexOf(node.layer);
   if (place < 0) return null;
   const y = headRow(grid, place);
-  if (node.kind === "mlp") return { x: grid.mlpX, y: y - MLP_RISE * grid.row, ...BOX };
+  const rise = grid.heights[place] < grid.row ? 0 : MLP_RISE * grid.row;
+  if (node.kind === "mlp") return { x: grid.mlpX, y: y - rise, ...BOX };
   const column = grid.places.get(node);
   return column === undefined ? null : { x: grid.left + grid.column * (column + 0.5), y, ...BOX };
 }
@@ -97,9 +103,15 @@ function inputBar(grid, node) {
   return { x: grid.left + room * (all.indexOf(node.name) + 0.5) - 4, y: grid.height - BAR / 2 - 2, width: room - 8, height: BAR };
 }
 
-/** Where the heads of a row stand. */
+/** Where the heads of a row stand, or the MLP of a layer without heads. */
 function headRow(grid, place) {
-  return grid.height - BAR - grid.row * (place + 0.62);
+  const share = grid.heights[place] < grid.row ? 0.5 : 0.26;
+  return floor(grid, place) - share * grid.heights[place];
+}
+
+/** The lower end of a row. */
+function floor(grid, place) {
+  return grid.height - BAR - 0.36 * grid.row - sum(grid.heights.slice(0, place));
 }
 
 function port(grid, reader, boxes) {
@@ -139,14 +151,15 @@ function isGrouped(model) {
 }
 
 function band(grid, layer, place) {
-  const y = grid.height - BAR - grid.row * (place + 0.86);
+  const height = grid.heights[place];
   return {
     layer,
     x: MARGIN,
-    y: y - grid.row * 0.5,
+    y: floor(grid, place) - height,
     width: grid.right + grid.arcs - MARGIN,
-    height: grid.row,
+    height,
     even: place % 2 === 0,
+    folded: layer - (place ? grid.rows[place - 1] + 1 : 0), // layers below it that are not drawn
   };
 }
 
@@ -158,6 +171,10 @@ function free(place, boxes) {
     for (const x of [place.x - away, place.x + away]) if (!hits(x) && x > place.width / 2) return x;
   }
   return place.x;
+}
+
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 function clamp(value, low, high) {

@@ -9,7 +9,7 @@ const NAMES = { q: "the query of a head", k: "the key of a head", v: "the value 
 export function legend(app, state) {
   return [
     ...colours(app, state),
-    el("h4", { text: "The edge goes into" }),
+    el("h3", { class: "minor", text: "The edge goes into" }),
     ...Object.keys(NAMES).map((kind) => row(sample("ink", PATTERNS[kind], 1.8, 1, kind), NAMES[kind])),
     ...widths(app),
   ];
@@ -26,7 +26,7 @@ function colours({ model }, { scope }) {
     ];
   if (!model.score) return [plain("unscored", "no scores: neither sign nor strength")];
   return [
-    el("h4", { text: "Without the edge, the metric" }),
+    el("h3", { class: "minor", text: "Without the edge, the metric" }),
     plain("helps", "drops: the edge helps"),
     plain("hurts", "rises: the edge hurts"),
   ];
@@ -40,7 +40,7 @@ function widths(app) {
     const { width, opacity } = look(Math.sqrt(share), crowd);
     return row(sample("ink", [], width, opacity), `${signed(largest * share).slice(1)}${share === 1 ? " (the largest)" : ""}`);
   };
-  return [el("h4", { text: "Size of the score" }), one(1), one(0.25), one(0.05)];
+  return [el("h3", { class: "minor", text: "Size of the score" }), one(1), one(0.25), one(0.05)];
 }
 
 function row(picture, text) {

@@ -35,11 +35,11 @@ function drawNode(node, box) {
   if (box.folded) group.dataset.role = box.folded;
   const label = box.folded ? short(box.folded, 22) : node.name;
   const radius = node.kind === "head" ? 4 : 8;
-  const size = box.folded ? 11 : label.length > 6 ? 9.4 : 10.5; // a10.h10 must fit its box
+  const size = box.folded ? 11 : label.length > 6 ? 10.8 : 12; // a10.h10 must fit its box
   group.append(
     svg("circle", { class: "dot", cx: box.x, cy: box.y, r: 2 }),
     rect("box", box, radius),
-    svg("text", { x: box.x, y: box.y + 3.7, "font-size": size, "text-anchor": "middle", text: label }),
+    svg("text", { x: box.x, y: box.y + 4.2, "font-size": size, "text-anchor": "middle", text: label }),
   );
   return group;
 }
@@ -49,7 +49,8 @@ function drawBand(band) {
     "g",
     {},
     band.even ? svg("rect", { class: "band", x: band.x, y: band.y, width: band.width, height: band.height, rx: 6 }) : null,
-    svg("text", { class: "layer", x: band.x + 8, y: band.y + band.height / 2 + 4, "font-size": 10, text: `L${band.layer}` }),
+    svg("text", { class: "layer", x: band.x + 8, y: band.y + band.height / 2 + 4, "font-size": 10.5, text: `L${band.layer}` }),
+    band.folded ? svg("text", { class: "layer", x: band.x + 2, y: band.y + band.height + 3, "font-size": 10.5, text: "⋮" }) : null,
   );
 }
 

@@ -1,7 +1,7 @@
 // Where it all comes from: facts, metrics, example prompts and the command that repeats the run, for each circuit.
 
 import { IN_B, IN_REFERENCE } from "./data.js";
-import { el, percent, whole } from "./dom.js";
+import { copyButton, el, percent, scrolled, whole } from "./dom.js";
 import { table } from "./details.js";
 import { comparison, recovery } from "./facts.js";
 
@@ -105,7 +105,15 @@ function metrics({ metrics: all, judged }) {
   return [
     el("table", { class: "metrics" }, head(columns), all.map(row)),
     judged ? el("p", { text: judged }) : null,
+    copyButton("Copy the table", () => tabbed(all)),
   ];
+}
+
+/** The metrics with tabs between the cells; numbers in full, shares as such. */
+function tabbed(all) {
+  const columns = Object.keys(all[0]);
+  const cell = (value) => (value === null ? "" : String(value));
+  return [columns, ...all.map((one) => columns.map((name) => cell(one[name])))].map((line) => `${line.join("\t")}\n`).join("");
 }
 
 function head(names) {
@@ -143,15 +151,11 @@ function prompt(label, tokens, twin, answers, kind) {
         answers.map((text) => el("bdi", { text })),
       )
     : null;
-  return [el("dt", { text: label }), el("dd", { dir: "auto" }, tokens.map(word), list)];
+  return [el("dt", { text: label }), el("dd", { dir: "auto", ...scrolled(tokens.join("")) }, tokens.map(word), list)];
 }
 
 function repeat({ repeat: command }) {
   if (!command) return null;
-  const copy = el("button", {
-    type: "button",
-    text: "Copy",
-    onclick: () => navigator.clipboard && navigator.clipboard.writeText(command),
-  });
+  const copy = copyButton("Copy", () => command);
   return el("div", { class: "repeat" }, el("h4", { text: "To repeat this run" }), el("code", { dir: "ltr", text: command }), copy);
 }

@@ -5,6 +5,7 @@ import { distance } from "./curves.js";
 
 const NEAR = 6; // pixels
 const AIR = 7;
+const [NAMES, READABLE] = [0.55, 0.67]; // below the first, names vanish; from the second on, they are easy to read
 
 /** The elements of the picture. */
 export function createStage() {
@@ -25,6 +26,18 @@ export function createStage() {
 export function fitted(layout, width, height) {
   const scale = Math.min(1.35, width / layout.width, (height - 2 * AIR) / layout.height);
   return { scale, x: (width - layout.width * scale) / 2, y: Math.max(AIR, (height - layout.height * scale) / 2) };
+}
+
+/**
+ * The view of a page nobody has moved: all of the layout, or where names could not be read so, as much as can be read of it,
+ * from the logits down.
+ */
+export function opening(layout, width, height) {
+  const whole = fitted(layout, width, height);
+  const wide = width / layout.width;
+  const scale = Math.max(whole.scale, Math.min(READABLE, wide < NAMES ? READABLE : wide));
+  if (scale === whole.scale) return whole;
+  return { scale, x: Math.max(0, (width - layout.width * scale) / 2), y: AIR };
 }
 
 /** The view scaled by `factor` around a point of the window. */

@@ -2,6 +2,7 @@
 
 export const KINDS = ["q", "k", "v", "o"]; // o: into an MLP or the logits
 export const SIGNS = ["+", "-"];
+const READABLE_LAYERS = 12; // of larger models, layers and heads without an edge are folded away at first
 
 /** The state of a page nobody has touched. */
 export function initialState(model) {
@@ -20,9 +21,10 @@ export function initialState(model) {
     reach: "both", // back, on or both
     query: "",
     view: null, // [x, y, scale]; null: everything
-    columns: "all", // all heads, or only those in use
+    columns: model.layers > READABLE_LAYERS ? "folded" : "all", // all heads, those of the circuit, or those of the cut
     theme: "auto",
     panel: "picture", // picture or table
+    sort: "", // a column of the table, "-" before it: from high to low; empty: the order of the slider
     roles: {}, // role -> names, made by hand
     folded: [], // roles drawn as one node
     notes: {}, // node -> text
@@ -90,6 +92,7 @@ const TEXTS = {
   columns: 1,
   theme: 1,
   panel: 1,
+  sort: 1,
 };
 
 const oneOf =
@@ -114,9 +117,10 @@ const CHECKS = {
   reach: oneOf("back", "on", "both"),
   query: isText,
   view: (value) => Array.isArray(value) && value.length === 3 && value.every(Number.isFinite) && value[2] > 0,
-  columns: oneOf("all", "used"),
+  columns: oneOf("all", "folded", "used"),
   theme: oneOf("auto", "light", "dark"),
   panel: oneOf("picture", "table"),
+  sort: isText,
   roles: (value) => isPlain(value) && Object.values(value).every(isTexts),
   folded: isTexts,
   notes: (value) => isPlain(value) && Object.values(value).every(isText),
