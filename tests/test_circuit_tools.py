@@ -151,6 +151,14 @@ def test_a_path_is_text_that_is_read_back(graph: ew.Graph) -> None:
         assert path_of(graph, [graph.edge_name(*edge) for edge in edges]) == edges
 
 
+def test_a_reader_has_its_old_name_too() -> None:
+    full = ew.Circuit.full(GRAPHS["grouped"])
+    assert full.paths("input", "a0.kv1<v>") == full.paths("input", "a0.h1<v>") == ("input->a0.kv1<v>",)
+    old, new = "input->a0.h1<v>:a0.h2->logits", "input->a0.kv1<v>:a0.h2->logits"
+    assert path_of(full.graph, old) == path_of(full.graph, new)
+    assert new in full.paths(limit=1000)
+
+
 def test_a_path_may_end_at_one_reader() -> None:
     graph = GRAPHS["plain"]
     found = ew.Circuit.full(graph).paths("a0.h0", "a1.h1<k>")
@@ -163,8 +171,9 @@ def test_a_path_may_end_at_one_reader() -> None:
     ("path", "message"),
     [
         ("input->a0.h1->logits", "say which input of the head: a0.h1<q>"),
-        ("input->a0.h0<k>->logits", r"a0.h0<k> is shared by a0.h0, a0.h1; .* goes on from: a0.h0<k>:a0.h0"),
-        ("input->a0.h0<k>:a0.h3->logits", "the second does not begin where the first ends"),
+        ("input->a0.h0<k>->logits", r"a0.kv0<k> is shared by a0.h0, a0.h1; .* goes on from: a0.kv0<k>:a0.h0"),
+        ("input->a0.kv0<k>->logits", r"goes on from: a0.kv0<k>:a0.h0"),
+        ("input->a0.kv0<k>:a0.h3->logits", "the second does not begin where the first ends"),
         ("input->a0.h9<k>->logits", "unknown reader"),
         ("m1->m0->logits", "m1 is not computed before m0"),
         ("input->logits->m1", "unknown writer 'logits'"),

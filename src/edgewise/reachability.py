@@ -1,7 +1,7 @@
 """Where kept edges lead: from an input writer, to `logits`, and over which paths from one node to another.
 
 A path is written as it goes, `input->a3.h1<v>->m5->logits`: each part between arrows is the reader of a node. Where heads
-share a key or value, the head it goes on from stands behind it: `input->a3.h0<v>:a3.h1->logits`. A path of one edge is the
+share a key or value, the head it goes on from stands behind it: `input->a3.kv0<v>:a3.h1->logits`. A path of one edge is the
 edge.
 """
 
@@ -86,7 +86,7 @@ def _paths_of(graph: Graph, mask: Tensor, leads: Sequence[Tensor], last: Tensor,
 
 def _readers_of(graph: Graph, end: str) -> Tensor:
     """bool [reader]: those of a node, or the one of that name."""
-    readers = torch.zeros(len(graph.readers), dtype=torch.bool)
+    readers, end = torch.zeros(len(graph.readers), dtype=torch.bool), graph.current_name(end)
     if end in graph.reader_index:
         readers[graph.reader_index[end]] = True
     elif end in graph.writer_index:
@@ -131,6 +131,7 @@ def _edges_of_text(graph: Graph, text: str) -> list[str]:
         _, number = graph.edge_index(edges[-1])
         served = [graph.writers[node] for node in graph.serves[number].nonzero().flatten().tolist()]
         if not colon and len(served) > 1:
+            reader = graph.readers[number]
             raise InvalidValue(
                 f"{reader} is shared by {', '.join(served)}; say which of them the path goes on from: {reader}:{served[0]}"
             )

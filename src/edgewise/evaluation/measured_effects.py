@@ -38,7 +38,7 @@ def effects(  # noqa: PLR0913  a public verb: keyword arguments
     `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`, `progress`: as in `attribute`.
     `edges`: names of edges, such as "m0->a3.h7<q>", and paths of several, such as "input->a3.h1<v>->m5->logits", which
     `Circuit.paths` gives; or the names of the edges of a path, as a list. Where heads share a key or value, a path says
-    which head it goes on from: "input->a3.h0<v>:a3.h1->logits".
+    which head it goes on from: "input->a3.kv0<v>:a3.h1->logits".
 
     Of a path, its first reader gets the first writer replaced; each node on the way is computed again with what it gets
     over the path, everything else being as in the clean run; and what that changes in what it writes reaches the next
