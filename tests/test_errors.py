@@ -9,7 +9,11 @@ import pytest
 from edgewise import errors
 from edgewise.errors import EdgewiseError, InvalidValue, UnknownName
 
-TREE = {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, Exception)}
+TREE = {
+    name: cls
+    for name, cls in vars(errors).items()
+    if inspect.isclass(cls) and issubclass(cls, Exception) and not issubclass(cls, Warning)
+}
 
 
 def test_every_error_is_an_edgewise_error() -> None:

@@ -22,7 +22,7 @@ SAME_FILE_NAMES = {"__init__", "base", "fraction", "induction", "options", "reve
 # have in common, which is abstract by the `search` it leaves open.
 OPEN = {"EdgeMethod", "FusedBlocks", "GradientSink", "Pruning", "Separate", "Trained"}
 # What a class of this kind is for says whether it may be extended.
-KINDS = {"ABC", "BaseModel", "Enum", "Exception", "NamedTuple", "Protocol", "StrEnum"}
+KINDS = {"ABC", "BaseModel", "Enum", "Exception", "NamedTuple", "Protocol", "StrEnum", "UserWarning"}
 
 # Constants of the same meaning in several members of one family; the sizes of two kinds of work that are chunked alike.
 FAMILIES = {"tasks": "behaviours", "programs": "behaviours"}

@@ -18,7 +18,7 @@ from torch import Tensor
 from edgewise.engine.record import record, record_writes
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writes import Writes
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, PairsError
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
 from edgewise.plugins import Members
@@ -61,6 +61,10 @@ class Ablation(ABC):
         """Whether, in each of the pairs, what it puts in the place of a write is what was there."""
         return False
 
+    def require(self, pairs: Pairs) -> None:
+        """PairsError if it needs something of the pairs that they do not have."""
+        return
+
     @abstractmethod
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
         """Look at the data once, and return what makes the replacement for a batch.
@@ -85,7 +89,16 @@ class Corrupted(Ablation):
             differ &= torch.arange(differ.shape[1]) <= pairs.positions[:, None]
         return len(pairs) > 0 and not bool(differ.any())
 
+    def require(self, pairs: Pairs) -> None:
+        if not pairs.has_corrupted:
+            others = ", ".join(name for name in ABLATIONS if name != self.name)
+            raise PairsError(
+                f"the ablation {self.name!r} needs corrupted prompts and these pairs have none; give some, or an ablation "
+                f"that needs none ({others})"
+            )
+
     def prepare(self, subject: Subject, pairs: Pairs, batch_size: int) -> Replacer:
+        self.require(pairs)
         return Replacer(
             lambda batch: Replacement.of_run(record(subject, batch.corrupted, batch.positions)),
             lambda batch: record_writes(subject, batch.corrupted, batch.positions)[0],

@@ -8,7 +8,7 @@ from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from edgewise import option_types
-from edgewise.errors import InvalidValue
+from edgewise.errors import InvalidValue, PairsError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,9 +50,12 @@ def _typed(what: str, kind: Any, value: Any) -> Any:
     if takes_list and not isinstance(value, str | Mapping | type):
         value = list(value) if isinstance(value, Iterable) else value
     try:
-        return option_types.checked(kind, value)
+        given = option_types.checked(kind, value)
     except (ValueError, TypeError):
         expected = OWN_TYPES.get(getattr(kind, "__name__", "")) or option_types.expected(kind)
         plain = isinstance(value, int | float | str | list | None)
         shown = f"{value!r:.40}" if plain else f"a {type(value).__name__}"
         raise InvalidValue(f"{what} must be {expected}, not {shown}") from None
+    if getattr(kind, "__name__", "") == "Pairs" and not len(given):
+        raise PairsError(f"{what}: there are no pairs; give one at least")
+    return given

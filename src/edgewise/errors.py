@@ -15,6 +15,7 @@ EdgewiseError
 └── FileError          a file that cannot be read, is damaged, of a newer schema, or may not be overwritten
 
 The message says what is wrong, with which values, and the cure. The command line prints it and exits with code 2.
+What edgewise goes on with, but is seldom meant, is an EdgewiseWarning.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from collections.abc import Iterable
 
 class EdgewiseError(Exception):
     """Every mistake that edgewise can name: catch this to catch them all."""
+
+
+class EdgewiseWarning(UserWarning):
+    """What edgewise notices and goes on with: the sentence says what to change."""
 
 
 class UnknownName(EdgewiseError):

@@ -7,6 +7,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from edgewise.attribution import ATTRIBUTIONS
+from edgewise.attribution.constant_metric import refuse_constant, refuse_rounding
 from edgewise.attribution.memory import within_memory
 from edgewise.contract import Found, Method
 from edgewise.errors import InvalidValue, NothingScored
@@ -15,6 +16,7 @@ from edgewise.options import checked, options_of, require
 from edgewise.plugins import Members
 from edgewise.provenance import versions
 from edgewise.pruning import PRUNINGS, SCORINGS
+from edgewise.pruning.base import Pruning
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request
 from edgewise.search import SEARCHES
@@ -62,6 +64,8 @@ def run_method(method: Method, request: Request) -> Found:
     is given the same request; RankError if one is not.
     """
     method.refuse(request.wanted)
+    if method.replaces:
+        request.ablation.require(request.pairs)
     if method.replaces and request.ablation.changes_nothing(request.pairs):
         raise NothingScored(
             f"clean and corrupted prompts are the same in all {len(request.pairs):,} pairs, so that {method.name} has "
@@ -70,7 +74,24 @@ def run_method(method: Method, request: Request) -> Found:
     if current().count > 1:
         current().check_alike(_facts(method, request))
     with request.subject.at_work(), within_memory(method, request) as fitting:
-        return method.run(fitting)
+        if isinstance(method, Pruning):  # it would train for nothing
+            refuse_constant(fitting)
+        try:
+            found = method.run(fitting)
+        except NothingScored:
+            refuse_constant(fitting)
+            raise
+        if method.replaces:
+            _refuse_rounding(found, fitting)
+        return found
+
+
+def _refuse_rounding(found: Found, request: Request) -> None:
+    """NothingScored where scores are rounding, or no edge is kept, because the metric does not change."""
+    if not found.circuits and found.scores is not None:
+        refuse_rounding(found.scores.values, request)
+    elif found.circuits and not any(len(circuit) for circuit in found.circuits):
+        refuse_constant(request)
 
 
 def method(name: str | Method, options: Mapping[str, Any]) -> Method:

@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from edgewise.errors import InvalidValue, PairsError
+from edgewise.errors import InvalidValue, NumericalError, PairsError
 from edgewise.pairs import NO_ANSWER
 from edgewise.plugins import Members
 
@@ -56,8 +56,9 @@ class Metric:
 
         `logits`, `clean_logits`: float [example, vocab].
         `answers`: the right and wrong tokens.
-        Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary, and InvalidValue if the
-        function gives anything but one number for each example.
+        Raises PairsError if wrong answers are missing, or an answer is outside the vocabulary, InvalidValue if the
+        function gives anything but one number for each example, and NumericalError for NaN, infinite values, and values
+        without the gradient that the metric is said to have.
         """
         if self.needs_wrong and bool((answers.wrong == NO_ANSWER).all(dim=1).any()):
             raise PairsError(f"the metric {self.name} needs wrong answers, and some examples have none")
@@ -68,12 +69,28 @@ class Metric:
             )
         values: Any = self.function(logits.float() if logits.dtype.itemsize < 4 else logits, answers, clean_logits)
         if isinstance(values, Tensor) and values.shape == logits.shape[:-1] and values.is_floating_point():
-            return values
+            return self._usable(values, logits)
         got = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
         raise InvalidValue(
             f"the metric {self.name} gave {got}; it must give one number for each example, float {list(logits.shape[:-1])}: "
             "no mean over them, no axis besides"
         )
+
+    def _usable(self, values: Tensor, logits: Tensor) -> Tensor:
+        """The values; NumericalError where they are not numbers, or a gradient is wanted and they have none."""
+        if not bool(values.isfinite().all()):
+            listed = values.detach().flatten()
+            bad = listed.isfinite().logical_not().nonzero().flatten().tolist()
+            raise NumericalError(
+                f"the metric {self.name} is {float(listed[bad[0]])} for {len(bad)} example(s) of this batch, the "
+                f"first being number {bad[0]}; where logits of answers are masked, choose another metric or other pairs"
+            )
+        if self.differentiable and logits.requires_grad and torch.is_grad_enabled() and not values.requires_grad:
+            raise NumericalError(
+                f"the metric {self.name} gives numbers without a gradient; compute it from the logits by torch alone, "
+                "without .item(), .detach() or numpy, or use a method that needs no gradient, such as exact or acdc"
+            )
+        return values
 
     def objective(self, logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
         """The metric turned so that higher is better, float [example].
@@ -112,7 +129,10 @@ def kl(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:
     tensor([0.1438])
     """
     clean_log = clean_logits.to(logits.dtype).log_softmax(dim=-1)
-    return (clean_log.exp() * (clean_log - logits.log_softmax(dim=-1))).sum(dim=-1)
+    probabilities = clean_log.exp()
+    # A token that is masked in both adds nothing; −∞ − −∞ would be NaN.
+    terms = probabilities * (clean_log - logits.log_softmax(dim=-1))
+    return terms.masked_fill(probabilities == 0, 0).sum(dim=-1)
 
 
 def nll(logits: Tensor, answers: Answers, clean_logits: Tensor) -> Tensor:

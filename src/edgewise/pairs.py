@@ -12,9 +12,15 @@ import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, PairsError
-from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, column, filled, integers, padded, token_rows
-from edgewise.prompts.tokens import Answer, Begin, Chat, PromptReader, check_one_length
+from edgewise.prompts.given_tokens import are_token_ids, begin_noticed, both_sides, padding_noticed
+from edgewise.prompts.habits import warn_of, with_warnings
+from edgewise.prompts.pair_tensors import NO_ANSWER, answer_rows, filled, padded
+from edgewise.prompts.read_prompts import read_texts, read_tokens
+from edgewise.prompts.tokens import Begin, Chat, PromptReader, check_one_length
 from edgewise.surroundings import neutrally
+
+# What the origin of pairs says where there are no corrupted prompts: clean ones stand in their place.
+NO_TWINS = {"corrupted": "none"}
 
 
 @final
@@ -45,23 +51,27 @@ class Pairs:
 
     @classmethod
     @neutrally
-    def from_tokens(
+    def from_tokens(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
-        clean: Tensor,
-        corrupted: Tensor,
+        clean: Any,
+        corrupted: Any = None,
         *,
-        correct: Tensor,
-        wrong: Tensor | None = None,
-        positions: Tensor | None = None,
+        correct: Any,
+        wrong: Any = None,
+        positions: Any = None,
+        attention_mask: Any = None,
         after: Literal["padding", "prompt"] = "padding",
     ) -> Pairs:
         """Build pairs from token ids.
 
-        `clean`, `corrupted`: integers [example, position]; shorter rows are padded on the right with any token.
-        `correct`, `wrong`: integers [example] or [example, answer], padded with -1; one that comes twice counts once.
-        `positions`: integers [example], where the answer is read, by default the last column.
+        `clean`, `corrupted`: integers [example, position], of torch, numpy or pandas; lists of ids, of any lengths; or what a
+        tokenizer returns, with its mask. Without `corrupted`, ablations that need it are refused.
+        `correct`, `wrong`: integers [example] or [example, answer], or lists of any lengths; -1 is no answer, and one that
+        comes twice counts once.
+        `positions`: integers [example], the column where the answer is read, by default the last that is no padding.
+        `attention_mask`: 0 where there is padding, left or right, [example, position]; both prompts of a pair have it alike.
         `after`: "padding", or "prompt" if every row is a prompt from end to end.
-        Raises PairsError with the first example that does not fit.
+        Raises PairsError with the first example that does not fit. Warns of rows that look padded without a mask.
 
         >>> ids = torch.tensor([[5, 6, 7], [5, 8, 7]])
         >>> Pairs.from_tokens(ids, ids.flip(0), correct=torch.tensor([1, 2]), wrong=torch.tensor([2, 1]))
@@ -69,80 +79,87 @@ class Pairs:
         """
         if after not in ("padding", "prompt"):
             raise InvalidValue(f"after must be 'padding' or 'prompt', not {after!r}")
-        clean, corrupted = token_rows("clean", clean), token_rows("corrupted", corrupted)
-        if clean.shape != corrupted.shape:
-            raise PairsError(
-                f"clean has shape {tuple(clean.shape)} and corrupted {tuple(corrupted.shape)}: the two prompts of a "
-                "pair need the same number of tokens, position by position"
-            )
-        n, width = clean.shape
-        if positions is None:
-            positions = torch.full((n,), width - 1)
-        positions = integers("positions", positions, 1)
-        if len(positions) != n or bool(((positions < 0) | (positions >= width)).any()):
-            raise PairsError(f"positions must be {n} indices between 0 and {width - 1}, one for each example")
+        first, second = both_sides(clean, corrupted, attention_mask)
+        if after == "prompt":
+            check_one_length(first.rows)
+        noticed = [*padding_noticed(first, second, positions), *begin_noticed(first, second)]
+        pairs = cls._of_tables(first.beside(second), (correct, wrong), first.positions(positions), after)
+        warn_of(noticed)
+        return replace(pairs, source=with_warnings(NO_TWINS if corrupted is None else {}, noticed))
+
+    @classmethod
+    def _of_tables(
+        cls,
+        prompts: tuple[Tensor, Tensor],
+        answers: tuple[Any, Any],
+        positions: Tensor,
+        after: Literal["padding", "prompt"],
+    ) -> Pairs:
+        n, (correct, wrong) = len(prompts[0]), answers
         right = answer_rows("correct", correct, n)
-        empty = torch.full((n, 1), NO_ANSWER)
-        against = empty if wrong is None else answer_rows("wrong", wrong, n)
-        return cls(clean, corrupted, right, against, positions, after=after)._checked()
+        against = torch.full((n, 1), NO_ANSWER) if wrong is None else answer_rows("wrong", wrong, n)
+        return cls(*prompts, right, against, positions, after=after)._checked()
 
     @classmethod
     @neutrally
     def from_prompts(  # noqa: PLR0913  a public verb: keyword arguments
         cls,
         tokenizer: Any,
-        clean: Sequence[str],
-        corrupted: Sequence[str],
-        correct: Sequence[Answer | Sequence[Answer]],
-        wrong: Sequence[Answer | Sequence[Answer]] | None = None,
+        clean: Any,
+        corrupted: Any = None,
+        correct: Any = None,
+        wrong: Any = None,
         *,
-        positions: Sequence[int] | None = None,
+        positions: Any = None,
+        attention_mask: Any = None,
         bos: Begin = "auto",
         chat_template: Chat = "none",
     ) -> Pairs:
-        """Build pairs from text.
+        """Build pairs from text, or from what a tokenizer made of it.
 
         `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
-        `clean`, `corrupted`: the prompts. The two prompts of a pair need the same number of tokens.
+        `clean`, `corrupted`: the prompts, in a column of any kind: text, or token ids as `from_tokens` takes them. The two
+        prompts of a pair need the same number of tokens. Without `corrupted`, ablations that need it are refused.
         `correct`, `wrong`: one answer or several for each pair: text as it continues the prompt, with its leading space,
         or a token id. A token that comes more than once counts once. `wrong`: none at all where it is left out.
         `positions`: the index of the token where each answer is read, by default the last. If given, all prompts need
         the same length, and are read from end to end.
+        `attention_mask`: for token ids, as in `from_tokens`.
         `bos`: a begin token before each prompt: "yes", "no", or "auto", as the tokenizer does it.
         `chat_template`: "assistant" (prompts begin the model's turn), "user" (they are the user's) or "none".
-        Raises PairsError for prompts that are misaligned or hold unknown words, and for answers of several tokens.
+        Raises PairsError for prompts that are misaligned or hold unknown words, and for answers of several tokens. Warns,
+        by name, of what is seldom meant, such as answers that are glued to their prompts.
         """
         if tokenizer is None:
             raise PairsError(
                 "prompts are text, but the model came without a tokenizer; give one: load(model, tokenizer=…)"
             )
-        clean, corrupted = column("clean", clean), column("corrupted", corrupted)
-        correct = column("correct", correct)
-        wrong = [()] * len(clean) if wrong is None else column("wrong", wrong)
-        if not clean:
-            raise PairsError("there are no prompts")
-        if not len(clean) == len(corrupted) == len(correct) == len(wrong):
-            counts = [len(column) for column in (clean, corrupted, correct, wrong)]
-            raise PairsError(f"clean, corrupted, correct and wrong have {counts} rows; each needs one row per pair")
+        if correct is None:
+            raise PairsError("correct is missing: give the right answer, or several, for each prompt")
         reader = PromptReader(tokenizer, bos=bos, chat_template=chat_template)
-        rows = [reader.pair(i, a, b) for i, (a, b) in enumerate(zip(clean, corrupted, strict=True))]
+        given = read_tokens if are_token_ids(clean) else read_texts
+        made = given(reader, (clean, corrupted), (correct, wrong), positions, attention_mask)
         if positions is not None:
-            check_one_length([a for a, _ in rows])
-        pairs = cls.from_tokens(
-            filled([a for a, _ in rows]),
-            filled([b for _, b in rows]),
-            correct=padded([reader.answers(p, answers) for p, answers in zip(clean, correct, strict=True)]),
-            wrong=padded([reader.answers(p, answers) for p, answers in zip(clean, wrong, strict=True)]),
-            positions=torch.tensor([len(a) - 1 for a, _ in rows] if positions is None else list(positions)),
-            after="padding" if positions is None else "prompt",
+            check_one_length(made.clean)
+        pairs = cls._of_tables(
+            (filled(made.clean), filled(made.corrupted)),
+            (padded(made.correct), padded(made.wrong)),
+            made.positions,
+            "padding" if positions is None else "prompt",
         )
-        reader.warn()
-        return replace(pairs, texts=tuple(zip(clean, corrupted, strict=True)), source=reader.facts)
+        warn_of(made.noticed)
+        source = with_warnings({**reader.facts, **(NO_TWINS if corrupted is None else {})}, made.noticed)
+        return replace(pairs, texts=made.texts, source=source)
 
     # -- use --------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self.clean)
+
+    @property
+    def has_corrupted(self) -> bool:
+        """Whether corrupted prompts were given; where none were, the clean ones stand in their place."""
+        return self.source.get("corrupted") != "none"
 
     def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Pairs:
         """The pairs at `rows`: an index, a slice, or a list of indices."""

@@ -16,13 +16,13 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, final
 
-from edgewise.errors import EdgewiseError, UnknownName
+from edgewise.errors import EdgewiseError, EdgewiseWarning, UnknownName
 
 M = TypeVar("M")
 
 
 @final
-class PluginWarning(UserWarning):
+class PluginWarning(EdgewiseWarning):
     """A member of another package that cannot be used, or not under its name."""
 
 

@@ -384,7 +384,7 @@ def test_a_metric_that_is_nan_is_refused() -> None:
     broken = Metric(
         "broken", lambda logits, answers, clean: METRICS["nll"].function(logits, answers, clean) * torch.nan
     )
-    with pytest.raises(NumericalError, match="the metric broken is NaN on these pairs"):
+    with pytest.raises(NumericalError, match="the metric broken is nan for 5 example"):
         ew.compare(subject("gpt2"), pairs(), methods=["random"], metric=broken, reference="none")
 
 

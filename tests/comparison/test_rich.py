@@ -12,8 +12,8 @@ import edgewise as ew
 from edgewise.comparison.tables import tables
 from edgewise.evaluation import measure_recovery, measure_roles, size_curve
 
-# A screen of a terminal, a quarter filled.
-LONGEST_REPR = 500
+# Less than half a screen of a terminal; a report may warn.
+LONGEST_REPR = 800
 
 
 @cache

@@ -377,7 +377,7 @@ def test_nan_stops_the_run_with_the_step_and_keeps_the_last_good_state(
 
     monkeypatch.setitem(METRICS, "breaks", Metric("breaks", breaks))
     path = tmp_path / "state"
-    with pytest.raises(NumericalError, match=r"stopped at step 6: the loss is NaN or infinite; .*state holds the last"):
+    with pytest.raises(NumericalError, match=r"stopped at step 6: the metric breaks is nan for .*state holds the last"):
         ew.attribute(subject("gpt2"), pairs(), loss="breaks", checkpoint=str(path), **QUICK)
     saved = load_file(path)
     assert int(saved["step"]) == 5

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy
 import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from edgewise.errors import InvalidValue, TaskError, UnknownName
+import edgewise as ew
+from edgewise.errors import InvalidValue, TaskError, TooFewHeldOut, UnknownName
 from edgewise.metrics import METRICS
 from edgewise.models.compiled import tokenizer as compiled_tokenizer
 from edgewise.pairs import NO_ANSWER
@@ -398,3 +400,28 @@ def test_too_few_aligned_twins_is_an_error(nano: PreTrainedTokenizerBase) -> Non
     crooked = Task("crooked", "logit_diff", ("only",), {}, lambda lists, _: lists, uneven)
     with pytest.raises(TaskError, match=r"'crooked': only 0 of 2 prompts"):
         crooked.pairs(nano, n=2)
+
+
+# -- more than there are ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize(("second", "said"), [(1, "ask for at most {left}$"), (40, "has only about .* ask for fewer$")])
+def test_more_prompts_than_a_task_has_are_refused_soon(second: int, said: str, *, held_out: bool) -> None:
+    """Whether it has few, which is seen when no draw is new, or some, which is estimated from how often they come twice."""
+    drawn = 0
+
+    def counted(rng: random.Random, lists: object, corruption: str) -> Prompt:
+        nonlocal drawn
+        drawn += 1
+        name, other = rng.choice(NAMES[:40]), rng.choice(NAMES[:second])
+        return Prompt(f"When {name} met {other}", f"When {name} saw {other}", (f" {name}",), (), (name,))
+
+    tokenizer, few = ew.load("nano").tokenizer, replace(IOI, draw=counted)
+    apart = few.pairs(tokenizer, n=8) if held_out else None
+    left = 40 - (len({clean for clean, _ in apart.texts}) if apart else 0)
+    drawn = 0
+    with pytest.raises(TooFewHeldOut if held_out else TaskError, match=said.format(left=left)):
+        few.prompts(tokenizer, n=10**6, apart_from=apart)
+    assert drawn < 5000
+    assert len(few.prompts(tokenizer, n=200, apart_from=apart)) == 200

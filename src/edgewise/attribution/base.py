@@ -99,7 +99,12 @@ def needs_slope(name: str, metric: Metric) -> None:
 def refuse_zeros(total: Tensor, metric: Metric) -> None:
     """NothingScored if every score is zero."""
     if not bool(total.any()):
-        raise NothingScored(
-            f"every score is zero: the gradient of {metric.name} vanishes on these pairs, or clean and corrupted "
-            "prompts are the same; choose another metric or other pairs"
-        )
+        raise nothing_scored(metric)
+
+
+def nothing_scored(metric: Metric) -> NothingScored:
+    """The refusal of scores that are zero, or rounding, for every edge."""
+    return NothingScored(
+        f"every score is zero: {metric.name} does not change on these pairs, whatever is replaced, or its gradient vanishes; "
+        "choose another metric or other pairs"
+    )

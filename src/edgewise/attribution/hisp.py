@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import Batch, Request, ScoringMethod, needs_slope_at_clean, refuse_zeros
+from edgewise.attribution.constant_metric import refuse_rounding
 from edgewise.attribution.fitting import fitting_parts
 from edgewise.engine.gradients import GradientSink, RunHooks, live_run
 from edgewise.engine.native import project
@@ -62,6 +63,7 @@ class HISP(ScoringMethod):
             total += part.double().cpu()
         total = current().sum(total)
         refuse_zeros(total, request.metric)
+        refuse_rounding(total, request)
         norms = total.norm(dim=1, keepdim=True).clamp(min=SMALLEST_NORM)
         return torch.cat([(total / norms).flatten(), torch.tensor([LARGEST], dtype=total.dtype)])
 

@@ -25,7 +25,7 @@ from edgewise.cli import (
     new_command,
     run_commands,
 )
-from edgewise.plugins import PluginWarning
+from edgewise.errors import EdgewiseWarning
 
 _show = warnings.showwarning
 
@@ -101,8 +101,8 @@ def main() -> None:
 
 
 def _shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """What is wrong with a member of another package, as one sentence; other warnings as they are."""
-    if issubclass(category, PluginWarning):
+    """What edgewise notices, as one sentence; other warnings as they are."""
+    if issubclass(category, EdgewiseWarning):
         typer.echo(f"warning: {message}", err=True)
     else:
         _show(message, category, *where)

@@ -25,6 +25,7 @@ from edgewise.cli.options import (
     Model,
     ScoresFile,
     Seed,
+    SkipBadRows,
     Split,
     Task,
     device_map_of,
@@ -62,6 +63,7 @@ class Conditions:
     corruption: Corruption = None
     bos: Bos = None
     chat_template: ChatTemplate = None
+    skip_bad_rows: SkipBadRows = None
     dtype: Dtype = None
     device: Device = None
     device_map: DeviceMap = None
@@ -72,6 +74,8 @@ class Conditions:
     def given(self) -> dict[str, Any]:
         """Those that were given, by name."""
         given = those_given(vars(self), " ".join(vars(self)))
+        if self.skip_bad_rows is not None:
+            given["bad_rows"] = "skip" if given.pop("skip_bad_rows") else "refuse"
         return given if self.device_map is None else {**given, "device_map": device_map_of(self.device_map)}
 
 

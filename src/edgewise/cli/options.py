@@ -86,6 +86,15 @@ ChatTemplate = Annotated[
         rich_help_panel=PROMPT_OPTIONS,
     ),
 ]
+SkipBadRows = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-bad-rows/--refuse-bad-rows",
+        help="go on without rows of a file that cannot be used; they are counted [default: refused]",
+        show_default=False,
+        rich_help_panel=PROMPT_OPTIONS,
+    ),
+]
 Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16, float16 or float64 [default: the model's]", rich_help_panel=MODEL_OPTIONS),

@@ -63,6 +63,8 @@ def print_report(report: Report) -> None:
         )
     console.stdout().print(table)
     console.stdout().print(f"measured  on {report.judged_on} with {report.ablation} ablation")
+    for sentence in report.warnings:
+        console.stdout().print(f"[yellow]warning[/]   {escape(sentence)}")
 
 
 def print_found_on(run: Run) -> None:

@@ -98,10 +98,6 @@ class ComparisonJob:
         empty = Circuit.from_edges(request.subject.graph, [])
         report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
         ends = report[request.metric.name]
-        if ends.clean != ends.clean or ends.corrupted != ends.corrupted:
-            raise NumericalError(
-                f"the metric {self.request.metric.name} is NaN on these pairs before anything is removed; choose another"
-            )
         if ends.clean == ends.corrupted:
             raise NumericalError(
                 f"the metric {self.request.metric.name} is {ends.clean:.4g} both clean and corrupted, so there is "

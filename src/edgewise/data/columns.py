@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from edgewise.errors import FileError, UnknownName
+from edgewise.errors import EdgewiseWarning, FileError, UnknownName
 
 COLUMNS, NEEDED_COLUMNS = ("clean", "corrupted", "correct", "wrong"), ("clean", "corrupted", "correct")
 SPLIT_COLUMN = "split"
@@ -40,7 +40,7 @@ def used_columns(given: Iterable[str], place: str) -> dict[str, str]:
         raise FileError(f"{place}: the column {needed[0]!r} is missing; needed are {', '.join(NEEDED_COLUMNS)}")
     if left:
         file = place.rpartition(", ")[0]
-        warnings.warn(f"{file}: columns that are not used: {', '.join(left)}", stacklevel=2)
+        warnings.warn(f"{file}: columns that are not used: {', '.join(left)}", EdgewiseWarning, stacklevel=2)
     return used
 
 

@@ -9,22 +9,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgewise.data.bad_rows import BadRow, BadRows, sorted_out
 from edgewise.data.columns import COLUMNS
 from edgewise.data.data_sets import DataSet
 from edgewise.data.rows import READERS, Row
-from edgewise.errors import FileError, PairsError
+from edgewise.errors import EdgewiseWarning, FileError, PairsError
 from edgewise.pairs import Pairs
+from edgewise.prompts.habits import with_warnings
 from edgewise.store.disk import read_bytes
 
 
-def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
+def read_rows(source: str | os.PathLike[str], *, bad_rows: BadRows = "refuse") -> tuple[Row, ...]:
     """Read pairs as text from a file, or from a data set on the Hugging Face hub.
 
     `source`: a .jsonl, .json, .csv or .parquet file with the columns `clean`, `corrupted`, `correct` and, if there are
     any, `wrong`; or "owner/name:split". Several answers are a list, in CSV separated by `|`.
+    `bad_rows`: "refuse", or "skip" to go on without rows that cannot be used, with a warning that counts them.
 
-    Returns a tuple of Row. Raises FileError with the file, the line, and what is wrong with it.
+    Returns a tuple of Row. Raises FileError with the file, the lines, and what is wrong with each.
     """
+    rows, _ = sorted_out(os.fspath(source), rows_and_faults(source), bad_rows, FileError)
+    return tuple(rows)
+
+
+def rows_and_faults(source: str | os.PathLike[str]) -> tuple[Row | BadRow, ...]:
+    """All rows of a file or a data set, good and bad; FileError, as of `read_rows`, for what ends the whole."""
     name = os.fspath(source)
     if Path(name).suffix.lower() in READERS:
         files = [Path(name)]
@@ -41,34 +50,50 @@ def read_rows(source: str | os.PathLike[str]) -> tuple[Row, ...]:
     return rows
 
 
-def to_pairs(rows: tuple[Row, ...], tokenizer: Any, name: str, *, n: int | None = None, **wording: Any) -> Pairs:
+def to_pairs(
+    rows: tuple[Row, ...],
+    tokenizer: Any,
+    name: str,
+    *,
+    n: int | None = None,
+    bad_rows: BadRows = "refuse",
+    **wording: Any,
+) -> Pairs:
     """Turn rows of text into Pairs for a tokenizer.
 
     `rows`: rows from `read_rows`.
     `tokenizer`: the tokenizer of the model, `subject.tokenizer`.
     `name`: what messages call the data.
     `n`: how many rows to take, by default all.
+    `bad_rows`: "refuse", or "skip" to leave out rows that do not fit, with a warning that counts them.
     `wording`: `bos` and `chat_template`, as in `Pairs.from_prompts`.
 
-    Returns Pairs. Published rows that do not fit the tokenizer are left out, with a warning that counts them. Raises
-    PairsError, with the line, for any other row that does not fit.
+    Returns Pairs. Published rows that do not fit the tokenizer are left out in any case. Raises PairsError, with the lines
+    and what is wrong with each, for any other rows that do not fit.
     """
-    if tokenizer is None or not any(row.published for row in rows):
+    if tokenizer is None or not (bad_rows == "skip" or any(row.published for row in rows)):
         return _strict(rows[:n], tokenizer, name, wording)
-    fitting: list[Row] = []
-    seen, last = 0, ""
+    fitting, bad = list[Row](), list[BadRow]()
+    seen, unfit, last = 0, 0, ""
     for row in rows:
         if n is not None and len(fitting) == n:
             break
-        seen, problem = seen + 1, _problem(tokenizer, row, wording) if row.published else ""
-        last = problem or last
-        fitting += [] if problem else [row]
-    if not fitting:
+        seen += 1
+        found = _tried(tokenizer, row, name, wording) if row.published or bad_rows == "skip" else row
+        if isinstance(found, Row):
+            fitting.append(row)
+        elif row.published:
+            unfit, last = unfit + 1, found.problem
+        else:
+            bad.append(found)
+    if not fitting and unfit:
         raise PairsError(f"{name}: no row fits this tokenizer; the last row: {last}")
-    if left_out := seen - len(fitting):
-        warnings.warn(f"{name}: {left_out} of {seen} rows do not fit this tokenizer and are left out", stacklevel=2)
+    if unfit:
+        warnings.warn(f"{name}: {unfit} of {seen} rows do not fit this tokenizer and are left out", EdgewiseWarning, 2)
+    _, said = sorted_out(name, [*fitting, *bad], bad_rows, PairsError)
     pairs = _strict(tuple(fitting), tokenizer, name, wording)
-    return replace(pairs, source={**pairs.source, **({"left_out": left_out} if left_out else {})})
+    counts = {key: count for key, count in (("left_out", unfit), ("bad_rows", len(bad))) if count}
+    return replace(pairs, source=with_warnings({**pairs.source, **counts}, said))
 
 
 def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str, wording: Mapping[str, Any]) -> Pairs:
@@ -76,29 +101,23 @@ def _strict(rows: tuple[Row, ...], tokenizer: Any, name: str, wording: Mapping[s
         return _pairs(tokenizer, rows, wording)
     except PairsError as error:
         if tokenizer is not None:
-            _blame_line(tokenizer, rows, name, wording)
+            sorted_out(name, [_tried(tokenizer, row, name, wording) for row in rows], "refuse", PairsError)
         raise PairsError(f"{name}: {error}") from None
 
 
-def _problem(tokenizer: Any, row: Row, wording: Mapping[str, Any]) -> str:
-    """What is wrong with a row, in one line; nothing if it fits."""
+def _tried(tokenizer: Any, row: Row, name: str, wording: Mapping[str, Any]) -> Row | BadRow:
+    """The row, or what is wrong with it."""
     try:
-        _pairs(tokenizer, (row,), wording)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EdgewiseWarning)
+            _pairs(tokenizer, (row,), wording)
     except PairsError as error:
-        return str(error).splitlines()[0]
-    return ""
+        # On its own every row is number 0; the line says which one it is.
+        said = str(error).replace("pair 0", "the pair", 1).replace("example 0", "the pair", 1)
+        return BadRow(row.line, f"{name}, line {row.line}", said)
+    return row
 
 
 def _pairs(tokenizer: Any, rows: tuple[Row, ...], wording: Mapping[str, Any]) -> Pairs:
     columns = ([getattr(row, column) for row in rows] for column in COLUMNS)
     return Pairs.from_prompts(tokenizer, *columns, **wording)
-
-
-def _blame_line(tokenizer: Any, rows: tuple[Row, ...], name: str, wording: Mapping[str, Any]) -> None:
-    for row in rows:
-        try:
-            _pairs(tokenizer, (row,), wording)
-        except PairsError as error:
-            # On its own every row is number 0; the line says which one it is.
-            message = str(error).replace("pair 0", "the pair", 1).replace("example 0", "the pair", 1)
-            raise PairsError(f"{name}, line {row.line}: {message}") from None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, final
 
+from edgewise.data.bad_rows import BadRow, rows_or_faults
 from edgewise.data.columns import SPLIT_COLUMN, TOKEN_IDS, token_ids, used_columns
 from edgewise.data.mib_rows import columns, is_mib
 from edgewise.errors import FileError
@@ -49,24 +50,24 @@ class Row:
 # -- JSON, JSONL and parquet ------------------------------------------------------------------------------------------
 
 
-def _jsonl(data: bytes, name: str) -> Iterator[Row]:
+def _jsonl(data: bytes, name: str) -> Iterator[Row | BadRow]:
     for number, line in enumerate(_text(data, name).split("\n"), 1):
         if line.strip():
             place = f"{name}, line {number}"
-            yield from _structured(_parsed(line, place), number, place)
+            yield from rows_or_faults(number, place, lambda: _structured(_parsed(line, place), number, place))  # noqa: B023
 
 
-def _json(data: bytes, name: str) -> Iterator[Row]:
+def _json(data: bytes, name: str) -> Iterator[Row | BadRow]:
     values = _parsed(_text(data, name), name)
     if isinstance(values, dict) and isinstance(values.get("prompts"), list):
         values = values["prompts"]
     if not isinstance(values, list):
         raise FileError(f"{name} holds a JSON {type(values).__name__}; a .json file of pairs must be a list of objects")
     for number, value in enumerate(values, 1):
-        yield from _structured(value, number, f"{name}, row {number}")
+        yield from _structured_or_bad(value, number, f"{name}, row {number}")
 
 
-def _parquet(data: bytes, name: str) -> Iterator[Row]:
+def _parquet(data: bytes, name: str) -> Iterator[Row | BadRow]:
     try:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
@@ -78,7 +79,7 @@ def _parquet(data: bytes, name: str) -> Iterator[Row]:
     except (OSError, ValueError) as error:
         raise FileError(f"{name} is not a parquet file ({str(error).strip().splitlines()[0]:.80})") from None
     for number, value in enumerate(values, 1):
-        yield from _structured(value, number, f"{name}, row {number}")
+        yield from _structured_or_bad(value, number, f"{name}, row {number}")
 
 
 def _text(data: bytes, name: str) -> str:
@@ -95,6 +96,10 @@ def _parsed(text: str, place: str) -> Any:
     except (ValueError, RecursionError) as error:
         detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise FileError(f"{place}: not JSON ({detail})") from None
+
+
+def _structured_or_bad(value: Any, number: int, place: str) -> Iterator[Row | BadRow]:
+    yield from rows_or_faults(number, place, lambda: _structured(value, number, place))
 
 
 def _structured(value: Any, number: int, place: str) -> Iterator[Row]:
@@ -121,7 +126,7 @@ def _listed(value: Any, place: str) -> tuple[str, ...]:
 # -- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def _csv(data: bytes, name: str) -> Iterator[Row]:
+def _csv(data: bytes, name: str) -> Iterator[Row | BadRow]:
     reader = csv.reader(io.StringIO(_text(data, name), newline=""), strict=True)
     header, used = list[str](), dict[str, str]()
     before = 0
@@ -135,11 +140,16 @@ def _csv(data: bytes, name: str) -> Iterator[Row]:
             if not header:
                 header, used = _header(fields, place)
                 continue
-            if len(fields) != len(header):
-                raise FileError(f"{place}: this row has {len(fields)} fields for {len(header)} columns")
-            yield _row(line, dict(zip(header, fields, strict=True)), place, _separated, used)
+            yield from rows_or_faults(line, place, lambda: [_fields(line, fields, header, place, used)])  # noqa: B023
     except csv.Error as error:
         raise FileError(f"{name}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _fields(line: int, fields: list[str], header: list[str], place: str, used: dict[str, str]) -> Row:
+    """The row that the fields of a line make."""
+    if len(fields) != len(header):
+        raise FileError(f"{place}: this row has {len(fields)} fields for {len(header)} columns")
+    return _row(line, dict(zip(header, fields, strict=True)), place, _separated, used)
 
 
 def _header(fields: list[str], place: str) -> tuple[list[str], dict[str, str]]:
@@ -190,7 +200,7 @@ def _is_held_out(value: Any, place: str) -> bool:
     return name in HELD_OUT
 
 
-READERS: dict[str, Callable[[bytes, str], Iterator[Row]]] = {
+READERS: dict[str, Callable[[bytes, str], Iterator[Row | BadRow]]] = {
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".json": _json,

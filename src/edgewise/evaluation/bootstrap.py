@@ -17,6 +17,7 @@ from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.attribution import ScoringMethod
 from edgewise.attribution.base import refuse_zeros
+from edgewise.attribution.constant_metric import refuse_rounding
 from edgewise.circuit import Circuit
 from edgewise.contract import Method
 from edgewise.errors import InvalidValue, NothingScored
@@ -148,6 +149,7 @@ def bootstrap(  # noqa: PLR0913  a public verb: keyword arguments
         of_mine = [_of_one(chosen, replace(request, pairs=example))[graph.edge_mask].float() for example in each]
     scores = current().cat(torch.stack(of_mine))
     refuse_zeros(scores, request.metric)
+    refuse_rounding(scores, request)
     selected = _Selected(scores, edges, resampling)
     mask = torch.zeros_like(graph.edge_mask)
     mask[graph.edge_mask] = selected.by_all

@@ -20,6 +20,7 @@ from edgewise.engine.mask import Mask
 from edgewise.engine.replacement import Replacement
 from edgewise.engine.writer_buffer import Workspace
 from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.evaluation.plausible import noticed
 from edgewise.evaluation.report import MetricReport, NeuronCount, Report
 from edgewise.graph import Graph
 from edgewise.metrics import Answers, AnyMetric, Metric
@@ -71,7 +72,8 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     runner = _Runner.of(subject, masks, metrics)
     runner.run(pairs, chosen, batch_size, track)
     reports = runner.reports("circuit", "random" if random is not None else None)
-    return _report(circuit, reports, pairs, chosen.name, time.perf_counter() - started)
+    said = noticed(runner.metrics, reports, pairs)
+    return _report(circuit, reports, pairs, chosen.name, time.perf_counter() - started, said)
 
 
 @typed
@@ -102,9 +104,10 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     runner = _Runner.of(subject, masks, metrics)
     runner.run(pairs, chosen, batch_size, track)
     share = (time.perf_counter() - started) / max(1, len(circuits))
+    found = [runner.reports(str(number), None) for number in range(len(circuits))]
     return [
-        _report(circuit, runner.reports(str(number), None), pairs, chosen.name, share)
-        for number, circuit in enumerate(circuits)
+        _report(circuit, reports, pairs, chosen.name, share, noticed(runner.metrics, reports, pairs))
+        for circuit, reports in zip(circuits, found, strict=True)
     ]
 
 
@@ -118,7 +121,14 @@ def _check_graph(subject: Subject, circuit: Circuit) -> None:
         )
 
 
-def _report(found: Circuit, metrics: dict[str, MetricReport], pairs: Pairs, ablation: str, seconds: float) -> Report:
+def _report(
+    found: Circuit,
+    metrics: dict[str, MetricReport],
+    pairs: Pairs,
+    ablation: str,
+    seconds: float,
+    warnings: tuple[str, ...],
+) -> Report:
     circuit = found.circuit
     return Report(
         metrics=metrics,
@@ -132,6 +142,7 @@ def _report(found: Circuit, metrics: dict[str, MetricReport], pairs: Pairs, abla
         seconds=seconds,
         neurons=_count(found) if found.level == "neurons" else None,
         held_out=bool(pairs.source.get("held_out")),
+        warnings=warnings,
     )
 
 

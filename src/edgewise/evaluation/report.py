@@ -85,6 +85,7 @@ class Report:
     `seconds`: how long it took.
     `neurons`: the size of a circuit of neurons; None for a circuit of edges.
     `held_out`: whether these pairs were held out when circuits were searched for.
+    `warnings`: sentences about what is seldom meant, such as a model that does no better on the clean prompts.
     """
 
     metrics: Mapping[str, MetricReport]
@@ -98,6 +99,7 @@ class Report:
     seconds: float
     neurons: NeuronCount | None = None
     held_out: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __getitem__(self, metric: str) -> MetricReport:
         """The report of a metric by its name; UnknownName for a metric that was not measured."""
@@ -137,7 +139,7 @@ class Report:
             + ("" if m.random_faithfulness is None else f"{m.random_faithfulness:>10.2%}")
             for name, m in self.metrics.items()
         ]
-        return "\n".join([head, *rows, self.measured])
+        return "\n".join([head, *rows, self.measured, *(f"warning: {sentence}" for sentence in self.warnings)])
 
 
 def overfitting(found_on: float | None, held_out: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,22 @@ NO_ANSWER = -1
 
 def column(name: str, values: Any) -> list[Any]:
     """The values of a column, of whatever kind of sequence: one for each pair."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise PairsError(f"{name} must be a list with one entry for each pair, not {values!r:.60}")
     return list(values)
+
+
+def listed(value: Any) -> Any:
+    """What numpy, torch and pandas hold, as lists within lists; anything else as it is."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return [listed(part) for part in plain] if isinstance(plain, list | tuple) else plain
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is empty: None, or what stands for that in pandas."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 def filled(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -30,6 +43,14 @@ def padded(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows of answers made equally long by no answers."""
     width = max(1, *(len(row) for row in rows))
     return torch.tensor([[*row, *[NO_ANSWER] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def are_ragged(rows: Any) -> bool:
+    """Whether these are lists of whole numbers of different lengths."""
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        return False
+    whole = all(isinstance(token, int) and not isinstance(token, bool) for row in rows for token in row)
+    return whole and len({len(row) for row in rows}) > 1
 
 
 def _rectangular(name: str, value: Any) -> Tensor:
@@ -59,7 +80,8 @@ def token_rows(name: str, value: Any) -> Tensor:
 
 def answer_rows(name: str, value: Any, n: int) -> Tensor:
     """Token ids [example, answer] of `n` examples, each once in its row; PairsError for what cannot be."""
-    tensor = _rectangular(name, value)
+    rows: Any = value if isinstance(value, Tensor) else listed(value)
+    tensor = _rectangular(name, padded(rows) if are_ragged(rows) else rows)
     tensor = integers(name, tensor[:, None] if tensor.ndim == 1 else tensor, 2)
     if len(tensor) != n:
         raise PairsError(f"{name} has {len(tensor)} rows for {n} examples")

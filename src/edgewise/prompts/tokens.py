@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, SupportsIndex, final, get_args
 
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.chat import FORMS
+from edgewise.prompts.pair_tensors import listed
 
 Begin = Literal["auto", "yes", "no"]
 Chat = Literal["none", "assistant", "user"]
@@ -46,6 +46,9 @@ class PromptReader:
 
     def pair(self, i: int, clean: str, corrupted: str) -> tuple[list[int], list[int]]:
         """The tokens of both prompts of pair `i`; PairsError if they differ in number or hold unknown words."""
+        for name, text in (("clean", clean), ("corrupted", corrupted)):
+            if not isinstance(text, str):
+                raise PairsError(f"pair {i}: the {name} prompt must be text, not {text!r:.60} ({type(text).__name__})")
         rows = self.tokens(clean), self.tokens(corrupted)
         _check_alignment(self.tokenizer, i, *rows)
         _check_known(self.tokenizer, i, [*rows[0], *rows[1]])
@@ -63,10 +66,33 @@ class PromptReader:
             return False
         return True
 
+    def without_end(self, row: list[int]) -> list[int]:
+        """The tokens of a text without the end token that the tokenizer appends."""
+        return row[: -len(self._after)] if self._after and row[-len(self._after) :] == self._after else row
+
+    def text(self, row: list[int]) -> str:
+        """The text of a row of tokens, special tokens left out."""
+        try:
+            return str(self.tokenizer.decode(row, skip_special_tokens=True))
+        except TypeError:  # a tokenizer of the user's own
+            return str(self.tokenizer.decode(row))
+
+    def answers_after(self, row: list[int], answers: Answer | Sequence[Answer]) -> list[int]:
+        """The token ids of one answer or several after a prompt that is given as tokens."""
+        given: Any = listed(answers)
+        several = given if isinstance(given, list | tuple) else [given]
+        if not any(isinstance(answer, str) for answer in several):
+            return [self._of_id(answer) for answer in several]
+        if self.tokens(text := self.text(row)) != row:
+            raise PairsError(
+                f"the answer {several[0]!r} is text, but its prompt is tokens that are not those of its text {text!r:.60}; "
+                "give the answer as a token id, or the prompt as text"
+            )
+        return self.answers(text, answers)
+
     def answers(self, prompt: str, answers: Answer | Sequence[Answer]) -> list[int]:
         """The token ids of one answer or several."""
-        given: Any = answers
-        given = given.tolist() if hasattr(given, "tolist") else given  # of numpy, torch or pandas
+        given: Any = listed(answers)
         several = given if isinstance(given, list | tuple) else [given]
         return [self.token(prompt, answer) for answer in several]
 
@@ -80,15 +106,23 @@ class PromptReader:
             self._known[key] = self._answer_token(prompt, answer)
         return self._known[key]
 
-    def warn(self) -> None:
-        """Say what was mended in the prompts read so far, if anything was."""
+    @property
+    def mended(self) -> list[str]:
+        """What was mended in the prompts read so far, in sentences."""
+        found: list[str] = []
         if self._mended:
             begin = boundaries(self.tokenizer, [self._begin])
-            warnings.warn(
+            found.append(
                 f"the prompts begin with {begin!r} themselves, so the one that this tokenizer adds is left out; "
-                "give bos='yes' (--bos yes) if one is meant",
-                stacklevel=3,
+                "give bos='yes' (--bos yes) if one is meant"
             )
+        if self._after:
+            end = boundaries(self.tokenizer, self._after)
+            found.append(
+                f"this tokenizer ends every text with {end!r}, which is left out, since the answer follows the text; "
+                "give token ids if it is meant"
+            )
+        return found
 
     def _of_id(self, answer: Any) -> int:
         """A token id that was given as such, if there is such a token."""
@@ -112,12 +146,12 @@ class PromptReader:
         cut = boundaries(self.tokenizer, after)
         spaced = answer.startswith(" ") or self.chat_template == "user"
         hint = "" if spaced else f"; perhaps {' ' + answer!r}, with a leading space?"
+        hint += "; the prompt ends in a space: end it before that" if prompt.endswith(" ") else ""
         raise PairsError(f"the answer {answer!r} is not one token after its prompt: {cut}{hint}")
 
     def _encode(self, text: str) -> list[int]:
         row = _encode(self.tokenizer, text, special=self._chat is None)
-        if self._after and row[-len(self._after) :] == self._after:
-            row = row[: -len(self._after)]
+        row = self.without_end(row)
         added = row[: len(self._before)] if row[: len(self._before)] == self._before else []
         body = row[len(added) :]
         begin = self._begin_before(body, text, by_itself=self._begin in added) if self._begin is not None else []

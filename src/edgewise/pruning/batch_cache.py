@@ -17,7 +17,6 @@ from edgewise.engine.mask import Mask
 from edgewise.engine.node_run import node_run
 from edgewise.engine.tiling import tiling_for
 from edgewise.engine.writer_buffer import Workspace
-from edgewise.errors import PairsError
 from edgewise.ranks import current
 from edgewise.request import Batch, Request
 
@@ -74,8 +73,6 @@ class BatchCache:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        if not len(request.pairs):
-            raise PairsError("there are no pairs to train on")
         self.rows = torch.arange(len(request.pairs))
         self.batches = list(request.pairs.batches(request.batch_size))
         self.at_once = request.pairs_at_once

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgewise.circuit import Circuit
 from edgewise.evaluation import Report, evaluate
+from edgewise.prompts.habits import WARNINGS
 from edgewise.request import Request
 
 # On how many of the pairs that a circuit was found on it is evaluated, where it is judged on others.
@@ -45,6 +46,11 @@ def shown_faithfulness(report: Report, name: str) -> dict[str, Any]:
     measured = report[name]
     judged_on = {"held_out": report.examples} if report.held_out else {}
     return {"metric": name, "circuit": measured.faithfulness, "random": measured.random_faithfulness, **judged_on}
+
+
+def warnings_of(report: Report) -> dict[str, Any]:
+    """What the report warns of, for the provenance of its circuit; nothing if it warns of nothing."""
+    return {WARNINGS: list(report.warnings)} if report.warnings else {}
 
 
 def time_spent(circuits: Sequence[Circuit], seconds: float) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
+from edgewise.data.bad_rows import BadRows
 from edgewise.engine.tiling import Products
 from edgewise.errors import FileError, InvalidValue
 from edgewise.methods import METHODS
@@ -53,7 +54,8 @@ class Setting(Strict, ABC):
     task or all of a file. `held_out`: on how many further pairs, that no method has seen, circuits are judged; "auto": 128
     that a task draws, or as many as it can, and all that are split off from a file; 0: none, so that circuits are judged on
     the pairs they were found on. `split`: the share of a file's rows that is held out, never with a prompt on both sides;
-    "auto": as its column `split` says, else a fifth of a file that has enough rows; 0: none. `kv="ungrouped"` gives every
+    "auto": as its column `split` says, else a fifth of a file that has enough rows; 0: none. `bad_rows`: whether rows of a
+    file that cannot be used are refused, or skipped, counted and warned of. `kv="ungrouped"` gives every
     query head k and v readers of its own. `adapter`: the folder or hub id of a LoRA adapter that is put on the model.
     `device_map`, instead of `device`, spreads the model over several. Build one from outside values with `of`, from a file
     with `read`.
@@ -74,6 +76,7 @@ class Setting(Strict, ABC):
     corruption: str | None = None
     bos: Begin = "auto"
     chat_template: Chat = "none"
+    bad_rows: BadRows = "refuse"
     dtype: str | None = None
     device: str | None = None
     device_map: str | dict[str, int | str] | None = None

@@ -26,7 +26,7 @@ from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
 from edgewise.runs.folder import Run, write
-from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent
+from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent, warnings_of
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.resolved import ResolvedSetting, resolve
@@ -131,7 +131,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
         model=subject.identity,
         data=pairs.fingerprint,
         scores=found.scores,
-        circuit=circuit.with_provenance(faithfulness=shown_faithfulness(report, reported)),
+        circuit=circuit.with_provenance(faithfulness=shown_faithfulness(report, reported), **warnings_of(report)),
         report=report,
         found_on=None if held_out is None else report_on(first_pairs(request), circuit, reported, None),
         sweep=sweep,

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, final
 
-from edgewise.data.pair_files import read_rows, to_pairs
+from edgewise.data.bad_rows import BadRows, sorted_out
+from edgewise.data.pair_files import rows_and_faults, to_pairs
 from edgewise.data.rows import Row
 from edgewise.data.splits import Share, Split, split_rows
-from edgewise.errors import InvalidValue, TooFewHeldOut, UnknownName
+from edgewise.errors import FileError, InvalidValue, TooFewHeldOut, UnknownName
 from edgewise.pairs import NO_ANSWER, Pairs
+from edgewise.prompts.habits import with_warnings
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting
 from edgewise.tasks import Task, task
 
@@ -75,7 +77,8 @@ class TaskSource(Source):
 class FileSource(Source):
     """The rows of a file, the first `examples` of them or all; `wording` is what `Pairs.from_prompts` takes.
 
-    `share` of them are held out, by a `seed`; with none split off, the rows after the first `examples`.
+    Where `bad_rows` are skipped, `left_out` of the file were, of which `said` warns. `share` of the others are held out, by a
+    `seed`; with none split off, the rows after the first `examples`.
     """
 
     file: str
@@ -85,6 +88,9 @@ class FileSource(Source):
     seed: int = 0
     share: Share | None = None
     count: Count = None
+    bad_rows: BadRows = "refuse"
+    left_out: int = 0
+    said: tuple[str, ...] = ()
 
     @cached_property
     def split(self) -> Split:
@@ -94,7 +100,14 @@ class FileSource(Source):
         return split_rows(self.rows, self.share, self.seed, self.file)
 
     def pairs(self, tokenizer: Any) -> Pairs:
-        return to_pairs(self.split.found_on, tokenizer, self.file, n=self.examples, **self.wording)
+        return self._pairs(self.split.found_on, tokenizer, self.examples)
+
+    def _pairs(self, rows: tuple[Row, ...], tokenizer: Any, n: int | None) -> Pairs:
+        pairs = to_pairs(rows, tokenizer, self.file, n=n, bad_rows=self.bad_rows, **self.wording)
+        if not self.left_out:
+            return pairs
+        count = self.left_out + pairs.source.get("bad_rows", 0)
+        return replace(pairs, source=with_warnings({**pairs.source, "bad_rows": count}, self.said))
 
     def held_out(self, tokenizer: Any, apart_from: Pairs) -> Pairs | None:
         """The rows that are split off; else those after the ones taken: as many as there are, and no more than asked for."""
@@ -108,7 +121,7 @@ class FileSource(Source):
             raise InvalidValue(
                 f"{self.file}: no row is left to hold out; use fewer for finding circuits, with --examples"
             )
-        found = to_pairs(rows, tokenizer, self.file, n=n, **self.wording)
+        found = self._pairs(rows, tokenizer, n)
         return replace(found, source={**found.source, "held_out": True})
 
     def usual_metric(self, pairs: Pairs) -> str:
@@ -123,9 +136,19 @@ def open_source(setting: Setting) -> Source:
     leaves nothing.
     """
     if setting.data is not None:
-        rows = read_rows(setting.data)
+        found = rows_and_faults(setting.data)
+        rows, said = sorted_out(setting.data, found, setting.bad_rows, FileError)
         source = FileSource(
-            setting.data, rows, setting.examples, setting.wording, setting.seed, setting.split, setting.held_out
+            setting.data,
+            tuple(rows),
+            setting.examples,
+            setting.wording,
+            setting.seed,
+            setting.split,
+            setting.held_out,
+            setting.bad_rows,
+            len(found) - len(rows),
+            tuple(said),
         )
         _ = source.split
         return source

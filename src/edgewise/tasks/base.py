@@ -15,6 +15,7 @@ from edgewise.pairs import Pairs
 from edgewise.programs import PROGRAMS
 from edgewise.prompts.tokens import Begin, Chat, PromptReader
 from edgewise.surroundings import neutrally
+from edgewise.tasks.draws import Draws
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -136,22 +137,35 @@ class Task:
         seen = {clean for clean, _ in apart_from.texts} if apart_from is not None else set()
         stream = f"{self.name}/{seed}" if apart_from is None else f"{self.name}/{seed}/held-out"
         attempts = max(n, LEAST_TRIED if seen else 0) * ATTEMPTS_PER_PROMPT
-        drawn = (p for p in self._draws(lists, name, stream, attempts) if p.clean not in seen)
+        draws = Draws(self._draws(lists, name, stream, attempts), n)
+        drawn = (p for p in draws if p.clean not in seen)
         found = tuple(islice((p for p in drawn if _aligned(reader, p)), n))
-        if len(found) < n and seen:
+        if len(found) == n:
+            return found
+        if draws.different is not None and found:
+            raise self._exhausted(n, draws, len({p.clean for p in found}), apart_from)
+        if seen:
             raise TooFewHeldOut(
                 f"task {self.name!r}: only {len(found)} of {n} prompts to hold out differ from the {len(apart_from or ())} "
                 "that circuits are found on; ask for fewer of one or the other",
                 len(found),
             )
-        if len(found) < n:
-            raise self._too_few(len(found), n, name, chat_template)
-        return found
+        raise self._too_few(len(found), n, name, chat_template)
 
     def _draws(self, lists: Lists, corruption: str, stream: str, attempts: int) -> Iterator[Prompt]:
         # One generator per prompt: what a corruption draws cannot shift the clean text of the next prompt.
         for attempt in range(attempts):
             yield self.draw(random.Random(f"{stream}/{attempt}"), lists, corruption)
+
+    def _exhausted(self, n: int, draws: Draws, found: int, apart_from: Pairs | None) -> TaskError:
+        """The refusal of more prompts than the task has, of which so many different ones were found."""
+        there = f"about {draws.different:,}" if draws.about else f"{draws.different:,}"
+        apart = f", {found:,} of them beside those that circuits are found on" if apart_from and not draws.about else ""
+        message = (
+            f"task {self.name!r} has only {there} different prompts with this tokenizer{apart}, and {n:,} were asked for; "
+            f"ask for {'fewer' if draws.about else f'at most {found:,}'}"
+        )
+        return TaskError(message) if apart_from is None else TooFewHeldOut(message, found)
 
     def _too_few(self, found: int, n: int, corruption: str, chat_template: Chat) -> TaskError:
         if chat_template == "user":

@@ -40,7 +40,8 @@ def facts(circuit: Circuit) -> list[tuple[str, str]]:
         ("imported", _pairs(known.get("imported"))),
         ("versions", _pairs(known.get("versions"))),
     ]
-    return [(label, clean(value, 160)) for label, value in found if value not in (None, "", {})]
+    told = [(label, clean(value, 160)) for label, value in found if value not in (None, "", {})]
+    return told + [("warning", clean(sentence, 360)) for sentence in _warnings(known.get("warnings"))]
 
 
 def selection(provenance: Mapping[str, Any]) -> str:
@@ -88,6 +89,10 @@ def _neurons(counts: Any) -> str:
         return ""
     kept, total = int(counts["kept"]), int(counts["total"])
     return f"{kept:,} of {total:,} ({kept / total:.2%})"
+
+
+def _warnings(sentences: Any) -> list[str]:
+    return [str(sentence) for sentence in sentences][:5] if isinstance(sentences, list | tuple) else []
 
 
 def _pairs(value: Any) -> str:

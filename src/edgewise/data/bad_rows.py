@@ -1,0 +1,77 @@
+"""Rows of a file that cannot be used: all are listed in one message, or left out, counted and warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar, final
+
+from edgewise.errors import EdgewiseError, FileError
+from edgewise.prompts.habits import warn_of
+
+T = TypeVar("T")
+# What is done about bad rows.
+BadRows = Literal["refuse", "skip"]
+MOST_LISTED, ROOM_FOR_ROWS, LEAST_OF_A_ROW = 20, 760, 38
+CURE_OF_ROWS = "mend the file, or go on without bad rows by --skip-bad-rows (bad_rows='skip')"
+NONE_LEFT = "no row is left"
+
+
+@final
+@dataclass(frozen=True)
+class BadRow:
+    """The line of a row that cannot be used, and what is wrong with it; `place` is that of the message."""
+
+    line: int
+    place: str
+    problem: str
+
+
+def rows_or_faults(line: int, place: str, read: Callable[[], Iterable[T]]) -> Iterator[T | BadRow]:
+    """What `read` gives, or the row that it complains of."""
+    try:
+        yield from list(read())
+    except FileError as error:
+        said = str(error)
+        yield BadRow(line, place, said.removeprefix(place).lstrip(":, ") if said.startswith(place) else said)
+
+
+def refusal(name: str, bad: Sequence[BadRow], total: int, cure: str) -> str:
+    """One sentence that lists bad rows of a file, those beyond the first twenty by their number."""
+    if len(bad) == 1:
+        return f"{bad[0].place}: {bad[0].problem}; {cure}"
+    return f"{name}: {len(bad):,} of {total:,} rows are bad: {_listing(bad)}; {cure}"
+
+
+def left_out(name: str, bad: Sequence[BadRow], total: int) -> list[str]:
+    """The warning about rows that are left out; none if none are."""
+    if not bad:
+        return []
+    return [f"{name}: {len(bad):,} of {total:,} rows are bad and left out: {_listing(bad[:3], more=len(bad) - 3)}"]
+
+
+def sorted_out(
+    name: str, found: Iterable[T | BadRow], policy: BadRows, error: type[EdgewiseError]
+) -> tuple[list[T], list[str]]:
+    """The good rows, and what is to be said of the bad ones where these are skipped; else the error that lists them."""
+    good, bad = list[T](), list[BadRow]()
+    for row in found:
+        (bad if isinstance(row, BadRow) else good).append(row)  # type: ignore[arg-type]
+    if bad and (policy == "refuse" or not good):
+        raise error(refusal(name, bad, len(good) + len(bad), CURE_OF_ROWS if policy == "refuse" else NONE_LEFT))
+    said = left_out(name, bad, len(good) + len(bad))
+    warn_of(said)
+    return good, said
+
+
+def _listing(bad: Sequence[BadRow], more: int | None = None) -> str:
+    shown = bad[:MOST_LISTED]
+    room = max(LEAST_OF_A_ROW, ROOM_FOR_ROWS // len(shown))
+    parts = [_cut(f"line {row.line}: {row.problem}", room) for row in shown]
+    rest = len(bad) - len(shown) if more is None else more
+    return "; ".join(parts) + (f"; and {rest:,} more" if rest > 0 else "")
+
+
+def _cut(text: str, room: int) -> str:
+    first = text.partition("\n")[0]
+    return first if len(first) <= room else first[: room - 1] + "…"
