@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgewise.comparison import Comparison, compare
     from edgewise.ensembles import ensemble
     from edgewise.errors import EdgewiseError
-    from edgewise.evaluation import Report, evaluate
+    from edgewise.evaluation import Look, Report, evaluate, look
     from edgewise.graph import Graph
     from edgewise.loading import load
     from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
@@ -45,6 +45,7 @@ _HOMES = {
     "ensemble": "ensembles",
     "evaluate": "evaluation",
     "load": "loading",
+    "look": "evaluation",
     "open": "store",
     "save": "store",
     "show": "viewer",
@@ -60,6 +61,7 @@ _HOMES = {
     "FusedBlocks": "models",
     "FusedHeads": "models",
     "Graph": "graph",
+    "Look": "evaluation",
     "NeuronCircuit": "old_names",
     "NeuronScores": "old_names",
     "NodeScores": "old_names",
@@ -81,6 +83,7 @@ __all__ = [
     "FusedBlocks",
     "FusedHeads",
     "Graph",
+    "Look",
     "NeuronCircuit",
     "NeuronScores",
     "NodeScores",
@@ -101,6 +104,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "load",
+    "look",
     "open",
     "save",
     "show",

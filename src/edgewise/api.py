@@ -11,11 +11,11 @@ from typing import Any, final
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
 from edgewise.arguments import Size, count_of, typed
-from edgewise.attribution.exact import effects_of
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.engine.tiling import Products, using_products
 from edgewise.errors import InvalidValue
+from edgewise.evaluation.measured_effects import effects
 from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.methods import run_method
@@ -23,14 +23,17 @@ from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.request import Request, Wanted
 from edgewise.scores import Scores
 from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
+__all__ = ["attribute", "attribute_nodes", "discover", "effects", "sweep"]
+
 
 @typed
+@watched
 @neutrally
 def attribute(
     subject: Subject,
@@ -43,6 +46,7 @@ def attribute(
     memory_limit: str | int | None = None,
     products: Products | None = None,
     track: Track = silent,
+    progress: bool | None = None,
     **options: Any,
 ) -> Scores:
     """Score every edge by the drop of the metric that replacing this edge alone causes, measured or predicted.
@@ -57,7 +61,9 @@ def attribute(
     estimated to stay below it; scores are the same.
     `products`: how a GPU rounds the factors of the products that make scores of edges: "float32" not at all, "tf32" to ten
     bits, which is its default. Sums are float32 or better. Without a GPU, products are exact.
-    `track`: shows progress; the default shows nothing.
+    `track`: is told how far the work is; the default shows nothing.
+    `progress`: True shows it: bars in a terminal or a notebook, elsewhere a line on stderr every half minute. By default
+    only a notebook shows it.
     `options`: the options of the method, such as `steps=10`.
 
     Returns Scores: float32 [writer, reader], in units of the metric. Positive means that the edge helps. A score is a
@@ -70,32 +76,7 @@ def attribute(
 
 
 @typed
-@neutrally
-def effects(
-    subject: Subject,
-    pairs: Pairs,
-    edges: Sequence[str],
-    *,
-    metric: AnyMetric = "logit_diff",
-    ablation: str | Ablation = "corrupted",
-    batch_size: int = 8,
-    track: Track = silent,
-) -> dict[str, float]:
-    """Measure the drop of the metric when one edge alone is replaced, for each of some edges.
-
-    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`: as in `attribute`.
-    `edges`: names of edges, such as "m0->a3.h7<q>".
-
-    Returns a dictionary from each name to the drop, in units of the metric, mean over the pairs. These are the scores
-    of the method "exact". Raises UnknownName for an edge that the graph does not have.
-    """
-    if batch_size < 1:
-        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
-    request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
-    return dict(zip(edges, effects_of(request, edges).tolist(), strict=True))
-
-
-@typed
+@watched
 @neutrally
 def attribute_nodes(
     subject: Subject,
@@ -108,11 +89,12 @@ def attribute_nodes(
     memory_limit: str | int | None = None,
     products: Products | None = None,
     track: Track = silent,
+    progress: bool | None = None,
     **options: Any,
 ) -> Scores:
     """Score every writer, and each coordinate it writes, by the drop of the metric when it is replaced everywhere.
 
-    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `options`: as in
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `progress`, `options`: as in
     `attribute`.
     `method`: a method made of gradients at native runs (eap, eap-ig, relp, …).
 
@@ -124,6 +106,7 @@ def attribute_nodes(
 
 
 @typed
+@watched
 @neutrally
 def discover(
     subject: Subject,
@@ -138,11 +121,12 @@ def discover(
     memory_limit: str | int | None = None,
     products: Products | None = None,
     track: Track = silent,
+    progress: bool | None = None,
     **options: Any,
 ) -> Circuit:
     """Find a circuit by a method.
 
-    `subject`, `pairs`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `options`: as in
+    `subject`, `pairs`, `ablation`, `batch_size`, `memory_limit`, `products`, `track`, `progress`, `options`: as in
     `attribute`.
     `method`: the name of any method, or a Method.
     `metric`: by default the method's own ("kl" for searches), else "logit_diff".
@@ -161,6 +145,7 @@ def discover(
 
 
 @typed
+@watched
 @neutrally
 def sweep(
     subject: Subject,
@@ -173,11 +158,12 @@ def sweep(
     batch_size: int = 8,
     executor: Executor | None = None,
     track: Track = silent,
+    progress: bool | None = None,
     **options: Any,
 ) -> Sweep:
     """Run a search at several values of its size option, for a circuit of each size.
 
-    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`, `options`: as in `discover`.
+    `subject`, `pairs`, `metric`, `ablation`, `batch_size`, `track`, `progress`, `options`: as in `discover`.
     `method`: a search, such as `acdc`, whose size option is `tau`.
     `values`: values of the size option, by default the method's own. The larger the value, the fewer edges are kept.
     `executor`: one of `concurrent.futures`, or of dask, whose workers search at one value each; they share no work.

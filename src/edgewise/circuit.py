@@ -6,20 +6,21 @@ unit of an MLP. Readers get clean values at the kept coordinates, and what the a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from edgewise.arguments import checked_argument, typed_methods
+from edgewise.arguments import typed_methods
 from edgewise.display import rich
-from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.errors import InvalidValue
 from edgewise.graph import Graph
-from edgewise.neurons import check_neurons, check_width, edges_between, named_neurons
-from edgewise.reachability import live_writers, useful_readers
+from edgewise.neurons import SetOfKept, check_neurons, check_width, checked_mask, edges_between, named_neurons
+from edgewise.reachability import each_path, live_writers, mask_without, path_name, useful_readers, writers_named
 from edgewise.surroundings import neutrally
 
 Facts = Mapping[str, Any] | None
@@ -27,7 +28,7 @@ Facts = Mapping[str, Any] | None
 
 @final
 @typed_methods
-class Circuit:
+class Circuit(SetOfKept):
     """A set of edges of a Graph, or of its neurons: immutable, comparable, with the operations of sets.
 
     `graph`: the graph whose edges these are.
@@ -44,15 +45,8 @@ class Circuit:
 
     @neutrally
     def __init__(self, graph: Graph, mask: Tensor, provenance: Facts = None, *, neurons: Tensor | None = None) -> None:
-        if mask.shape != graph.edge_mask.shape:
-            raise GraphMismatch(
-                f"the mask has shape {tuple(mask.shape)}, but the graph needs {tuple(graph.edge_mask.shape)}"
-            )
-        mask = mask.detach().bool().cpu().clone()
-        if bool((mask & ~graph.edge_mask).any()):
-            raise InvalidValue("the mask keeps pairs that are not edges of the graph")
         self.graph = graph
-        self.mask = mask
+        self.mask = checked_mask(graph, mask)
         self.neurons = None if neurons is None else neurons.detach().bool().cpu().clone()
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
 
@@ -63,6 +57,14 @@ class Circuit:
         for edge in edges:
             mask[graph.edge_index(edge)] = True
         return cls(graph, mask, provenance)
+
+    @classmethod
+    def from_nodes(cls, graph: Graph, nodes: Sequence[str], provenance: Facts = None) -> Circuit:
+        """The circuit of all edges of a `graph` between the heads and MLPs named in `nodes`, its input and its logits.
+
+        `provenance` goes with it. Raises UnknownName for a node that the graph lacks.
+        """
+        return cls(graph, edges_between(graph, writers_named(graph, nodes, graph.inputs)), provenance)
 
     @classmethod
     def of_neurons(cls, graph: Graph, neurons: Tensor, provenance: Facts = None) -> Circuit:
@@ -163,6 +165,29 @@ class Circuit:
         on_path = live & useful_readers(self.graph, live)[None, :]
         return self._with(on_path if self.neurons is None else self.neurons & on_path.any(dim=1)[:, None])
 
+    def without(self, *removed: str) -> Circuit:
+        """The circuit without the `removed` edges, and without all edges out of and into removed heads and MLPs.
+
+        Of a circuit of neurons only nodes can be left out. Raises UnknownName for what the graph lacks.
+        """
+        mask = mask_without(self.graph, self.mask, removed)
+        facts = {**self.provenance, "without": [*self.provenance.get("without", ()), *removed]}
+        if self.neurons is None:
+            return self._with(mask, facts)
+        if wrong := [name for name in removed if name not in self.graph.writer_index]:
+            raise InvalidValue(f"a circuit of neurons has no part {wrong[0]!r} of its own; leave out heads and MLPs")
+        return self._with(self.neurons & ~writers_named(self.graph, removed)[:, None], facts)
+
+    def paths(self, start: str = "input", end: str = "logits", *, limit: int = 100) -> tuple[str, ...]:
+        """The paths of the circuit from the node `start` to the node or reader `end`, at most `limit`, the shortest first.
+
+        A path is text that `effects` takes, "input->a3.h1<v>->m5->logits". Raises UnknownName for an unknown node.
+        """
+        if limit < 1:
+            raise InvalidValue(f"limit={limit}: ask for at least 1 path")
+        found = islice(each_path(self.graph, self.mask, start, end), limit)
+        return tuple(path_name(self.graph, path) for path in found)
+
     @cached_property
     def live_writers(self) -> Tensor:
         """The writers that an input writer reaches over kept edges, bool [writer]; all others output their replacement."""
@@ -173,36 +198,8 @@ class Circuit:
         """Whether a path leads from an input writer to `logits`."""
         return bool((self.mask[:, -1] & self.live_writers).any())
 
-    # -- set algebra ------------------------------------------------------------------------------------------------
-
-    def __or__(self, other: Circuit) -> Circuit:
-        return self._with(self.kept | self._like(other).kept, {})
-
-    def __and__(self, other: Circuit) -> Circuit:
-        return self._with(self.kept & self._like(other).kept, {})
-
-    def __sub__(self, other: Circuit) -> Circuit:
-        return self._with(self.kept & ~self._like(other).kept, {})
-
-    def __xor__(self, other: Circuit) -> Circuit:
-        return self._with(self.kept ^ self._like(other).kept, {})
-
-    def __le__(self, other: Circuit) -> bool:
-        return not len(self - other)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Circuit):
-            return NotImplemented
-        return (self.graph, self.level) == (other.graph, other.level) and torch.equal(self.kept, other.kept)
-
-    def __hash__(self) -> int:
-        return hash((self.graph, self.level, self.kept.numpy().tobytes()))
-
     def __contains__(self, edge: str) -> bool:
         return bool(self.mask[self.graph.edge_index(edge)])
-
-    def __len__(self) -> int:
-        return int(self.kept.sum())
 
     def jaccard(self, other: Circuit) -> float:
         """The share of the edges (or neurons) of this circuit and of `other` that both have; 1.0 if both are empty."""
@@ -213,24 +210,10 @@ class Circuit:
         """The same circuit with `entries` added to its provenance."""
         return Circuit(self.graph, self.mask, {**self.provenance, **entries}, neurons=self.neurons)
 
-    def _like(self, other: Any) -> Circuit:
-        other = checked_argument("what a circuit is combined with", Circuit, other)
-        if self.graph != other.graph or self.kept.shape != other.kept.shape:
-            raise GraphMismatch(f"the circuits are of different graphs: {self._space} and {other._space}")
-        if self.level != other.level:
-            raise GraphMismatch(
-                f"one circuit is of {self.level}, the other of {other.level}; compare their edges: a.circuit, b.circuit"
-            )
-        return other
-
     def _with(self, kept: Tensor, provenance: Mapping[str, Any] | None = None) -> Circuit:
         """One of the same level that keeps these."""
         make = Circuit if self.neurons is None else Circuit.of_neurons
         return make(self.graph, kept, self.provenance if provenance is None else provenance)
-
-    @property
-    def _space(self) -> str:
-        return str(self.graph) if self.neurons is None else f"{self.graph} with {self.d_model} neurons a writer"
 
     # -- text -------------------------------------------------------------------------------------------------------
 

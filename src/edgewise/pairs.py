@@ -197,7 +197,7 @@ class Pairs:
         rows = {"clean": self.clean[i, :end], "corrupted": self.corrupted[i, :end]}
         rows |= {"correct": self.correct[i], "wrong": self.wrong[i]}
         shown = {name: [token for token in row.tolist() if token != NO_ANSWER] for name, row in rows.items()}
-        return {name: [_word(tokenizer, token) for token in row] for name, row in shown.items()}
+        return {name: [token_text(tokenizer, token) for token in row] for name, row in shown.items()}
 
     def trimmed(self) -> Pairs:
         """The same pairs without the columns after the last answer position, which a causal model never reads."""
@@ -237,5 +237,6 @@ class Pairs:
         return f"<Pairs: {len(self)} examples of up to {width} tokens>"
 
 
-def _word(tokenizer: Any, token: int) -> str:
+def token_text(tokenizer: Any, token: int) -> str:
+    """A token as text; its number in brackets without a tokenizer."""
     return f"[{token}]" if tokenizer is None else str(tokenizer.decode([token]))

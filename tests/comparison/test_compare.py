@@ -337,10 +337,31 @@ def test_a_reference_without_an_edge_or_with_all_is_refused() -> None:
             ew.compare(subject("gpt2"), pairs(), methods=["eap"], reference=nothing_to_find)
 
 
-def test_a_roc_needs_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewise.comparison.reference.MEASURED_UP_TO", 10)
-    with pytest.raises(InvalidValue, match="a comparison needs a reference circuit, and none is known for these pairs"):
-        ew.compare(subject("gpt2"), pairs(), methods=["eap"])
+def test_where_no_reference_exists_agreement_and_faithfulness_remain(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a model that is too large to patch every edge, and pairs that no circuit is known for,
+    monkeypatch.setattr("edgewise.comparison.compare_recipe.MEASURED_UP_TO", 10)
+    # when methods are compared and nothing else is said,
+    found = ew.compare(subject("gpt2"), pairs(), edges=[12])
+    # then those that take hours are left out, scores are held against a sample of edges, and the tables say so.
+    assert [result.name for result in found.results] == ["eap-ig", "eap", "random"]
+    assert found.reference is found.exact is None
+    effects = ew.effects(subject("gpt2"), pairs(), found.sample.edges)  # type: ignore[union-attr]
+    assert len(effects) == 100
+    scores = [found["eap"].scores[edge] for edge in effects]
+    rho = spearmanr(scores, list(effects.values())).statistic
+    assert found["eap"].agreement["spearman"] == pytest.approx(rho)  # type: ignore[index]
+    assert "There is no reference circuit, so nothing is said of recovery" in str(found)
+    assert found["eap"].curve[0].faithfulness["logit_diff"] is not None
+
+
+def test_what_is_named_is_done_on_a_model_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgewise.comparison.compare_recipe.MEASURED_UP_TO", 10)
+    named = ew.compare(subject("gpt2"), pairs(), methods=["exact"], reference="none", edges=[12])
+    assert [result.name for result in named.results] == ["exact", "random"]
+    assert named.sample is None
+
+
+def test_a_task_without_a_known_circuit_has_no_reference_of_its_own() -> None:
     with pytest.raises(InvalidValue, match="no known circuit for the task induction"):
         settle("task", subject("gpt2"), "induction")
 

@@ -22,7 +22,12 @@ from edgewise.graph import Graph
 from edgewise.models.hooks import steady
 from edgewise.options import option
 from edgewise.ranks import current
+from edgewise.reachability import Path as PathOfEdges
+from edgewise.reachability import path_of
 from edgewise.store.checkpoint import Checkpoint, Like, Tensors, damaged
+
+# What is patched in one go: single edges into one reader, by its index, or one path.
+EdgeSet = int | PathOfEdges
 
 
 @final
@@ -114,27 +119,34 @@ class Exact(ScoringMethod):
                     yield reader, None if number * readers + reader < done else effects
 
 
-def effects_of(request: Request, edges: Sequence[str]) -> Tensor:
-    """The exact effect of some edges alone, float64 [edge], in the order given: what `exact` scores them by."""
-    graph, by_reader = request.subject.graph, defaultdict(list)
-    places = [graph.edge_index(edge) for edge in edges]
-    for number, (writer, reader) in enumerate(places):
-        by_reader[reader].append((number, writer))
+def effects_of(request: Request, edges: Sequence[str | Sequence[str]]) -> Tensor:
+    """The exact effect of some edges, or paths, alone, float64 [edge], in the order given: what `exact` scores edges by."""
+    graph, together = request.subject.graph, defaultdict[EdgeSet, list[int]](list)
+    paths = [path_of(graph, edge) for edge in edges]
+    for number, path in enumerate(paths):
+        together[path[0][1] if len(path) == 1 else path].append(number)
     effects = torch.zeros(len(edges), dtype=torch.float64)
-    mine, readers = request, sorted(by_reader)
+    mine, kinds = request, sorted(together, key=lambda kind: (isinstance(kind, tuple), kind))
     if len(request.pairs) < current().count:  # too few to share: the readers are
-        readers = readers[current().share(len(readers))]
+        kinds = kinds[current().share(len(kinds))]
     else:
         mine = request.share()
-    patchers, label = Patchers(mine), f"patching {len(edges):,} edges one by one"
-    units = ((pairs, reader) for pairs in mine.pairs.batches(mine.batch_size) for reader in readers)
-    total = -(-len(mine.pairs) // mine.batch_size) * len(readers)
+    patchers, label = Patchers(mine), f"patching {len(edges):,} {_kind_of(paths)} one by one"
+    units = ((pairs, kind) for pairs in mine.pairs.batches(mine.batch_size) for kind in kinds)
+    total = -(-len(mine.pairs) // mine.batch_size) * len(kinds)
     with request.subject.at_work(), torch.no_grad(), steady(request.subject.model):
-        for pairs, reader in request.track(units, total, label):
-            numbers, writers = zip(*by_reader[reader], strict=True)
+        for pairs, kind in request.track(units, total, label):
+            numbers = together[kind]
             patchers.begin(pairs)
-            effects[list(numbers)] += patchers.effects(reader, writers)
+            if isinstance(kind, tuple):
+                effects[numbers] += patchers.effect_of_path(kind)
+            else:
+                effects[numbers] += patchers.effects(kind, [paths[number][0][0] for number in numbers])
     return current().sum(effects) / len(request.pairs)
+
+
+def _kind_of(paths: Sequence[tuple[tuple[int, int], ...]]) -> str:
+    return "paths" if any(len(path) > 1 for path in paths) else "edges"
 
 
 def _state(sums: Tensor, done: int) -> Tensors:

@@ -16,7 +16,15 @@ import typer
 from typer.core import TyperGroup
 
 import edgewise
-from edgewise.cli import batch_command, doctor_command, file_commands, heads_command, new_command, run_commands
+from edgewise.cli import (
+    batch_command,
+    doctor_command,
+    file_commands,
+    heads_command,
+    look_command,
+    new_command,
+    run_commands,
+)
 from edgewise.cli.console import LONGEST_LINE, refusal, say
 from edgewise.display import clean
 from edgewise.errors import EdgewiseWarning
@@ -54,6 +62,7 @@ for command in (
     run_commands.evaluate,
     run_commands.compare,
     heads_command.heads,
+    look_command.look,
     batch_command.batch,
     file_commands.show,
     file_commands.list_,

@@ -90,12 +90,16 @@ EvaluatedAllowOtherWeights = Annotated[
 ]
 ComparedMethods = Annotated[
     str | None,
-    typer.Option(help="names, separated by commas [default: eap-ig,eap,acdc,exact]", rich_help_panel=METHOD_OPTIONS),
+    typer.Option(
+        help="names, or files of scores (LABEL=FILE), separated by commas "
+        "[default: eap-ig,eap, on small models also acdc,exact]",
+        rich_help_panel=METHOD_OPTIONS,
+    ),
 ]
 ComparedReference = Annotated[
     str | None,
     typer.Option(
-        help="task, exact:1%, exact:0.05 (of the metric), none, or a circuit's file [default: the task's, or exact:1%]",
+        help="task, exact:1%, exact:0.05 (of the metric), none, or a file [default: the task's; exact:1% on small models]",
         rich_help_panel=CIRCUIT_OPTIONS,
     ),
 ]

@@ -17,7 +17,7 @@ from edgewise.graph import HEAD
 from edgewise.metrics import metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.request import Request
 from edgewise.runs.from_file import check_weights
 from edgewise.runs.recipe import Setting
@@ -25,7 +25,8 @@ from edgewise.runs.resolved import ResolvedSetting, resolve
 
 
 @typed
-def compare_heads(
+@watched
+def compare_heads(  # noqa: PLR0913  a public verb: keyword arguments
     runs: Sequence[str | Path],
     *,
     edges: Size | None = None,
@@ -33,6 +34,7 @@ def compare_heads(
     batch_size: int | None = None,
     device: str | None = None,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> HeadReport:
     """Which heads the circuits of several runs keep, by measured role, and what each is worth to the circuit that keeps it.
 
@@ -43,7 +45,7 @@ def compare_heads(
     `held_out`: how many held-out pairs to judge on, "auto" for as many as are usual, 0 for the pairs that the circuits were
     found on; by default as in the first run.
     `batch_size`, `device`: as in the first run where they are not given.
-    `track`: shows progress; the default shows nothing.
+    `track`, `progress`: as in `attribute`.
 
     Returns a HeadReport. Raises InvalidValue or GraphMismatch for runs that do not belong side by side, FileError for a
     folder that is no run, InvalidValue for circuits that keep no head.

@@ -7,75 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self, final
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from edgewise.arguments import Size, checked_size, count_of, share_in
-from edgewise.display import clean
+from edgewise.comparison.entry import ENTRY_FIELDS, Entry, entry_fields
 from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
-from edgewise.runs.portable import without_files
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
 from edgewise.search import EAPThenACDC
-from edgewise.store.schema import Strict, first_problem
-from edgewise.store.targets import component
+from edgewise.store.schema import Strict
 
 COMPARE_RECIPE = "edgewise/compare-recipe"
 
 DEFAULT_SIZES: tuple[Size, ...] = ("1%", "2%", "5%", "10%", "20%", "50%")
-LONGEST_LABEL = 60
-DEFAULT_METHODS = ("eap-ig", "eap", "acdc", "exact")
-# What can be changed of an entry beside the options of its method.
-ENTRY_FIELDS = ("metric", "values", "ranking", "examples", "label")
-
-
-@final
-class Entry(Strict):
-    """One method of a comparison: its name, its options, and under which label its results stand.
-
-    `metric` is what it works with, by default that of the comparison, or of a search its own. A search that can be told how
-    many edges to keep runs once for each size; `values` makes it go through these values of its size option instead, and
-    gives a search that decides itself other values than its own. `ranking` says how scores are compared: by absolute
-    value, or by value with those that help first. `examples` is on how many of the pairs, the first ones, it works: a search
-    whose every step runs the model can do with fewer.
-    """
-
-    method: str
-    label: str | None = Field(default=None, min_length=1, max_length=LONGEST_LABEL)
-    options: dict[str, Any] = Field(default_factory=dict)
-    metric: str | None = None
-    values: list[float] | None = Field(default=None, min_length=1)
-    ranking: Literal["absolute", "signed"] = "absolute"
-    examples: int | None = Field(default=None, ge=1)
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables and pictures, on one line."""
-        return clean(self.label or self.method, LONGEST_LABEL)
-
-    @property
-    def folder(self) -> str:
-        """The name as one of a folder."""
-        return component(self.name, also="._+")
-
-    def portable(self) -> dict[str, Any]:
-        """Its fields as plain values, without options that name files."""
-        return {**self.model_dump(), "options": without_files(self.options)}
-
-    @property
-    def absolute(self) -> bool:
-        """Whether scores are ranked by absolute value."""
-        return self.ranking == "absolute"
-
-    @classmethod
-    def of(cls, /, **fields: Any) -> Self:
-        """The entry with these fields; InvalidValue, in one sentence, if they make none."""
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise InvalidValue(
-                f"the method {fields.get('method')!r} is not usable: {first_problem(error, cls)}"
-            ) from None
+# On a large model the last two would take hours.
+DEFAULT_METHODS: dict[str, Literal["all", "small"]] = {"eap-ig": "all", "eap": "all", "acdc": "small", "exact": "small"}
+# Up to so many edges patching each of them alone takes a minute or so: a model with no more is small.
+MEASURED_UP_TO = 2000
 
 
 @final
@@ -84,11 +33,6 @@ class Thresholds(Strict):
 
     threshold: list[float] = Field(min_length=1)
     tau: list[float] = Field(min_length=1)
-
-
-def _named(value: Any) -> Any:
-    """A method by its name alone is an entry without options."""
-    return {"method": value} if isinstance(value, str) else value.model_dump() if isinstance(value, Entry) else value
 
 
 @final
@@ -107,8 +51,8 @@ class CompareRecipe(Setting):
 
     document: ClassVar[str] = COMPARE_RECIPE
 
-    methods: list[Annotated[Entry, BeforeValidator(_named)]] = Field(
-        default_factory=lambda: [Entry(method=name) for name in DEFAULT_METHODS], min_length=1
+    methods: list[Annotated[Entry, BeforeValidator(entry_fields)]] = Field(
+        default_factory=lambda: usual_entries(), min_length=1
     )
     reference: str | None = None
     edges: list[Size] = Field(default_factory=lambda: list(DEFAULT_SIZES), min_length=1)
@@ -127,8 +71,8 @@ class CompareRecipe(Setting):
         """Each method works on as many prompts of a task as it wants, where no number is named."""
         if not isinstance(value, Mapping) or "examples" in value or value.get("data") is not None:
             return value
-        methods = value.get("methods", DEFAULT_METHODS)
-        entries = [_named(entry) for entry in methods] if isinstance(methods, list | tuple) else []
+        methods = value.get("methods", [*DEFAULT_METHODS])
+        entries = [entry_fields(entry) for entry in methods] if isinstance(methods, list | tuple) else []
         if not entries or not all(isinstance(entry, Mapping) for entry in entries):
             return value
         wanted = [wanted_examples(entry.get("method")) or EXAMPLES_OF_A_TASK for entry in entries]
@@ -161,6 +105,22 @@ class CompareRecipe(Setting):
         return self
 
 
+def usual_entries() -> list[Entry]:
+    """The methods that are compared where none are named."""
+    return [Entry(method=name, models=models) for name, models in DEFAULT_METHODS.items()]
+
+
+def is_small(graph: Graph) -> bool:
+    """Whether patching every edge alone takes no longer than a reader will wait."""
+    return graph.n_edges <= MEASURED_UP_TO
+
+
+def entries_on(graph: Graph, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without those that are meant for small models, where this one is not; all, if none were left."""
+    kept = [entry for entry in entries if entry.models == "all" or is_small(graph)]
+    return kept or [*entries]
+
+
 def check_names(entries: Iterable[Entry]) -> None:
     """ValueError if two entries have the same name, in tables or on disk."""
     seen: dict[str, str] = {}
@@ -178,7 +138,8 @@ def sizes_on(graph: Graph, sizes: Sequence[Size]) -> tuple[int, ...]:
 def with_options(entries: Sequence[Entry], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries as plain values, changed by options that are written `method.key`.
 
-    `metric`, `values`, `ranking`, `examples` and `label` are fields of the entry, every other key an option of the method.
+    `metric`, `values`, `ranking`, `examples`, `models` and `label` are fields of the entry, every other key an option of
+    the method.
     """
     changed = [entry.model_dump() for entry in entries]
     for name, value in options.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import final
 
 from edgewise.comparison.result import Compared
 from edgewise.comparison.tables import tables
+from edgewise.viewer.notebook import table
 
 
 @final
@@ -26,5 +28,17 @@ class Comparison(Compared):
     every curve are measured on them.
     """
 
+    def _repr_html_(self) -> str:
+        parts = [
+            f"<h4>{escape(one.title)}</h4>{table(one.header, one.rows)}<p>{escape(one.note)}</p>"
+            for one in tables(self)
+        ]
+        return f'<div style="max-width: 1000px; overflow: auto">{"".join(parts)}</div>'
+
     def __str__(self) -> str:
-        return "\n\n".join(str(table) for table in tables(self))
+        return "\n\n".join(str(one) for one in tables(self))
+
+    def __repr__(self) -> str:
+        names = ", ".join(result.name for result in self.results)
+        sizes = ", ".join(f"{size:,}" for size in self.sizes)
+        return f"<Comparison: {names} at {sizes} edges, by {self.metric} on {self.judged_on}; print shows the tables>"

@@ -55,6 +55,10 @@ class ComparisonStore:
         place = self.folder / METHODS_FOLDER / entry.folder
         return (place / CURVE_FILE).is_file() and (place / AREAS_FILE).is_file()
 
+    def kept(self, entry: Entry) -> MethodOutcome:
+        """What a method that is done found."""
+        return self.outcome(entry, _nothing)
+
     def outcome(self, entry: Entry, find: Callable[[Entry], MethodOutcome]) -> MethodOutcome:
         """What the method found: read, if it is there, else found now and kept."""
         if self.folder is None:
@@ -157,7 +161,7 @@ def finished(folder: Path) -> list[MethodOutcome]:
     entries = CompareRecipe.read(folder / RECIPE_FILE).methods
     places = [(entry, folder / METHODS_FOLDER / entry.folder / FOUND_FILE) for entry in entries]
     keys = [(entry, read_document(PartDocument, place).key) for entry, place in places if place.is_file()]
-    return [ComparisonStore(folder, key).outcome(entry, _nothing) for entry, key in keys]
+    return [ComparisonStore(folder, key).kept(entry) for entry, key in keys]
 
 
 def _nothing(entry: Entry) -> MethodOutcome:

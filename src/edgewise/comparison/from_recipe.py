@@ -11,14 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+import torch
+
 from edgewise.comparison.compare import with_baseline
-from edgewise.comparison.compare_recipe import CompareRecipe, sizes_on
+from edgewise.comparison.compare_recipe import CompareRecipe, entries_on, sizes_on
 from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_job import ComparisonJob
 from edgewise.comparison.comparison_store import PARTIAL_FOLDER, ComparisonStore, check_folder, open_store
+from edgewise.comparison.entry import given_scores
 from edgewise.comparison.insights import Insights, drawn, insights
 from edgewise.comparison.plots import plots
-from edgewise.comparison.reference import check_wanted, settle
+from edgewise.comparison.reference import check_wanted, sample_size, settle
 from edgewise.comparison.tables import interpolation_table, long_table, tables
 from edgewise.display import clean
 from edgewise.errors import FileError, InvalidValue
@@ -119,20 +122,32 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
     going_by = metric(setting.reported_metric(pairs))
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track)
     store = ComparisonStore() if out is None else open_store(out, recipe, request.key)
+    _check_given(recipe, store)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
     judged = source.held_out(subject.tokenizer, pairs)
     return ComparisonJob(
         request,
-        with_baseline(recipe.methods, recipe.seed),
+        with_baseline(entries_on(subject.graph, recipe.methods), recipe.seed),
         reference,
         sizes,
         store,
         heads,
         recipe.grid,
         judged,
-        recipe.exact_sample,
+        sample_size(recipe.exact_sample, recipe.reference, reference),
         with_areas=recipe.areas == "mib",
     )
+
+
+def _check_given(recipe: CompareRecipe, store: ComparisonStore) -> None:
+    """FileError if a file of scores holds others by now than those that were compared from it before."""
+    for entry in recipe.methods:
+        if entry.scores is None or not store.has(entry):
+            continue
+        if not torch.equal(store.kept(entry).scores.values, given_scores(entry).values):
+            raise FileError(
+                f"{store.folder} was made with other scores than {entry.scores} holds now; name a new folder"
+            )
 
 
 def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:

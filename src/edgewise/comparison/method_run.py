@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from edgewise.circuit import Circuit
-from edgewise.comparison.compare_recipe import Entry
+from edgewise.comparison.entry import Entry, given_scores
 from edgewise.contract import Found
 from edgewise.methods import method, method_class, run_method
 from edgewise.metrics import metric as find_metric
@@ -74,7 +74,7 @@ class MethodOutcome:
     @property
     def cost(self) -> str:
         """What the method costs, in its own words."""
-        return method_class(self.entry.method).cost
+        return "given" if self.entry.scores is not None else method_class(self.entry.method).cost
 
     def _counted(self, name: str) -> int | None:
         counts = [circuit.provenance.get(name) for circuit in self.circuits]
@@ -94,6 +94,8 @@ class MethodOutcome:
 
 def run_entry(entry: Entry, request: Request, sizes: Sequence[int], *, partial: Path | None = None) -> MethodOutcome:
     """Runs one method of a comparison. `partial` is a folder in which a method that can keeps how far it has come."""
+    if entry.scores is not None:
+        return MethodOutcome(entry, Found(given_scores(entry, request.subject.graph)), 0.0)
     chosen = method(entry.method, entry.options)
     request = replace(
         request,

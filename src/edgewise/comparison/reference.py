@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from edgewise.circuit import Circuit
-from edgewise.comparison.compare_recipe import threshold_of
+from edgewise.comparison.compare_recipe import is_small, threshold_of
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
 from edgewise.formats.reading import find
 from edgewise.models.subject import Subject
@@ -15,9 +15,10 @@ from edgewise.scores import Scores
 from edgewise.tasks import task
 from edgewise.tasks.references import REFERENCES, reference_groups
 
-# Up to so many edges patching each of them alone takes a minute or so: it is the reference where no other is known.
-MEASURED_UP_TO = 2000
+# The reference of a small model where no other is known.
 DEFAULT_THRESHOLD = "exact:1%"
+# Where there is no reference, scores are held against the effects of so many edges: as many runs as one of `exact` on a toy.
+AGREEMENT_SAMPLE = 100
 
 
 @final
@@ -55,7 +56,7 @@ def check_wanted(wanted: str | None, task_name: str | None) -> None:
 def settle(wanted: str | Circuit | None, subject: Subject, task_name: str | None) -> str | Reference:
     """The reference, or `exact:…` or `none` where it is still to be measured, or not wanted.
 
-    InvalidValue if none is named and there is none that goes without saying, GraphMismatch for another model's.
+    `none`, too, where none is named and there is none that goes without saying. GraphMismatch for another model's.
     """
     if isinstance(wanted, Circuit):
         return _on(subject, Reference("given", "the circuit given", wanted))
@@ -113,13 +114,12 @@ def _by_default(subject: Subject, task_name: str | None) -> str | Reference:
         known = known_reference(task_name)
         if known.circuit.graph == subject.graph:
             return known
-    if subject.graph.n_edges <= MEASURED_UP_TO:
-        return DEFAULT_THRESHOLD
-    whose = f"the task {task_name}" if task_name else "these pairs"
-    raise InvalidValue(
-        f"a comparison needs a reference circuit, and none is known for {whose} in {subject.name} "
-        f"({subject.graph.n_edges:,} edges); {CURE}"
-    )
+    return DEFAULT_THRESHOLD if is_small(subject.graph) else "none"
+
+
+def sample_size(wanted: int | None, reference: str | Circuit | None, settled: str | Reference) -> int | None:
+    """How many edges to patch alone: what is `wanted`, and some where nobody named a reference and there is none."""
+    return AGREEMENT_SAMPLE if wanted is None and reference is None and settled == "none" else wanted
 
 
 def _from_file(path: str) -> Reference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from edgewise.circuit import Circuit
@@ -68,9 +68,9 @@ class Result:
 
     name: str
     outcome: MethodOutcome
-    recovery: Mapping[str, Recovery]
+    recovery: Mapping[str, Recovery] = field(repr=False)
     agreement: Mapping[str, float | None] | None
-    curve: tuple[Measured, ...]
+    curve: tuple[Measured, ...] = field(repr=False)
     areas: Mapping[str, float | None]
 
     @property

@@ -111,9 +111,9 @@ def _agreement_on_sample(comparison: Compared) -> Table:
     edges = len(comparison.sample.edges) if comparison.sample is not None else 0
     note = (
         f"Against the exact effects on {_readable(comparison.metric)} of {edges:,} edges, drawn evenly and patched one at "
-        "a time: "
-        "Spearman's ρ of the scores and of their sizes, Pearson's r of the numbers."
+        "a time: Spearman's ρ of the scores and of their sizes, Pearson's r of the numbers."
     )
+    note += " There is no reference circuit, so nothing is said of recovery." if comparison.reference is None else ""
     return Table("Agreement with exact effects of a sample of edges", *_filled(comparison, columns), note)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -33,7 +33,7 @@ from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.scores import Scores
@@ -83,7 +83,7 @@ class SizeCurve:
     metric: str
     clean: float
     corrupted: float
-    sizes: tuple[Size, ...]
+    sizes: tuple[Size, ...] = field(repr=False)
     level: str
     total: int
 
@@ -113,6 +113,7 @@ class SizeCurve:
 
 
 @typed
+@watched
 @neutrally
 def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
@@ -125,6 +126,7 @@ def size_curve(  # noqa: PLR0913  a public verb: keyword arguments
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> SizeCurve:
     """The faithfulness of the circuits that hold each of `shares` of all edges, nodes or neurons, taken by `selection`.
 

@@ -28,12 +28,13 @@ from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.ranks import current, split_or_refuse
 from edgewise.surroundings import neutrally
 
 
 @typed
+@watched
 @neutrally
 @torch.no_grad()
 def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
@@ -46,6 +47,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     batch_size: int = 8,
     random: int | None = 0,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> Report:
     """Run the model with only a circuit's edges kept, and compare it with the clean and the corrupted run.
 
@@ -56,7 +58,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
     `ablation`: what edges (or coordinates) outside the circuit carry.
     `batch_size`: how many pairs run at once.
     `random`: the seed of a random circuit of the same size to compare with, or None for no comparison.
-    `track`: shows progress; the default shows nothing.
+    `track`, `progress`: as in `attribute`.
 
     Returns a Report, with means over the pairs. Raises GraphMismatch for a circuit of another graph, UnknownName for a
     metric or an ablation that is not known, InvalidValue without a metric.
@@ -75,6 +77,7 @@ def evaluate(  # noqa: PLR0913  a public verb: keyword arguments
 
 
 @typed
+@watched
 @neutrally
 @torch.no_grad()
 def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
@@ -86,10 +89,11 @@ def evaluate_each(  # noqa: PLR0913  a public verb: keyword arguments
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> list[Report]:
     """A Report for each circuit, as by `evaluate` without a random circuit; other runs are made only once.
 
-    `subject`, `pairs`, `metrics`, `ablation`, `batch_size`, `track`: as in `evaluate`.
+    `subject`, `pairs`, `metrics`, `ablation`, `batch_size`, `track`, `progress`: as in `evaluate`.
     `circuits`: the circuits. The seconds of each report are its share of the whole.
     """
     started = time.perf_counter()

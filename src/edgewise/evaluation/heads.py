@@ -26,7 +26,7 @@ from edgewise.metrics import metric as find_metric
 from edgewise.models.hooks import steady
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.surroundings import neutrally
 
 
@@ -80,6 +80,7 @@ class HeadStudy:
 
 
 @typed
+@watched
 @neutrally
 @torch.no_grad()
 def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
@@ -93,6 +94,7 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     batch_size: int = 8,
     roles: Mapping[str, str] | None = None,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> HeadStudy:
     """Which heads each of the named circuits keeps, and the worth of each head to the circuit `base`.
 

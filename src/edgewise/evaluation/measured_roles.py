@@ -29,7 +29,7 @@ not measured, and no head has it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from edgewise.ablations import Ablation
@@ -44,7 +44,7 @@ from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import Track, silent
+from edgewise.progress import Track, silent, watched
 from edgewise.request import Request
 from edgewise.surroundings import neutrally
 
@@ -93,7 +93,7 @@ class HeadRoles:
     examples: int
     queries: Mapping[str, int]
     even: Mapping[str, float | None]
-    heads: tuple[MeasuredHead, ...]
+    heads: tuple[MeasuredHead, ...] = field(repr=False)
 
     @property
     def by_head(self) -> dict[str, str]:
@@ -118,8 +118,9 @@ class HeadRoles:
 
 
 @typed
+@watched
 @neutrally
-def measure_roles(
+def measure_roles(  # noqa: PLR0913  a public verb: keyword arguments
     subject: Subject,
     pairs: Pairs,
     *,
@@ -127,13 +128,14 @@ def measure_roles(
     ablation: str | Ablation = "corrupted",
     batch_size: int = 8,
     track: Track = silent,
+    progress: bool | None = None,
 ) -> HeadRoles:
     """Measure what every head of the model does on some pairs, by its attention and by path patching.
 
     `subject`: the model, from `load`.
     `pairs`: clean and corrupted prompts with their answers.
     `metric`: a metric that rewards the correct answer, such as "logit_diff": of a distance no effect would be negative.
-    `ablation`, `batch_size`, `track`: as in `attribute`.
+    `ablation`, `batch_size`, `track`, `progress`: as in `attribute`.
 
     Returns HeadRoles. Its module has the definitions of the roles.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, final
 
@@ -56,7 +56,7 @@ class Recovery:
     """
 
     level: str
-    points: tuple[RecoveryPoint, ...]
+    points: tuple[RecoveryPoint, ...] = field(repr=False)
     auc_pessimistic: float
     auc_trapezoid: float
     average_precision: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from edgewise.display import rich
@@ -30,7 +30,7 @@ class MetricReport:
     corrupted: float
     circuit: float
     random: float | None
-    values: tuple[float, ...]
+    values: tuple[float, ...] = field(repr=False)
 
     @property
     def faithfulness(self) -> float:

@@ -130,10 +130,13 @@ class Family:
 
     def logits(self, model: Any, unembedded: Tensor) -> Tensor:
         """The logits that `model` makes of `unembedded`, the outputs of its unembedding."""
-        config = text_config(model)
-        logits = unembedded / getattr(config, self.logit_divisor) if self.logit_divisor else unembedded
-        cap = getattr(config, self.logit_cap) if self.logit_cap else None
+        logits = self.uncapped(model, unembedded)
+        cap = getattr(text_config(model), self.logit_cap) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def uncapped(self, model: Any, unembedded: Tensor) -> Tensor:
+        """The logits that `model` makes of `unembedded` before a soft cap: a linear map."""
+        return unembedded / getattr(text_config(model), self.logit_divisor) if self.logit_divisor else unembedded
 
     def _block(self, module: nn.Module, graph: Graph) -> Block:
         attention = module.get_submodule(self.attention)

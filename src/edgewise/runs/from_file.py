@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
-from edgewise.evaluation import Report, evaluate
+from edgewise.evaluation import Look, Report, evaluate, look
 from edgewise.formats.reading import find
 from edgewise.metrics import metric
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.runs.recipe import NOTHING_HELD_OUT, Recipe
-from edgewise.runs.resolved import resolve
+from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.runs.run import reported_metrics
 from edgewise.runs.source import Source
 
@@ -38,22 +39,53 @@ def check(
     those it was found on, where there are any and `changes` name no others. GraphMismatch if the model has
     another graph, or, unless `weights="any"`, other weights than the circuit was found in.
     """
+    names = [metric(name).name for name in metrics or ()]
+    placed = _placed("evaluate", file, changes, weights, track)
+    names = names or reported_metrics(placed.setting.reported_metric(placed.pairs))
+    options = {"ablation": placed.setting.ablation, "batch_size": placed.setting.batch_size, "random": placed.seed}
+    report = evaluate(placed.subject, placed.circuit, placed.pairs, metrics=names, track=track, **options)
+    return placed.circuit, report
+
+
+def look_at(
+    file: str | Path,
+    changes: Mapping[str, Any],
+    *,
+    prompts: int = 3,
+    weights: Literal["same", "any"] = "same",
+    track: Track = silent,
+) -> Look:
+    """What the nodes of the circuit in a file or run folder do: `look` on the model and the prompts that `check` takes."""
+    placed = _placed("look", file, changes, weights, track)
+    batch_size = placed.setting.batch_size
+    return look(placed.subject, placed.circuit, placed.pairs, prompts=prompts, batch_size=batch_size, track=track)
+
+
+@final
+@dataclass(frozen=True)
+class _Placed:
+    """A circuit from a file in its model, with the pairs to judge it on."""
+
+    circuit: Circuit
+    setting: ResolvedSetting
+    subject: Subject
+    pairs: Pairs
+    seed: int
+
+
+def _placed(
+    verb: str, file: str | Path, changes: Mapping[str, Any], weights: Literal["same", "any"], track: Track
+) -> _Placed:
     circuit = find(file).selected
     if circuit is None:
-        raise FileError(
-            f"{file} holds scores, but evaluate needs a circuit; give a run folder or the .json of a circuit"
-        )
+        raise FileError(f"{file} holds scores, but {verb} needs a circuit; give a run folder or the .json of a circuit")
     recipe = recipe_behind(circuit, file, changes)
-    names = [metric(name).name for name in metrics or ()]
     setting = resolve(recipe)
     subject = setting.model.load(track)
     _check_graph(circuit, subject)
     if weights == "same":
         check_weights(circuit, subject.identity)
-    pairs = _judged(setting.source, subject, changes)
-    names = names or reported_metrics(setting.reported_metric(pairs))
-    options = {"ablation": setting.ablation, "batch_size": setting.batch_size, "random": recipe.seed}
-    return circuit, evaluate(subject, circuit, pairs, metrics=names, track=track, **options)
+    return _Placed(circuit, setting, subject, _judged(setting.source, subject, changes), recipe.seed)
 
 
 def _judged(source: Source, subject: Subject, changes: Mapping[str, Any]) -> Pairs:

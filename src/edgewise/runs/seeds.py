@@ -18,7 +18,7 @@ from edgewise.executors import each_done
 from edgewise.methods import method as find_method
 from edgewise.models.subject import Subject
 from edgewise.pairs import Pairs
-from edgewise.progress import silent
+from edgewise.progress import silent, watched
 from edgewise.surroundings import neutrally
 
 
@@ -86,6 +86,7 @@ class Stability:
 
 
 @typed
+@watched
 @neutrally
 def stability(
     subject: Subject,
@@ -94,6 +95,7 @@ def stability(
     method: Any = "edge-pruning",
     seeds: int | Sequence[int] = 5,
     executor: Executor | None = None,
+    progress: bool | None = None,
     **how: Any,
 ) -> Stability:
     """Run a method that depends on chance under several seeds and report how far its circuits agree.
@@ -102,6 +104,7 @@ def stability(
     `method`: a method with the option `seed`.
     `seeds`: how many seeds (0, 1, …), or the seeds themselves.
     `executor`: one of `concurrent.futures`, or of dask, whose workers take one seed each.
+    `progress`: as in `attribute`.
     `how`: further arguments of `discover`, options of the method included.
 
     Returns a Stability. Raises InvalidValue for a method without a seed, or for fewer than two seeds.

@@ -20,7 +20,7 @@ READER_KINDS = (("q", "the query of a head"), ("k", "the key of a head"), ("v", 
 
 @final
 @dataclass(frozen=True)
-class Look:
+class LineLook:
     """How a sample line is drawn."""
 
     colour: str
@@ -41,18 +41,18 @@ def legend(circuit: Circuit, lines: list[Stroke]) -> tuple[Shape, ...]:
 
 def _sign(shapes: list[Shape], y: float, lines: list[Stroke]) -> float:
     if lines and lines[0].score is None:
-        return _sample(shapes, y, "no scores", Look(UNSCORED))
+        return _sample(shapes, y, "no scores", LineLook(UNSCORED))
     y = _head(shapes, y, "Without the edge, the metric")
-    y = _sample(shapes, y, "drops: the edge helps", Look(HELPS))
-    return _sample(shapes, y, "rises: the edge hurts", Look(HURTS))
+    y = _sample(shapes, y, "drops: the edge helps", LineLook(HELPS))
+    return _sample(shapes, y, "rises: the edge hurts", LineLook(HURTS))
 
 
 def _kinds(shapes: list[Shape], y: float, circuit: Circuit) -> float:
     y = _head(shapes, y, "The edge goes into")
     for kind, name in READER_KINDS:
         shapes.append(Mark(kind, Position(LINE_END, y - 4)))
-        y = _sample(shapes, y, name, Look(INK, kind))
-    y = _sample(shapes, y, "an MLP or the logits", Look(INK, arrow=True))
+        y = _sample(shapes, y, name, LineLook(INK, kind))
+    y = _sample(shapes, y, "an MLP or the logits", LineLook(INK, arrow=True))
     if circuit.graph.kv_heads != circuit.graph.heads:
         shapes.append(Label(Position(X, y), "heads above a bar share its k and v", size=11, fill=QUIET))
         y += ROW
@@ -68,7 +68,7 @@ def _widths(shapes: list[Shape], y: float, lines: list[Stroke]) -> None:
     for share in WIDTH_SHARES:
         sample = Stroke("", "logits", 1.0, share**0.5, 1, strongest.crowd)
         text = f"{abs(strongest.score or 0.0) * share:.3g}{' (the largest)' if share == 1 else ''}"
-        y = _sample(shapes, y, text, Look(INK, width=sample.width, opacity=sample.opacity))
+        y = _sample(shapes, y, text, LineLook(INK, width=sample.width, opacity=sample.opacity))
     if len(lines) > LINES:
         note = f"all but the strongest {LINES} are a haze"
         shapes.append(Label(Position(X, y), note, size=11, fill=QUIET))
@@ -80,7 +80,7 @@ def _head(shapes: list[Shape], y: float, text: str) -> float:
     return y + ROW
 
 
-def _sample(shapes: list[Shape], y: float, text: str, look: Look) -> float:
+def _sample(shapes: list[Shape], y: float, text: str, look: LineLook) -> float:
     """One line of the legend at height `y`; returns the height of the next."""
     ends = (Position(X, y - 4), Position(LINE_END - 3, y - 4))
     shapes.append(Line(ends, look.colour, look.width, look.opacity, kind=look.kind, arrow=look.arrow))
