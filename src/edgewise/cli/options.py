@@ -13,10 +13,7 @@ from edgewise.errors import InvalidValue
 from edgewise.option_types import parsed
 
 # The headings of options in the help of a command.
-MODEL_OPTIONS = "Model"
-PROMPT_OPTIONS = "Prompts"
-METHOD_OPTIONS = "Method"
-CIRCUIT_OPTIONS = "Circuit"
+MODEL_OPTIONS, PROMPT_OPTIONS, METHOD_OPTIONS, CIRCUIT_OPTIONS = "Model", "Prompts", "Method", "Circuit"
 OUTPUT_OPTIONS = "Output"
 
 Model = Annotated[

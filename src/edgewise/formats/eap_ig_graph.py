@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgewise.errors import FileError
+from edgewise.errors import FileError, InvalidValue
 from edgewise.graph import SHARED, Graph
 from edgewise.store.dimensions import check_claim
 from edgewise.store.json_text import loaded, parse
@@ -73,3 +73,9 @@ def ungrouped(reader: str, group: int) -> list[str]:
         return [reader]
     layer, kv, kind = match.groups()
     return [f"a{layer}.h{int(kv) * group + i}<{kind}>" for i in range(group)]
+
+
+def check_sign(sign: int) -> None:
+    """InvalidValue for anything but 1 and -1."""
+    if sign not in (1, -1):
+        raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")

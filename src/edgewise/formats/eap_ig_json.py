@@ -31,6 +31,7 @@ from edgewise.formats.eap_ig_graph import (
     ANY_KEY_OR_VALUE,
     KEY_OR_VALUE,
     Config,
+    check_sign,
     parse_theirs,
     their_graph,
     ungrouped,
@@ -96,12 +97,6 @@ def from_document(
         mask.index_put_(places, torch.tensor([e.in_graph for e in entries], dtype=torch.float64), accumulate=True)
     provenance = _provenance(name, document.cfg, sign)
     return Scores(graph, sign * values, provenance), Circuit(graph, mask > 0, provenance)
-
-
-def check_sign(sign: int) -> None:
-    """InvalidValue for anything but 1 and -1."""
-    if sign not in (1, -1):
-        raise InvalidValue(f"sign is {sign!r}; give 1, or -1 for scores made with a metric that is better when higher")
 
 
 @typed

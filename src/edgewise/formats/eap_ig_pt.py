@@ -21,8 +21,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
-from edgewise.formats.eap_ig_graph import config_of, their_graph
-from edgewise.formats.eap_ig_json import check_sign, eap_ig_document, from_document
+from edgewise.formats.eap_ig_graph import check_sign, config_of, their_graph
+from edgewise.formats.eap_ig_json import eap_ig_document, from_document
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.opening import read_bytes, understood
