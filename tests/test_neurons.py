@@ -48,7 +48,7 @@ def test_the_algebra_is_that_of_sets(seed: int) -> None:
 def test_the_edges_are_those_between_writers_with_a_neuron() -> None:
     """Of a0.h1 and m0 nothing is kept: their own readers have no edges, but the k and v they share with a0.h0 do."""
     circuit = NeuronCircuit.from_indices(GRAPH, 3, {"a0.h0": [1], "input": [0, 2]})
-    expected = {"input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "input->logits", "a0.h0->logits"}
+    expected = {"input->a0.h0<q>", "input->a0.kv0<k>", "input->a0.kv0<v>", "input->logits", "a0.h0->logits"}
     assert set(circuit.circuit.edges) == expected
     assert circuit.nodes == ("input", "a0.h0")
     assert circuit.has_path

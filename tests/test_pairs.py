@@ -231,9 +231,7 @@ def test_a_misaligned_pair_shows_both_prompts_with_their_boundaries(pieces: PreT
     with pytest.raises(PairsError) as caught:
         Pairs.from_prompts(pieces, ["Mary and", "Mary and"], ["John and", "Zoe and"], [[" John"]] * 2, [[]] * 2)
     assert str(caught.value) == (
-        "pair 1 is misaligned: 2 tokens in clean, 4 in corrupted\n"
-        "  clean:     Mary| and\n"
-        "  corrupted: Z|o|e| and\n"
+        "pair 1 is misaligned: 2 tokens in clean, 4 in corrupted: 'Mary| and' beside 'Z|o|e| and'; "
         "replace words by words of the same number of tokens"
     )
 

@@ -35,6 +35,7 @@ OWN_TYPES = {
     "Recipe": "a Recipe",
     "Decoder": "a tokenizer, such as subject.tokenizer",
     "Tokenizer": "a tokenizer, such as subject.tokenizer",
+    "Family": "an edgewise.Family",
     "Track": "a Track, such as edgewise.progress.silent",
 }
 
@@ -51,8 +52,13 @@ def typed(verb: Callable[P, R]) -> Callable[P, R]:
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
         given, kinds = signature.bind(*args, **kwargs), _kinds(verb)
         for argument in given.arguments.keys() & kinds.keys():
-            what = f"{name}: {argument}"
-            given.arguments[argument] = checked_argument(what, kinds[argument], given.arguments[argument])
+            what, kind, value = f"{name}: {argument}", kinds[argument], given.arguments[argument]
+            several = signature.parameters[argument].kind is inspect.Parameter.VAR_POSITIONAL
+            given.arguments[argument] = (
+                tuple(checked_argument(what, kind, one) for one in value)
+                if several
+                else checked_argument(what, kind, value)
+            )
         return verb(*given.args, **given.kwargs)
 
     return inside

@@ -7,6 +7,7 @@ are usually read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -80,7 +81,8 @@ class Metric:
 
     def _usable(self, values: Tensor, logits: Tensor) -> Tensor:
         """The values; NumericalError where they are not numbers, or a gradient is wanted and they have none."""
-        if not bool(values.isfinite().all()):
+        # A sum of numbers is one; it may overflow, which the numbers themselves then tell.
+        if not math.isfinite(float(values.detach().sum())) and not bool(values.isfinite().all()):
             listed = values.detach().flatten()
             bad = listed.isfinite().logical_not().nonzero().flatten().tolist()
             raise NumericalError(

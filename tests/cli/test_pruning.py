@@ -49,7 +49,7 @@ def test_a_circuit_is_found_and_reported(here: Path, model: Path, method: str, o
         ),
         (
             ["--method", "edge-pruning", "--edges", "0"],
-            "edges=0 must be at least 1: a path from input to logits needs one",
+            "asked for 0 edges; give 1 or more",
         ),
         (["--method", "edge-pruning", "--edges", "1000000"], "asked for 1,000,000 edges"),
         (["--method", "edge-pruning", "--option", "learning_rate=1e9"], "lower the rate"),

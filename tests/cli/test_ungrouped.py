@@ -128,7 +128,8 @@ def test_files_of_another_layout_are_refused(here: Path, grouped: Path) -> None:
     refused(convert("shared.safetensors", *ungrouped), message="is of another graph (2 layers, 4 heads (2 kv): ")
     refused(convert("divided.json", "--kv", "ungrouped"), message="--kv needs a model; name it with --model")
     refused(
-        convert("divided.json", "--model", grouped, "--kv", "all"), message="unknown choice of k and v readers 'all'"
+        convert("divided.json", "--model", grouped, "--kv", "all"),
+        message="kv must be 'native' or 'ungrouped', not 'all'",
     )
     assert not Path("out.csv").exists()
     assert convert("divided.json", "--model", grouped).exit_code == 0

@@ -36,7 +36,7 @@ def edge_values(scores: ew.Scores) -> list[float]:
 
 def test_it_runs_what_it_was_asked_to_and_a_baseline(comparison: ew.Comparison) -> None:
     assert [result.name for result in comparison.results] == ["eap", "acdc", "exact", "random"]
-    assert comparison.sizes == (0, 12, round(0.1 * subject("gpt2").graph.n_edges))
+    assert comparison.sizes == (1, 12, round(0.1 * subject("gpt2").graph.n_edges))
     assert comparison["acdc"].outcome.size_option == "tau"
     with pytest.raises(UnknownName, match="did you mean 'eap'"):
         comparison["eapp"]
@@ -107,7 +107,7 @@ def test_areas_are_those_of_the_benchmark(comparison: ew.Comparison) -> None:
 
 def test_circuits_are_measured_as_evaluate_does(comparison: ew.Comparison) -> None:
     on, of = subject("gpt2"), pairs()
-    for name, size in (("eap", 0), ("eap", 12), ("acdc", 12), ("random", 12)):
+    for name, size in (("eap", 1), ("eap", 12), ("acdc", 12), ("random", 12)):
         circuit = comparison.circuit(name, size)
         report = ew.evaluate(on, circuit, of, metrics=["logit_diff", "kl", "accuracy"])
         point = comparison[name].at(size)

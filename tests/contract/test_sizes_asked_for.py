@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,16 @@ def test_a_share_finds_what_the_number_does_and_the_number_is_recorded() -> None
     assert scores().top("10%") == scores().top(26)
     assert scores().of_nodes.top("50%") == scores().of_nodes.top(round(len(scores().of_nodes) / 2))
     assert scores().greedy("10%") == scores().greedy(26)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_bars() -> Iterator[None]:
+    """What the command line does by an environment variable before transformers is imported; here it is imported already."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="module")

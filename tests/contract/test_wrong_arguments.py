@@ -125,6 +125,7 @@ def fields_of(kind: str) -> dict[str, Any]:
     on, circuit = subject("gpt2"), right()["circuit"]
     given: Any = {
         "Report": lambda: ew.evaluate(on, circuit, pairs()),
+        "Look": lambda: ew.look(on, ew.Circuit.full(on.graph), pairs()),
         "Comparison": lambda: ew.compare(on, pairs(), methods=["random"], reference="none", edges=[5]),
     }[kind]()
     return {one.name: getattr(given, one.name) for one in fields(given) if one.init}
@@ -138,7 +139,9 @@ def special(name: str) -> dict[str, Any]:
     nodes = torch.ones(len(right()["graph"].writers))
     return {
         "Circuit.from_indices": {"neurons": {"m0": [1]}},
+        "Circuit.from_nodes": {"nodes": ["a0.h0", "m0"]},
         "Comparison": fields_of("Comparison"),
+        "Look": fields_of("Look"),
         "NeuronCircuit.from_indices": {"neurons": {"m0": [1]}},
         "NeuronScores": {"values": right()["neurons"].float()},
         "NodeScores": {"values": nodes, "neurons": None},

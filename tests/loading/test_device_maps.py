@@ -49,7 +49,7 @@ def test_a_map_and_a_dtype(model: Path, dtype: str) -> None:
         ("atuo", "device_map='atuo' is not usable: write auto, balanced, .*there is no such device"),
         ("meta", "nothing lies there"),
         ({}, "device_map={} is not usable: write auto"),
-        (3, "device_map=3 is not usable: write auto"),
+        (3, "device_map must be text or a mapping or none, not 3"),
         ({1: "cpu"}, "parts are named as in the model"),
         ({"": 99}, r"device_map\[''\]=99 is not usable: there are \d+ accelerators here"),
         ({"": True}, "is not usable"),

@@ -191,9 +191,9 @@ def test_the_published_settings_have_a_name() -> None:
             "edge-pruning",
             {"edges": 0},
             InvalidValue,
-            "edges=0 must be at least 1: a path from input to logits needs one",
+            "asked for 0 edges, but the graph has 262",
         ),
-        ("edge-pruning", {"edges": 263}, InvalidValue, "263 of 262 edges"),
+        ("edge-pruning", {"edges": 263}, InvalidValue, "asked for 263 edges, but the graph has 262"),
         ("edge-pruning", {"edges": 5, "sparsity": 0.5}, InvalidValue, "not both"),
         (
             "edge-pruning",

@@ -162,7 +162,7 @@ def test_a_shared_key_counts_for_every_head_of_its_group() -> None:
     layout = EdgeGates(graph, graph.edge_mask)
     logits = torch.full((layout.gates,), -20.0)
     edges = dict(zip(graph.edges, range(layout.gates), strict=True))
-    logits[edges["input->a0.h0<k>"]] = 20.0
+    logits[edges["input->a0.kv0<k>"]] = 20.0
     value = ExpectedEdges(layout, 0.0, 1.0).value(Draw(logits, logits), 0, [])
     assert float(value) == pytest.approx(2 * math.tanh(1.0), abs=1e-5)
 

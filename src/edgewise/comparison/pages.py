@@ -101,7 +101,8 @@ def tables_in(markdown: str) -> Iterator[Table]:
     """
     for part in re.split(r"^### ", markdown, flags=re.MULTILINE)[1:]:
         title, *lines = part.strip().splitlines() or [""]
-        header, _, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [(), ()]
+        header, *rows = [_cells(line) for line in lines if line.startswith("| ")] or [()]
+        rows = rows[1:]  # behind the header stands a line
         if not header or any(len(row) != len(header) for row in rows):
             raise FileError(
                 f"{TABLE_FILE}: the table {title[:60]!r} is damaged: a row has more or fewer cells than others"

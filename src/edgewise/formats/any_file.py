@@ -15,6 +15,7 @@ from edgewise.formats.eap_ig_pt import is_of_torch
 from edgewise.formats.mib_submission import IMPORTANCES
 from edgewise.formats.reading import import_finding
 from edgewise.scores import Scores
+from edgewise.store.disk import accessible
 from edgewise.store.files import read
 from edgewise.store.opening import read_bytes
 
@@ -29,8 +30,9 @@ def open_any(path: str | os.PathLike[str]) -> Circuit | Scores:
     nodes, else the circuit; `edgewise.formats.import_finding` gives both, and takes a graph of your model and a sign. Raises
     FileError, with the name of the file, if it is missing, truncated, damaged, from a newer version, or of another kind.
     """
-    if (Path(path) / IMPORTANCES).is_file():
-        path = Path(path) / IMPORTANCES
+    with accessible(path):
+        if (Path(path) / IMPORTANCES).is_file():
+            path = Path(path) / IMPORTANCES
     if is_of_torch(path):
         return _imported(path)
     if Path(path).suffix == ".safetensors" or Path(path).is_dir():

@@ -25,6 +25,7 @@ from edgewise.formats.eap_ig_graph import check_sign, config_of, their_graph
 from edgewise.formats.eap_ig_json import eap_ig_document, from_document
 from edgewise.graph import Graph
 from edgewise.scores import Scores
+from edgewise.store.disk import accessible
 from edgewise.store.opening import read_bytes, understood
 from edgewise.store.schema import dump
 
@@ -99,12 +100,15 @@ def to_bytes(value: dict[str, Any]) -> bytes:
 
 def is_of_torch(path: str | os.PathLike[str]) -> bool:
     """Whether torch wrote the file, by its name or its first bytes."""
-    if not Path(path).is_file():
-        return False
-    if Path(path).suffix.lower() in TORCH_SUFFIXES:
-        return True
-    with Path(path).open("rb") as file:
-        return file.read(4).startswith(TORCH_BEGINNINGS)
+    with accessible(path):
+        if not Path(path).is_file():
+            return False
+        if Path(path).suffix.lower() in TORCH_SUFFIXES:
+            return True
+        with Path(path).open("rb") as file:
+            begin = file.read(9)
+    # The length that safetensors begin with may look like a pickle; then comes JSON.
+    return begin.startswith(TORCH_BEGINNINGS) and not begin.endswith(b"{")
 
 
 def load_pt(data: bytes, name: str) -> dict[str, Any]:

@@ -59,7 +59,10 @@ class GivenTokens:
 
     @classmethod
     def _of_table(cls, name: str, table: Tensor, mask: Any) -> GivenTokens:
-        kept = torch.as_tensor(listed(mask))
+        try:
+            kept = torch.as_tensor(listed(mask))
+        except (TypeError, ValueError, RuntimeError):
+            raise PairsError(f"{MASK} must hold 0 or 1 for each token of {name}, not {mask!r:.60}") from None
         kept = integers(MASK, kept.long() if kept.dtype == torch.bool else kept, 2)
         if kept.shape != table.shape or bool(((kept != 0) & (kept != 1)).any()):
             raise PairsError(

@@ -234,8 +234,8 @@ def _check_alignment(tokenizer: Any, i: int, clean: list[int], corrupted: list[i
         raise PairsError(f"pair {i}: the clean prompt is empty")
     if len(clean) != len(corrupted):
         raise PairsError(
-            f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted\n"
-            f"  clean:     {boundaries(tokenizer, clean)}\n  corrupted: {boundaries(tokenizer, corrupted)}\n"
+            f"pair {i} is misaligned: {len(clean)} tokens in clean, {len(corrupted)} in corrupted: "
+            f"{boundaries(tokenizer, clean)!r} beside {boundaries(tokenizer, corrupted)!r}; "
             "replace words by words of the same number of tokens"
         )
 

@@ -66,6 +66,8 @@ def repeat(recipe: Any) -> str | None:
             words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
         elif name in HELD_OUT_FIELDS:
             words += [] if value == "auto" else [f"--{name.replace('_', '-')}", str(value or 0)]
+        elif name == "bad_rows":
+            words += [f"--{value}-bad-rows"] if value == "skip" else []
         elif value is not None:
             words += [f"--{str(name).replace('_', '-')}", str(value)]
     return clean(shlex.join(words), 2000)
