@@ -35,7 +35,9 @@ from edgewise.cli.run_options import (
     Curve,
     Edges,
     EvaluatedAllowOtherWeights,
+    EvaluatedEdges,
     EvaluatedMetric,
+    Faithfulness,
     Method,
     MethodOption,
     Metric,
@@ -63,6 +65,7 @@ def discover(
     edges: Edges = None,
     nodes: Nodes = None,
     neurons: Neurons = None,
+    faithfulness: Faithfulness = None,
     ranking: Ranking = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
@@ -85,8 +88,9 @@ def discover(
     given = asked.given | conditions.given
     given |= those_given(locals(), "method metric ablation ranking memory_limit products curve stability")
     read = {**edges_or_sizes(edges), "nodes": size(nodes, "nodes"), "neurons": size(neurons, "neurons")}
-    if asked_size := those_given(read, "edges sizes nodes neurons"):
-        given |= {"edges": None, "sizes": None, "nodes": None, "neurons": None, **asked_size}
+    read["faithfulness"] = faithfulness
+    if asked_size := those_given(read, " ".join(read)):
+        given |= {**dict.fromkeys(read), **asked_size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     texts = key_values(option or [])
     more = parsed_options(given.get("method", start.method), texts) if texts else {}
