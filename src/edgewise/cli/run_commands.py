@@ -115,6 +115,7 @@ def evaluate(
     file: Source,
     *,
     asked: ModelAndPrompts,
+    edges: EvaluatedEdges = None,
     metric: EvaluatedMetric = None,
     ablation: Ablation = None,
     conditions: Conditions,
@@ -122,18 +123,21 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it."""
+    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it.
+
+    With --edges, a circuit of that size, cut from the scores in the file or run folder.
+    """
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
-        circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
+        circuit, report = check(file, given, metrics=metric, edges=size(edges), weights=weights, track=track)
     if as_json:
         console.print_json({"circuit": run_output.size(circuit), "report": report.to_dict()})
     elif not quiet:
         run_output.print_report(report)
-        run_output.print_size(circuit, None, None)
+        run_output.print_size(circuit, *(run_output.selection(circuit) if edges is not None else (None, None)))
 
 
 @console.guarded

@@ -93,6 +93,13 @@ EvaluatedMetric = Annotated[
     list[str] | None,
     typer.Option(help="what to report; repeatable [default: the circuit's]", rich_help_panel=METHOD_OPTIONS),
 ]
+EvaluatedEdges = Annotated[
+    str | None,
+    typer.Option(
+        help="a circuit cut from the scores: how many edges, or a share [default: the circuit as it is]",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
+]
 EvaluatedAllowOtherWeights = Annotated[
     bool, typer.Option(help="evaluate even on other weights than it was found with", rich_help_panel=MODEL_OPTIONS)
 ]

@@ -67,7 +67,7 @@ def select(  # noqa: PLR0913  a public verb: keyword arguments
         circuits = [best_scored(scores, size, absolute=absolute) for size in sizes]
         return evaluate_each(subject, circuits, pairs, **options)
 
-    search = _SizeSearch(share, chosen.name, reports)
+    search = SizeSearch(share, chosen.name, reports)
     size = search.smallest(len(scores), scores.level)
     report = search.tried[size]
     circuit = best_scored(scores, size, absolute=absolute)
@@ -79,7 +79,7 @@ def select(  # noqa: PLR0913  a public verb: keyword arguments
 
 @final
 @dataclass
-class _SizeSearch:
+class SizeSearch:
     """Looks for the smallest size at which `share` of a metric is kept; `tried`: the reports of the sizes so far."""
 
     share: float

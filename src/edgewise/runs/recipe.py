@@ -144,8 +144,8 @@ class Recipe(Setting):
     Sizes are numbers, or shares of all such as "10%". `sizes` instead of `edges` asks for circuits of several numbers of
     edges, rising or falling, from one run; its circuit is the largest. `nodes` or `neurons` asks for a circuit of so many
     heads and MLPs, or neurons; without a curve. `faithfulness`, in the place of a size, asks for the smallest circuit of the
-    sizes tried that keeps this share of the reported metric, on held-out pairs where there are any. `curve` is at how many further sizes, besides its own, the circuit of a
-    method that scores edges is evaluated.
+    sizes tried that keeps this share of the reported metric, on held-out pairs where there are any. `curve` is at how many
+    further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
     `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
