@@ -12,7 +12,7 @@ from edgewise.models.subject import Subject
 from edgewise.request import Wanted
 
 LEVEL_FIELDS = ("edges", "nodes", "neurons")
-SIZE_FIELDS = (*LEVEL_FIELDS, "sizes")
+ASKED_SIZES = (*LEVEL_FIELDS, "sizes")
 # Stands for a share until the graph is known: whether a method can be told a size does not depend on which.
 ANY_COUNT = 1
 

@@ -14,7 +14,7 @@ from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.formats.reading import find
 from edgewise.methods import swept_method
-from edgewise.runs.asked_sizes import SIZE_FIELDS, refuse_unscored
+from edgewise.runs.asked_sizes import ASKED_SIZES, refuse_unscored
 from edgewise.scores import Scores
 from edgewise.viewer.finding import Finding
 
@@ -88,7 +88,7 @@ def with_recipe(circuit: Circuit, ranking: Ranking, **asked: Any) -> Circuit:
         refuse_unscored(swept_method(str(recipe.get("method")), recipe.get("options") or {})[0])
     except EdgewiseError:
         return circuit
-    sizes = {**dict.fromkeys(SIZE_FIELDS), "faithfulness": None, **asked}
+    sizes = {**dict.fromkeys(ASKED_SIZES), "faithfulness": None, **asked}
     return circuit.with_provenance(recipe={**recipe, **sizes, "ranking": ranking})
 
 

@@ -15,7 +15,7 @@ from edgewise.errors import InvalidValue
 from edgewise.methods import METHODS
 from edgewise.models.subject import Subject
 from edgewise.prompts.tokens import Begin, Chat
-from edgewise.runs.asked_sizes import SIZE_FIELDS, counted, read_sizes
+from edgewise.runs.asked_sizes import ASKED_SIZES, counted, read_sizes
 from edgewise.runs.portable import NOTHING_HELD_OUT, RECIPE_FILE, Portable, without_files
 from edgewise.store.schema import first_problem
 from edgewise.tasks import TASKS
@@ -176,9 +176,9 @@ class Recipe(Setting):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        if sum(vars(self)[name] is not None for name in SIZE_FIELDS) > 1:
+        if sum(vars(self)[name] is not None for name in ASKED_SIZES) > 1:
             raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
-        if self.faithfulness is not None and any(vars(self)[name] is not None for name in SIZE_FIELDS):
+        if self.faithfulness is not None and any(vars(self)[name] is not None for name in ASKED_SIZES):
             raise ValueError("give a size, or the faithfulness to keep, not both")
         return self
 
