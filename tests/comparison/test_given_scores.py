@@ -65,7 +65,7 @@ def test_scores_without_a_method_have_a_name_all_the_same() -> None:
         ({"scores": 3}, "must be Scores or a file with scores"),
         ("given", "unknown method 'given'"),
     ],
-    ids=str,
+    ids=("no file", "with a method", "with options", "a number", "a name"),
 )
 def test_what_cannot_be_compared_is_refused(entry: Any, message: str) -> None:
     if isinstance(entry, dict) and callable(entry["scores"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -163,8 +162,10 @@ def device_map_of(text: str) -> str | dict[str, int | str]:
     """A device map as text: the name of one, or a JSON object."""
     if not text.lstrip().startswith("{"):
         return text
+    from edgewise.store.json_text import loaded
+
     try:
-        return json.loads(text)
+        return loaded(text)
     except ValueError as error:
         raise InvalidValue(f"--device-map {text!r} is no JSON object: {error}") from None
 
@@ -192,6 +193,7 @@ def options_of_methods(texts: dict[str, str], methods: dict[str, str], fields: t
     What is one of `fields`, or belongs to no label, is taken as JSON where it is JSON.
     """
     from edgewise.methods import parsed_options
+    from edgewise.store.json_text import loaded
 
     found: dict[str, Any] = {}
     for name, text in texts.items():
@@ -200,7 +202,7 @@ def options_of_methods(texts: dict[str, str], methods: dict[str, str], fields: t
             found[name] = parsed_options(methods[label], {key: text})[key]
         else:
             try:
-                found[name] = json.loads(text)
+                found[name] = loaded(text)
             except ValueError:
                 found[name] = text
     return found
