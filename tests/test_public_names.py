@@ -13,8 +13,8 @@ import edgewise
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    attribute attribute_nodes compare discover distributed effects ensemble evaluate load look open save show stability sweep
-    task widget
+    attribute attribute_nodes compare discover distributed effects ensemble evaluate load look open save select show
+    stability sweep task widget
     Circuit Comparison EdgewiseError Graph Look NeuronCircuit NeuronScores NodeScores Pairs Report Scores Stability Sweep
     FAMILIES Family FusedBlocks FusedHeads NormKind Separate
     __version__

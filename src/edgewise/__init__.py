@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgewise.comparison import Comparison, compare
     from edgewise.ensembles import ensemble
     from edgewise.errors import EdgewiseError
-    from edgewise.evaluation import Look, Report, evaluate, look
+    from edgewise.evaluation import Look, Report, evaluate, look, select
     from edgewise.graph import Graph
     from edgewise.loading import load
     from edgewise.models import FAMILIES, Family, FusedBlocks, FusedHeads, NormKind, Separate
@@ -48,6 +48,7 @@ _HOMES = {
     "look": "evaluation",
     "open": "store",
     "save": "store",
+    "select": "evaluation",
     "show": "viewer",
     "stability": "runs.seeds",
     "sweep": "api",
@@ -107,6 +108,7 @@ __all__ = [
     "look",
     "open",
     "save",
+    "select",
     "show",
     "stability",
     "sweep",

@@ -180,6 +180,19 @@ def count_of(size: Any, total: int, level: str = "edges", *, least: int = 1) -> 
     return number
 
 
+def checked_faithfulness(share: Any) -> float:
+    """The share of a behaviour that a circuit is to keep, above 0 and at most 1; InvalidValue for everything else."""
+    try:
+        number = float(option_types.checked(float, share))
+    except ValueError:
+        number = None
+    if number is None or not 0 < number <= 1:
+        raise InvalidValue(
+            f"faithfulness {share!r:.40}: give the share of the behaviour to keep, above 0 and at most 1, such as 0.85"
+        )
+    return number
+
+
 def _whole_number(size: Any) -> int | None:
     try:
         return option_types.checked(int, size)

@@ -88,6 +88,7 @@ def right() -> dict[str, Any]:
         "method": "eap",
         "n": 3,
         "threshold": 0.1,
+        "faithfulness": 0.5,
         "level": "edges",
         "size": 3,
         "layers": 2,

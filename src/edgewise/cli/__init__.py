@@ -24,6 +24,7 @@ from edgewise.cli import (
     look_command,
     new_command,
     run_commands,
+    select_command,
 )
 from edgewise.cli.console import LONGEST_LINE, refusal, say
 from edgewise.display import clean
@@ -60,6 +61,7 @@ app = typer.Typer(
 for command in (
     run_commands.discover,
     run_commands.evaluate,
+    select_command.select,
     run_commands.compare,
     heads_command.heads,
     look_command.look,

@@ -35,7 +35,9 @@ from edgewise.cli.run_options import (
     Curve,
     Edges,
     EvaluatedAllowOtherWeights,
+    EvaluatedEdges,
     EvaluatedMetric,
+    Faithfulness,
     Method,
     MethodOption,
     Metric,
@@ -63,6 +65,7 @@ def discover(
     edges: Edges = None,
     nodes: Nodes = None,
     neurons: Neurons = None,
+    faithfulness: Faithfulness = None,
     ranking: Ranking = None,
     conditions: Conditions,
     memory_limit: MemoryLimit = None,
@@ -85,8 +88,9 @@ def discover(
     given = asked.given | conditions.given
     given |= those_given(locals(), "method metric ablation ranking memory_limit products curve stability")
     read = {**edges_or_sizes(edges), "nodes": size(nodes, "nodes"), "neurons": size(neurons, "neurons")}
-    if asked_size := those_given(read, "edges sizes nodes neurons"):
-        given |= {"edges": None, "sizes": None, "nodes": None, "neurons": None, **asked_size}
+    read["faithfulness"] = faithfulness
+    if asked_size := those_given(read, " ".join(read)):
+        given |= {**dict.fromkeys(read), **asked_size}
     start = Recipe.read(recipe) if recipe is not None else Recipe()
     texts = key_values(option or [])
     more = parsed_options(given.get("method", start.method), texts) if texts else {}
@@ -111,6 +115,7 @@ def evaluate(
     file: Source,
     *,
     asked: ModelAndPrompts,
+    edges: EvaluatedEdges = None,
     metric: EvaluatedMetric = None,
     ablation: Ablation = None,
     conditions: Conditions,
@@ -118,18 +123,21 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it."""
+    """Evaluate a circuit from a file, by default in the model it was found in, on prompts held out from finding it.
+
+    With --edges, a circuit of that size, cut from the scores in the file or run folder.
+    """
     from edgewise.runs.from_file import check
 
     given = asked.given | conditions.given | those_given(locals(), "ablation")
     weights = "any" if allow_other_weights else "same"
     with console.progress(quiet=quiet or as_json) as track:
-        circuit, report = check(file, given, metrics=metric, weights=weights, track=track)
+        circuit, report = check(file, given, metrics=metric, edges=size(edges), weights=weights, track=track)
     if as_json:
         console.print_json({"circuit": run_output.size(circuit), "report": report.to_dict()})
     elif not quiet:
         run_output.print_report(report)
-        run_output.print_size(circuit, None, None)
+        run_output.print_size(circuit, *(run_output.selection(circuit) if edges is not None else (None, None)))
 
 
 @console.guarded

@@ -41,6 +41,14 @@ Neurons = Annotated[
         help="instead, how many coordinates of what heads and MLPs write, or a share", rich_help_panel=CIRCUIT_OPTIONS
     ),
 ]
+Faithfulness = Annotated[
+    float | None,
+    typer.Option(
+        help="instead, what to keep of the metric on held-out pairs, such as 0.85: by the smallest circuit of the sizes "
+        "tried; of methods that score edges",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
+]
 Ranking = Annotated[
     str | None,
     typer.Option(help="rank scores by absolute or signed value [default: absolute]", rich_help_panel=CIRCUIT_OPTIONS),
@@ -84,6 +92,13 @@ Out = Annotated[
 EvaluatedMetric = Annotated[
     list[str] | None,
     typer.Option(help="what to report; repeatable [default: the circuit's]", rich_help_panel=METHOD_OPTIONS),
+]
+EvaluatedEdges = Annotated[
+    str | None,
+    typer.Option(
+        help="a circuit cut from the scores: how many edges, or a share [default: the circuit as it is]",
+        rich_help_panel=CIRCUIT_OPTIONS,
+    ),
 ]
 EvaluatedAllowOtherWeights = Annotated[
     bool, typer.Option(help="evaluate even on other weights than it was found with", rich_help_panel=MODEL_OPTIONS)

@@ -29,12 +29,11 @@ def print_run(run: Run) -> None:
     print_report(report)
     print_found_on(run)
     if run.recipe.level == "nodes":
-        counts = known["nodes"]
-        out.print(
-            f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {run.recipe.ranking} score"
-        )
+        print_nodes(run.circuit, run.recipe.ranking)
     scored = run.recipe.level != "nodes" and run.scores is not None
     print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
+    if run.recipe.faithfulness is not None:
+        print_enough(run.circuit)
     if "tested" in known:
         out.print(f"tested    {known['tested']:,} removals, one after the other")
     if "fitting_batch_size" in known:
@@ -88,6 +87,25 @@ def print_found_on(run: Run) -> None:
     out.print(
         f"found     on {run.found_on.judged_on}: {share} faithful there; KL {seen:.4g}, {unseen:.4g} held out{times}"
     )
+
+
+def selection(circuit: Circuit) -> tuple[int, str]:
+    """How many edges were selected for a circuit that was cut from scores, and by which ranking."""
+    known = circuit.provenance
+    return known["edges"]["selected"], "absolute" if known["selection"]["absolute"] else "signed"
+
+
+def print_nodes(circuit: Circuit, ranking: str) -> None:
+    """How many heads and MLPs out of how many were selected."""
+    counts = circuit.provenance["nodes"]
+    console.stdout().print(f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {ranking} score")
+
+
+def print_enough(circuit: Circuit) -> None:
+    """What the size of a circuit was chosen by, where that was how much it keeps."""
+    chosen, kept = circuit.provenance["selection"], circuit.provenance["faithfulness"]
+    told = f"{len(chosen['tried'])} sizes tried that keeps {chosen['faithfulness']:.4g} of {console.quoted(chosen['metric'])}"
+    console.stdout().print(f"size      the smallest of {told}: it keeps {console.shown_number(kept['circuit'])}")
 
 
 def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from edgewise.evaluation.areas import SizeCurve, size_curve
 from edgewise.evaluation.bootstrap import Bootstrap, Resampling, bootstrap
+from edgewise.evaluation.by_faithfulness import select
 from edgewise.evaluation.by_size import curve_sizes, faithfulness_curve
 from edgewise.evaluation.faithfulness import evaluate, evaluate_each
 from edgewise.evaluation.grid import Grid, GridPoint, measure_grid
@@ -42,6 +43,7 @@ __all__ = [
     "measure_grid",
     "measure_recovery",
     "measure_roles",
+    "select",
     "size_curve",
     "study_heads",
 ]

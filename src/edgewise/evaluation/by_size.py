@@ -56,8 +56,13 @@ def curve_sizes(graph: Graph, count: int) -> tuple[int, ...]:
     >>> curve_sizes(Graph(12, 12, 12), 4)
     (8, 64, 509, 4068)
     """
-    steps = (round(graph.n_edges ** (i / (count + 1))) for i in range(1, count + 1))
-    return tuple(sorted({step for step in steps if 0 < step < graph.n_edges}))
+    return geometric_sizes(graph.n_edges, count)
+
+
+def geometric_sizes(total: int, count: int) -> tuple[int, ...]:
+    """`count` sizes between 1 and `total`, each the same multiple of the one before, those that are equal once."""
+    steps = (round(total ** (i / (count + 1))) for i in range(1, count + 1))
+    return tuple(sorted({step for step in steps if 0 < step < total}))
 
 
 def _known(value: float | None) -> float | None:

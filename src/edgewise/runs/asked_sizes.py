@@ -1,15 +1,18 @@
-"""How many edges, nodes or neurons a recipe asks for: read before a model is there, and counted once it is."""
+"""How large a circuit a recipe asks for: read before a model is there, and counted once it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgewise.arguments import checked_size, count_of, share_in
+from edgewise.arguments import checked_faithfulness, checked_size, count_of, share_in
+from edgewise.contract import Method
 from edgewise.errors import InvalidValue
 from edgewise.models.subject import Subject
+from edgewise.request import Wanted
 
 LEVEL_FIELDS = ("edges", "nodes", "neurons")
+ASKED_SIZES = (*LEVEL_FIELDS, "sizes")
 # Stands for a share until the graph is known: whether a method can be told a size does not depend on which.
 ANY_COUNT = 1
 
@@ -20,6 +23,8 @@ def read_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     for level in LEVEL_FIELDS:
         if read.get(level) is not None:
             read[level] = checked_size(read[level], level)
+    if read.get("faithfulness") is not None:
+        read["faithfulness"] = checked_faithfulness(read["faithfulness"])
     if isinstance(read.get("sizes"), list | tuple):
         read["sizes"] = tuple(checked_size(size) for size in read["sizes"])
         _check_order(read["sizes"])
@@ -43,6 +48,17 @@ def counted(fields: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
 def count_before_graph(size: int | str | None) -> int | None:
     """The number, or one that stands for a share as long as there is no graph."""
     return ANY_COUNT if isinstance(size, str) else size
+
+
+def refuse_unscored(method: Method) -> None:
+    """InvalidValue for a method that gives no scores, along which a size could be chosen by what it keeps."""
+    try:
+        method.refuse(Wanted("scores"))
+    except InvalidValue:
+        raise InvalidValue(
+            f"{method.name} decides itself which edges it keeps, so that no size can be chosen by faithfulness; "
+            "leave it out, or take a method that scores edges, such as eap-ig"
+        ) from None
 
 
 def _check_order(sizes: Sequence[int | str]) -> None:

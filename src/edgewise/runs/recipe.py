@@ -15,7 +15,7 @@ from edgewise.errors import InvalidValue
 from edgewise.methods import METHODS
 from edgewise.models.subject import Subject
 from edgewise.prompts.tokens import Begin, Chat
-from edgewise.runs.asked_sizes import counted, read_sizes
+from edgewise.runs.asked_sizes import ASKED_SIZES, counted, read_sizes
 from edgewise.runs.portable import NOTHING_HELD_OUT, RECIPE_FILE, Portable, without_files
 from edgewise.store.schema import first_problem
 from edgewise.tasks import TASKS
@@ -143,8 +143,9 @@ class Recipe(Setting):
 
     Sizes are numbers, or shares of all such as "10%". `sizes` instead of `edges` asks for circuits of several numbers of
     edges, rising or falling, from one run; its circuit is the largest. `nodes` or `neurons` asks for a circuit of so many
-    heads and MLPs, or neurons; without a curve. `curve` is at how many further sizes, besides its own, the circuit of a
-    method that scores edges is evaluated.
+    heads and MLPs, or neurons; without a curve. `faithfulness`, in the place of a size, asks for the smallest circuit of the
+    sizes tried that keeps this share of the reported metric, on held-out pairs where there are any. `curve` is at how many
+    further sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
     `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
@@ -165,6 +166,7 @@ class Recipe(Setting):
     sizes: tuple[int | str, ...] | None = None
     nodes: int | str | None = None
     neurons: int | str | None = None
+    faithfulness: float | None = None
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
@@ -174,8 +176,10 @@ class Recipe(Setting):
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
-        if sum(size is not None for size in (self.edges, self.sizes, self.nodes, self.neurons)) > 1:
+        if sum(vars(self)[name] is not None for name in ASKED_SIZES) > 1:
             raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
+        if self.faithfulness is not None and any(vars(self)[name] is not None for name in ASKED_SIZES):
+            raise ValueError("give a size, or the faithfulness to keep, not both")
         return self
 
     def _left_open(self, fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +197,7 @@ class Recipe(Setting):
 
     @property
     def size(self) -> int | str | None:
-        """How many of them, or which share; None for a tenth of all edges, and where there are several sizes."""
+        """How many of them, or which share; None for a tenth of all edges, for several sizes, and for a faithfulness."""
         return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
 
     def on(self, subject: Subject) -> Recipe:

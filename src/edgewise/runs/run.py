@@ -17,7 +17,7 @@ from edgewise.contract import Found, Method
 from edgewise.curve import Curve
 from edgewise.engine.tiling import using_products
 from edgewise.errors import InvalidValue
-from edgewise.evaluation import Bootstrap, Resampling, bootstrap, curve_sizes, faithfulness_curve
+from edgewise.evaluation import Bootstrap, Resampling, bootstrap, curve_sizes, faithfulness_curve, select
 from edgewise.evaluation.bootstrap import resampled_method
 from edgewise.methods import run_method, swept_method
 from edgewise.metrics import metric
@@ -26,7 +26,7 @@ from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.ranks import current
 from edgewise.request import LOCAL, Request, Wanted
-from edgewise.runs.asked_sizes import count_before_graph
+from edgewise.runs.asked_sizes import count_before_graph, refuse_unscored
 from edgewise.runs.folder import Run, write
 from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent, warnings_of
 from edgewise.runs.partial import Start, default_folder, partial_run
@@ -90,6 +90,8 @@ def prepare(recipe: Recipe) -> Job:
     """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     chosen, values = swept_method(recipe.method, recipe.options)
     chosen.refuse(wanted := _wanted(recipe, values))
+    if recipe.faithfulness is not None:
+        refuse_unscored(chosen)
     if recipe.sizes is not None:
         for size in recipe.sizes:
             chosen.refuse(replace(wanted, goal="circuit", edges=count_before_graph(size)))
@@ -132,7 +134,7 @@ def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = Mapp
     if sweep is not None and recipe.sizes is not None:
         circuit = sweep.circuits[-1]
     else:
-        circuit = found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
+        circuit = _circuit(job, judged, found, reported)
     report = report_on(judged, circuit, reported, recipe.seed)
     spent = {
         "loading": loaded - started,
@@ -165,6 +167,24 @@ def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
     prompts = {} if recipe.task else {"data_file": recipe.data}
     facts = {**prompts, "seed": recipe.seed, "examples": len(pairs), "d_model": subject.d_model}
     return {**facts, "recipe": recipe.portable()}
+
+
+def _circuit(job: Job, judged: Request, found: Found, reported: str) -> Circuit:
+    """The circuit of the size that was asked for, or the smallest one that keeps enough of the pairs it is judged on."""
+    recipe = job.recipe
+    if recipe.faithfulness is None or found.scores is None:
+        return found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
+    return select(
+        judged.subject,
+        found.scores,
+        judged.pairs,
+        faithfulness=recipe.faithfulness,
+        absolute=job.absolute,
+        metric=reported,
+        ablation=judged.ablation,
+        batch_size=judged.batch_size,
+        track=judged.track,
+    )
 
 
 def _cut(job: Job, found: Found) -> Sweep | None:

@@ -55,7 +55,15 @@ def selection(provenance: Mapping[str, Any]) -> str:
     ranking = "absolute" if chosen.get("absolute", True) else "signed"
     sizes = {f"top {chosen[key]}{what}" for key, what in TOP_WORDS.items() if key in chosen}
     limit = sizes.pop() if sizes else f"at least {chosen.get('threshold')}{_in(provenance.get('metric'))}"
-    return f"{limit} by {ranking} score"
+    return f"{limit} by {ranking} score{_enough(chosen)}"
+
+
+def _enough(chosen: Mapping[str, Any]) -> str:
+    """What the size was chosen by, where that was what a circuit keeps."""
+    share, tried = chosen.get("faithfulness"), chosen.get("tried")
+    if not isinstance(share, int | float) or not isinstance(tried, list | tuple):
+        return ""
+    return f", the smallest of {len(tried)} sizes tried that keeps {share:.4g} of {chosen.get('metric', 'the metric')}"
 
 
 def readable(role: str) -> str:
