@@ -96,6 +96,8 @@ def test_a_killed_search_goes_on_and_ends_the_same(cut: int, ablation: str, tmp_
     again = ew.discover(on, of, **how)
     assert again == whole
     assert len(path.read_text().splitlines()) == len(lines)
+    assert again.provenance.get("from_trace", 0) == cut - 1  # its first line says whose trace it is
+    assert "from_trace" not in whole.provenance
     assert again.provenance["final"] == pytest.approx(whole.provenance["final"], abs=1e-9)
 
 

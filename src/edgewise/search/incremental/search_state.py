@@ -76,6 +76,7 @@ class SearchState(State):
         self._left = self.graph.n_edges
         self.value, self.tested, self.computed = self._clean, 0, 0
         self.trace, self._rule, self._decisions = trace, rule, []
+        self._taken_over = len(trace.decisions)
         # A trace of an earlier version calls shared keys and values as it did.
         trace.decisions = [replace(known, edge=self.graph.current_name(known.edge)) for known in trace.decisions]
         self._alike = [tuple(trace.decisions), *map(tuple, self._earlier)]
@@ -91,6 +92,7 @@ class SearchState(State):
         finally:
             self.trace.close()
         counts = {"tested": self.tested, "computed": self.computed, "final": self.value}
+        counts |= {"from_trace": self._taken_over} if self._taken_over else {}
         return Kept(self.mask.clone(), counts, time.perf_counter() - started)
 
     def effects(self, removals: Sequence[Removal]) -> Iterator[tuple[Removal, float]]:
