@@ -100,6 +100,11 @@ def test_a_comparison_gives_the_circuits_of_its_methods(tmp_path: Path) -> None:
     found = found_circuits([tmp_path / "all"])
     assert [(one.name, one.searched) for one in found] == [("eap", False), ("acdc", True)]
     assert len(equal_sizes(found)[1]["eap"]) <= len(found[1].circuit)
+    # Of the sizes that a search found, the one nearest to the size that is asked for.
+    few, many = sorted(found[1].others, key=len)
+    assert len(few) < len(many)
+    assert found[1].of_size(len(many)) == many.without_dangling()
+    assert found[1].of_size(1) == few.without_dangling()
 
 
 # -- what does not belong side by side --------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class FoundCircuit:
     """The circuit of one run, without its dangling edges, and how it was found.
 
     `scores`: the scores of all edges, if the method gives them, so that circuits of other sizes can be made of them.
-    `searched`: whether a search or training found it, rather than scores of single edges.
+    `setting`: the recipe of its run.
+    `others`: circuits of other sizes that the same run found, where there are no scores.
     """
 
     name: str
@@ -52,6 +53,7 @@ class FoundCircuit:
     scores: Scores | None
     absolute: bool
     setting: Setting
+    others: tuple[Circuit, ...] = ()
 
     @property
     def searched(self) -> bool:
@@ -60,9 +62,15 @@ class FoundCircuit:
         return self.scores is None if known is None else not issubclass(known, ScoringMethod)
 
     def of_size(self, edges: int) -> Circuit:
-        """The largest circuit of its best-scored edges that has no more than `edges` after dangling ones are dropped."""
-        if self.scores is None or len(self.circuit) == edges:
+        """The largest circuit of its best-scored edges that has no more than `edges` after dangling ones are dropped.
+
+        Without scores: of those that its run found the nearest in size, the smaller on a tie.
+        """
+        if len(self.circuit) == edges:
             return self.circuit
+        if self.scores is None:
+            found = [self.circuit, *self.others]
+            return min(found, key=lambda one: (abs(len(one) - edges), len(one))).without_dangling()
         low, high = min(edges, len(self.scores)), len(self.scores)
         while low < high:
             middle = (low + high + 1) // 2
@@ -105,7 +113,7 @@ def size_notes(circuits: Sequence[FoundCircuit], chosen: dict[str, Circuit]) -> 
     changed = [
         f"{one.name} has {len(chosen[one.name]):,} edges here, {len(one.circuit):,} in its run"
         for one in circuits
-        if len(chosen[one.name]) != len(one.circuit)
+        if one.scores is not None and len(chosen[one.name]) != len(one.circuit)
     ]
     counts = [len(circuit) for circuit in chosen.values()]
     uneven = f"The circuits differ in size ({min(counts):,} to {max(counts):,} edges), so some may keep more heads."
@@ -155,6 +163,7 @@ def _compared(folder: Path) -> list[FoundCircuit]:
             None if one.circuits else one.scores,
             one.entry.absolute,
             recipe,
+            tuple(one.circuits),
         )
         for one in outcomes
     ]
