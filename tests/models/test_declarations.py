@@ -64,7 +64,7 @@ def test_a_field_that_cannot_be_right(field: str, value: Any, wanted: str) -> No
 
 def test_what_load_takes_for_a_family() -> None:
     model = make_model(llama_config())
-    with pytest.raises(InvalidValue, match=r"family must be .*Family or none, not 'llama'"):
+    with pytest.raises(InvalidValue, match=r"family must be an edgewise\.Family or none, not 'llama'"):
         ew.load(model, family="llama")  # type: ignore[arg-type]
     other = declared("llama", architectures=("OtherForCausalLM",))
     assert refused(model, other) == "family 'mine' is for architectures=('OtherForCausalLM',), not for LlamaForCausalLM"

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from edgewise.errors import UnknownName
 from edgewise.models.family import Family
 from edgewise.models.placement import keep_weights, shared_maps
 from edgewise.models.projections import Projections
@@ -25,9 +24,7 @@ KeyValues = Literal["native", "ungrouped"]
 
 
 def with_readers(model: Any, family: Family, kv: KeyValues) -> Any:
-    """The model itself, or, if it groups keys and values and is to be ungrouped, its twin. UnknownName for another `kv`."""
-    if kv not in get_args(KeyValues):
-        raise UnknownName.of("choice of k and v readers", kv, get_args(KeyValues))
+    """The model itself, or, if it groups keys and values and is to be ungrouped, its twin."""
     graph = family.graph(model)
     return model if kv == "native" or graph.kv_heads == graph.heads else _twin(model, family)
 

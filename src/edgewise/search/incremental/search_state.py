@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.fitting import unless_too_large
-from edgewise.errors import FileError, NumericalError
+from edgewise.errors import FileError
 from edgewise.models.hooks import steady
 from edgewise.ranks import current
 from edgewise.request import Request
@@ -56,11 +55,6 @@ class SearchState(State):
         with torch.no_grad(), steady(request.subject.model):
             self._pairs = PairsAtOnce.of(request, self.mask)
             (self._clean,) = self._means(self._fitting(PairsAtOnce.sums_of_clean))
-        if not math.isfinite(self._clean):
-            raise NumericalError(
-                f"the metric {request.metric.name} is {-self._clean * request.metric.sign} on the clean prompts, before "
-                "anything is removed: choose another metric or other pairs"
-            )
         self._planner = BatchPlanner(self.graph, min(current().gather(self._pairs.most)))
         self._decisions: list[Decision] = []
         self._earlier: list[list[Decision]] = []
@@ -163,9 +157,7 @@ class SearchState(State):
         values = self._means(sums)
         supposed, decided = self._suppose(trials, values), 0
         for number, (removal, goes) in enumerate(zip(trials.removals, trials.goes, strict=True)):
-            if not math.isfinite(value := values[number]):
-                raise NumericalError(f"the metric {self.request.metric.name} is {value} in the middle of the search")
-            yield removal, value
+            yield removal, values[number]
             kept = self._decisions[-1].kept
             self._planner.learn(removal, kept)
             gone += [] if kept else [number]
