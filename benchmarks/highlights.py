@@ -77,8 +77,7 @@ def _agreement(documents: Sequence[Document]) -> str:
     worse = sum(_at(one, LINEAR, SIZES[0]) > _at(one, DEFAULT, SIZES[0]) for one in documents)
     return (
         f"`{LINEAR}` agrees with the measured effects of single edges (ρ {min(agreeing):.2f} to {max(agreeing):.2f}), "
-        f"and yet its {SIZES[0]} edges keep less than those of `{DEFAULT}` on {worse} of {len(documents)} tasks: single "
-        "effects do not add up."
+        f"and yet its {SIZES[0]} edges keep less than those of `{DEFAULT}` on {worse} of {len(documents)} tasks."
     )
 
 

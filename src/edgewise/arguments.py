@@ -45,11 +45,22 @@ def typed(verb: Callable[P, R]) -> Callable[P, R]:
 
     Whole numbers may be written 5.0 and may be numpy's; anything that can be gone through stands for a list, but no text.
     """
-    signature = inspect.signature(verb)
-    name = verb.__qualname__.removesuffix(".__init__")
+    checked = _arguments_of(verb)
 
     @wraps(verb)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = checked(args, kwargs)
+        return verb(*given.args, **given.kwargs)
+
+    return inside
+
+
+def _arguments_of(verb: Callable[..., Any]) -> Callable[[Any, Any], inspect.BoundArguments]:
+    """What binds the arguments of a call, and refuses those of another type than the function says."""
+    signature = inspect.signature(verb)
+    name = verb.__qualname__.removesuffix(".__init__")
+
+    def checked(args: Any, kwargs: Any) -> inspect.BoundArguments:
         given, kinds = signature.bind(*args, **kwargs), _kinds(verb)
         for argument in given.arguments.keys() & kinds.keys():
             what, kind, value = f"{name}: {argument}", kinds[argument], given.arguments[argument]
@@ -59,14 +70,14 @@ def typed(verb: Callable[P, R]) -> Callable[P, R]:
                 if several
                 else checked_argument(what, kind, value)
             )
-        return verb(*given.args, **given.kwargs)
+        return given
 
-    return inside
+    return checked
 
 
 def explained(verb: Callable[P, R]) -> Callable[P, R]:
     """The function, whose failures on an argument of another type than it says are that sentence; it costs nothing else."""
-    refusing = typed(verb)
+    checked = _arguments_of(verb)
 
     @wraps(verb)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -75,7 +86,7 @@ def explained(verb: Callable[P, R]) -> Callable[P, R]:
         except EdgewiseError:
             raise
         except Exception:
-            refusing(*args, **kwargs)
+            checked(args, kwargs)
             raise
 
     return inside
@@ -135,7 +146,7 @@ def checked_argument(what: str, kind: Any, value: Any) -> Any:
         plain = isinstance(given, int | float | str | list | None)
         shown = f"{given!r:.40}" if plain else f"a {type(given).__name__}"
         raise InvalidValue(f"{what} must be {expected}, not {shown}") from None
-    if getattr(kind, "__name__", "") == "Pairs" and not len(found):
+    if type(found).__name__ == "Pairs" and not len(found):
         raise PairsError(f"{what}: there are no pairs; give one at least")
     return found
 

@@ -58,7 +58,7 @@ class Found:
         if self.scores is None:
             (circuit,) = self.circuits
             return circuit
-        return select(self.scores.at(level), size, absolute=absolute)
+        return best_scored(self.scores.at(level), size, absolute=absolute)
 
     def with_provenance(self, **entries: Any) -> Found:
         """The same with `entries` added to every provenance."""
@@ -135,7 +135,7 @@ def halves(pairs: int, tiling: Tiling) -> Iterator[tuple[int, Tiling]]:
         pairs //= 2
 
 
-def select(scores: Scores, size: Size | None, *, absolute: bool = True) -> Circuit:
+def best_scored(scores: Scores, size: Size | None, *, absolute: bool = True) -> Circuit:
     """The circuit of the `size` best-scored edges, nodes or neurons (default a tenth of all); the provenance counts them.
 
     Of edges and neurons without those on no path from an input writer to `logits`.

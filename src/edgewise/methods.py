@@ -66,23 +66,19 @@ def run_method(method: Method, request: Request) -> Found:
     method.refuse(request.wanted)
     if method.replaces:
         request.ablation.require(request.pairs)
-    if method.replaces and request.ablation.changes_nothing(request.pairs):
-        raise NothingScored(
-            f"clean and corrupted prompts are the same in all {len(request.pairs):,} pairs, so that {method.name} has "
-            "nothing to replace; give corrupted prompts that differ, or an ablation that needs none, such as zero"
-        )
+        if request.ablation.changes_nothing(request.pairs):
+            raise NothingScored(
+                f"clean and corrupted prompts are the same in all {len(request.pairs):,} pairs, so that {method.name} has "
+                "nothing to replace; give corrupted prompts that differ, or an ablation that needs none, such as zero"
+            )
     if current().count > 1:
         current().check_alike(_facts(method, request))
     whose = f"the method {method.name!r}"
     with request.subject.at_work(), within_memory(method, request) as fitting:
         if isinstance(method, Pruning):  # it would train for nothing
             refuse_constant(fitting)
-        try:
-            with inside(whose, method):
-                found = method.run(fitting)
-        except NothingScored:
-            refuse_constant(fitting)
-            raise
+        with inside(whose, method):
+            found = method.run(fitting)
         given(whose, found, Found, "Found(scores, circuits)")
         if method.replaces:
             _refuse_rounding(found, fitting)

@@ -46,7 +46,7 @@ def staged(track: Track, label: str, work: Callable[[], T]) -> T:
     return results[0]
 
 
-def _told(text: str) -> str:
+def _escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(clean(text, LONGEST_LABEL_OF_A_BAR))
@@ -153,10 +153,10 @@ class Teller:
     tell: Callable[[Standing], None]
     seconds: float
     clock: Callable[[], float] = time.monotonic
-    _told: float = field(init=False)
+    _last_told: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._told = self.clock()
+        self._last_told = self.clock()
 
     def track(
         self, steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None
@@ -166,8 +166,8 @@ class Teller:
         for done, step in enumerate(steps, start=1):
             yield step
             now = self.clock()
-            if now - self._told >= self.seconds:
-                self._told = now
+            if now - self._last_told >= self.seconds:
+                self._last_told = now
                 self.tell(Standing(label, done, total, now - begun, "" if detail is None else detail(step)))
 
 
@@ -216,10 +216,10 @@ def _bars() -> Iterator[Track]:
     with Progress(*columns, TimeRemainingColumn(), details, console=console, transient=True) as bars:
 
         def track(steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None) -> Iterable[T]:
-            bar = bars.add_task(_told(label), total=total, detail="")
+            bar = bars.add_task(_escaped(label), total=total, detail="")
             for step in steps:
                 yield step
-                bars.update(bar, advance=1, detail=_told(detail(step)) if detail is not None else "")
+                bars.update(bar, advance=1, detail=_escaped(detail(step)) if detail is not None else "")
             bars.update(bar, visible=False)
 
         yield track

@@ -189,7 +189,7 @@ class Scores:
         """
         if self.graph != other.graph or self.level != other.level:
             raise GraphMismatch(f"the scores are of different graphs: {self._space} and {other._space}")
-        n = max(1, len(self) // 10) if top is None else count_of(top, len(self), self.level)
+        n = count_of("10%" if top is None else top, len(self), self.level)
         selectable = self._of.selectable(self.graph, self.values)
         mine, theirs = self.values[selectable], other.values[selectable]
         return {

@@ -84,6 +84,10 @@ def ablated(gives: Callable[..., Any]) -> object:
     return ew.attribute(subject("gpt2"), pairs(), method="eap", ablation=Own(gives))
 
 
+def trained(gives: Callable[..., Any]) -> object:
+    return ew.discover(subject("gpt2"), pairs(), method="edge-pruning", edges=9, ablation=Own(gives))
+
+
 def measured(gives: Callable[..., Any]) -> object:
     circuit = ew.Circuit.from_edges(subject("gpt2").graph, [])
     return ew.evaluate(subject("gpt2"), circuit, pairs(), ablation=Own(gives))
@@ -110,6 +114,7 @@ def fitted(gives: Callable[..., Any]) -> object:
 # What runs a part, and the words for what it must give.
 PARTS: dict[str, tuple[Callable[[Callable[..., Any]], object], str]] = {
     "ablation": (ablated, "the ablation 'own' gave .*; it must give a Replacer"),
+    "ablation when training": (trained, "the ablation 'own' gave .*; it must give a Replacer"),
     "ablation when measuring": (measured, "the ablation 'own' gave .*; it must give a Replacer"),
     "method": (by(OwnMethod), r"the method 'own' gave .*; it must give Found\(scores, circuits\)"),
     "scores": (by(OwnScores), r"the method 'own' gave .*; it must give a score for each pair.*float \[16, \d+\]"),

@@ -15,7 +15,7 @@ from support.families import pairs, subject
 import edgewise as ew
 from edgewise.arguments import count_of
 from edgewise.comparison import CompareRecipe
-from edgewise.contract import select
+from edgewise.contract import best_scored
 from edgewise.errors import EdgewiseError, InvalidValue
 from edgewise.evaluation import bootstrap
 from edgewise.runs.recipe import Recipe
@@ -33,8 +33,8 @@ PLACES: dict[str, Callable[[Any], object]] = {
     "discover": lambda size: ew.discover(subject("gpt2"), pairs(), method="random", edges=size),
     "compare": lambda size: ew.compare(subject("gpt2"), pairs(), methods=["random"], reference="none", edges=[size]),
     "bootstrap": lambda size: bootstrap(subject("gpt2"), pairs(), method="random", edges=size),
-    "select": lambda size: select(scores(), size),
-    "select nodes": lambda size: select(scores().of_nodes, size),
+    "select": lambda size: best_scored(scores(), size),
+    "select nodes": lambda size: best_scored(scores().of_nodes, size),
     "overlap": lambda size: scores().agreement(scores(), top=size),
     "recipe": lambda size: Recipe.of(edges=size),
     "recipe of nodes": lambda size: Recipe.of(nodes=size),

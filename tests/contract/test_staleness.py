@@ -16,6 +16,7 @@ from torch import nn
 import edgewise as ew
 from edgewise.errors import EdgewiseError, UnsupportedModel
 from edgewise.models import Subject
+from edgewise.models.fingerprint import fingerprint
 
 
 def down(model: Any) -> nn.Linear:
@@ -120,6 +121,12 @@ def test_what_nobody_changed_is_not_looked_at_anew() -> None:
     for verb in ("eap", "acdc", "edge-pruning", "evaluate"):
         VERBS[verb](on)
     assert on.blocks is blocks
+
+
+def test_a_buffer_without_storage_is_no_fault() -> None:
+    model = make_model(CONFIGS["gpt2"]())
+    model.register_buffer("sparse", torch.eye(2).to_sparse())
+    assert fingerprint(model) == fingerprint(model)
 
 
 def test_threads_that_share_a_model_get_what_each_would_alone() -> None:

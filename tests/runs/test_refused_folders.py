@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.command_line import edgewise
+from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise.circuit import Circuit
@@ -18,6 +19,7 @@ from edgewise.comparison import compare_heads
 from edgewise.comparison.compare_recipe import CompareRecipe
 from edgewise.comparison.from_recipe import run_comparison
 from edgewise.comparison.pages import show_file
+from edgewise.data import read_rows
 from edgewise.errors import FileError
 from edgewise.formats.reading import find, import_finding
 from edgewise.graph import Graph
@@ -50,8 +52,10 @@ VERBS: dict[str, Callable[[Path], object]] = {
     "trace": lambda path: Trace.open(str(path / "t.jsonl"), {}),
     "history": lambda path: History.open(path / "h.jsonl"),
     "read a history": lambda path: read_history(path / "h.jsonl"),
-    "pairs": lambda path: (
-        ew.Pairs.from_file(path / "a.csv", None) if hasattr(ew.Pairs, "from_file") else ew.open(path / "a.csv")
+    "pairs": lambda path: read_rows(path / "a.csv"),
+    "pairs of no suffix": lambda path: read_rows(path / "a"),
+    "checkpoint": lambda path: ew.attribute(
+        subject("gpt2"), pairs(), method="exact", checkpoint=str(path / "a.safetensors")
     ),
 }
 COMMANDS = [

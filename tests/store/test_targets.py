@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 import edgewise as ew
 from edgewise.circuit import Circuit
 from edgewise.errors import FileError
 from edgewise.formats.conversion import FOLDERS, write_folder
+from edgewise.formats.run_documents import Beside
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.disk import held_folder, new_folder, open_log, write_bytes
-from edgewise.store.targets import component, inside, unused
+from edgewise.store.targets import component, unused
 from edgewise.viewer import show
 from edgewise.viewer.finding import Finding
 
@@ -42,10 +44,10 @@ def test_a_name_from_a_file_is_one_visible_part_of_a_path(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../scores.json", "/etc/passwd", "", ".", "..", "a/b", "a\\b", "\0"])
-def test_a_document_names_only_files_beside_itself(tmp_path: Path, name: str) -> None:
-    with pytest.raises(FileError, match="not one of its own"):
-        inside(tmp_path, name)
-    assert inside(tmp_path, "circuit-00.json") == tmp_path / "circuit-00.json"
+def test_a_document_names_only_files_beside_itself(name: str) -> None:
+    with pytest.raises(ValidationError, match="String should match pattern"):
+        TypeAdapter(Beside).validate_python(name)
+    assert TypeAdapter(Beside).validate_python("circuit-00.json") == "circuit-00.json"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from edgewise.attribution.base import nothing_scored
-from edgewise.metrics import Answers
+from edgewise.attribution.fitting import fitting_parts
 from edgewise.models.hooks import steady
-from edgewise.request import Request
+from edgewise.request import Batch, Request
 
 # Scores that are all smaller than this may be rounding, and are looked into.
 SUSPICIOUS = 1e-5
@@ -26,19 +26,15 @@ def refuse_rounding(scores: Tensor, request: Request) -> None:
 @torch.no_grad()
 def refuse_constant(request: Request) -> None:
     """NothingScored if in all pairs the metric of the clean run is, but for rounding, that with all edges replaced."""
-    subject, pairs = request.subject, request.pairs
-    with subject.at_work(), steady(subject.model):
-        replacer = request.ablation.prepare(subject, pairs, request.pairs_at_once)
-        for part in pairs.batches(request.pairs_at_once):
-            batch = subject.ready(part)
-            clean = subject.logits(batch.clean, batch.positions)
-            replaced = replacer(batch).logits(subject, batch.positions)
-            answers = Answers(batch.correct, batch.wrong)
-            if _differ(*(request.metric.objective(logits, answers, clean) for logits in (clean, replaced))):
-                return
-    raise nothing_scored(request.metric)
+    with request.subject.at_work(), steady(request.subject.model):
+        if not any(fitting_parts(request, _changes)):
+            raise nothing_scored(request.metric)
 
 
-def _differ(a: Tensor, b: Tensor) -> bool:
+def _changes(batch: Batch) -> bool:
+    """Whether the metric of a batch is another with every edge replaced."""
+    subject, positions = batch.subject, batch.pairs.positions
+    clean = subject.logits(batch.pairs.clean, positions)
+    a, b = (batch.objective(one, clean) for one in (clean, batch.replacement.logits(subject, positions)))
     step = ROUNDING * torch.finfo(a.dtype).eps * torch.maximum(a.abs(), b.abs())
     return bool(((a - b).abs() > step).any())

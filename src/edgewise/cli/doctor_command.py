@@ -72,11 +72,11 @@ def models() -> list[dict[str, str]]:
 
 def cache() -> list[dict[str, str]]:
     """Where converted models are kept, whether anything can be written there, and where the hub's files lie."""
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
     from edgewise.loading.cache import cache_folder
 
-    offline = "; offline" if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on") else ""
+    offline = "; offline" if HF_HUB_OFFLINE else ""
     return [
         {"name": "edgewise", "folder": os.fspath(cache_folder()), "state": _writable(cache_folder())},
         {"name": "hub", "folder": HF_HUB_CACHE, "state": f"{_writable(Path(HF_HUB_CACHE))}{offline}"},

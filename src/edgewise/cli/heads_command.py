@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,12 +79,11 @@ def _checked(out: Path | None, picture: Path | None) -> str:
     """The format of the picture; what cannot be written is refused before anything is computed."""
     from edgewise.figures import need_matplotlib
     from edgewise.figures.canvas import IMAGE_FORMATS
+    from edgewise.store.disk import target_of
 
     for path in (out, picture):
-        if path is not None and not path.parent.is_dir():
-            raise InvalidValue(
-                f"{path} cannot be written: there is no folder {os.fspath(path.parent)!r}; make it first"
-            )
+        if path is not None:
+            target_of(path)
     if out is not None and out.suffix.lower() != ".json":
         raise InvalidValue(f"--out {out}: the heads are written as JSON; name a .json file")
     if picture is None:

@@ -56,12 +56,13 @@ def look(
 
 def _check(out: Path | None) -> None:
     """What cannot be written is refused before anything is computed."""
+    from edgewise.store.disk import target_of
+
     if out is None:
         return
     if out.suffix.lower() not in (".json", ".html"):
         raise InvalidValue(f"--out {out}: name a file that ends in .json or .html")
-    if not out.parent.is_dir():
-        raise InvalidValue(f"{out} cannot be written: there is no folder {str(out.parent)!r}; make it first")
+    target_of(out)
 
 
 def _page(seen: Look) -> str:

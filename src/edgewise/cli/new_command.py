@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -62,6 +63,11 @@ def _words(kind: str, name: str) -> dict[str, str]:
         raise InvalidValue(f"{name!r:.60} is no name to use: take small letters, digits and hyphens, such as my-{kind}")
     if keyword.iskeyword(module):
         raise InvalidValue(f"{name!r} is a word of Python; take another name")
+    spec = find_spec(module)
+    if spec is not None and spec.origin is not None:
+        raise InvalidValue(
+            f"there is a module {module!r} already, which one of that name would hide; take another name"
+        )
     cls, constant = "".join(part.capitalize() for part in parts), module.upper()
     return {
         "name": name,

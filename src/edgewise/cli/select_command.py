@@ -100,7 +100,7 @@ def select(
         if edges is None and signed is None:
             raise InvalidValue("nothing says how to cut; give --edges, --faithfulness, or --signed")
         if changes or allow_other_weights:
-            name = next(iter(changes), "allow_other_weights").replace("_", "-")
+            name = next(iter(changes), "allow_other_weights").replace("bad_rows", "skip_bad_rows").replace("_", "-")
             raise InvalidValue(f"--{name} is for --faithfulness, which runs the model; leave it out")
         found = cut(file, edges=size(edges), ranking=ranking)
     path = save(found.circuit, _new_path(file, out, _name(found), force))
@@ -112,9 +112,13 @@ def select(
 
 def _check(file: Path, out: Path | None, force: bool) -> None:
     """What cannot be written is refused before anything is computed."""
+    from edgewise.store.disk import target_of
+
     if out is not None and not out.is_dir() and out.suffix.lower() != ".json":
         raise InvalidValue(f"--out {out}: name a file that ends in .json, or a folder that is there")
     _new_path(file, out, "", force)
+    if out is not None and not out.is_dir():
+        target_of(out)
 
 
 def _new_path(file: Path, out: Path | None, name: str, force: bool) -> Path:

@@ -99,7 +99,7 @@ def found_circuits(runs: Sequence[str | Path]) -> tuple[FoundCircuit, ...]:
 
 
 def equal_sizes(circuits: Sequence[FoundCircuit], edges: int | None = None) -> tuple[int, dict[str, Circuit]]:
-    """A size, and by name a circuit of each near it: those with scores are cut, or grown, to it; others stay as they are.
+    """A size, and by name a circuit of each near it: cut, or grown, by its scores, or the nearest one that its run found.
 
     The size is `edges`, else that of the smallest circuit that cannot be cut, else that of the smallest.
     """
@@ -117,8 +117,14 @@ def size_notes(circuits: Sequence[FoundCircuit], chosen: dict[str, Circuit]) -> 
     ]
     counts = [len(circuit) for circuit in chosen.values()]
     uneven = f"The circuits differ in size ({min(counts):,} to {max(counts):,} edges), so some may keep more heads."
+    nearest = [
+        f"{one.name}: {len(chosen[one.name]):,}"
+        for one in circuits
+        if one.scores is None and len(chosen[one.name]) != len(one.circuit)
+    ]
+    by_size = [f"Nearest in size of those that a run found: {'; '.join(nearest)} edges."] if nearest else []
     by_scores = [f"Made of equal size by their scores: {'; '.join(changed)}."] if changed else []
-    return (*by_scores, *([uneven] if max(counts) > 1.1 * min(counts) else []))
+    return (*by_scores, *by_size, *([uneven] if max(counts) > 1.1 * min(counts) else []))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

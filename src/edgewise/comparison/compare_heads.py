@@ -41,7 +41,8 @@ def compare_heads(  # noqa: PLR0913  a public verb: keyword arguments
     `runs`: run folders, files of circuits, or folders of comparisons, of one model, one task or data, and one ablation.
     `edges`: the size of the circuits, or a share of all edges such as "10%". By default that of the smallest circuit without
     scores, else of the smallest of all.
-    Circuits that are the best edges by scores are cut, or grown, to that size; those of searches stay as they are.
+    Circuits that are the best edges by scores are cut, or grown, to that size; of those that a search found the nearest
+    in size is taken.
     `held_out`: how many held-out pairs to judge on, "auto" for as many as are usual, 0 for the pairs that the circuits were
     found on; by default as in the first run.
     `batch_size`, `device`: as in the first run where they are not given.

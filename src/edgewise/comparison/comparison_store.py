@@ -30,7 +30,7 @@ from edgewise.store.disk import accessible, new_folder, unwritten, write_bytes
 from edgewise.store.files import read, save
 from edgewise.store.manifest import give_up_broken, read_document
 from edgewise.store.schema import dump, encode, plain
-from edgewise.store.targets import inside, is_temporary, refuse_link, remove_leftovers_in
+from edgewise.store.targets import is_temporary, refuse_link, remove_leftovers_in
 
 AREAS_FILE, GRID_FILE, SAMPLE_FILE = "areas.json", "grid.json", "sample.json"
 PARTIAL_FOLDER = "unfinished"
@@ -149,7 +149,7 @@ class ComparisonStore:
         found = read_document(PartDocument, place / FOUND_FILE)
         if not _is_of(found.entry, entry) or found.key != plain(self.key):
             raise FileError(f"{place} was made with another model, other prompts or other options; name a new folder")
-        scores, circuits = read(place / SCORES_FILE), [read(inside(place, name)) for name in found.circuits]
+        scores, circuits = read(place / SCORES_FILE), [read(place / name) for name in found.circuits]
         kept = tuple(circuit for circuit in circuits if isinstance(circuit, Circuit))
         if not isinstance(scores, Scores) or len(kept) != len(circuits) or len(kept) != len(found.values):
             raise FileError(f"{place} is damaged: its files do not fit together; delete it, or name a new folder")

@@ -117,7 +117,7 @@ def entry_fields(value: Any) -> Any:
     if not isinstance(value, str):
         return dict(value) if isinstance(value, Entry) else value
     label, equals, path = value.partition("=")
-    if equals:
+    if equals and os.sep not in label:
         return {"scores": path, "label": label}
     return {"scores": value} if Path(value).suffix or os.sep in value else {"method": value}
 

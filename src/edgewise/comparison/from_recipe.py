@@ -34,7 +34,7 @@ from edgewise.ranks import current
 from edgewise.request import Request
 from edgewise.runs.partial import free_folder
 from edgewise.runs.resolved import ResolvedSetting, resolve
-from edgewise.store.disk import held_folder, write_bytes
+from edgewise.store.disk import held_folder, unwritten, write_bytes
 from edgewise.store.files import save
 from edgewise.store.manifest import MANIFEST, MANIFEST_FILE, file_hash
 from edgewise.store.schema import VERSION, dump, encode
@@ -152,7 +152,8 @@ def _check_given(recipe: CompareRecipe, store: ComparisonStore) -> None:
 
 def write(recipe: CompareRecipe, comparison: Comparison, found: Insights, folder: Path) -> tuple[str, ...]:
     """The documents, tables and pictures of a comparison, and last the manifest with the hash of every file."""
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)  # until all is written again, it holds for nothing
+    with unwritten(folder):
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)  # until all is written again, it holds for nothing
     write_bytes(folder / COMPARISON_FILE, encode(dump(comparison.to_dict())))
     write_bytes(folder / TABLE_FILE, encode(markdown(recipe, comparison, found)))
     write_bytes(folder / FIGURES_FILE, encode(dump({"schema": FIGURES, "version": VERSION, **found.to_dict()})))

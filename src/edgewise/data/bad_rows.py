@@ -43,7 +43,7 @@ def refusal(name: str, bad: Sequence[BadRow], total: int, cure: str) -> str:
     return f"{name}: {len(bad):,} of {total:,} rows are bad: {_listing(bad)}; {cure}"
 
 
-def left_out(name: str, bad: Sequence[BadRow], total: int) -> list[str]:
+def warnings_about(name: str, bad: Sequence[BadRow], total: int) -> list[str]:
     """The warning about rows that are left out; none if none are."""
     if not bad:
         return []
@@ -59,7 +59,7 @@ def sorted_out(
         (bad if isinstance(row, BadRow) else good).append(row)  # type: ignore[arg-type]
     if bad and (policy == "refuse" or not good):
         raise error(refusal(name, bad, len(good) + len(bad), CURE_OF_ROWS if policy == "refuse" else NONE_LEFT))
-    said = left_out(name, bad, len(good) + len(bad))
+    said = warnings_about(name, bad, len(good) + len(bad))
     warn_of(said)
     return good, said
 

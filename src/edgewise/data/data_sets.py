@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, final
 
 from edgewise.errors import FileError, InvalidValue, UnknownName
-from edgewise.store.opening import read_bytes
+from edgewise.store.opening import opened
 
 SPLIT = "train"
 README = "README.md"
@@ -114,7 +114,8 @@ def _configs(readme: Path) -> dict[str, dict[str, list[str]]]:
         return {}
     from huggingface_hub.repocard import metadata_load
 
-    read_bytes(readme, most=MOST_OF_A_CARD)
+    with opened(readme, most=MOST_OF_A_CARD):  # a pipe, or what is too large for a card, is not read
+        pass
     try:
         listed = (metadata_load(readme) or {}).get("configs") or []
         return {_plain(entry["config_name"]): _splits(entry["data_files"]) for entry in listed if "data_files" in entry}

@@ -16,6 +16,7 @@ from edgewise.data.rows import READERS, Row
 from edgewise.errors import EdgewiseWarning, FileError, PairsError
 from edgewise.pairs import Pairs
 from edgewise.prompts.habits import with_warnings
+from edgewise.store.disk import accessible
 from edgewise.store.opening import read_bytes, understood
 
 # So many rows may any file have, and one more for each of these bytes.
@@ -43,7 +44,8 @@ def rows_and_faults(source: str | os.PathLike[str], *, n: int | None = None) -> 
     if Path(name).suffix.lower() in READERS:
         files = [Path(name)]
     else:
-        found = None if Path(name).is_file() else DataSet.of(name)
+        with accessible(name):
+            found = None if Path(name).is_file() else DataSet.of(name)
         if found is None:
             raise FileError(
                 f"{name} cannot be read; give a {', '.join(READERS)} file, or a data set of the hub, as mib-bench/ioi"

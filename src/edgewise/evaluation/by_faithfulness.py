@@ -10,7 +10,7 @@ from typing import Any, final
 from edgewise.ablations import Ablation
 from edgewise.arguments import checked_faithfulness, typed
 from edgewise.circuit import Circuit
-from edgewise.contract import select as best_scored
+from edgewise.contract import best_scored
 from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation.by_size import geometric_sizes
 from edgewise.evaluation.faithfulness import evaluate_each
@@ -90,7 +90,7 @@ class SizeSearch:
     def smallest(self, total: int, level: str) -> int:
         """The smallest size tried, below `total`, that keeps enough."""
         self._try(list(geometric_sizes(total, SIZES_AT_FIRST)))
-        enough, too_few = min(filter(self._keeps, self.tried), default=total), 0
+        enough = min(filter(self._keeps, self.tried), default=total)
         while len(self.tried) < MOST_TRIED:
             too_few = max((size for size in self.tried if size < enough), default=0)
             if enough - too_few <= 1:

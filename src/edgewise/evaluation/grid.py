@@ -97,7 +97,7 @@ def measure_grid(  # noqa: PLR0913  a public verb: keyword arguments
     Attribution runs once, and searches that decide alike share what they measure. `level` names what is counted
     (`universe.UNIVERSES`). GraphMismatch if the reference is of another graph, InvalidValue if there is nothing to try.
     """
-    if not isinstance(reference, Circuit) or not len(reference) or len(reference) == subject.graph.n_edges:
+    if not len(reference) or len(reference) == subject.graph.n_edges:
         raise InvalidValue(
             "a grid needs a reference circuit with some but not all edges; give the circuit that is to be found"
         )

@@ -38,6 +38,8 @@ class Config(BaseModel):
 
 def is_eap_ig(data: bytes) -> bool:
     """Whether the bytes are JSON in the form of EAP-IG, as far as can be told without checking it."""
+    if b'"cfg"' not in data:
+        return False
     try:
         value = loaded(data, numbers="any")
     except ValueError:

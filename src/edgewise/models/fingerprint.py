@@ -41,7 +41,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _tensor(name: str, tensor: Tensor) -> tuple[Any, ...]:
     version = None if tensor.is_inference() else tensor._version
-    place = 0 if tensor.is_meta else tensor.data_ptr()
+    place = 0 if tensor.is_meta or tensor.layout is not torch.strided else tensor.data_ptr()
     return name, tuple(tensor.shape), tensor.dtype, str(tensor.device), version, place
 
 
@@ -49,7 +49,7 @@ def _some_numbers(parts: list[Tensor]) -> tuple[bytes, ...]:
     """Digests of numbers of all tensors, brought from each device at once."""
     alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for part in parts:
-        if not part.is_meta and part.numel() and part.is_contiguous():
+        if not part.is_meta and part.layout is torch.strided and part.numel() and part.is_contiguous():
             alike[part.device, part.dtype].append(part.detach().view(-1)[:: -(-part.numel() // SAMPLES)])
     numbers = (torch.cat(some).cpu().view(torch.uint8).numpy() for some in alike.values())
     return tuple(hashlib.sha1(some.tobytes(), usedforsecurity=False).digest() for some in numbers)

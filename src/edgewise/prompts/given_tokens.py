@@ -39,10 +39,10 @@ class GivenTokens:
             if IDS not in value:
                 raise PairsError(f"{name} is a mapping without {IDS!r}; give what the tokenizer returns, or its {IDS}")
             value, mask = value[IDS], value.get(MASK, mask)
-        rows = listed(value)
-        if not isinstance(value, Tensor) and are_ragged(rows):
+        rows = value if isinstance(value, Tensor) else listed(value)
+        if not isinstance(rows, Tensor) and are_ragged(rows):
             return cls._of_rows(name, rows, mask)
-        table = token_rows(name, value if isinstance(value, Tensor) else rows)
+        table = token_rows(name, rows)
         if mask is None:
             return cls(name, table, table.tolist(), [0] * len(table))
         return cls._of_table(name, table, mask)

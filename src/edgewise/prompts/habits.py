@@ -48,7 +48,7 @@ def _in_a_word(character: str) -> bool:
 def warn_of(sentences: Iterable[str]) -> None:
     """Warn of each, once where the same was said before."""
     for sentence in sentences:
-        warnings.warn(sentence, EdgewiseWarning, stacklevel=4)
+        warnings.warn(sentence, EdgewiseWarning, stacklevel=5)
 
 
 def with_warnings(source: dict[str, Any], sentences: Iterable[str]) -> dict[str, Any]:

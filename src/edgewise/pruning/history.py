@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TextIO, final
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from edgewise.errors import FileError
@@ -18,7 +17,7 @@ from edgewise.ranks import current
 from edgewise.store.disk import open_log, reason
 from edgewise.store.json_text import value_in
 from edgewise.store.opening import lines_of
-from edgewise.store.schema import Strict, first_problem
+from edgewise.store.schema import Strict, validate
 
 
 @final
@@ -116,16 +115,14 @@ def from_tensor(rows: Tensor) -> list[Record]:
 def read_history(path: str | Path) -> list[Record]:
     """The records in a history file. FileError if it is none; a half-written last line is left out."""
     whole = [line for line in lines_of(path) if line.endswith("\n")]
-    return [_record(line, f"{path}, line {number}") for number, line in enumerate(whole, 1)]
+    return [
+        _record(line, f"{path}, line {number}, not the history of a pruning run")
+        for number, line in enumerate(whole, 1)
+    ]
 
 
 def _record(line: str, place: str) -> Record:
-    try:
-        value = value_in(line, place, numbers="any")
-        document = RecordDocument.model_validate(value)
-    except (FileError, ValidationError) as error:
-        told = first_problem(error, RecordDocument) if isinstance(error, ValidationError) else error
-        raise FileError(f"{place}: not the history of a pruning run: {told}") from None
+    document = validate(RecordDocument, value_in(line, place, numbers="any"), place)
     return Record(**{**_NOTHING, **document.model_dump(exclude_none=True)})
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 
 from edgewise.arguments import Size
 from edgewise.circuit import Circuit
-from edgewise.contract import select
+from edgewise.contract import best_scored
 from edgewise.curve import Curve, CurvePoint
 from edgewise.errors import EdgewiseError, FileError
 from edgewise.formats.reading import find
@@ -56,10 +56,11 @@ def cut(file: str | os.PathLike[str], *, edges: Size | None = None, ranking: Ran
     order = ranking or ranking_of(scores)
     level = "edges" if edges is not None else scores.level
     size = edges if edges is not None else _size_of(finding.selected, level)
-    circuit = select(scores.at(level), size, absolute=order == "absolute")
+    scores = scores.at(level)
+    circuit = best_scored(scores, size, absolute=order == "absolute")
     selected = circuit.provenance[level]["selected"]
     curves = [curve for curve in finding.curves if curve.ranking == order and level == "edges"]
-    return Cut(with_recipe(circuit, order, **{level: selected}), scores.at(level), order, curves[0] if curves else None)
+    return Cut(with_recipe(circuit, order, **{level: selected}), scores, order, curves[0] if curves else None)
 
 
 def scored(file: str | os.PathLike[str]) -> tuple[Finding, Scores]:

@@ -94,8 +94,8 @@ def run_many(
 def folder_name(recipe: Recipe) -> str:
     """`<prompts>-<model>-<method>-<seed>-` and six digits that stand for the whole recipe."""
     digest = hashlib.sha256(recipe.to_json().encode()).hexdigest()[:6]
-    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method, str(recipe.seed), digest)
-    return "-".join(component(part) for part in parts)
+    parts = (recipe.prompts, recipe.model.rstrip("/").rpartition("/")[2], recipe.method, str(recipe.seed))
+    return f"{component('-'.join(map(component, parts)))}-{digest}"
 
 
 def _check(cell: Cell) -> None:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Self
 from edgewise.arguments import typed
 from edgewise.errors import FileError
 from edgewise.request import LOCAL
+from edgewise.store.json_text import parse
 from edgewise.store.manifest import MANIFEST, check_listed
 from edgewise.store.opening import read_bytes, understood
-from edgewise.store.schema import VERSION, Strict, check_version, dump, parse, validate
+from edgewise.store.schema import VERSION, Strict, check_version, dump, validate
 
 # What documents from before there were these fields say by leaving them out: circuits were judged on the pairs they were
 # found on.

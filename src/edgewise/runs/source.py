@@ -77,7 +77,7 @@ class TaskSource(Source):
 class FileSource(Source):
     """The rows of a file, the first `examples` of them or all; `wording` is what `Pairs.from_prompts` takes.
 
-    Where `bad_rows` are skipped, `left_out` of the file were, of which `said` warns. `share` of the others are held out, by a
+    Where `bad_rows` are skipped, `skipped` of the file were, of which `said` warns. `share` of the others are held out, by a
     `seed`; with none split off, the rows after the first `examples`.
     """
 
@@ -89,7 +89,7 @@ class FileSource(Source):
     share: Share | None = None
     count: Count = None
     bad_rows: BadRows = "refuse"
-    left_out: int = 0
+    skipped: int = 0
     said: tuple[str, ...] = ()
 
     @cached_property
@@ -104,9 +104,9 @@ class FileSource(Source):
 
     def _pairs(self, rows: tuple[Row, ...], tokenizer: Any, n: int | None) -> Pairs:
         pairs = to_pairs(rows, tokenizer, self.file, n=n, bad_rows=self.bad_rows, **self.wording)
-        if not self.left_out:
+        if not self.skipped:
             return pairs
-        count = self.left_out + pairs.source.get("bad_rows", 0)
+        count = self.skipped + pairs.source.get("bad_rows", 0)
         return replace(pairs, source=with_warnings({**pairs.source, "bad_rows": count}, self.said))
 
     def held_out(self, tokenizer: Any, apart_from: Pairs) -> Pairs | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -163,7 +164,7 @@ def _renamed(search: S, suffix: str) -> S:
 def _with_files_of_first(search: S) -> S:
     """The search with the files that the first rank keeps, where this rank can reach their folders."""
     named = current().of_first(lambda: {name: getattr(search, name, None) for name in LOCAL})
-    reached = {name: path for name, path in named.items() if path and Path(path).parent.is_dir()}
+    reached = {name: path for name, path in named.items() if path and os.path.isdir(Path(path).parent)}
     return replace(search, **reached)  # type: ignore[type-var]
 
 

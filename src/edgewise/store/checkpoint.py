@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edgewise.errors import FileError
 from edgewise.ranks import current
-from edgewise.store.disk import write_bytes
+from edgewise.store.disk import accessible, write_bytes
 from edgewise.store.opening import read_bytes, understood
 from edgewise.store.packed import unpacked
 
@@ -71,11 +71,13 @@ class Checkpoint:
     def _read(self) -> tuple[Tensors | None, float]:
         if self.path is None:
             return None, 0.0
-        if self.path.is_dir() or not os.access(self.path.parent, os.W_OK):
+        with accessible(self.path):
+            is_folder, is_there = self.path.is_dir(), self.path.exists()
+        if is_folder or not os.access(self.path.parent, os.W_OK):
             raise FileError(
                 f"the checkpoint {self.path} cannot be written: give a file in a folder that exists and is yours"
             )
-        if not self.path.exists():
+        if not is_there:
             return None, 0.0
         name = str(self.path)
         try:

@@ -19,7 +19,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed: a reader never sees a part,
     and an error or an interrupt leaves the old file as it was.
     """
-    target = _target(path)
+    target = target_of(path)
     remove_leftovers(target)
     temporary = temporary_name(target)
     try:
@@ -37,7 +37,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 def open_log(path: str | os.PathLike[str], mode: Literal["w", "a"]) -> TextIO:
     """A file of lines that grows while a run goes on; FileError for a link, and for what is no ordinary file."""
-    target = _target(path)
+    target = target_of(path)
     return open(
         target,
         mode,
@@ -133,7 +133,7 @@ def reason(error: Exception) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def target_of(path: str | os.PathLike[str]) -> Path:
     """Where a file goes: never through a link, and never in the place of a device or a folder."""
     target = Path(os.path.abspath(path))
     refuse_link(path)

@@ -22,6 +22,7 @@ from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.store.dimensions import check_claim, table_shape
 from edgewise.store.disk import write_bytes
+from edgewise.store.json_text import parse
 from edgewise.store.manifest import check_listed
 from edgewise.store.nodes_and_neurons import (
     neuron_circuit,
@@ -48,7 +49,6 @@ from edgewise.store.schema import (
     dump,
     encode,
     kind_of,
-    parse,
     provenance_of,
     validate,
 )

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from edgewise.errors import FileError, UnknownName
 from edgewise.graph import ONE_INPUT, Graph
-from edgewise.store.json_text import parse as parse
 
 VERSION = 1
 # No number of layers, heads or neurons is larger.

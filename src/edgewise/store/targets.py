@@ -39,13 +39,6 @@ def component(text: str, *, also: str = "._") -> str:
     return os.fsencode(name)[:LONGEST_STEM].decode("utf-8", "ignore")
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The file that a document in `folder` names, if it names one beside itself; FileError for any other path."""
-    if name in ("", ".", "..") or name != os.path.basename(name) or "\\" in name or "\0" in name:
-        raise FileError(f"{folder} is damaged: it names the file {name!r}, which is not one of its own; delete it")
-    return folder / name
-
-
 def refuse_link(path: str | os.PathLike[str]) -> None:
     """FileError if `path` is a link: what is written there would go to a place that somebody else chose."""
     if os.path.islink(path):

@@ -16,7 +16,8 @@ from pydantic import Field
 from edgewise.circuit import Circuit
 from edgewise.errors import UnknownName
 from edgewise.graph import HEAD, Graph
-from edgewise.store.schema import GraphDocument, Strict, parse, validate
+from edgewise.store.json_text import parse
+from edgewise.store.schema import GraphDocument, Strict, validate
 
 REFERENCES = ("ioi", "greater-than", "docstring")
 
