@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,20 @@ def test_memory_that_gives_out_in_the_middle(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("pairs_at_most", [2, 8])
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")
 def test_a_metric_that_is_no_number_ends_the_search(pairs_at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers so large that they overflow once something is removed; the search of a metric of its own is checked alike."""
+    on = subject("gpt2")
+    kind = type(SearchPart.of(next(_batches(on)), on.graph.edge_mask).frontier)
+    outcomes = kind.outcomes
     monkeypatch.setattr(SearchPart, "of", too_large(pairs_at_most, []))
-    asked = SearchPart.asked
 
-    def nowhere(self: SearchPart, trials: Any) -> Any:
-        sums, outcome = asked(self, trials)
-        return sums * torch.nan, outcome
+    def nowhere(self: Any, trials: Any) -> Any:
+        outcome = outcomes(self, trials)
+        return replace(outcome, logits=outcome.logits * torch.nan)
 
-    monkeypatch.setattr(SearchPart, "asked", nowhere)
-    with pytest.raises(NumericalError, match="kl is nan in the middle of the search"):
-        ew.discover(subject("gpt2"), pairs(), method="acdc")
+    monkeypatch.setattr(kind, "outcomes", nowhere)
+    for metric in ("kl", "logit_diff"):
+        with pytest.raises(NumericalError, match=f"the metric {metric} is nan for"):
+            ew.discover(on, pairs(), method="acdc", metric=metric)
 
 
 @pytest.mark.filterwarnings("ignore:not enough memory:RuntimeWarning")

@@ -21,8 +21,11 @@ class SearchMetric:
         self._divergence = _Divergence(clean) if batch.metric.function is kl else None
 
     def sums(self, logits: Tensor) -> Tensor:
-        """Sums over the examples, float64 [run] on the CPU, for logits [run, example, vocab]."""
-        return self._all(logits).double().sum(dim=1).cpu()
+        """Sums over the examples, float64 [run] on the CPU, for logits [run, example, vocab]; NumericalError for NaN."""
+        sums = self._all(logits).double().sum(dim=1).cpu()
+        if not bool(sums.isfinite().all()):
+            self.batch.objectives(logits, self.clean)  # it says of which example, and ends the search
+        return sums
 
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""
