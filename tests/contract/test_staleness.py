@@ -140,6 +140,8 @@ def test_threads_that_share_a_model_get_what_each_would_alone() -> None:
         (second, "acdc"),
         (first, "effects"),
         (first, "logits"),
+        (first, "edge-pruning"),
+        (second, "ugs"),
     ]
     expected = [VERBS[verb](on) for on, verb in work]
     wrong: list[str] = []

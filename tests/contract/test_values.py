@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from support.families import pairs, subject
 
 import edgewise as ew
 from edgewise import evaluation
-from edgewise.comparison import Entry
+from edgewise.comparison import Entry, compare_heads
 from edgewise.contract import Found
 from edgewise.evaluation import Resampling
 from edgewise.runs.recipe import Recipe
@@ -42,7 +44,14 @@ def done() -> Any:
     return run(Recipe.of(examples=6, held_out=0, method="eap", edges=40, curve=1))
 
 
-ON: Any = lambda: (subject("gpt2"),)  # noqa: E731
+@cache
+def heads() -> Any:
+    with TemporaryDirectory() as folder:
+        one = Path(folder, "one")
+        run(Recipe.of(examples=6, held_out=0, method="eap", edges=40, curve=0), one)
+        return compare_heads([one], held_out=0)
+
+
 # What verbs give, and what they are given.
 VALUES: dict[str, Callable[[], Any]] = {
     "Graph": lambda: subject("gpt2").graph,
@@ -65,6 +74,9 @@ VALUES: dict[str, Callable[[], Any]] = {
     "Recovery": lambda: evaluation.measure_recovery(scores(), circuit()),
     "HeadRoles": lambda: evaluation.measure_roles(subject("gpt2"), pairs()),
     "HeadStudy": lambda: evaluation.study_heads(subject("gpt2"), {"one": circuit()}, pairs(), base="one"),
+    "Benchmark": lambda: evaluation.benchmark(subject("gpt2"), scores(), pairs(), shares=[0.1, 1.0]),
+    "Grid": lambda: evaluation.measure_grid(subject("gpt2"), pairs(), circuit(), thresholds=[0.1], taus=[0.3]),
+    "HeadReport": heads,
     "Comparison": lambda: ew.compare(subject("gpt2"), pairs(), methods=["eap"], reference="none", edges=[9]),
     "Recipe": lambda: Recipe.of(sizes=[3, "10%"]),
     "Entry": lambda: Entry.of(method="eap"),

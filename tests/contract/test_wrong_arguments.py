@@ -21,6 +21,7 @@ from support.public_surface import functions, methods, named_parameters
 import edgewise as ew
 from edgewise.errors import EdgewiseError, InvalidValue
 from edgewise.formats import eap_ig_json, eap_ig_pt
+from edgewise.models import Subject
 from edgewise.runs.recipe import Recipe
 from edgewise.store import save
 from edgewise.tasks import Task
@@ -28,7 +29,10 @@ from edgewise.tasks import Task
 FUNCTIONS = dict(functions())
 METHODS = [
     f"{kind.__name__}.{name}"
-    for kind in (ew.Circuit, ew.Scores, ew.Pairs, ew.Graph, ew.Report, ew.Sweep, ew.Stability, ew.Comparison, Task)
+    for kind in (
+        *(ew.Circuit, ew.Scores, ew.Pairs, ew.Graph, ew.Report, ew.Sweep, ew.Stability, ew.Comparison),
+        *(Task, Subject),
+    )
     for name in methods(kind)
 ]
 # What people pass by mistake.
@@ -110,13 +114,15 @@ def right() -> dict[str, Any]:
         "taus": [0.3],
         "model": "nano",
         "name": "ioi",
+        "tokens": ids,
+        "x": torch.zeros(2, on.d_model),
         "recipe": Recipe(),
         "path": "circuit.json",
     }
 
 
 @cache
-def nano() -> ew.models.Subject:  # type: ignore[name-defined]
+def nano() -> Subject:
     return ew.load("nano")
 
 
@@ -196,6 +202,7 @@ def owner(name: str) -> Any:
         "Sweep": ew.Sweep("tau", (0.3,), (circuit,)),
         "Stability": ew.Stability((circuit, circuit)),
         "Task": ew.task("ioi"),
+        "Subject": subject("gpt2"),
     }[name]
 
 

@@ -14,8 +14,9 @@ from edgewise.runs.run import run
 from edgewise.tasks import Task
 
 # What a family of models declares: its fields are checked one by one (models/declaration.py), and its methods are called by
-# edgewise alone.
+# edgewise alone. So are those of a Subject that the engine runs it by.
 DECLARATIONS = {"Family", "FusedBlocks", "FusedHeads", "Separate", "NormKind"}
+OF_THE_ENGINE = {"Subject": {"hold_to", "ready", "input_hooks", "inputs", "context"}}
 # Errors are raised, not called, and a context of ranks takes nothing.
 NO_ARGUMENTS = {"EdgewiseError", "distributed"}
 
@@ -40,6 +41,8 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 def methods(kind: type) -> Iterator[str]:
     """The names of the public methods of a class that take something."""
     for name, raw in vars(kind).items():
+        if name in OF_THE_ENGINE.get(kind.__name__, ()):
+            continue
         if not name.startswith("_") and inspect.isfunction(raw) and len(inspect.signature(raw).parameters) > 1:
             yield name
 

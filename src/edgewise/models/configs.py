@@ -15,10 +15,12 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgewise.errors import InvalidValue, UnsupportedModel
 from edgewise.models.family import Family
+from edgewise.plugins import described
 
 # Read in the sources of transformers 5.23, class by class: each name means the same in all classes that have it.
 _SIZES = """
@@ -65,13 +67,25 @@ _SHARED = ("transformers.masking_utils", "transformers.modeling_rope_utils")
 
 
 def check_tokens(tokens: Tensor, vocabulary: int, longest: int | None, name: str) -> None:
-    """InvalidValue for token ids [example, position] beyond the vocabulary, and for prompts that are too long."""
+    """InvalidValue for anything but token ids [example, position], for some beyond the vocabulary, and prompts too long."""
+    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool or not tokens.numel():
+        raise InvalidValue(f"tokens must be token ids, int64 [example, position], not {described(tokens)}")
+    if int(tokens.min()) < 0:
+        raise InvalidValue(f"token id {int(tokens.min())} is below 0")
     if int(tokens.max()) >= vocabulary:
         raise InvalidValue(
             f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
         )
     if longest is not None and tokens.shape[1] > longest:
         raise InvalidValue(f"the prompts have {tokens.shape[1]} tokens, but {name} takes at most {longest}")
+
+
+def check_positions(positions: Tensor, tokens: Tensor) -> None:
+    """InvalidValue for anything but a position in each of these prompts."""
+    if positions.shape != tokens.shape[:1] or positions.is_floating_point() or positions.dtype == torch.bool:
+        raise InvalidValue(f"positions must be int64 [{len(tokens)}], one for each prompt, not {described(positions)}")
+    if not 0 <= int(positions.min()) <= int(positions.max()) < tokens.shape[1]:
+        raise InvalidValue(f"positions must lie between 0 and {tokens.shape[1] - 1}, where the prompts have tokens")
 
 
 def longest_prompt(config: Any) -> int | None:

@@ -10,11 +10,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from edgewise.errors import PairsError, UnsupportedModel
+from edgewise.arguments import explained_methods
+from edgewise.errors import InvalidValue, PairsError, UnsupportedModel
 from edgewise.graph import Graph
 from edgewise.models.adapters import check_adapters
 from edgewise.models.block import Block
-from edgewise.models.configs import check_tokens, longest_prompt
+from edgewise.models.configs import check_positions, check_tokens, longest_prompt
 from edgewise.models.contexts import Contexts
 from edgewise.models.door import Door
 from edgewise.models.family import Family
@@ -33,6 +34,7 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float
 
 
 @final
+@explained_methods
 class Subject:
     """A model, its tokenizer and its graph; build one with `load`, which never changes the model.
 
@@ -59,14 +61,13 @@ class Subject:
 
     def _look(self, model: Any, kv: KeyValues) -> None:
         """Read from the model, as it is now, what is kept of it."""
-        family = self.family
-        check_family(model, family)
-        check_adapters(model, family)
-        self.model = with_readers(model, family, kv)
+        check_family(model, self.family)
+        check_adapters(model, self.family)
+        self.model = with_readers(model, self.family, kv)
         self.kv: KeyValues = "native" if self.model is model else "ungrouped"
-        self.graph: Graph = family.graph(self.model)
-        self.blocks: tuple[Block, ...] = family.bind(self.model)
-        self.final_norm: Norm = family.last_norm(self.model)
+        self.graph: Graph = self.family.graph(self.model)
+        self.blocks: tuple[Block, ...] = self.family.bind(self.model)
+        self.final_norm: Norm = self.family.last_norm(self.model)
         self._contexts = Contexts(self.model, self.blocks)
         self._identity: dict[str, Any] | None = None
         self._refuse_unusual()
@@ -187,25 +188,25 @@ class Subject:
             )
         return batch.to(self.device)
 
-    # -- native runs ------------------------------------------------------------------------------------------------
-
     def logits(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Native logits [example, vocab] at the answer positions alone; checks tokens and result.
 
         `tokens`: int64 [example, position]; `positions`: int64 [example]. Raises InvalidValue, NumericalError.
         """
         check_tokens(tokens, self.vocab_size, self.longest_prompt, self.name)
+        check_positions(positions, tokens)
         kept, where = positions.unique(return_inverse=True)
         with self._door.alone(), steady(self.model):
             logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept.to(self.final_device)).logits
-        logits = logits.to(tokens.device)
-        return finite(logits[torch.arange(len(tokens), device=logits.device), where], self.name)
+        return finite(logits.to(tokens.device)[torch.arange(len(tokens), device=tokens.device), where], self.name)
 
     def unembed(self, x: Tensor) -> Tensor:
         """Final norm and unembedding of [.., d_model], soft cap included, as the model does it."""
+        if x.shape[-1] != self.d_model:
+            raise InvalidValue(f"x must have {self.d_model} coordinates, [.., d_model], not {list(x.shape)}")
         unembedding = self.model.get_output_embeddings()
-        normed = self.final_norm(x.to(self.final_device)).to(device_of(unembedding))
-        return self.family.logits(self.model, unembedding(normed).to(self.device))
+        normed = self.final_norm(x.to(self.final_device))
+        return self.family.logits(self.model, unembedding(normed.to(device_of(unembedding))).to(self.device))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the input writers write, which together enters layer 0: [example, position, input, d_model]."""

@@ -41,7 +41,7 @@ class Record:
 
     def __str__(self) -> str:
         led = f" → {self.target:.1%}" if self.target == self.target else ""
-        multipliers = f", λ {self.linear:.2g} {self.quadratic:.2g}" if led else ""
+        multipliers = f", λ {self.linear:.2g} {self.quadratic:.2g}" if self.linear == self.linear else ""
         return f"step {self.step}: loss {self.loss:.3g}, sparsity {self.sparsity:.1%}{led}{multipliers}, {self.edges:,} edges"
 
 
