@@ -79,6 +79,15 @@ def spied(monkeypatch: pytest.MonkeyPatch, stop_at: str | None = None) -> list[s
 # -- what it holds ----------------------------------------------------------------------------------------------------
 
 
+def test_what_a_report_would_warn_of_stands_in_every_table(finished: Finished) -> None:
+    """The model of these tests has random weights, so it does none of what is asked."""
+    (sentence,) = (said for said in finished.comparison.warnings if "right answer in" in said)
+    assert finished.folder is not None
+    for shown in (str(finished.comparison), (finished.folder / "table.md").read_text()):
+        assert sentence in shown.partition("Warnings")[2]
+    assert sentence in document(finished.folder)["data"]["warnings"]
+
+
 def test_it_holds_documents_tables_pictures_and_every_method(finished: Finished) -> None:
     folder = finished.folder
     assert folder is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -25,6 +25,7 @@ from edgewise.executors import each_done
 from edgewise.metrics import METRICS, Metric
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.progress import Track, silent
+from edgewise.prompts.habits import with_warnings
 from edgewise.provenance import versions
 from edgewise.request import Request
 from edgewise.runs.judged import first_pairs
@@ -61,8 +62,8 @@ class ComparisonJob:
 
     def comparison(self) -> Comparison:
         """Run every method, then measure what it found."""
-        found_on = self._ends(self.request)
-        ends = found_on if self.judged is None else self._ends(self._judging)
+        found_on, said = self._ends(self.request)
+        ends, said = (found_on, said) if self.judged is None else self._ends(self._judging)
         reference = self.reference if isinstance(self.reference, Reference) else None
         outcomes = self._outcomes()
         exact = next((outcome.scores for outcome in outcomes if self._is_exact(outcome.entry)), None)
@@ -81,7 +82,7 @@ class ComparisonJob:
             else None
         )
         grid = self.store.grid(lambda: self._grid(known)) if self.grid is not None else None
-        return Comparison(self._facts(), ends, self.sizes, reference, results, exact, studied, grid, sample)
+        return Comparison(self._facts(said), ends, self.sizes, reference, results, exact, studied, grid, sample)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -93,8 +94,8 @@ class ComparisonJob:
     def _sample(self) -> Sample:
         return Sample.measured(self.request, self.exact_sample or 0, seed=0)
 
-    def _ends(self, request: Request) -> dict[str, MetricReport]:
-        """Every reported metric, clean and corrupted; a metric that cannot tell the two apart is refused."""
+    def _ends(self, request: Request) -> tuple[dict[str, MetricReport], tuple[str, ...]]:
+        """Every reported metric, clean and corrupted, and warnings; a metric that cannot tell the two apart is refused."""
         empty = Circuit.from_edges(request.subject.graph, [])
         report = evaluate(request.subject, empty, request.pairs, random=None, **self._how(silent))
         ends = report[request.metric.name]
@@ -103,7 +104,7 @@ class ComparisonJob:
                 f"the metric {self.request.metric.name} is {ends.clean:.4g} both clean and corrupted, so there is "
                 "nothing to find; choose another metric or other pairs"
             )
-        return dict(report.metrics)
+        return dict(report.metrics), report.warnings
 
     def _outcomes(self) -> list[MethodOutcome]:
         """Every method's, from the store where it is there already; exact effects first if the reference needs them."""
@@ -210,11 +211,12 @@ class ComparisonJob:
             "track": track,
         }
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self, said: Iterable[str]) -> dict[str, Any]:
         request = self.request
+        judged = {"judged_on": _described(self.judged)} if self.judged else {}
         return {
             "model": request.subject.identity,
-            "data": {**_described(request.pairs), **({"judged_on": _described(self.judged)} if self.judged else {})},
+            "data": with_warnings({**_described(request.pairs), **judged}, said),
             "metric": request.metric.name,
             **request.ablation.key,
             "batch_size": request.batch_size,

@@ -15,6 +15,7 @@ from edgewise.comparison.sample import Sample
 from edgewise.errors import UnknownName
 from edgewise.evaluation import Grid, MetricReport, Recovery
 from edgewise.evaluation.report import overfitting
+from edgewise.prompts.habits import WARNINGS
 from edgewise.scores import Scores
 from edgewise.store.schema import VERSION, plain
 
@@ -139,6 +140,11 @@ class Compared(ABC):
         if "judged_on" not in data:
             return f"the {data['examples']} pairs they were found on"
         return f"{data['judged_on']['examples']} held-out pairs, found on {data['examples']} others"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what is seldom meant, such as a model that does no better on the clean prompts."""
+        return tuple(self.facts["data"].get(WARNINGS, ()))
 
     @property
     def total_edges(self) -> int:

@@ -13,7 +13,7 @@ Cell = Callable[[Result], str]
 
 
 def tables(comparison: Compared) -> tuple[Table, ...]:
-    """Recovery (with a reference), agreement, areas and cost, then what circuits keep, their heads, the grid."""
+    """Recovery (with a reference), agreement, areas and cost, then what circuits keep, their heads, the grid, warnings."""
     recovery = [_recovery(comparison, level) for level in comparison.results[0].recovery]
     agreement = [_agreement(comparison)] if comparison.exact is not None else []
     agreement += (
@@ -24,7 +24,9 @@ def tables(comparison: Compared) -> tuple[Table, ...]:
     kept += [_overfitting(comparison)] if "judged_on" in comparison.facts["data"] else []
     studied = head_tables(comparison.heads) if comparison.heads is not None else ()
     grid = [grid_table(comparison.grid)] if comparison.grid is not None else []
-    return (*recovery, *agreement, *areas, _cost(comparison), *kept, *studied, *grid)
+    said = tuple((sentence,) for sentence in comparison.warnings)
+    warned = [Table("Warnings", ("about the pairs and the model",), said)] if said else []
+    return (*recovery, *agreement, *areas, _cost(comparison), *kept, *studied, *grid, *warned)
 
 
 def long_table(comparison: Compared) -> Table:
