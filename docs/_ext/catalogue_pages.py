@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from edgewise.cli import app as command_line
 from edgewise.cli.catalogue import catalogue, details, option_rows
+from edgewise.cli.help_text import EXAMPLES
 from edgewise.methods import METHODS
 from edgewise.tasks import TASKS
 
@@ -142,7 +143,8 @@ class CommandLine(_Page):
         tables = [
             part for title, rows in groups.items() for part in (nodes.rubric("", title), table(rows, code=("name",)))
         ]
-        return section(f"edgewise {name}", *self.text(command.help or ""), nodes.literal_block(usage, usage), *tables)
+        shown = "\n".join((usage, *(("", *EXAMPLES[name]) if name in EXAMPLES else ())))
+        return section(f"edgewise {name}", *self.text(command.help or ""), nodes.literal_block(shown, shown), *tables)
 
 
 def _parameter(parameter: Any, context: Any, argument: bool) -> dict[str, str]:

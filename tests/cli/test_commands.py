@@ -198,7 +198,7 @@ def test_a_png_without_matplotlib_is_refused(a_run: Path, here: Path, monkeypatc
 
 def test_help_shows_the_defaults() -> None:
     # In markup what stands in brackets is a style, and disappears.
-    text = " ".join(edgewise("discover", "--help").stdout.split())
+    text = " ".join(edgewise("discover", "--help-all").stdout.split())
     assert "[default: corrupted]" in text
     assert f"[default: {Recipe().method}]" in text
     assert "[default: the task's]" in text

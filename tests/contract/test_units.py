@@ -70,7 +70,7 @@ def test_thresholds_of_two_metrics_are_told_apart() -> None:
 
 
 def test_help_says_what_tau_is_in() -> None:
-    shown = " ".join(edgewise("discover", "--help").stdout.replace("│", " ").split())
+    shown = " ".join(edgewise("discover", "--help-all").stdout.replace("│", " ").split())
     assert "in units of the metric it goes by: kl, unless --metric names another" in shown
     assert "the method's own, which is kl for searches" in shown
     listed = json.loads(edgewise("list", "method", "acdc", "--json").stdout)

@@ -27,6 +27,7 @@ from edgewise.cli import (
     select_command,
 )
 from edgewise.cli.console import LONGEST_LINE, refusal, say
+from edgewise.cli.help_text import Command
 from edgewise.display import clean
 from edgewise.errors import EdgewiseWarning
 
@@ -53,7 +54,6 @@ app = typer.Typer(
     cls=Commands,
     help="Finds circuits in transformer language models: the few edges that carry a behaviour.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # The markup of rich would swallow what stands in brackets: the defaults.
     rich_markup_mode="markdown",
@@ -73,7 +73,7 @@ for command in (
     new_command.new,
     doctor_command.doctor,
 ):
-    app.command(command.__name__.rstrip("_"))(command)
+    app.command(command.__name__.rstrip("_"), cls=Command)(command)
 
 
 @app.callback()
