@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from edgewise.cli import app as command_line
 from edgewise.cli.catalogue import catalogue, details, option_rows
-from edgewise.cli.help_text import EXAMPLES
+from edgewise.cli.help_text import EXAMPLES_OF_HELP
 from edgewise.methods import METHODS
 from edgewise.tasks import TASKS
 
@@ -143,7 +143,7 @@ class CommandLine(_Page):
         tables = [
             part for title, rows in groups.items() for part in (nodes.rubric("", title), table(rows, code=("name",)))
         ]
-        shown = "\n".join((usage, *(("", *EXAMPLES[name]) if name in EXAMPLES else ())))
+        shown = "\n".join((usage, *(("", *EXAMPLES_OF_HELP[name]) if name in EXAMPLES_OF_HELP else ())))
         return section(f"edgewise {name}", *self.text(command.help or ""), nodes.literal_block(shown, shown), *tables)
 
 

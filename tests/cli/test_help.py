@@ -14,7 +14,7 @@ import typer
 from support.command_line import edgewise
 
 from edgewise.cli import app
-from edgewise.cli.help_text import COMMON, EXAMPLES
+from edgewise.cli.help_text import COMMON_OPTIONS, EXAMPLES_OF_HELP
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SCREEN = 56
@@ -34,16 +34,16 @@ def test_the_help_of_a_command_fits_a_screen_and_the_long_one_has_every_option(
     ]
     assert all(re.search(rf"│( \*)? +{one}", everything) for one in names)  # long names are cut
     hidden = [one for one in names if not re.search(rf"│( \*)? +{one}", short)]
-    assert bool(hidden) == (name in COMMON)
+    assert bool(hidden) == (name in COMMON_OPTIONS)
     assert (f"{len(hidden)} more options: edgewise {name} --help-all" in short) == bool(hidden)
 
 
 def test_what_is_named_as_common_exists() -> None:
-    for name, words in COMMON.items():
+    for name, words in COMMON_OPTIONS.items():
         assert set(words.split()) <= {one.name for one in COMMANDS[name].params}, name
 
 
-@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES_OF_HELP.values() for line in lines])
 def test_examples_name_a_command_and_options_that_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     program, name, *words = shlex.split(line)

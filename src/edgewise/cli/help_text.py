@@ -9,16 +9,16 @@ from typing import Any, Final, final
 import typer
 from typer.core import TyperCommand
 
-ALL: Final = "--help-all"
+HELP_ALL: Final = "--help-all"
 # The options that most calls need, by their names in Python; a command that is not named here shows all it has.
-COMMON: Final[dict[str, str]] = {
+COMMON_OPTIONS: Final[dict[str, str]] = {
     "discover": "model task data examples seed method edges faithfulness tau option out as_json",
     "evaluate": "model task data examples metric ablation edges as_json",
     "select": "edges faithfulness signed out as_json",
     "compare": "model task data examples seed methods metric ablation edges reference out as_json",
     "look": "model task data examples out as_json",
 }
-EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
+EXAMPLES_OF_HELP: Final[dict[str, tuple[str, ...]]] = {
     "discover": (
         "edgewise discover --model smollm2 --task ioi",
         "edgewise discover --model ./my-model --data pairs.jsonl --edges 300",
@@ -53,19 +53,19 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments; `--help-all` prints the whole help and ends."""
-        if ALL in args:
-            ctx.meta[ALL] = True
+        if HELP_ALL in args:
+            ctx.meta[HELP_ALL] = True
             typer.echo(self.get_help(ctx), color=ctx.color)
             ctx.exit()
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """What it does, examples, and its options as far as they are asked for."""
-        shown, common = copy.copy(self), COMMON.get(self.name or "", "").split()
-        if common and not ctx.meta.get(ALL):
+        shown, common = copy.copy(self), COMMON_OPTIONS.get(self.name or "", "").split()
+        if common and not ctx.meta.get(HELP_ALL):
             shown.params = [one for one in self.params if one.name in common or one.param_type_name == "argument"]
         if more := len(self.params) - len(shown.params):
-            shown.epilog = f"{more} more options: `{ctx.command_path} {ALL}`"
-        examples = "\n".join(("```text", *lines, "```")) if (lines := EXAMPLES.get(self.name or "")) else ""
+            shown.epilog = f"{more} more options: `{ctx.command_path} {HELP_ALL}`"
+        examples = "\n".join(("```text", *lines, "```")) if (lines := EXAMPLES_OF_HELP.get(self.name or "")) else ""
         shown.help = f"{inspect.cleandoc(self.help or '')}\n\n{examples}".rstrip()
         TyperCommand.format_help(shown, ctx, formatter)
