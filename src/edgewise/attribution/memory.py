@@ -73,7 +73,7 @@ class Rehearsals:
     """Measures how much memory a method takes on a request; leaves no trace but what a run of it would."""
 
     def __init__(self, method: Method, request: Request) -> None:
-        self.method, self.request = _without_files(method), request
+        self.method, self.request = without_files(method), request
         self.margin = self.margin_on(request.subject.device)
 
     @staticmethod
@@ -186,7 +186,7 @@ def _longest(pairs: Pairs, count: int) -> Pairs:
     return pairs[torch.full((count,), int(pairs.positions.argmax()))]
 
 
-def _without_files(method: M) -> M:
+def without_files(method: M) -> M:
     """The method with none of the files that it keeps."""
     names = {option.name: None for option in fields(method) if option.name in LOCAL}  # type: ignore[arg-type]
     return replace(method, **names)  # type: ignore[type-var]

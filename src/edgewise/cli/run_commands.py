@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgewise.cli import console, run_output
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
@@ -33,6 +35,7 @@ from edgewise.cli.run_options import (
     ComparedPictures,
     ComparedReference,
     Curve,
+    DryRun,
     Edges,
     EvaluatedAllowOtherWeights,
     EvaluatedEdges,
@@ -51,6 +54,9 @@ from edgewise.cli.run_options import (
     Tau,
 )
 from edgewise.cli.together import together
+
+if TYPE_CHECKING:
+    from edgewise.runs.recipe import Recipe
 
 
 @console.guarded
@@ -76,6 +82,7 @@ def discover(
     tau: Tau = None,
     recipe: RecipeFile = None,
     resume: Resume = False,
+    dry_run: DryRun = False,
     out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -99,6 +106,9 @@ def discover(
     if more:
         given["options"] = {**start.options, **more}
     chosen = start.with_changes(**given)
+    if dry_run:
+        _plan(chosen, as_json=as_json, quiet=quiet)
+        return
     begin = "resume" if resume else "new"
     with console.progress(quiet=quiet or as_json) as track:
         found = run(chosen, out if out is not None else default_folder(chosen, start=begin), track=track, start=begin)
@@ -106,6 +116,17 @@ def discover(
         console.print_json(run_output.described(found))
     elif not quiet:
         run_output.print_run(found)
+
+
+def _plan(recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
+    from edgewise.runs.plan import plan
+
+    with console.progress(quiet=quiet or as_json) as track:
+        found = plan(recipe, track=track)
+    if as_json:
+        console.print_json(found.to_dict())
+    else:
+        run_output.print_plan(found)
 
 
 @console.guarded

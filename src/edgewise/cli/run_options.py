@@ -86,6 +86,14 @@ RecipeFile = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="go on with an interrupted run of this command", rich_help_panel=OUTPUT_OPTIONS)
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="say what it would do, and about how long it would take, and stop",
+        rich_help_panel=OUTPUT_OPTIONS,
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="a new folder for the results [default: runs/…]", rich_help_panel=OUTPUT_OPTIONS)
 ]

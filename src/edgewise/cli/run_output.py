@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from edgewise.cli import console
+from edgewise.progress import duration
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.evaluation import Report
     from edgewise.runs.folder import Run
+    from edgewise.runs.plan import Plan
 
 
 def print_run(run: Run) -> None:
@@ -46,6 +48,26 @@ def print_run(run: Run) -> None:
     out.print(f"time      {run.seconds:.1f} s" + (f": {parts}" if parts else ""))
     if run.folder is not None:
         out.print(f"files     {console.quoted(run.folder)}/: {console.quoted(', '.join(run.files))}")
+
+
+def print_plan(plan: Plan) -> None:
+    """What a run would do, and what it would take."""
+    out, batch = console.stdout(), f"{plan.batches:,} batch{'es' if plan.batches > 1 else ''}"
+    judged = f", {plan.held_out:,} held out" if plan.held_out else ""
+    lines = [
+        f"model     {plan.model}: {plan.edges:,} edges between {plan.nodes:,} nodes",
+        f"prompts   {plan.examples:,} pairs of {plan.prompts}{judged}",
+        f"method    {plan.method}: {plan.cost}; {batch} of at most {plan.batch_size:,} pairs",
+        f"memory    about {-(-plan.memory // 10**6):,} MB, model included",
+        f"time      about {duration(plan.seconds)}",
+    ]
+    lines += [f"          {duration(one.seconds)}: {one.label}, {one.steps:,} steps" for one in plan.stages]
+    rest = plan.seconds - sum(one.seconds for one in plan.stages)
+    lines.append(f"          {duration(rest)}: loading the model, and all else")
+    lines += [f"          not told: what comes then ({plan.untold})"] if plan.untold else []
+    for line in lines:
+        out.print(console.quoted(line))
+    out.print("files     none: this was a dry run")
 
 
 def print_units(known: Mapping[str, Any], swept: str | None) -> None:

@@ -59,6 +59,12 @@ class Job:
         """Whether scores are ranked by absolute value."""
         return self.recipe.ranking == "absolute"
 
+    def request(self, subject: Subject, pairs: Pairs, track: Track) -> Request:
+        """What is asked of the method."""
+        setting = self.setting
+        going_by = metric(setting.metric or self.method.metric or setting.reported_metric(pairs))
+        return Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, self.wanted)
+
     def on(self, subject: Subject) -> Job:
         """The job with numbers in the place of shares; a circuit that could not be selected is refused."""
         recipe = self.recipe.on(subject)
@@ -111,17 +117,24 @@ def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
     return replace(asked, goal="circuit", edges=count_before_graph(recipe.edges))
 
 
-def compute(job: Job, track: Track = silent, own_files: Mapping[str, str] = MappingProxyType({})) -> Run:
-    """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps."""
+def compute(
+    job: Job,
+    track: Track = silent,
+    own_files: Mapping[str, str | None] = MappingProxyType({}),
+    *,
+    subject: Subject | None = None,
+) -> Run:
+    """Load, make pairs, find the circuit, evaluate it. `own_files`: options of the method that name files it keeps.
+
+    `subject`: the model, where it is loaded already.
+    """
     started, asked, setting = time.perf_counter(), job.recipe, job.setting
-    subject = setting.model.load(track)
+    subject = subject or setting.model.load(track)
     loaded = time.perf_counter()
     job = job.on(subject)
     recipe = job.recipe
     pairs = setting.source.pairs(subject.tokenizer)
-    reported = setting.reported_metric(pairs)
-    going_by = metric(setting.metric or job.method.metric or reported)
-    request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, job.wanted)
+    reported, request = setting.reported_metric(pairs), job.request(subject, pairs, track)
     held_out = setting.source.held_out(subject.tokenizer, pairs)
     with using_products(recipe.products):
         found = run_method(replace(job.method, **own_files), request)  # type: ignore[type-var]

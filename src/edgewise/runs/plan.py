@@ -1,0 +1,149 @@
+"""What a run would do, without making it: every loop of it is begun, timed for a moment, and left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, final
+
+from edgewise.arguments import typed
+from edgewise.attribution.memory import Rehearsals, taken, without_files
+from edgewise.engine.tiling import tiling_for
+from edgewise.errors import InvalidValue
+from edgewise.progress import Track, silent
+from edgewise.ranks import alone, current
+from edgewise.runs.recipe import Recipe
+from edgewise.runs.run import compute, prepare
+from edgewise.surroundings import neutrally
+
+T = TypeVar("T")
+# How long a loop is watched, unless its first step takes longer.
+SECONDS_WATCHED = 2.0
+
+
+@final
+@dataclass(frozen=True)
+class Stage:
+    """A loop of a run: so many steps, and about how many seconds all of them take."""
+
+    label: str
+    steps: int
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: on which model and prompts, and what it takes.
+
+    `edges`, `nodes`: how many the model has. `examples`, `held_out`: how many pairs circuits are found and judged on.
+    `cost`: what the method does for a batch, in words; `batches`: of how many pairs at most, `batch_size`.
+    `memory`: bytes at the most, model included. `stages`: where time goes, as far as could be told; `seconds`: all of it.
+    `untold`: why what comes after the last stage could not be timed, if so.
+    """
+
+    model: str
+    edges: int
+    nodes: int
+    prompts: str
+    examples: int
+    held_out: int
+    method: str
+    cost: str
+    batches: int
+    batch_size: int
+    memory: int
+    stages: tuple[Stage, ...]
+    seconds: float
+    untold: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as a dictionary for JSON."""
+        return {**vars(self), "stages": [vars(stage) for stage in self.stages]}
+
+
+@typed
+@neutrally
+def plan(recipe: Recipe, *, track: Track = silent) -> Plan:
+    """What a run of the recipe would do and take; nothing is written.
+
+    The model is loaded and each loop of the run begun, until two seconds have passed or its first step is done. A time is
+    what those steps took, so it is about right where steps are alike: a search or a training may well be quicker later.
+
+    `recipe`: as for `run`. `track`: shows how far loading is.
+    Returns a Plan. Raises what `run` would before it computes anything.
+    """
+    if current().count > 1:
+        raise InvalidValue("a dry run is made in one process: leave torchrun out")
+    started, job = time.perf_counter(), prepare(recipe)
+    subject = job.setting.model.load(track)
+    loading = time.perf_counter() - started
+    job = job.on(subject)
+    pairs = job.setting.source.pairs(subject.tokenizer)
+    held_out = job.setting.source.held_out(subject.tokenizer, pairs)
+    request, method = job.request(subject, pairs, silent), without_files(job.method)
+    at_once = min(request.batch_size, len(pairs))
+    with alone():
+        memory = taken(subject) + Rehearsals(method, request).estimate(at_once, tiling_for(subject.device)).peak
+    no_files = {name: None for name, value in vars(method).items() if value != vars(job.method)[name]}
+    begun, before, untold = _Begun(), time.perf_counter(), ""
+    try:
+        compute(job, begun, no_files, subject=subject)
+    except Exception as error:
+        if not begun.left:
+            raise
+        untold = str(error)  # of numbers that are none, since the loops before were left
+    besides = loading + time.perf_counter() - before - sum(begun.watched)
+    return Plan(
+        model=subject.name,
+        edges=subject.graph.n_edges,
+        nodes=len(subject.graph.writers) + 1,
+        prompts=recipe.prompts,
+        examples=len(pairs),
+        held_out=0 if held_out is None else len(held_out),
+        method=method.name,
+        cost=method.cost,
+        batches=-(-len(pairs) // at_once),
+        batch_size=at_once,
+        memory=memory,
+        stages=begun.merged,
+        seconds=besides + sum(stage.seconds for stage in begun.stages),
+        untold=untold,
+    )
+
+
+@final
+@dataclass
+class _Begun:
+    """A Track that takes the first steps of each loop, and leaves it."""
+
+    stages: list[Stage] = field(default_factory=list)
+    watched: list[float] = field(default_factory=list)
+    left: bool = False
+
+    def __call__(
+        self, steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None
+    ) -> Iterator[T]:
+        started, done, first = time.perf_counter(), 0, 0.0
+        for step in steps:
+            yield step
+            done, passed = done + 1, time.perf_counter() - started
+            first = first or passed
+            if passed > SECONDS_WATCHED and done < total:
+                self.left = True
+                break
+        passed = time.perf_counter() - started
+        # The first step may take longer than the others: what is loaded then stays.
+        rest = (passed - first) / (done - 1) * (total - 1) if done > 1 else first * (total - 1)
+        self.stages.append(Stage(label, total, first + rest))
+        self.watched.append(passed)
+
+    @property
+    def merged(self) -> tuple[Stage, ...]:
+        """The stages, those of one label together."""
+        found: dict[str, Stage] = {}
+        for stage in self.stages:
+            known = found.get(stage.label, Stage(stage.label, 0, 0.0))
+            found[stage.label] = Stage(stage.label, known.steps + stage.steps, known.seconds + stage.seconds)
+        return tuple(found.values())
