@@ -29,8 +29,9 @@ from edgewise.metrics import metric
 from edgewise.models import FAMILIES, Subject
 from edgewise.progress import silent
 from edgewise.request import Request, Wanted
+from edgewise.runs.job import prepare
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.run import prepare, run
+from edgewise.runs.run import run
 from edgewise.testing.traces import untouched
 
 STATUS = Path("/proc/self/status")

@@ -16,8 +16,9 @@ from edgewise.methods import METHODS
 from edgewise.pruning import PRUNINGS
 from edgewise.runs.cutting import cut
 from edgewise.runs.from_file import check, cut_to_keep
+from edgewise.runs.job import prepare
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.run import Run, prepare, run
+from edgewise.runs.run import Run, run
 from edgewise.runs.source import open_source
 from edgewise.search import SEARCHES
 

@@ -107,7 +107,7 @@ def discover(
         given["options"] = {**start.options, **more}
     chosen = start.with_changes(**given)
     if dry_run:
-        _plan(chosen, as_json=as_json, quiet=quiet)
+        _dry_run(chosen, as_json=as_json, quiet=quiet)
         return
     begin = "resume" if resume else "new"
     with console.progress(quiet=quiet or as_json) as track:
@@ -118,15 +118,15 @@ def discover(
         run_output.print_run(found)
 
 
-def _plan(recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
-    from edgewise.runs.plan import plan
+def _dry_run(recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
+    from edgewise.runs.dry_run import dry_run as estimated
 
     with console.progress(quiet=quiet or as_json) as track:
-        found = plan(recipe, track=track)
+        found = estimated(recipe, track=track)
     if as_json:
         console.print_json(found.to_dict())
     else:
-        run_output.print_plan(found)
+        run_output.print_estimate(found)
 
 
 @console.guarded

@@ -14,8 +14,8 @@ from edgewise.progress import duration
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.evaluation import Report
+    from edgewise.runs.dry_run import RunEstimate
     from edgewise.runs.folder import Run
-    from edgewise.runs.plan import Plan
 
 
 def print_run(run: Run) -> None:
@@ -50,21 +50,24 @@ def print_run(run: Run) -> None:
         out.print(f"files     {console.quoted(run.folder)}/: {console.quoted(', '.join(run.files))}")
 
 
-def print_plan(plan: Plan) -> None:
+def print_estimate(found: RunEstimate) -> None:
     """What a run would do, and what it would take."""
-    out, batch = console.stdout(), f"{plan.batches:,} batch{'es' if plan.batches > 1 else ''}"
-    judged = f", {plan.held_out:,} held out" if plan.held_out else ""
+    out, batch = console.stdout(), f"{found.batches:,} batch{'es' if found.batches > 1 else ''}"
+    judged = f", {found.held_out:,} held out" if found.held_out else ""
     lines = [
-        f"model     {plan.model}: {plan.edges:,} edges between {plan.nodes:,} nodes",
-        f"prompts   {plan.examples:,} pairs of {plan.prompts}{judged}",
-        f"method    {plan.method}: {plan.cost}; {batch} of at most {plan.batch_size:,} pairs",
-        f"memory    about {-(-plan.memory // 10**6):,} MB, model included",
-        f"time      about {duration(plan.seconds)}",
+        f"model     {found.model}: {found.edges:,} edges between {found.nodes:,} nodes",
+        f"prompts   {found.examples:,} pairs of {found.prompts}{judged}",
+        f"method    {found.method}: {found.cost}; {batch} of at most {found.batch_size:,} pairs",
+        f"memory    about {-(-found.memory // 10**6):,} MB, model included",
+        f"time      about {duration(found.seconds)}",
     ]
-    lines += [f"          {duration(one.seconds)}: {one.label}, {one.steps:,} steps" for one in plan.stages]
-    rest = plan.seconds - sum(one.seconds for one in plan.stages)
+    lines += [
+        f"          {duration(one.seconds)}: {one.label}, {one.steps:,} step{'s' if one.steps > 1 else ''}"
+        for one in found.stages
+    ]
+    rest = found.seconds - sum(one.seconds for one in found.stages)
     lines.append(f"          {duration(rest)}: loading the model, and all else")
-    lines += [f"          not told: what comes then ({plan.untold})"] if plan.untold else []
+    lines += [f"          not told: what comes then ({found.untold})"] if found.untold else []
     for line in lines:
         out.print(console.quoted(line))
     out.print("files     none: this was a dry run")

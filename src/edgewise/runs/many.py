@@ -20,9 +20,10 @@ from edgewise.executors import each_done
 from edgewise.formats.reading import REPORT_FILE
 from edgewise.formats.run_documents import ReportDocument
 from edgewise.progress import Track, silent
+from edgewise.runs.job import prepare
 from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
-from edgewise.runs.run import prepare, run
+from edgewise.runs.run import run
 from edgewise.store.disk import accessible
 from edgewise.store.manifest import read_document
 from edgewise.store.targets import component

@@ -6,69 +6,35 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any
 
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
-from edgewise.contract import Found, Method
+from edgewise.contract import Found
 from edgewise.curve import Curve
 from edgewise.engine.tiling import using_products
-from edgewise.errors import InvalidValue
-from edgewise.evaluation import Bootstrap, Resampling, bootstrap, curve_sizes, faithfulness_curve, select
+from edgewise.evaluation import Bootstrap, bootstrap, curve_sizes, faithfulness_curve, select
 from edgewise.evaluation.bootstrap import resampled_method
-from edgewise.methods import run_method, swept_method
-from edgewise.metrics import metric
+from edgewise.methods import run_method
 from edgewise.models import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track, silent
 from edgewise.ranks import current
-from edgewise.request import LOCAL, Request, Wanted
-from edgewise.runs.asked_sizes import count_before_graph, refuse_unscored
+from edgewise.request import LOCAL, Request
 from edgewise.runs.folder import Run, write
+from edgewise.runs.job import Job, prepare
 from edgewise.runs.judged import first_pairs, report_on, reported_metrics, shown_faithfulness, time_spent, warnings_of
 from edgewise.runs.partial import Start, default_folder, partial_run
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.resolved import ResolvedSetting, resolve
 from edgewise.store.disk import filled, held_folder, write_bytes
 from edgewise.store.opening import read_bytes
 from edgewise.surroundings import neutrally
 from edgewise.sweeps import Sweep
 
-__all__ = ["Run", "compute", "default_folder", "prepare", "reported_metrics", "run"]
-
-
-@final
-@dataclass(frozen=True)
-class Job:
-    """A recipe whose names are resolved: its setting, its method with its options, what is wanted of it.
-
-    `resampling` is how the examples are drawn again, None where they are not. `recipe` is what the result is labelled with.
-    """
-
-    recipe: Recipe
-    setting: ResolvedSetting
-    method: Method
-    wanted: Wanted
-    resampling: Resampling | None
-
-    @property
-    def absolute(self) -> bool:
-        """Whether scores are ranked by absolute value."""
-        return self.recipe.ranking == "absolute"
-
-    def request(self, subject: Subject, pairs: Pairs, track: Track) -> Request:
-        """What is asked of the method."""
-        setting = self.setting
-        going_by = metric(setting.metric or self.method.metric or setting.reported_metric(pairs))
-        return Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track, self.wanted)
-
-    def on(self, subject: Subject) -> Job:
-        """The job with numbers in the place of shares; a circuit that could not be selected is refused."""
-        recipe = self.recipe.on(subject)
-        return replace(self, recipe=recipe, wanted=_wanted(recipe, self.wanted.values))
+__all__ = ["Run", "compute", "default_folder", "reported_metrics", "run"]
 
 
 @typed
@@ -90,31 +56,6 @@ def run(
             write_bytes(folder / path.name, read_bytes(path))
         files = write(done, folder)
     return replace(done, folder=Path(out), files=files)
-
-
-def prepare(recipe: Recipe) -> Job:
-    """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
-    chosen, values = swept_method(recipe.method, recipe.options)
-    chosen.refuse(wanted := _wanted(recipe, values))
-    if recipe.faithfulness is not None:
-        refuse_unscored(chosen)
-    if recipe.sizes is not None:
-        for size in recipe.sizes:
-            chosen.refuse(replace(wanted, goal="circuit", edges=count_before_graph(size)))
-    resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
-    return Job(recipe, resolve(recipe), chosen, wanted, resampling)
-
-
-def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:
-    """What a recipe asks of its method, whose size option has these values if it is to be swept."""
-    asked = Wanted(level=recipe.level, memory_limit=recipe.memory_limit)
-    if recipe.sizes is not None:
-        if values is not None:
-            raise InvalidValue("give several numbers of edges, or several values of an option, not both")
-        return replace(asked, goal="sizes", sizes=tuple(sorted(size for size in recipe.sizes if isinstance(size, int))))
-    if values is not None:
-        return replace(asked, goal="sweep", values=values)
-    return replace(asked, goal="circuit", edges=count_before_graph(recipe.edges))
 
 
 def compute(
@@ -225,19 +166,6 @@ def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | N
         random=recipe.seed,
         track=request.track,
     )
-
-
-def _resampling(recipe: Recipe, chosen: Method, wanted: Wanted) -> Resampling:
-    """How the examples are drawn again; InvalidValue, before anything is computed, for what could not be."""
-    resampling = Resampling(recipe.stability, recipe.seed, recipe.ranking == "absolute")
-    if recipe.level != "edges":
-        raise InvalidValue(f"stability is measured for edges only, not for {recipe.level}; leave it out")
-    if wanted.values is not None:
-        raise InvalidValue(f"stability is not measured for a sweep of {recipe.method}; leave it out")
-    resampled_method(chosen)
-    if recipe.examples == 1:
-        raise InvalidValue("stability needs at least two examples; ask for more, or leave it out")
-    return resampling
 
 
 def _stability(job: Job, request: Request, circuit: Circuit, reported: str) -> Bootstrap | None:

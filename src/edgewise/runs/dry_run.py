@@ -13,8 +13,9 @@ from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
 from edgewise.progress import Track, silent
 from edgewise.ranks import alone, current
+from edgewise.runs.job import prepare
 from edgewise.runs.recipe import Recipe
-from edgewise.runs.run import compute, prepare
+from edgewise.runs.run import compute
 from edgewise.surroundings import neutrally
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Stage:
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class RunEstimate:
     """What a run would do: on which model and prompts, and what it takes.
 
     `edges`, `nodes`: how many the model has. `examples`, `held_out`: how many pairs circuits are found and judged on.
@@ -65,14 +66,14 @@ class Plan:
 
 @typed
 @neutrally
-def plan(recipe: Recipe, *, track: Track = silent) -> Plan:
+def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
     """What a run of the recipe would do and take; nothing is written.
 
     The model is loaded and each loop of the run begun, until two seconds have passed or its first step is done. A time is
     what those steps took, so it is about right where steps are alike: a search or a training may well be quicker later.
 
     `recipe`: as for `run`. `track`: shows how far loading is.
-    Returns a Plan. Raises what `run` would before it computes anything.
+    Returns a RunEstimate. Raises what `run` would before it computes anything.
     """
     if current().count > 1:
         raise InvalidValue("a dry run is made in one process: leave torchrun out")
@@ -95,7 +96,7 @@ def plan(recipe: Recipe, *, track: Track = silent) -> Plan:
             raise
         untold = str(error)  # of numbers that are none, since the loops before were left
     besides = loading + time.perf_counter() - before - sum(begun.watched)
-    return Plan(
+    return RunEstimate(
         model=subject.name,
         edges=subject.graph.n_edges,
         nodes=len(subject.graph.writers) + 1,

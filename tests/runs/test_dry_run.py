@@ -12,8 +12,8 @@ import edgewise as ew
 from edgewise.errors import InvalidValue
 from edgewise.methods import METHODS
 from edgewise.ranks import current
-from edgewise.runs import plan as planning
-from edgewise.runs.plan import plan
+from edgewise.runs import dry_run as module
+from edgewise.runs.dry_run import dry_run
 from edgewise.runs.recipe import Recipe
 
 FEW = {"examples": 6, "held_out": 6, "batch_size": 2, "curve": 1}
@@ -22,13 +22,13 @@ FEW = {"examples": 6, "held_out": 6, "batch_size": 2, "curve": 1}
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every loop is left after its first step."""
-    monkeypatch.setattr(planning, "SECONDS_WATCHED", 0.0)
+    monkeypatch.setattr(module, "SECONDS_WATCHED", 0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_begun_and_left(method: str) -> None:
     size = {"edges": 20} if METHODS[method].size_option is None or method in ("edge-pruning", "hap") else {}
-    found = plan(Recipe.of(method=method, **FEW, **size))
+    found = dry_run(Recipe.of(method=method, **FEW, **size))
     assert (found.edges, found.nodes, found.examples, found.held_out) == (479, 22, 6, 6)
     assert (found.batches, found.batch_size) == (3, 2)
     assert found.untold == ""
@@ -40,10 +40,10 @@ def test_every_method_is_begun_and_left(method: str) -> None:
 
 def test_steps_are_those_of_the_run_and_all_of_them_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe.of(method="eap-ig", edges=20, **FEW)
-    left = {one.label: one.steps for one in plan(recipe).stages}
+    left = {one.label: one.steps for one in dry_run(recipe).stages}
     assert left["scoring edges (eap-ig)"] == 3
-    monkeypatch.setattr(planning, "SECONDS_WATCHED", 1e9)
-    assert {one.label: one.steps for one in plan(recipe).stages} == left
+    monkeypatch.setattr(module, "SECONDS_WATCHED", 1e9)
+    assert {one.label: one.steps for one in dry_run(recipe).stages} == left
 
 
 def test_what_fails_because_it_was_left_is_told_and_what_fails_anyway_is_raised(
@@ -53,20 +53,20 @@ def test_what_fails_because_it_was_left_is_told_and_what_fails_anyway_is_raised(
         raise InvalidValue("no report of this")
 
     monkeypatch.setattr("edgewise.runs.run.report_on", broken)
-    found = plan(Recipe.of(method="eap", **FEW))
+    found = dry_run(Recipe.of(method="eap", **FEW))
     assert found.untold == "no report of this"
     assert [one.label for one in found.stages] == ["scoring edges (eap)"]
-    monkeypatch.setattr(planning, "SECONDS_WATCHED", 1e9)
+    monkeypatch.setattr(module, "SECONDS_WATCHED", 1e9)
     with pytest.raises(InvalidValue, match="no report of this"):
-        plan(Recipe.of(method="eap", **FEW))
+        dry_run(Recipe.of(method="eap", **FEW))
 
 
 def test_several_processes_make_no_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     several = type("Ranks", (), {"count": 2})()
-    monkeypatch.setattr(planning, "current", lambda: several)
+    monkeypatch.setattr(module, "current", lambda: several)
     assert current().count == 1
     with pytest.raises(InvalidValue, match="a dry run is made in one process"):
-        plan(Recipe.of(**FEW))
+        dry_run(Recipe.of(**FEW))
 
 
 def test_the_command_says_it_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
