@@ -24,3 +24,18 @@ class Curve:
     metric: str
     ranking: str
     points: tuple[CurvePoint, ...]
+
+    def enough(self, share: float) -> int | None:
+        """The smallest size measured from which on all keep so much; None if only all edges do.
+
+        >>> points = (CurvePoint(0, 0.0), CurvePoint(9, 0.9), CurvePoint(20, 0.7), CurvePoint(40, 0.9), CurvePoint(99, 1.0))
+        >>> curve = Curve("kl", "absolute", points)
+        >>> curve.enough(0.85), curve.enough(0.95)
+        (40, None)
+        """
+        found = None
+        for point in sorted(self.points, key=lambda one: one.edges, reverse=True)[1:]:
+            if point.faithfulness is None or point.faithfulness < share:
+                break
+            found = point.edges
+        return found

@@ -12,6 +12,8 @@ import torch
 from support.command_line import SMALL, edgewise
 
 import edgewise as ew
+from edgewise.cli.run_output import print_curve
+from edgewise.curve import Curve, CurvePoint
 from edgewise.evaluation import Resampling, bootstrap
 from edgewise.graph import Graph
 from edgewise.store.schema import plain
@@ -103,6 +105,18 @@ def test_json_is_one_document_and_nothing_else(here: Path, model: Path) -> None:
     assert set(found["files"]) == FILES
     assert found["circuit"]["selected"] == 30
     assert set(found["report"]["metrics"]) == {"logit_diff", "kl", "accuracy"}
+
+
+def test_the_curve_is_printed_with_the_size_that_is_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    points = (CurvePoint(0, 0.0), CurvePoint(9, 0.5), CurvePoint(40, 0.9), CurvePoint(479, 1.0))
+    print_curve(Curve("kl", "absolute", points))
+    shown = capsys.readouterr().out
+    assert "curve     50% · 90% · 100% of kl kept by 9 · 40 · 479 edges" in shown
+    assert "of these sizes those from 40 on keep 85%; --faithfulness 0.85 takes" in " ".join(shown.split())
+    print_curve(Curve("kl", "absolute", points[:2] + points[3:]))
+    assert "of these sizes only all edges keep 85%" in capsys.readouterr().out
 
 
 def test_quiet_prints_nothing(here: Path, model: Path) -> None:

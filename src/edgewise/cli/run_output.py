@@ -13,9 +13,13 @@ from edgewise.progress import duration
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
+    from edgewise.curve import Curve
     from edgewise.evaluation import Report
     from edgewise.runs.dry_run import RunEstimate
     from edgewise.runs.folder import Run
+
+# How much of the metric a circuit should keep, where nobody says it: as in the benchmarks of the field.
+USUAL_FAITHFULNESS = 0.85
 
 
 def print_run(run: Run) -> None:
@@ -36,6 +40,8 @@ def print_run(run: Run) -> None:
     print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
     if run.recipe.faithfulness is not None:
         print_enough(run.circuit)
+    elif run.curve is not None:
+        print_curve(run.curve)
     if "tested" in known:
         out.print(f"tested    {known['tested']:,} removals, one after the other")
     if "fitting_batch_size" in known:
@@ -131,6 +137,20 @@ def print_enough(circuit: Circuit) -> None:
     chosen, kept = circuit.provenance["selection"], circuit.provenance["faithfulness"]
     told = f"{len(chosen['tried'])} sizes tried that keeps {chosen['faithfulness']:.4g} of {console.quoted(chosen['metric'])}"
     console.stdout().print(f"size      the smallest of {told}: it keeps {console.shown_number(kept['circuit'])}")
+
+
+def print_curve(curve: Curve) -> None:
+    """What circuits of growing size keep, and which size would be enough."""
+    shown = [point for point in curve.points if point.edges]
+    sizes = " · ".join(f"{point.edges:,}" for point in shown)
+    kept = " · ".join(console.shown_number(point.faithfulness, ".0%") for point in shown)
+    enough, out = curve.enough(USUAL_FAITHFULNESS), console.stdout()
+    from_where = "only all edges" if enough is None else f"those from {enough:,} on"
+    out.print(f"curve     {kept} of {console.quoted(curve.metric)} kept by {sizes} edges")
+    out.print(
+        f"          of these sizes {from_where} keep {USUAL_FAITHFULNESS:.0%}; --faithfulness {USUAL_FAITHFULNESS} takes the "
+        "smallest circuit that does"
+    )
 
 
 def print_size(circuit: Circuit, selected: int | None, ranking: str | None) -> None:
