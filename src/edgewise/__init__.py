@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from edgewise.tasks import task
     from edgewise.viewer import show, widget
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each public name lives. They are imported on first use, so that `import edgewise` costs nothing.
 _HOMES = {
