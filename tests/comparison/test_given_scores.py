@@ -12,6 +12,7 @@ from support.families import pairs, random_circuit, subject
 
 import edgewise as ew
 from edgewise.comparison import CompareRecipe, Entry
+from edgewise.comparison.entry import LONGEST_LABEL
 from edgewise.comparison.from_recipe import run_comparison
 from edgewise.errors import EdgewiseError, FileError, GraphMismatch, InvalidValue
 
@@ -113,6 +114,13 @@ def test_a_recipe_names_files_and_their_scores_stay_those_that_were_compared(tmp
 
 
 @pytest.mark.slow
+def test_a_recipe_holds_no_values() -> None:
+    with pytest.raises(InvalidValue, match=r"a recipe names files: save the scores of 'mine'"):
+        CompareRecipe.of(methods=["eap", {"scores": own(), "label": "mine"}])
+    long = ew.Scores(own().graph, own().values, {"method": "m" * 200})
+    assert len(Entry.of(scores=long).name) == LONGEST_LABEL
+
+
 def test_the_command_line_takes_files_of_scores(tmp_path: Path) -> None:
     path = ew.save(ew.attribute(ew.load("nano"), ew.task("ioi").pairs(ew.load("nano").tokenizer, n=4), method="eap"),
                    tmp_path / "mine.safetensors")  # fmt: skip

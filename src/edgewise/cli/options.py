@@ -225,13 +225,13 @@ def edges_or_sizes(text: str | None) -> dict[str, Any]:
     return {"edges": None, "sizes": tuple(found)} if len(found) > 1 else {"edges": found[0], "sizes": None}
 
 
-def sizes(text: str, level: str = "edges") -> list[int | str]:
-    """Numbers of edges, nodes or neurons, and shares of them, separated by commas; InvalidValue for what is neither."""
-    return [_size(part.strip(), level) for part in text.split(",")]
+def sizes(text: str) -> list[int | str]:
+    """Numbers of edges, and shares of them, separated by commas; InvalidValue for what is neither."""
+    return [_size(part.strip(), "edges") for part in text.split(",")]
 
 
 def size(text: str | None, level: str = "edges") -> int | str | None:
-    """One of them, if it was given."""
+    """How many edges, nodes or neurons, or a share of them, if it was given."""
     return None if text is None else _size(text.strip(), level)
 
 

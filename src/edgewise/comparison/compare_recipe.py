@@ -15,6 +15,7 @@ from edgewise.errors import InvalidValue
 from edgewise.figures.canvas import IMAGE_FORMATS
 from edgewise.graph import Graph
 from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting, wanted_examples
+from edgewise.scores import Scores
 from edgewise.search import EAPThenACDC
 from edgewise.store.schema import Strict
 
@@ -95,6 +96,11 @@ class CompareRecipe(Setting):
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         check_names(self.methods)
+        for entry in self.methods:
+            if isinstance(entry.scores, Scores):
+                raise InvalidValue(
+                    f"a recipe names files: save the scores of {entry.name!r}, and give their path instead"
+                )
         for size in (*self.edges, *([] if self.heads is None else [self.heads])):
             checked_size(size)
         if self.grid is not None:

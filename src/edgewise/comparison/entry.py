@@ -37,7 +37,7 @@ def _as_text(value: Any) -> str | None:
 def _label(scores: Any) -> str:
     """What scores are called where nobody says so: by their file, or by the method that found them."""
     if isinstance(scores, Scores):
-        return f"{scores.provenance.get('method', 'scores')} ({GIVEN})"
+        return f"{scores.provenance.get('method', 'scores')} ({GIVEN})"[:LONGEST_LABEL]
     path = Path(scores)
     return (path.parent.name if path.stem == "scores" and path.parent.name else path.stem)[:LONGEST_LABEL]
 
