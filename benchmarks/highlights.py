@@ -13,7 +13,7 @@ Document = dict[str, Any]
 SIZES = (300, 1300)
 DEFAULT, LINEAR = "eap-ig", "eap"
 # What the table compares.
-ROWS = ("hap", "edge-pruning", DEFAULT, "random")
+COLUMNS = ("hap", "edge-pruning", DEFAULT, "random")
 # The sizes of the table over all tasks.
 GLANCE_SIZES = (300, 1300, 7050)
 GLANCE_HEAD = f"""## At a glance
@@ -41,11 +41,14 @@ def highlights(documents: Sequence[Document], pruned: Sequence[Document]) -> str
 
 
 def _table(pruned: Sequence[Document]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """A row for each method, a column for each task and size."""
+    """A row for each task and size, a column for each method."""
     tasks = {task: [one for one in pruned if one["data"]["task"] == task] for task in _tasks(pruned)}
-    columns = [(task, size) for task in tasks for size in SIZES]
-    header = ("", *(f"{task}, {size:,} edges ({_seeds(tasks[task])})" for task, size in columns))
-    rows = [(f"`{name}`", *(_kl(tasks[task], name, size) for task, size in columns)) for name in ROWS]
+    header = ("", *(f"`{name}`" for name in COLUMNS))
+    rows = [
+        (f"{task}, {size:,} edges ({_seeds(found)})", *(_kl(found, name, size) for name in COLUMNS))
+        for task, found in tasks.items()
+        for size in SIZES
+    ]
     return header, rows
 
 

@@ -183,12 +183,12 @@ def test_the_readme_has_medians_over_seeds_and_sentences_that_count_tasks(monkey
     for document, kl in ((best, 1.0), (linear, 4.0)):
         default = {**document["results"][1], "name": "eap-ig", "curve": [{"edges": 10, "metrics": {"kl": kl}}]}
         document["results"] = [document["results"][0], default]
-    monkeypatch.setattr(highlights, "ROWS", ("hap",))
+    monkeypatch.setattr(highlights, "COLUMNS", ("hap",))
     seeds = [seed_of(seed, hap=(kl, kl, 1.0)) for seed, kl in ((41, 0.5), (42, 0.3), (43, 0.4))]
     for document in seeds:
         document["results"][0]["curve"][0]["edges"] = 10
     told = highlights.highlights([best, linear], seeds)
-    assert "| `hap` | 0.40 (0.30-0.50) |" in told
-    assert "ioi, 10 edges (3 seeds)" in told
+    assert "|  | `hap` |" in told
+    assert "| ioi, 10 edges (3 seeds) | 0.40 (0.30-0.50) |" in told
     assert "`eap-ig` keeps most of the model at 10 edges on 1 of 2 tasks" in told
     assert "(ρ 0.50 to 0.50), and yet its 10 edges keep less than those of `eap-ig` on 1 of 2 tasks" in told
