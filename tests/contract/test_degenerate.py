@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.families import pairs, subject
+from support.families import CONFIGS, VOCAB, make_model, pairs, subject
 from support.verbs import QUICK, VERBS
 from torch import Tensor
 
@@ -38,6 +38,24 @@ def test_prompts_that_do_not_differ_are_refused_by_all_that_replace(name: str, m
             continue
         with pytest.raises(NothingScored, match=re.escape(f"the same in all 5 pairs, so that {name} has")):
             VERBS[name](subject("gpt2"))
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_model_that_masks_logits_is_told_what_to_mask_them_with(name: str) -> None:
+    """Where it is loaded, and where it begins to do so afterwards; with a large negative number everything works."""
+    model, answers = make_model(CONFIGS["gpt-j"]()), torch.cat([pairs().correct, pairs().wrong]).unique().tolist()
+    unused = next(token for token in range(VOCAB) if token not in answers)
+    on = ew.load(model)
+    for value in (-1e4, -torch.inf):
+        with torch.no_grad():
+            model.lm_head.bias[unused] = value
+        if value == -1e4:
+            VERBS[name](on)
+    for again in (lambda: VERBS[name](on), lambda: ew.load(model)):
+        with pytest.raises(
+            NumericalError, match=r"masks 1 of 50 logits with -inf: mask them with a large negative number"
+        ):
+            again()
 
 
 @pytest.mark.parametrize("name", ["eap", "exact", "acdc"])
