@@ -70,8 +70,6 @@ def check_tokens(tokens: Tensor, vocabulary: int, longest: int | None, name: str
     """InvalidValue for anything but token ids [example, position], for some beyond the vocabulary, and prompts too long."""
     if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool or not tokens.numel():
         raise InvalidValue(f"tokens must be token ids, int64 [example, position], not {described(tokens)}")
-    if int(tokens.min()) < 0:
-        raise InvalidValue(f"token id {int(tokens.min())} is below 0")
     if int(tokens.max()) >= vocabulary:
         raise InvalidValue(
             f"token id {int(tokens.max())} is outside the vocabulary of {vocabulary}: another model's tokenizer?"
@@ -81,11 +79,9 @@ def check_tokens(tokens: Tensor, vocabulary: int, longest: int | None, name: str
 
 
 def check_positions(positions: Tensor, tokens: Tensor) -> None:
-    """InvalidValue for anything but a position in each of these prompts."""
+    """InvalidValue for anything but one whole number for each of these prompts; it asks no device for a value."""
     if positions.shape != tokens.shape[:1] or positions.is_floating_point() or positions.dtype == torch.bool:
         raise InvalidValue(f"positions must be int64 [{len(tokens)}], one for each prompt, not {described(positions)}")
-    if not 0 <= int(positions.min()) <= int(positions.max()) < tokens.shape[1]:
-        raise InvalidValue(f"positions must lie between 0 and {tokens.shape[1] - 1}, where the prompts have tokens")
 
 
 def longest_prompt(config: Any) -> int | None:
