@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -279,6 +280,7 @@ def test_the_history_tells_every_step(tmp_path: Path) -> None:
     assert json.loads(path.read_text().splitlines()[0])["loss"] == records[0].loss
     assert all(name in str(records[4]) for name in ("step 5", "loss", "sparsity", "edges"))
     assert "λ" not in str(records[4])  # nothing but the published training has multipliers
+    assert ", λ 0.5 2, " in str(replace(records[4], linear=0.5, quadratic=2.0))
     assert curves.read_text().startswith("<?xml")
     assert draw_curves(records, tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgewise.runs.dry_run import RunEstimate
     from edgewise.runs.folder import Run
 
-# How much of the metric a circuit should keep, where nobody says it: as in the benchmarks of the field.
+# How much of the metric a circuit should keep, where nobody says it.
 USUAL_FAITHFULNESS = 0.85
 
 

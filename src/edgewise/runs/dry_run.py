@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, final
 
 from edgewise.arguments import typed
@@ -87,10 +87,9 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
     at_once = min(request.batch_size, len(pairs))
     with alone():
         memory = taken(subject) + Rehearsals(method, request).estimate(at_once, tiling_for(subject.device)).peak
-    no_files = {name: None for name, value in vars(method).items() if value != vars(job.method)[name]}
     begun, before, untold = _Begun(), time.perf_counter(), ""
     try:
-        compute(job, begun, no_files, subject=subject)
+        compute(replace(job, method=method), begun, subject=subject)
     except Exception as error:
         if not begun.left:
             raise

@@ -61,7 +61,7 @@ def run(
 def compute(
     job: Job,
     track: Track = silent,
-    own_files: Mapping[str, str | None] = MappingProxyType({}),
+    own_files: Mapping[str, str] = MappingProxyType({}),
     *,
     subject: Subject | None = None,
 ) -> Run:

@@ -23,9 +23,10 @@ class SearchMetric:
     def sums(self, logits: Tensor) -> Tensor:
         """Sums over the examples, float64 [run] on the CPU, for logits [run, example, vocab]; NumericalError for NaN."""
         sums = self._all(logits).double().sum(dim=1).cpu()
-        if not bool(sums.isfinite().all()):
-            self.batch.objectives(logits, self.clean)  # it says of which example, and ends the search
-        return sums
+        if bool(sums.isfinite().all()):
+            return sums
+        # The metric itself says of which example, and ends the search.
+        return -self.batch.objectives(logits, self.clean).double().sum(dim=1).cpu()
 
     def _all(self, logits: Tensor) -> Tensor:
         """[run, example], lower is better."""
