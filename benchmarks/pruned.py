@@ -19,8 +19,8 @@ measured on them too. Tables of seeds and tasks that are not here have not been 
 Cells: KL to the whole model on held-out pairs ↓, the median over the seeds and their range; in brackets how many times as
 large it is as on pairs the circuit was found on. A search that decides itself how many edges it keeps stands where it keeps
 nearly as many; if it never does, its sizes stand beside its name. Seconds are of the whole method, all its sizes together,
-and of the largest size alone, on one thread of a machine that did other work too: they say little about small differences. Those
-of subject-verb-agreement, seed 42, ran beside the tests, more so during `hap` than during `edge-pruning`.
+and of the largest size alone, on one thread of a machine that did other work too: they say little about small differences.
+Those of subject-verb-agreement, seed 42, were measured beside the tests, HAP more so than edge pruning.
 """
 
 
