@@ -19,6 +19,7 @@ from edgewise.graph import Graph
 from edgewise.store.schema import plain
 
 FILES = {
+    "attention.json",
     "circuit.json",
     "circuit.svg",
     "circuit.dot",

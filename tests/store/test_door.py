@@ -26,7 +26,7 @@ from edgewise.store.manifest import file_hash, give_up_broken
 from edgewise.store.opening import read_bytes
 
 # Readers of one file, whose name they are given.
-NOT_ALONE = ("report", "curve", "card of a data set")
+NOT_ALONE = ("report", "curve", "attention", "card of a data set")
 ALONE = {name: one for name, one in READERS.items() if one.read is not stored and name not in NOT_ALONE}
 HUGE = (10**7, 10**18, 10**400)
 
@@ -174,7 +174,10 @@ def listed(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "name", "read"),
     [
-        *((a_run(name), name, find) for name in ("circuit.json", "scores.safetensors", "report.json", "curve.json")),
+        *(
+            (a_run(name), name, find)
+            for name in ("circuit.json", "scores.safetensors", "report.json", "curve.json", "attention.json")
+        ),
         *(
             (a_method(name), name, lambda folder: stored(folder / "grid.json"))
             for name in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from edgewise.curve import Curve, CurvePoint
 from edgewise.graph import Graph
 from edgewise.scores import Scores
 from edgewise.viewer import Finding, page
+from edgewise.viewer.document import AttendedPrompt, AttentionEntry
 
 GPT2 = Graph(12, 12, 12)
 SMALL = Graph(4, 4, 4)
@@ -40,6 +42,20 @@ def browser_path() -> str | None:
     """A Chromium of this machine."""
     found = (os.environ.get("EDGEWISE_BROWSER"), *(shutil.which(name) for name in BROWSERS))
     return next((path for path in found if path), None)
+
+
+def made_attention() -> AttentionEntry:
+    """Two heads in two prompts: a3.h1 looks one back, with a fifth of its weight on itself; a3.h2 at the first token."""
+    prompts = [["When", " Mary", " and", " John"], ["So", " it", "\n"]]
+    back, first = [], []
+    for count in map(len, prompts):
+        rows = [[0] * row + [255] if row == 0 else [0] * (row - 1) + [204, 51] for row in range(count)]
+        back.append(base64.b64encode(bytes(value for row in rows for value in row)).decode())
+        first.append(
+            base64.b64encode(bytes(255 * (key == 0) for row in range(count) for key in range(row + 1))).decode()
+        )
+    shown = [AttendedPrompt(tokens=tokens, answer=len(tokens) - 1) for tokens in prompts]
+    return AttentionEntry(prompts=shown, heads={"a3.h1": back, "a3.h2": first})
 
 
 def made_scores(graph: Graph, seed: int = 0, **facts: Any) -> Scores:

@@ -93,6 +93,8 @@ def a_run(name: str) -> Callable[[Path], Path]:
         (folder / "curve.json").write_text(
             curve_json(Curve("kl", "absolute", (CurvePoint(5, 0.4, None), CurvePoint(9, 0.5))))
         )
+        attention = {"prompts": [{"tokens": ["A", " b"], "answer": 1}], "heads": {"a0.h0": ["/zPM"]}}
+        (folder / "attention.json").write_text(json.dumps({"schema": "edgewise/attention", "version": 1, **attention}))
         return folder / name
 
     return make
@@ -234,6 +236,7 @@ READERS = {
     "scores of nodes": Reader(_saved(of_nodes, "n.safetensors"), of_safetensors, ew.open),
     "report": Reader(a_run("report.json"), of_json, shown),
     "curve": Reader(a_run("curve.json"), of_json, shown),
+    "attention": Reader(a_run("attention.json"), of_json, shown),
     "manifest": Reader(a_manifest, of_json, lambda path: (Recipe.read(path), ew.open(path.parent / "circuit.json"))),
     "recipe": Reader(_text("r.json", lambda: Recipe(split=0).to_json()), of_json, Recipe.read),
     "recipe of a comparison": Reader(

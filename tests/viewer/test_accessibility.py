@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.browser import SMALL, Opened, Opener, circuit_of, made_curve, made_scores, report_of
+from support.browser import SMALL, Opened, Opener, circuit_of, made_attention, made_curve, made_scores, report_of
 
 from edgewise.viewer import Finding
 
@@ -22,12 +22,14 @@ FINDING = Finding(
     curves=(made_curve(SMALL),),
     report=report_of(0.7),
     reference=circuit_of(made_scores(SMALL, seed=2), 40),
+    attention=made_attention(),
     roles={"name_mover": ("a3.h1", "a3.h2"), "a role with a long name " * 9: ("m2",)},
 )
 COMPARED = replace(FINDING, other=Finding(circuit_of(made_scores(SMALL, seed=1), 50), report=report_of(0.4)))
 VIEWS = {
     "at the start": (FINDING, ""),
     "a node": (FINDING, "focus=m2&query=a1"),
+    "a head and where it attends": (FINDING, "focus=a3.h1"),
     "an edge": (FINDING, "focus=input->m0"),
     "the table": (FINDING, "panel=table&sort=-score"),
     "two circuits": (COMPARED, "scope=compare"),

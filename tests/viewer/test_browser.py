@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from support.browser import (
     SMALL,
     Opener,
     circuit_of,
+    made_attention,
     made_curve,
     made_scores,
     report_of,
@@ -338,6 +340,34 @@ def test_pictures_go_out(opening: Opener) -> None:
         assert drawn == opened.shown()
         assert opened.exported("png").startswith(b"\x89PNG")
         assert opened.exported("dot").startswith(b"digraph circuit {")
+
+
+# -- where heads attend -----------------------------------------------------------------------------------------------
+
+
+def test_a_chosen_head_shows_where_it_attends(opening: Opener) -> None:
+    def said(opened: Any) -> str:
+        return str(opened.tab.locator(".attention .hint").inner_text())
+
+    with opening(replace(FINDING, attention=made_attention()), "focus=a3.h1") as opened:
+        words = opened.tab.locator(".attention .words button")
+        assert words.all_inner_texts() == ["When", "Mary", "and", "John"]
+        assert said(opened) == "From “John”: “and” 80%, “John” 20%, “When” 0.0%."
+        words.nth(1).click()
+        assert said(opened) == "From “Mary”: “When” 80%, “Mary” 20%."
+        assert words.nth(1).get_attribute("aria-pressed") == "true"
+        drawn = opened.tab.locator(".attention svg")
+        box = drawn.bounding_box()
+        drawn.click(position={"x": box["width"] / 2, "y": box["height"] * 0.6})
+        assert said(opened).startswith("From “and”")
+        opened.tab.get_by_label("prompt in which a3.h1 is shown").select_option("1")
+        assert words.all_inner_texts() == ["So", "it", "⏎"]
+        opened.state(focus="a3.h2")
+        assert said(opened) == "From “⏎”: “So” 100%, “it” 0.0%, “⏎” 0.0%."
+        opened.state(focus="a0.h0")
+        assert "Not kept for this head." in opened.tab.locator(".details").inner_text()
+        opened.state(focus="m2")
+        assert "Attends to" not in opened.tab.locator(".details").inner_text()
 
 
 # -- what is missing, and what is hostile -----------------------------------------------------------------------------

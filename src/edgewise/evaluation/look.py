@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import final
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
-from edgewise.engine.attention import attention_weights
 from edgewise.engine.logit_lens import answer_directions, normed_writes, unembedded
 from edgewise.engine.record import record
 from edgewise.errors import GraphMismatch, InvalidValue
+from edgewise.evaluation.attention_patterns import patterns, words_of
 from edgewise.evaluation.seen import Look, NodeLook, Pattern
 from edgewise.graph import HEAD
 from edgewise.metrics import METRICS, Answers
@@ -119,18 +118,12 @@ def _extremes(subject: Subject, logits: Tensor, count: int) -> tuple[tuple[tuple
 
 
 def _patterns(subject: Subject, heads: Sequence[str], pairs: Pairs) -> dict[str, list[Pattern]]:
-    """Where each head attends, prompt by prompt, up to the answer, or in the whole prompt where that goes on."""
+    """Where each head attends, prompt by prompt."""
     found: dict[str, list[Pattern]] = {head: [] for head in heads}
     for number in range(len(pairs) if heads else 0):
-        ready = subject.ready(pairs[number])
-        end = int(ready.positions[0]) + 1 if ready.after == "padding" else ready.clean.shape[1]
-        words = tuple(token_text(subject.tokenizer, token) for token in ready.clean[0, :end].tolist())
-        with closing(attention_weights(subject, ready.clean, ready.positions)) as layers:
-            for layer, weights in enumerate(layers):
-                for head in heads:
-                    place = subject.graph.writer_index[head] - subject.graph.head_writers(layer).start
-                    if 0 <= place < subject.graph.heads:
-                        rows = weights[0, place, :end, :end].tolist()
-                        kept = tuple(tuple(round(value, 4) for value in row) for row in rows)
-                        found[head].append(Pattern(words, int(ready.positions[0]), kept))
+        pair = pairs[number]
+        words, answer = words_of(subject, pair), int(pair.positions[0])
+        for head, weights in patterns(subject, heads, pair):
+            kept = tuple(tuple(round(value, 4) for value in row) for row in weights.tolist())
+            found[head].append(Pattern(words, answer, kept))
     return found

@@ -26,12 +26,13 @@ from edgewise.store.opening import read_bytes
 from edgewise.store.schema import dump, validate
 from edgewise.tasks.references import REFERENCES, reference, reference_groups
 from edgewise.viewer.contents import curve_columns
-from edgewise.viewer.document import CurveDocument
+from edgewise.viewer.document import AttentionDocument, AttentionEntry, CurveDocument
 from edgewise.viewer.finding import Finding
 from edgewise.viewer.show import gathered
 
 CIRCUIT_FILE, SCORES_FILE = "circuit.json", "scores.safetensors"
 EXACT_FILE, REPORT_FILE, CURVE_FILE = "exact.safetensors", "report.json", "curve.json"
+ATTENTION_FILE = "attention.json"
 # In a comparison: the folder of its methods, what each found, the reference circuit, and the tables.
 METHODS_FOLDER, FOUND_FILE, REFERENCE_FILE, TABLE_FILE = "methods", "found.json", "reference.json", "table.md"
 
@@ -122,6 +123,7 @@ def _run(folder: Path) -> Finding:
         exact=exact if isinstance(exact, Scores) else None,
         curves=tuple(_curves(folder / CURVE_FILE)),
         report=_report(folder / REPORT_FILE),
+        attention=_attention(folder / ATTENTION_FILE),
     )
     return with_reference(finding)
 
@@ -187,6 +189,18 @@ def _curves(path: Path) -> Iterator[Curve]:
         document = read_document(CurveDocument, path)
         columns = zip(document.edges, document.faithfulness, document.random, strict=True)
         yield Curve(document.metric, document.ranking, tuple(CurvePoint(*point) for point in columns))
+
+
+def attention_json(attention: AttentionEntry) -> str:
+    """Where heads attend as a JSON document."""
+    return dump(AttentionDocument(prompts=attention.prompts, heads=attention.heads))
+
+
+def _attention(path: Path) -> AttentionEntry | None:
+    if not path.is_file():
+        return None
+    document = read_document(AttentionDocument, path)
+    return AttentionEntry(prompts=document.prompts, heads=document.heads)
 
 
 def _report(path: Path) -> dict[str, Any]:

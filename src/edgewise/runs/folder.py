@@ -12,7 +12,16 @@ from edgewise.circuit import Circuit
 from edgewise.curve import Curve
 from edgewise.evaluation import Bootstrap, Report
 from edgewise.evaluation.report import overfitting
-from edgewise.formats.reading import CIRCUIT_FILE, CURVE_FILE, REPORT_FILE, SCORES_FILE, curve_json, with_reference
+from edgewise.formats.reading import (
+    ATTENTION_FILE,
+    CIRCUIT_FILE,
+    CURVE_FILE,
+    REPORT_FILE,
+    SCORES_FILE,
+    attention_json,
+    curve_json,
+    with_reference,
+)
 from edgewise.provenance import versions
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
 from edgewise.scores import Scores
@@ -22,6 +31,7 @@ from edgewise.store.manifest import MANIFEST, MANIFEST_FILE, file_hash
 from edgewise.store.schema import VERSION, dump, encode, plain
 from edgewise.sweeps import Sweep
 from edgewise.viewer import Finding, show
+from edgewise.viewer.document import AttentionEntry
 
 SWEEP_FILE = "sweep.json"
 # What is told of each metric on the pairs that a circuit was found on.
@@ -36,7 +46,8 @@ class Run:
     `circuit` and `scores` are of the level that the recipe asks for. `scores` is None for a search, which decides edge by
     edge and scores none, unless it was swept: `sweep` has a circuit for each value, `sweep_reports` what each keeps.
     Where pairs were held out, reports and curve are of those, and `found_on` is the report on pairs that the circuit was
-    found on, the first 128. `stability` is there if the recipe asks for it. `spent`: seconds by what they were spent on.
+    found on, the first 128. `stability` is there if the recipe asks for it. `attention`: where heads of the
+    circuit attend in the first prompts that it was found on. `spent`: seconds by what they were spent on.
     """
 
     recipe: Recipe
@@ -54,6 +65,7 @@ class Run:
     sweep: Sweep | None = None
     sweep_reports: tuple[Report, ...] = ()
     stability: Bootstrap | None = None
+    attention: AttentionEntry | None = None
 
     @property
     def selected(self) -> int:
@@ -108,7 +120,7 @@ class Run:
             {} if self.scores is None else {"scores" if self.scores.level == "edges" else "node_scores": self.scores}
         )
         shown = replace(Finding.of(self.circuit), **scores)
-        return with_reference(replace(shown, curves=curves, report=_report(self)))
+        return with_reference(replace(shown, curves=curves, report=_report(self), attention=self.attention))
 
 
 def write(found: Run, folder: Path) -> tuple[str, ...]:
@@ -119,6 +131,8 @@ def write(found: Run, folder: Path) -> tuple[str, ...]:
     write_bytes(folder / REPORT_FILE, encode(dump({"schema": "edgewise/report", "version": VERSION, **_report(found)})))
     if found.curve is not None:
         write_bytes(folder / CURVE_FILE, encode(curve_json(found.curve)))
+    if found.attention is not None:
+        write_bytes(folder / ATTENTION_FILE, encode(attention_json(found.attention)))
     write_bytes(folder / RECIPE_FILE, encode(found.recipe.to_json()))
     if found.sweep is not None:
         _write_sweep(found, found.sweep, folder)

@@ -17,6 +17,7 @@ from edgewise.contract import Found
 from edgewise.curve import Curve
 from edgewise.engine.tiling import using_products
 from edgewise.evaluation import Bootstrap, bootstrap, curve_sizes, faithfulness_curve, select
+from edgewise.evaluation.attention_patterns import attention_of
 from edgewise.evaluation.bootstrap import resampled_method
 from edgewise.methods import run_method
 from edgewise.models import Subject
@@ -107,6 +108,7 @@ def compute(
         sweep_reports=tuple(others),
         curve=_curve(job, judged, found, reported),
         stability=_stability(job, request, circuit, reported),
+        attention=attention_of(subject, circuit, pairs),
         seconds=0.0,
     )
     ended = time.perf_counter()

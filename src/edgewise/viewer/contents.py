@@ -13,14 +13,17 @@ from torch import Tensor
 import edgewise
 from edgewise.curve import Curve
 from edgewise.display import clean
+from edgewise.errors import GraphMismatch
 from edgewise.graph import HEAD, MLP, Graph
 from edgewise.store.schema import GraphDocument, provenance_of
 from edgewise.viewer.caption import title
-from edgewise.viewer.circuit_entries import TEXT, circuit_entries, finite
+from edgewise.viewer.circuit_entries import TEXT, TOKEN, circuit_entries, finite
 from edgewise.viewer.document import (
     IN_A,
     IN_B,
     IN_REFERENCE,
+    AttendedPrompt,
+    AttentionEntry,
     CurveEntry,
     EdgeColumns,
     NodeEntry,
@@ -53,6 +56,7 @@ def document(finding: Finding) -> PageDocument:
         circuits=circuit_entries(finding),
         curves=[_curve(curve) for curve in finding.curves],
         roles={clean(role, TEXT): list(nodes) for role, nodes in finding.roles.items()},
+        attention=_attention(finding.attention, graph),
         missing=missing(finding, edges),
         provenance=_without_size(finding.shown.provenance),
     )
@@ -149,6 +153,19 @@ def _ranking(known: Mapping[str, Any]) -> Any:
 
 def _without_size(known: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in provenance_of(known).items() if key not in OF_ONE_CIRCUIT}
+
+
+def _attention(value: AttentionEntry | None, graph: Graph) -> AttentionEntry | None:
+    """Where heads attend, with tokens that can be shown; GraphMismatch for heads of another model."""
+    if value is None:
+        return None
+    if unknown := [head for head in value.heads if head not in graph.writer_index]:
+        raise GraphMismatch(f"attention: {unknown[0]} is no head of the circuit's graph ({graph})")
+    prompts = [
+        AttendedPrompt(tokens=[clean(t.replace("\n", "⏎"), TOKEN) for t in one.tokens], answer=one.answer)
+        for one in value.prompts
+    ]
+    return AttentionEntry(prompts=prompts, heads=value.heads)
 
 
 def _curve(curve: Curve) -> CurveEntry:

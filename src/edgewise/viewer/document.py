@@ -6,19 +6,25 @@ first, so that 32,491 edges are half a megabyte and need no parsing.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgewise.graph import HEAD
 from edgewise.store.schema import GraphDocument, Strict
 
-PAGE, CURVE = "edgewise/page", "edgewise/curve"
+PAGE, CURVE, ATTENTION = "edgewise/page", "edgewise/curve", "edgewise/attention"
 
 # Bits of `flags`: which circuits an edge is in.
 IN_A, IN_B, IN_REFERENCE = 1, 2, 4
 
 Words = Annotated[str, Field(description="base64 of little-endian uint16, one for each edge")]
 Octets = Annotated[str, Field(description="base64 of uint8, one for each edge")]
+Weights = Annotated[
+    str, Field(description="base64 of uint8, 255 × weight: each position's on those up to it, in a row")
+]
 Floats = Annotated[str, Field(description="base64 of little-endian float32, one for each edge; NaN where unknown")]
 
 
@@ -117,6 +123,45 @@ class CurveDocument(CurveEntry):
         return self
 
 
+class AttendedPrompt(Strict):
+    """A prompt in which heads were looked at, token by token, and the position where its answer is read."""
+
+    tokens: list[str]
+    answer: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _answer_within(self) -> Self:
+        if self.answer >= len(self.tokens):
+            raise ValueError("its answer is read after its end")
+        return self
+
+
+class AttentionEntry(Strict):
+    """Where heads attend, prompt by prompt: `heads` has the weights of each head, one text for each prompt."""
+
+    prompts: list[AttendedPrompt]
+    heads: dict[str, list[Weights]]
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_pair(self) -> Self:
+        wanted = [len(prompt.tokens) * (len(prompt.tokens) + 1) // 2 for prompt in self.prompts]
+        for head, texts in self.heads.items():
+            try:
+                found = [len(base64.b64decode(text, validate=True)) for text in texts]
+            except (binascii.Error, ValueError):
+                raise ValueError(f"the weights of {head[:40]} are not base64") from None
+            if HEAD.fullmatch(head) is None or found != wanted:
+                raise ValueError(f"the weights of {head[:40]} are not those of a head on these prompts")
+        return self
+
+
+class AttentionDocument(AttentionEntry):
+    """Where heads attend, as a file of its own."""
+
+    kind: Literal["edgewise/attention"] = Field(default=ATTENTION, alias="schema")
+    version: Literal[1] = 1
+
+
 class PageDocument(Strict):
     """Everything a page shows. `missing` says, in sentences, what it does not have.
 
@@ -136,6 +181,7 @@ class PageDocument(Strict):
     circuits: list[CircuitEntry]
     curves: list[CurveEntry]
     roles: dict[str, list[str]]
+    attention: AttentionEntry | None
     missing: list[str]
     provenance: dict[str, Any]
 

@@ -11,6 +11,7 @@ from edgewise.curve import Curve
 from edgewise.errors import GraphMismatch, InvalidValue
 from edgewise.graph import Graph
 from edgewise.scores import Scores
+from edgewise.viewer.document import AttentionEntry
 
 SHOWN = 200
 
@@ -21,8 +22,9 @@ class Finding:
     """What a file or a run folder holds: a circuit, scores, or both on one graph, and what is known about them.
 
     `exact`: measured effects of the edges. `report`: that of an evaluation, as plain values. `reference`: the published
-    circuit to hold it against. `roles`: group → its heads and MLPs. `other`: a second finding to compare with. `neurons`: the
-    circuit of neurons whose edges `circuit` has; `node_scores`: scores of nodes, and of neurons if they are known.
+    circuit to hold it against. `roles`: group → its heads and MLPs. `attention`: where heads attend. `other`: a second
+    finding to compare with. `neurons`: the circuit of neurons whose edges `circuit` has; `node_scores`: scores of nodes, and
+    of neurons if they are known.
     """
 
     circuit: Circuit | None = None
@@ -32,6 +34,7 @@ class Finding:
     report: Mapping[str, Any] = field(default_factory=dict)
     reference: Circuit | None = None
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attention: AttentionEntry | None = None
     other: Finding | None = None
     label: str = ""
     neurons: Circuit | None = None

@@ -44,11 +44,21 @@ def missing(finding: Finding, edges: EdgeColumns) -> list[str]:
         found.append(_sweep(known))
     if hint := _signed_ranking(finding):
         found.append(hint)
-    if not known.get("prompts"):
-        found.append("There are no example prompts in this file.")
+    found += _of_prompts(finding)
     if edges.count < edges.total and finding.scores is not None:
         found.append(f"The page holds the strongest {edges.count:,} of {edges.total:,} edges.")
     return found
+
+
+def _of_prompts(finding: Finding) -> list[str]:
+    """What is not there of the prompts, and of the heads in them."""
+    if not finding.shown.provenance.get("prompts"):
+        return ["There are no example prompts in this file."]
+    if finding.circuit is not None and finding.attention is None:
+        return [
+            "Where heads attend was not kept: edgewise look shows it, and edgewise discover keeps it for this page."
+        ]
+    return []
 
 
 def repeat(recipe: Any) -> str | None:

@@ -88,7 +88,8 @@ export function findNodes(model, query, roles = new Map()) {
   return model.nodes.map((node, i) => (fits(node, i) ? i : -1)).filter((i) => i >= 0);
 }
 
-function bytes(base64) {
+/** The bytes of a base64 text. */
+export function bytes(base64) {
   const text = atob(base64);
   const found = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i += 1) found[i] = text.charCodeAt(i);

@@ -1,5 +1,6 @@
 // The panel about the chosen node or edge, and the few lines that follow the pointer.
 
+import { attentionPart } from "./attention.js";
 import { edgeName } from "./data.js";
 import { el, percent, refill, signed } from "./dom.js";
 import { edgeFacts, neighbours } from "./facts.js";
@@ -37,6 +38,7 @@ function aboutNode(app, state, node) {
     reach(app, state),
     roleField(app, name),
     note,
+    attentionPart(app, name),
     list(app, "Reads from", inputs, (e) => `${model.nodes[model.writer[e]].name}${suffix(model, e)}`),
     list(app, "Writes to", outputs, (e) => model.readers[model.reader[e]].name),
   ];
