@@ -15,7 +15,7 @@ NOTHING = "–"
 HEAD = """## HAP and edge pruning beside other ways to as many edges
 
 Recipes `benchmarks/recipes/pruned-TASK-SEED.json`. Nothing was chosen on their seeds, 41 to 43, but an earlier default was
-measured on them too. Tables of seeds and tasks that are not here have not been made yet.
+measured on them too.
 Cells: KL to the whole model on held-out pairs ↓, the median over the seeds and their range; in brackets how many times as
 large it is as on pairs the circuit was found on. A search that decides itself how many edges it keeps stands where it keeps
 nearly as many; if it never does, its sizes stand beside its name. Seconds are of the whole method, all its sizes together,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 from support.families import pairs, random_circuit, subject
@@ -52,7 +53,7 @@ def test_a_circuit_without_heads_has_nothing_to_show() -> None:
     assert attention_of(on, ew.Circuit.from_edges(on.graph, ["input->logits"]), pairs()) is None
 
 
-def test_a_run_folder_gives_it_back(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_folder_gives_it_back(tmp_path: Path) -> None:
     on = subject("gpt2")
     circuit = random_circuit(on, 0.4, 1)
     kept = attention_of(on, circuit, pairs())

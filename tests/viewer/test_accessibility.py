@@ -29,7 +29,7 @@ COMPARED = replace(FINDING, other=Finding(circuit_of(made_scores(SMALL, seed=1),
 VIEWS = {
     "at the start": (FINDING, ""),
     "a node": (FINDING, "focus=m2&query=a1"),
-    "a head and where it attends": (FINDING, "focus=a3.h1"),
+    "a head and where it attends": (FINDING, "focus=a3.h2"),
     "an edge": (FINDING, "focus=input->m0"),
     "the table": (FINDING, "panel=table&sort=-score"),
     "two circuits": (COMPARED, "scope=compare"),

@@ -19,8 +19,8 @@ from edgewise.pairs import Pairs, token_text
 from edgewise.surroundings import neutrally
 from edgewise.viewer.document import AttendedPrompt, AttentionEntry
 
-# A page keeps no more weights than this, and none of prompts that are longer: their picture could not be read.
-MOST_WEIGHTS, LONGEST = 1 << 21, 128
+# A page keeps weights of so many first prompts and no more of them than this; longer prompts could not be read as a picture.
+PROMPTS_KEPT, MOST_WEIGHTS, LONGEST = 3, 1 << 21, 128
 
 
 def patterns(subject: Subject, heads: Sequence[str], pair: Pairs) -> Iterator[tuple[str, Tensor]]:
@@ -32,11 +32,9 @@ def patterns(subject: Subject, heads: Sequence[str], pair: Pairs) -> Iterator[tu
     end = _end(pair)
     with closing(attention_weights(subject, ready.clean, ready.positions)) as layers:
         for layer, weights in enumerate(layers):
-            first = subject.graph.head_writers(layer).start
-            for head in heads:
-                place = subject.graph.writer_index[head] - first
-                if 0 <= place < subject.graph.heads:
-                    yield head, weights[0, place, :end, :end].cpu()
+            names = subject.graph.writers[subject.graph.head_writers(layer)]
+            of_layer = dict(zip(names, weights[0, :, :end, :end].cpu(), strict=True))
+            yield from ((head, of_layer[head]) for head in heads if head in of_layer)
 
 
 def words_of(subject: Subject, pair: Pairs) -> tuple[str, ...]:
@@ -58,7 +56,7 @@ def attention_of(subject: Subject, circuit: Circuit, pairs: Pairs) -> AttentionE
     edges = circuit.circuit.without_dangling().mask.sum(dim=1).tolist()
     writing = zip(subject.graph.writers, edges, strict=True)
     heads = [name for name, count in sorted(writing, key=lambda one: -one[1]) if count and HEAD.fullmatch(name)]
-    shown = [pairs[number] for number in range(min(3, len(pairs)))]
+    shown = [pairs[number] for number in range(min(PROMPTS_KEPT, len(pairs)))]
     shown = [pair for pair in shown if _end(pair) <= LONGEST]
     if not heads or not shown:
         return None

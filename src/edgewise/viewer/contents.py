@@ -165,7 +165,7 @@ def _attention(value: AttentionEntry | None, graph: Graph) -> AttentionEntry | N
         AttendedPrompt(tokens=[clean(t.replace("\n", "⏎"), TOKEN) for t in one.tokens], answer=one.answer)
         for one in value.prompts
     ]
-    return AttentionEntry(prompts=prompts, heads=value.heads)
+    return value.model_copy(update={"prompts": prompts})
 
 
 def _curve(curve: Curve) -> CurveEntry:

@@ -139,7 +139,7 @@ class AttendedPrompt(Strict):
 class AttentionEntry(Strict):
     """Where heads attend, prompt by prompt: `heads` has the weights of each head, one text for each prompt."""
 
-    prompts: list[AttendedPrompt]
+    prompts: list[AttendedPrompt] = Field(min_length=1)
     heads: dict[str, list[Weights]]
 
     @model_validator(mode="after")

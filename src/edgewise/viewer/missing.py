@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewise.display import clean
+from edgewise.graph import HEAD
 from edgewise.store.schema import plain
 from edgewise.viewer.document import EdgeColumns
 from edgewise.viewer.finding import Finding
@@ -54,10 +55,8 @@ def _of_prompts(finding: Finding) -> list[str]:
     """What is not there of the prompts, and of the heads in them."""
     if not finding.shown.provenance.get("prompts"):
         return ["There are no example prompts in this file."]
-    if finding.circuit is not None and finding.attention is None:
-        return [
-            "Where heads attend was not kept: edgewise look shows it, and edgewise discover keeps it for this page."
-        ]
+    if finding.attention is None and any(HEAD.fullmatch(node) for node in finding.shown.nodes):
+        return ["Where heads attend was not kept in this file; edgewise look shows it."]
     return []
 
 

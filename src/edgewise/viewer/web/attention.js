@@ -20,7 +20,7 @@ export function attentionPart(app, name) {
   const { doc, nodes, nodeIndex } = app.model;
   if (!doc.attention || nodes[nodeIndex.get(name)].kind !== "head") return null;
   const title = el("h4", { text: "Attends to" });
-  const prompt = Math.min(app.prompt || 0, doc.attention.prompts.length - 1);
+  const prompt = app.prompt || 0;
   if (!attentionOf(doc, name, prompt)) return el("section", {}, title, el("p", { class: "hint", text: "Not kept for this head." }));
   const body = el("div", { class: "attention" });
   fill(app, body, name, prompt, null);
@@ -68,7 +68,7 @@ function words({ tokens, at }, query, choose) {
       "aria-pressed": String(position === query),
       onclick: () => choose(position),
     });
-    button.style.setProperty("--weight", `${Math.round(60 * weight)}%`);
+    button.style.setProperty("--weight", `${Math.round(45 * weight)}%`);
     return button;
   };
   return el("p", { class: "words", dir: "auto", "aria-label": "positions to look from" }, tokens.map(word));
