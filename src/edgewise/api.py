@@ -130,8 +130,8 @@ def discover(
     `attribute`.
     `method`: the name of any method, or a Method.
     `metric`: by default the method's own ("kl" for searches), else "logit_diff".
-    `edges`: how many edges to keep, or a share of all such as "10%"; by default a tenth of all. A search such
-    as `acdc` decides this itself.
+    `edges`: how many edges to keep, or a share of all such as "10%"; by default a tenth of all; `select` finds as
+    many as keep a share of the behaviour. A search such as `acdc` decides this itself.
     `absolute`: whether edges are ranked by the absolute value of their scores, or by their signed scores.
 
     Returns a Circuit. For a method that scores edges it holds the best of them, without those on no path from input to

@@ -170,10 +170,9 @@ def test_ctrl_c_says_how_to_go_on(here: Path, deep: Path) -> None:
         "run",
     ]
     errors = kill_when(command, lambda: written(here / "run.partial") > 3000, with_signal=signal.SIGINT)
-    assert (
-        errors
-        == f"interrupted; what was done so far is in {here / 'run.partial'}; the same command with --resume goes on\n"
-    )
+    # On a busy machine lines of progress come before it.
+    told = f"interrupted; what was done so far is in {here / 'run.partial'}; the same command with --resume goes on"
+    assert errors.splitlines()[-1] == told
     assert os.listdir(here) == ["run.partial"]
     assert edgewise(*command, "--resume").exit_code == 0
     assert os.listdir(here) == ["run"]

@@ -81,11 +81,11 @@ def made_search(share: float, keeps: Callable[[int], float]) -> tuple[SizeSearch
     """A search over sizes of which it is known what they keep, and the sizes that it asks for."""
     asked: list[int] = []
 
-    def reports(sizes: list[int]) -> list[Any]:
+    def measured(sizes: list[int]) -> list[Any]:
         asked.extend(sizes)
-        return [{"kl": SimpleNamespace(faithfulness=keeps(size), clean=0.0)} for size in sizes]
+        return [SimpleNamespace(faithfulness=keeps(size), clean=0.0) for size in sizes]
 
-    return SizeSearch(share, "kl", reports), asked
+    return SizeSearch(share, "kl", measured), asked
 
 
 @given(total=st.integers(2, 2_000_000), part=st.floats(0, 1))
@@ -107,11 +107,11 @@ def test_where_it_does_not_rise_what_is_found_keeps_enough_all_the_same() -> Non
 
 
 def test_a_share_that_no_size_keeps_is_refused_with_the_best_one() -> None:
-    search, asked = made_search(0.9, lambda size: 0.7 if size == 8 else 0.2)
+    search, asked = made_search(0.9, lambda size: 0.7 if size == 5 else 0.2)
     with pytest.raises(InvalidValue) as caught:
         search.smallest(256, "edges")
     assert str(caught.value).startswith(
-        f"none of the {len(asked)} sizes tried keeps 0.9 of kl: the best, 8 edges, keeps 0.7; ask for less"
+        f"none of the {len(asked)} sizes tried keeps 0.9 of kl: the best, 5 edges, keeps 0.7; ask for less"
     )
 
 

@@ -53,12 +53,13 @@ def test_what_fails_because_it_was_left_is_told_and_what_fails_anyway_is_raised(
         raise InvalidValue("no report of this")
 
     monkeypatch.setattr("edgewise.runs.run.report_on", broken)
-    found = dry_run(Recipe.of(method="eap", **FEW))
+    recipe = Recipe.of(method="eap", edges=20, **FEW)
+    found = dry_run(recipe)
     assert found.untold == "no report of this"
     assert [one.label for one in found.stages] == ["scoring edges (eap)"]
     monkeypatch.setattr(module, "SECONDS_WATCHED", 1e9)
     with pytest.raises(InvalidValue, match="no report of this"):
-        dry_run(Recipe.of(method="eap", **FEW))
+        dry_run(recipe)
 
 
 def test_several_processes_make_no_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:

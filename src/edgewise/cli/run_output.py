@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from edgewise.runs.dry_run import RunEstimate
     from edgewise.runs.folder import Run
 
-# How much of the metric a circuit should keep, where nobody says it.
-USUAL_FAITHFULNESS = 0.85
-
 
 def print_run(run: Run) -> None:
     """The report of a run: what was measured, how large the circuit is, where the files are."""
@@ -38,10 +35,10 @@ def print_run(run: Run) -> None:
         print_nodes(run.circuit, run.recipe.ranking)
     scored = run.recipe.level != "nodes" and run.scores is not None
     print_size(run.circuit, run.selected if scored else None, run.recipe.ranking)
-    if run.recipe.faithfulness is not None:
-        print_enough(run.circuit)
-    elif run.curve is not None:
-        print_curve(run.curve)
+    print_chosen(run.circuit)
+    if run.curve is not None:
+        print_curve(run.curve, chosen="tried" in known.get("selection", {}))
+    print_hint(run)
     if "tested" in known:
         out.print(f"tested    {known['tested']:,} removals, one after the other")
     if "fitting_batch_size" in known:
@@ -132,21 +129,39 @@ def print_nodes(circuit: Circuit, ranking: str) -> None:
     console.stdout().print(f"nodes     {counts['selected']:,} of {counts['total']:,} heads and MLPs by {ranking} score")
 
 
-def print_enough(circuit: Circuit) -> None:
-    """What the size of a circuit was chosen by, where that was how much it keeps."""
-    chosen, kept = circuit.provenance["selection"], circuit.provenance["faithfulness"]
+def print_chosen(circuit: Circuit) -> None:
+    """What the size of a circuit was chosen by, where nobody asked for so many edges."""
+    chosen = circuit.provenance.get("selection", {})
+    if "otherwise" in chosen:
+        console.stdout().print(f"size      a tenth of all, since {console.quoted(chosen['otherwise'])}")
+    if "tried" not in chosen:
+        return
+    kept = circuit.provenance["faithfulness"]
     told = f"{len(chosen['tried'])} sizes tried that keeps {chosen['faithfulness']:.4g} of {console.quoted(chosen['metric'])}"
     console.stdout().print(f"size      the smallest of {told}: it keeps {console.shown_number(kept['circuit'])}")
 
 
-def print_curve(curve: Curve) -> None:
-    """What circuits of growing size keep, and which size would be enough."""
-    shown = [point for point in curve.points if point.edges]
+def print_hint(run: Run) -> None:
+    """That another ranking may keep as much with fewer edges, where many of the circuit hurt."""
+    from edgewise.viewer.missing import many_hurt
+
+    if hurting := many_hurt(run.finding):
+        told = f"{hurting:,} of the edges hurt the metric, by their scores; --ranking signed leaves them out"
+        console.stdout().print(f"hint      {told}")
+
+
+def print_curve(curve: Curve, chosen: bool = False) -> None:
+    """What circuits of growing size keep; and which would be enough, unless one was `chosen` by that, among others nearby."""
+    from edgewise.runs.asked_sizes import USUAL_FAITHFULNESS
+
+    shown = [point for point in curve.points if point.edges and not (chosen and point.random is None)]
     sizes = " · ".join(f"{point.edges:,}" for point in shown)
     kept = " · ".join(console.shown_number(point.faithfulness, ".0%") for point in shown)
     enough, out = curve.enough(USUAL_FAITHFULNESS), console.stdout()
-    from_where = "only all edges" if enough is None else f"those from {enough:,} on"
     out.print(f"curve     {kept} of {console.quoted(curve.metric)} kept by {sizes} edges")
+    if chosen:
+        return
+    from_where = "only all edges" if enough is None else f"those from {enough:,} on"
     out.print(
         f"          of these sizes {from_where} keep {USUAL_FAITHFULNESS:.0%}; --faithfulness {USUAL_FAITHFULNESS} takes the "
         "smallest circuit that does"

@@ -141,8 +141,7 @@ def print_cut(found: Cut, path: Path) -> None:
     if nodes:
         run_output.print_nodes(found.circuit, found.ranking)
     run_output.print_size(found.circuit, None if nodes else found.selected, found.ranking)
-    if "tried" in found.circuit.provenance["selection"]:
-        run_output.print_enough(found.circuit)
+    run_output.print_chosen(found.circuit)
     if found.curve is not None and found.measured:
         told = ", ".join(f"{point.faithfulness:.1%} at {point.edges:,} edges" for point in found.measured)
         out.print(f"curve     of the run, {console.quoted(found.curve.metric)}: {told}")

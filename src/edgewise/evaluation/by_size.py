@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgewise.ablations import Ablation
@@ -25,6 +25,8 @@ def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     circuits: Sequence[Circuit],
     pairs: Pairs,
     *,
+    sizes: Sequence[int] | None = None,
+    known: Mapping[int, float] | None = None,
     metric: AnyMetric = "logit_diff",
     ranking: str = "absolute",
     ablation: str | Ablation = "corrupted",
@@ -34,18 +36,21 @@ def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
 ) -> Curve:
     """Faithfulness of each circuit, and of as many random edges (`random` is their seed), by number of edges.
 
-    `ranking` says which score ordered the edges. Both ends need no run: no edges keep nothing, all keep everything.
+    `sizes`: as how many edges each counts, where dangling ones were dropped; by default as many as it has. `known`: what
+    circuits of some sizes are known to keep; these are not run again, and stand on the curve too. `ranking` says which score
+    ordered the edges. Both ends need no run: no edges keep nothing, all keep everything.
     """
-    chosen, graph = find_metric(metric), subject.graph
-    drawn = [Circuit(graph, random_mask(graph, len(circuit), random)) for circuit in circuits]
+    chosen, graph, known = find_metric(metric), subject.graph, known or {}
+    sizes = sizes if sizes is not None else [len(circuit) for circuit in circuits]
+    asked = {size: circuit for size, circuit in zip(sizes, circuits, strict=True) if size not in known}
+    drawn = {size: Circuit(graph, random_mask(graph, size, random)) for size in sizes}
     options: dict[str, Any] = {"metrics": [chosen], "ablation": ablation, "batch_size": batch_size, "track": track}
-    shares = [
-        _known(report[chosen.name].faithfulness)
-        for report in evaluate_each(subject, [*circuits, *drawn], pairs, **options)
-    ]
+    reports = evaluate_each(subject, [*asked.values(), *drawn.values()], pairs, **options)
+    shares = [_known(report[chosen.name].faithfulness) for report in reports]
+    kept: dict[int, float | None] = {**known, **dict(zip(asked, shares[: len(asked)], strict=True))}
+    by_chance = dict(zip(drawn, shares[len(asked) :], strict=True))
     points = [CurvePoint(0, 0.0, 0.0), CurvePoint(graph.n_edges, 1.0, 1.0)]
-    for circuit, share, by_chance in zip(circuits, shares, shares[len(circuits) :], strict=False):
-        points.append(CurvePoint(len(circuit), share, by_chance))
+    points += [CurvePoint(size, share, by_chance.get(size)) for size, share in kept.items()]
     return Curve(chosen.name, ranking, tuple(sorted(points, key=lambda point: point.edges)))
 
 

@@ -202,7 +202,8 @@ class _Runner:
         if batch_size < 1:
             raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
         mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
-        label = "evaluating the circuit" if "circuit" in self.masks else f"evaluating {len(self.masks)} circuits"
+        several = "a circuit" if len(self.masks) == 1 else f"{len(self.masks)} circuits"
+        label = f"evaluating {'the circuit' if 'circuit' in self.masks else several}"
         with self.subject.at_work(), steady(self.subject.model):
             replacer = ablation.over_all(pairs).prepared(self.subject, mine, batch_size)
             for batch in track(mine.batches(batch_size), -(-len(mine) // batch_size), label):

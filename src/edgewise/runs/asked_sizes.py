@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from edgewise.arguments import checked_faithfulness, checked_size, count_of, share_in
 from edgewise.contract import Method
@@ -13,6 +13,8 @@ from edgewise.request import Wanted
 
 LEVEL_FIELDS = ("edges", "nodes", "neurons")
 ASKED_SIZES = (*LEVEL_FIELDS, "sizes")
+# What a circuit keeps of the metric, where nobody says how large it is to be.
+USUAL_FAITHFULNESS = 0.85
 # Stands for a share until the graph is known: whether a method can be told a size does not depend on which.
 ANY_COUNT = 1
 
@@ -23,7 +25,7 @@ def read_sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     for level in LEVEL_FIELDS:
         if read.get(level) is not None:
             read[level] = checked_size(read[level], level)
-    if read.get("faithfulness") is not None:
+    if read.get("faithfulness") not in (None, "auto"):
         read["faithfulness"] = checked_faithfulness(read["faithfulness"])
     if isinstance(read.get("sizes"), list | tuple):
         read["sizes"] = tuple(checked_size(size) for size in read["sizes"])
@@ -48,6 +50,25 @@ def counted(fields: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
 def count_before_graph(size: int | str | None) -> int | None:
     """The number, or one that stands for a share as long as there is no graph."""
     return ANY_COUNT if isinstance(size, str) else size
+
+
+def asked_share(faithfulness: float | Literal["auto"] | None, wanted: Wanted, method: Method) -> float | None:
+    """The share of the metric by which the size is chosen, None where it is not; InvalidValue where it cannot be.
+
+    "auto": the usual share, where no size is asked for and the method scores the edges.
+    """
+    if faithfulness is None:
+        return None
+    if faithfulness != "auto":
+        refuse_unscored(method)
+        return faithfulness
+    if wanted.goal != "circuit" or wanted.level != "edges" or wanted.edges is not None:
+        return None
+    try:
+        method.refuse(Wanted("scores"))
+    except InvalidValue:
+        return None
+    return USUAL_FAITHFULNESS
 
 
 def refuse_unscored(method: Method) -> None:

@@ -158,7 +158,7 @@ def _report(found: Run) -> dict[str, Any]:
     again = {} if found.stability is None else {"stability": found.stability.to_dict()}
     report = plain({**found.report.to_dict(), **found.on_pairs_found_on, **again})
     chosen = {"level": found.recipe.level, "selected": found.selected, "ranking": found.recipe.ranking}
-    if found.recipe.faithfulness is not None:
+    if {"tried", "otherwise"} & known.get("selection", {}).keys():
         chosen["selection"] = dict(known["selection"])
     return {**chosen, **counts, **report}
 

@@ -15,7 +15,7 @@ from edgewise.models import Subject
 from edgewise.pairs import Pairs
 from edgewise.progress import Track
 from edgewise.request import Request, Wanted
-from edgewise.runs.asked_sizes import count_before_graph, refuse_unscored
+from edgewise.runs.asked_sizes import asked_share, count_before_graph
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.resolved import ResolvedSetting, resolve
 
@@ -25,6 +25,7 @@ from edgewise.runs.resolved import ResolvedSetting, resolve
 class Job:
     """A recipe whose names are resolved: its setting, its method with its options, what is wanted of it.
 
+    `share` is what its circuit is to keep of the metric, where its size is chosen by that.
     `resampling` is how the examples are drawn again, None where they are not. `recipe` is what the result is labelled with.
     """
 
@@ -32,6 +33,7 @@ class Job:
     setting: ResolvedSetting
     method: Method
     wanted: Wanted
+    share: float | None
     resampling: Resampling | None
 
     @property
@@ -55,13 +57,12 @@ def prepare(recipe: Recipe) -> Job:
     """Resolves every name in the recipe and reads its data: all that can be refused before a model is loaded."""
     chosen, values = swept_method(recipe.method, recipe.options)
     chosen.refuse(wanted := _wanted(recipe, values))
-    if recipe.faithfulness is not None:
-        refuse_unscored(chosen)
+    share = asked_share(recipe.faithfulness, wanted, chosen)
     if recipe.sizes is not None:
         for size in recipe.sizes:
             chosen.refuse(replace(wanted, goal="circuit", edges=count_before_graph(size)))
     resampling = _resampling(recipe, chosen, wanted) if recipe.stability else None
-    return Job(recipe, resolve(recipe), chosen, wanted, resampling)
+    return Job(recipe, resolve(recipe), chosen, wanted, share, resampling)
 
 
 def _wanted(recipe: Recipe, values: tuple[float, ...] | None) -> Wanted:

@@ -139,19 +139,21 @@ class Setting(Portable, ABC):
 
 @final
 class Recipe(Setting):
-    """A run of one method: which model, which prompts, which method, how many edges (default a tenth of all).
+    """A run of one method: which model, which prompts, which method, how large a circuit.
 
     Sizes are numbers, or shares of all such as "10%". `sizes` instead of `edges` asks for circuits of several numbers of
     edges, rising or falling, from one run; its circuit is the largest. `nodes` or `neurons` asks for a circuit of so many
     heads and MLPs, or neurons; without a curve. `faithfulness`, in the place of a size, asks for the smallest circuit of the
-    sizes tried that keeps this share of the reported metric, on held-out pairs where there are any. `curve` is at how many
-    further sizes, besides its own, the circuit of a method that scores edges is evaluated.
+    sizes tried that keeps this share of the reported metric, on held-out pairs where there are any; "auto": 0.85 of it, of a
+    method that scores edges, and a tenth of all edges where no size tried keeps so much, or of another method that can be
+    told a size. `curve` is at how many sizes, besides its own, the circuit of a method that scores edges is evaluated.
     `stability` is how many times the examples are drawn again, to say how much of the circuit is their accident; 0 for never.
     `options` are those of the method. `memory_limit` bounds the memory of the method, and changes nothing about the result.
     `products` says how a GPU rounds the factors of products that make scores: "float32" not at all, "tf32" to ten bits.
     """
 
     document: ClassVar[str] = RECIPE
+    before: ClassVar[Mapping[str, Any]] = {**NOTHING_HELD_OUT, "faithfulness": None}
 
     @model_validator(mode="before")
     @classmethod
@@ -166,7 +168,7 @@ class Recipe(Setting):
     sizes: tuple[int | str, ...] | None = None
     nodes: int | str | None = None
     neurons: int | str | None = None
-    faithfulness: float | None = None
+    faithfulness: float | Literal["auto"] | None = "auto"
     ranking: Literal["absolute", "signed"] = "absolute"
     curve: int = Field(default=6, ge=0)
     stability: int = Field(default=0, ge=0)
@@ -178,7 +180,7 @@ class Recipe(Setting):
     def _one_size(self) -> Self:
         if sum(vars(self)[name] is not None for name in ASKED_SIZES) > 1:
             raise ValueError("give the number of edges, of nodes or of neurons, but only one of them")
-        if self.faithfulness is not None and any(vars(self)[name] is not None for name in ASKED_SIZES):
+        if self.faithfulness not in (None, "auto") and any(vars(self)[name] is not None for name in ASKED_SIZES):
             raise ValueError("give a size, or the faithfulness to keep, not both")
         return self
 
@@ -197,7 +199,7 @@ class Recipe(Setting):
 
     @property
     def size(self) -> int | str | None:
-        """How many of them, or which share; None for a tenth of all edges, for several sizes, and for a faithfulness."""
+        """How many of them, or which share; None where this is not said, for several sizes, and for a faithfulness."""
         return {"edges": self.edges, "nodes": self.nodes, "neurons": self.neurons}[self.level]
 
     def on(self, subject: Subject) -> Recipe:

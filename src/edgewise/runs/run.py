@@ -13,9 +13,10 @@ from typing import Any
 
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
-from edgewise.contract import Found
+from edgewise.contract import Found, best_scored
 from edgewise.curve import Curve
 from edgewise.engine.tiling import using_products
+from edgewise.errors import InvalidValue, NumericalError
 from edgewise.evaluation import Bootstrap, bootstrap, curve_sizes, faithfulness_curve, select
 from edgewise.evaluation.attention_patterns import attention_of
 from edgewise.evaluation.bootstrap import resampled_method
@@ -106,7 +107,7 @@ def compute(
         found_on=None if held_out is None else report_on(first_pairs(request), circuit, reported, None),
         sweep=sweep,
         sweep_reports=tuple(others),
-        curve=_curve(job, judged, found, reported),
+        curve=_curve(job, judged, found, reported, circuit),
         stability=_stability(job, request, circuit, reported),
         attention=attention_of(subject, circuit, pairs),
         seconds=0.0,
@@ -126,21 +127,30 @@ def _origin(recipe: Recipe, subject: Subject, pairs: Pairs) -> dict[str, Any]:
 
 
 def _circuit(job: Job, judged: Request, found: Found, reported: str) -> Circuit:
-    """The circuit of the size that was asked for, or the smallest one that keeps enough of the pairs it is judged on."""
+    """The circuit of the size that was asked for, or the smallest one that keeps enough of the pairs it is judged on.
+
+    Where nobody asked for either and no size keeps enough, a tenth of all edges; the selection then says why.
+    """
     recipe = job.recipe
-    if recipe.faithfulness is None or found.scores is None:
+    if job.share is None or found.scores is None:
         return found.circuit(recipe.size, level=recipe.level, absolute=job.absolute)
-    return select(
-        judged.subject,
-        found.scores,
-        judged.pairs,
-        faithfulness=recipe.faithfulness,
-        absolute=job.absolute,
-        metric=reported,
-        ablation=judged.ablation,
-        batch_size=judged.batch_size,
-        track=judged.track,
-    )
+    try:
+        return select(
+            judged.subject,
+            found.scores,
+            judged.pairs,
+            faithfulness=job.share,
+            absolute=job.absolute,
+            metric=reported,
+            ablation=judged.ablation,
+            batch_size=judged.batch_size,
+            track=judged.track,
+        )
+    except (InvalidValue, NumericalError) as error:
+        if recipe.faithfulness != "auto":
+            raise
+        circuit = found.circuit(absolute=job.absolute)
+        return circuit.with_provenance(selection={**circuit.provenance["selection"], "otherwise": str(error)})
 
 
 def _cut(job: Job, found: Found) -> Sweep | None:
@@ -152,15 +162,19 @@ def _cut(job: Job, found: Found) -> Sweep | None:
     return Sweep("sparsity", tuple(1 - size / total for size in job.wanted.sizes), tuple(circuits))
 
 
-def _curve(job: Job, request: Request, found: Found, reported: str) -> Curve | None:
-    """What circuits of growing size keep, of a method that scores edges."""
+def _curve(job: Job, request: Request, found: Found, reported: str, circuit: Circuit) -> Curve | None:
+    """What circuits of growing size keep, of a method that scores edges; those too among which the circuit was chosen."""
     recipe, scores = job.recipe, found.scores
     if scores is None or scores.level != "edges" or not recipe.curve:
         return None
+    sizes = curve_sizes(scores.graph, recipe.curve)
+    tried = circuit.provenance.get("selection", {}).get("tried", ())
     return faithfulness_curve(
         request.subject,
-        [scores.top(n, absolute=job.absolute) for n in curve_sizes(scores.graph, recipe.curve)],
+        [best_scored(scores, size, absolute=job.absolute) for size in sizes],
         request.pairs,
+        sizes=sizes,
+        known={one["size"]: one["faithfulness"] for one in tried},
         metric=reported,
         ablation=request.ablation,
         ranking=recipe.ranking,

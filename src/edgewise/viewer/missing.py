@@ -23,6 +23,8 @@ SWEEPS: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 # Fields of a recipe that say how pairs are held out; without a value, none are.
 HELD_OUT_FIELDS = ("held_out", "split")
+# Fields of which one says how large a circuit was asked for; where none does, it was a tenth of all edges.
+WAYS_TO_SAY_HOW_LARGE = ("edges", "sizes", "nodes", "neurons", "faithfulness")
 # The share of edges that hurt from which on a signed ranking is worth a try.
 MANY_HURT = 0.25
 
@@ -63,16 +65,20 @@ def _of_prompts(finding: Finding) -> list[str]:
 def repeat(recipe: Any) -> str | None:
     """The command that repeats a run, or None if its recipe is not known.
 
-    >>> repeat({"model": "nano", "task": "ioi", "edges": None, "options": {"tau": 0.1}})
+    >>> repeat({"model": "nano", "task": "ioi", "edges": None, "faithfulness": "auto", "options": {"tau": 0.1}})
     'edgewise discover --model nano --task ioi --option tau=0.1'
     """
     if not isinstance(recipe, Mapping):
         return None
     words = ["edgewise", "discover"]
     before = {"split": None} if recipe.get("data") else {}  # a file was not split yet
-    for name, value in {**before, **recipe}.items():
+    unsized = set(WAYS_TO_SAY_HOW_LARGE) <= recipe.keys() and not any(recipe[name] for name in WAYS_TO_SAY_HOW_LARGE)
+    then = {"edges": "10%"} if unsized and recipe.get("method") not in SWEEPS else {}
+    for name, value in {**before, **recipe, **then}.items():
         if name == "options" and isinstance(value, Mapping):
             words += [word for key, item in value.items() for word in ("--option", f"{key}={_option(item)}")]
+        elif name == "faithfulness" and value == "auto":
+            continue
         elif name in HELD_OUT_FIELDS:
             words += [] if value == "auto" else [f"--{name.replace('_', '-')}", str(value or 0)]
         elif name == "bad_rows":
@@ -84,20 +90,24 @@ def repeat(recipe: Any) -> str | None:
 
 def _signed_ranking(finding: Finding) -> str:
     """That many edges of a circuit hurt the metric, which a signed ranking leaves out; empty where nothing says so."""
-    circuit, scores, known = finding.circuit, finding.scores, finding.shown.provenance
-    chosen = known.get("selection")
-    absolute = isinstance(chosen, Mapping) and chosen.get("absolute") is True
-    if circuit is None or scores is None or not absolute or any(curve.ranking == "signed" for curve in finding.curves):
+    circuit, hurting, recipe = finding.circuit, many_hurt(finding), finding.shown.provenance.get("recipe")
+    if circuit is None or not hurting:
         return ""
-    hurting = int((scores.values[circuit.mask] < 0).sum())
-    if hurting < MANY_HURT * len(circuit) or not hurting:
-        return ""
-    recipe = known.get("recipe")
     command = repeat({**recipe, "ranking": "signed"}) if isinstance(recipe, Mapping) else None
     return (
         f"{hurting:,} of the {len(circuit):,} edges hurt the metric, by their scores. Ranked by signed score as many edges "
         f"leave these out and may keep more of it; no curve was measured for that{f': {command}' if command else '.'}"
     )
+
+
+def many_hurt(finding: Finding) -> int:
+    """How many edges of a circuit hurt the metric, by their scores; 0 where they are few, or a signed ranking was tried."""
+    circuit, scores, chosen = finding.circuit, finding.scores, finding.shown.provenance.get("selection")
+    absolute = isinstance(chosen, Mapping) and chosen.get("absolute") is True
+    if circuit is None or scores is None or not absolute or any(curve.ranking == "signed" for curve in finding.curves):
+        return 0
+    hurting = int((scores.values[circuit.mask] < 0).sum())
+    return hurting if hurting >= MANY_HURT * len(circuit) else 0
 
 
 def _option(value: Any) -> str:
