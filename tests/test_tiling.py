@@ -275,7 +275,7 @@ def test_the_table_of_large_models_can_be_made_of_tiny_ones() -> None:
 
 def test_a_model_without_values_holds_what_one_with_values_does() -> None:
     shape, of = replace(large.TINY.llama_1b, dtype=torch.float32), random_pairs(2, 12)
-    near = ew.load(AutoModelForCausalLM.from_config(shape.config).eval())
+    near = ew.load(AutoModelForCausalLM.from_config(shape.config, dtype=shape.dtype).eval())
     with elsewhere():
         on = far(near)
         with peak_elsewhere() as ours:
