@@ -146,7 +146,7 @@ def print_hint(run: Run) -> None:
     from edgewise.viewer.missing import many_hurt
 
     if hurting := many_hurt(run.finding):
-        told = f"{hurting:,} of the edges hurt the metric, by their scores; --ranking signed leaves them out"
+        told = f"{hurting:,} edges hurt the metric, by their scores; --ranking signed leaves them out, see then what kl says"
         console.stdout().print(f"hint      {told}")
 
 

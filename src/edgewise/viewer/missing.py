@@ -96,7 +96,8 @@ def _signed_ranking(finding: Finding) -> str:
     command = repeat({**recipe, "ranking": "signed"}) if isinstance(recipe, Mapping) else None
     return (
         f"{hurting:,} of the {len(circuit):,} edges hurt the metric, by their scores. Ranked by signed score as many edges "
-        f"leave these out and may keep more of it; no curve was measured for that{f': {command}' if command else '.'}"
+        "leave these out and may keep more of it, though less of all else (see kl); no curve was measured for that"
+        f"{f': {command}' if command else '.'}"
     )
 
 
