@@ -10,11 +10,10 @@ from typing import Any, final
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import Size, count_of, typed
+from edgewise.arguments import Size, count_of, refuse_empty_batch, typed
 from edgewise.circuit import Circuit
 from edgewise.contract import Found, Method
 from edgewise.engine.tiling import Products, using_products
-from edgewise.errors import InvalidValue
 from edgewise.evaluation.measured_effects import effects
 from edgewise.executors import each_done
 from edgewise.methods import method as find_method
@@ -197,8 +196,7 @@ class _On:
 
     def found(self, method: str | Method, options: dict[str, Any], wanted: Wanted) -> Found:
         """What the method finds, by the metric that was named, else its own, else the logit difference."""
-        if self.batch_size < 1:
-            raise InvalidValue(f"batch size {self.batch_size}: it must be at least 1")
+        refuse_empty_batch(self.batch_size)
         chosen = find_method(method, options)
         metric = find_metric((chosen.metric or "logit_diff") if self.metric is None else self.metric)
         ablation = find_ablation(self.ablation)

@@ -204,6 +204,12 @@ def checked_faithfulness(share: Any) -> float:
     return number
 
 
+def refuse_empty_batch(size: int) -> None:
+    """InvalidValue unless at least one pair runs at once."""
+    if size < 1:
+        raise InvalidValue(f"batch size {size}: it must be at least 1")
+
+
 def _whole_number(size: Any) -> int | None:
     try:
         return option_types.checked(int, size)

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from edgewise.arguments import checked_argument, explained, typed
+from edgewise.arguments import checked_argument, explained, refuse_empty_batch, typed
 from edgewise.errors import InvalidValue, PairsError
 from edgewise.prompts.given_tokens import are_token_ids, begin_noticed, both_sides, padding_noticed
 from edgewise.prompts.habits import warn_of, with_warnings
@@ -180,8 +180,7 @@ class Pairs:
     @typed
     def batches(self, size: int) -> Iterator[Pairs]:
         """The pairs in consecutive batches of at most `size`."""
-        if size < 1:
-            raise InvalidValue(f"batch size {size}: it must be at least 1")
+        refuse_empty_batch(size)
         for start in range(0, len(self), size):
             yield self[start : start + size]
 

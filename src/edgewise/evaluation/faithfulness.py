@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import typed
+from edgewise.arguments import refuse_empty_batch, typed
 from edgewise.circuit import Circuit
 from edgewise.engine.forward import masked_forward
 from edgewise.engine.mask import Mask
@@ -199,8 +199,7 @@ class _Runner:
 
     def run(self, pairs: Pairs, ablation: Ablation, batch_size: int, track: Track) -> None:
         """Run all pairs, so many at a time, each rank its share of them."""
-        if batch_size < 1:
-            raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+        refuse_empty_batch(batch_size)
         mine = pairs[split_or_refuse(len(pairs), "pairs")] if current().count > 1 else pairs
         several = "a circuit" if len(self.masks) == 1 else f"{len(self.masks)} circuits"
         label = f"evaluating {'the circuit' if 'circuit' in self.masks else several}"

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from edgewise.ablations import Ablation
 from edgewise.ablations import ablation as find_ablation
-from edgewise.arguments import typed
+from edgewise.arguments import refuse_empty_batch, typed
 from edgewise.attribution.exact import effects_of
-from edgewise.errors import InvalidValue
 from edgewise.metrics import AnyMetric
 from edgewise.metrics import metric as find_metric
 from edgewise.models.subject import Subject
@@ -48,8 +47,7 @@ def effects(  # noqa: PLR0913  a public verb: keyword arguments
     scores of the method "exact". Raises UnknownName for an edge that the graph does not have, InvalidValue for edges that
     are no path.
     """
-    if batch_size < 1:
-        raise InvalidValue(f"batch size {batch_size}: it must be at least 1")
+    refuse_empty_batch(batch_size)
     request = Request(subject, pairs, find_metric(metric), find_ablation(ablation), batch_size, track)
     graph = subject.graph
     names = [edge if isinstance(edge, str) else path_name(graph, path_of(graph, edge)) for edge in edges]
