@@ -48,6 +48,8 @@ def selection(provenance: Mapping[str, Any]) -> str:
 
     >>> selection({"selection": {"nodes": 12, "absolute": False}})
     'top 12 nodes by signed score'
+    >>> selection({"selection": {"n": 48, "otherwise": "none of the 14 sizes tried keeps 0.85 of kl"}})
+    'top 48 by absolute score, since none of the 14 sizes tried keeps 0.85 of kl'
     """
     chosen = provenance.get("selection")
     if not isinstance(chosen, Mapping):
@@ -59,7 +61,9 @@ def selection(provenance: Mapping[str, Any]) -> str:
 
 
 def _enough(chosen: Mapping[str, Any]) -> str:
-    """What the size was chosen by, where that was what a circuit keeps."""
+    """What the size was chosen by, where that was what a circuit keeps, or was to be."""
+    if "otherwise" in chosen:
+        return f", since {chosen['otherwise']}"
     share, tried = chosen.get("faithfulness"), chosen.get("tried")
     if not isinstance(share, int | float) or not isinstance(tried, list | tuple):
         return ""
