@@ -62,6 +62,12 @@ def test_what_fails_because_it_was_left_is_told_and_what_fails_anyway_is_raised(
         dry_run(recipe)
 
 
+def test_the_search_for_a_size_is_begun_and_left_too() -> None:
+    found = dry_run(Recipe.of(method="eap", **FEW))
+    assert {"evaluating 6 circuits", "evaluating a circuit"} <= {one.label for one in found.stages}
+    assert found.untold == ""
+
+
 def test_several_processes_make_no_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     several = type("Ranks", (), {"count": 2})()
     monkeypatch.setattr(module, "current", lambda: several)

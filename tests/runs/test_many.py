@@ -31,6 +31,30 @@ def test_every_combination(recipe: Recipe) -> None:
     assert every(recipe, {}) == [recipe]
 
 
+def test_a_dry_run_says_what_is_missing_and_does_none_of_it(tmp_path: Path) -> None:
+    asked = [
+        "batch",
+        "--method",
+        "eap,random",
+        "--seed",
+        "0,1",
+        "--edges",
+        "20",
+        "--out",
+        tmp_path / "grid",
+        "--dry-run",
+    ]
+    small = tmp_path / "small.json"
+    small.write_text(json.dumps({"examples": 4, "held_out": 4, "curve": 0}))
+    told = json.loads(edgewise(*asked, "--recipe", small, "--json").stdout)["missing"]
+    assert [(row["method"], row["size"], row["runs"]) for row in told] == [("eap", 20, 2), ("random", 20, 2)]
+    assert all(row["seconds"] > 0 and row["memory"] > 0 for row in told)
+    shown = edgewise(*asked, "--recipe", small).stdout
+    assert "4 runs to do" in shown
+    assert "files     none: this was a dry run" in shown
+    assert not (tmp_path / "grid").exists()
+
+
 def test_what_is_done_stays_and_what_is_missing_is_done(recipe: Recipe, tmp_path: Path) -> None:
     recipes = every(recipe, {"method": ["eap", "random"]})
     (first,) = run_many(recipes[:1], tmp_path / "runs")

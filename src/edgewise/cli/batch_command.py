@@ -9,7 +9,9 @@ import typer
 
 from edgewise.cli import console
 from edgewise.cli.options import AsJson, Dask, Quiet, Workers, listed, sizes
+from edgewise.cli.run_options import DryRun
 from edgewise.errors import InvalidValue
+from edgewise.progress import duration
 
 Names = Annotated[str | None, typer.Option(help="names separated by commas [default: that of the recipe]")]
 
@@ -26,6 +28,7 @@ def batch(
     recipe: Annotated[Path | None, typer.Option(help="a recipe or a manifest that says all the rest")] = None,
     workers: Workers = None,
     dask: Dask = None,
+    dry_run: DryRun = False,
     out: Annotated[
         Path, typer.Option(help="folder for the folders of the runs; what is there is not done again")
     ] = Path("runs/batch"),
@@ -34,7 +37,7 @@ def batch(
 ) -> None:
     """Does many runs: every model with every task, method, seed and size, each in a folder of its own."""
     from edgewise.executors import workers as shared
-    from edgewise.runs.many import every, failed, run_many
+    from edgewise.runs.many import estimate_many, every, failed, run_many
     from edgewise.runs.recipe import Recipe
 
     axes: dict[str, list[Any]] = {
@@ -43,6 +46,10 @@ def batch(
     axes |= {} if edges is None else {"edges": sizes(edges)}
     axes |= {} if seed is None else {"seed": _whole("seed", seed)}
     recipes = every(Recipe.read(recipe) if recipe is not None else Recipe(), axes)
+    if dry_run:
+        with console.progress(quiet=quiet or as_json) as track:
+            _print_estimates([found.row() for found in estimate_many(recipes, out, track=track)], as_json=as_json)
+        return
     with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
         cells = run_many(recipes, out, executor=executor, track=track)
     if as_json:
@@ -53,6 +60,29 @@ def batch(
         console.say(f"error: {cell.folder}: {cell.problem}")
     if any(failed(cells)):
         raise typer.Exit(2)
+
+
+def _print_estimates(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """What is missing, and what it would take if one run came after the other."""
+    if as_json:
+        console.print_json({"missing": rows})
+        return
+    runs, seconds = sum(row["runs"] for row in rows), sum(row["seconds"] for row in rows)
+    shown = [
+        {
+            **{
+                name: "" if row[name] is None else str(row[name])
+                for name in ("prompts", "model", "method", "size", "runs")
+            },
+            "memory": f"{-(-row['memory'] // 10**6):,} MB",
+            "time": duration(row["seconds"]),
+        }
+        for row in rows
+    ]
+    if shown:
+        console.print_table(f"{runs:,} runs to do", shown)
+    console.stdout().print(f"time      about {duration(seconds)}, one run after the other")
+    console.stdout().print("files     none: this was a dry run")
 
 
 def _whole(name: str, text: str) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from edgewise.executors import each_done
 from edgewise.formats.reading import REPORT_FILE
 from edgewise.formats.run_documents import ReportDocument
 from edgewise.progress import Track, silent
+from edgewise.runs.dry_run import RunEstimate, dry_run
 from edgewise.runs.job import prepare
 from edgewise.runs.partial import is_of, partial_folder
 from edgewise.runs.recipe import RECIPE_FILE, Recipe
@@ -81,15 +83,57 @@ def run_many(
 
     Returns a Cell for each, in their order; `problem` says what kept one from being done.
     """
-    cells = [Cell(recipe, Path(root) / folder_name(recipe)) for recipe in recipes]
-    for cell in cells:
-        prepare(cell.recipe)
-        _check(cell)
-    missing = list({cell.folder: cell for cell in cells if not cell.done}.values())
+    cells = _checked_cells(recipes, root)
+    missing = _missing(cells)
     problems = {
         cell.folder: problem for cell, problem in each_done(_problem, missing, executor, track, f"{len(missing)} runs")
     }
     return [Cell(cell.recipe, cell.folder, problems.get(cell.folder)) for cell in cells]
+
+
+@final
+@dataclass(frozen=True)
+class Alike:
+    """Runs that differ in their seed alone and are not done yet: how many, and what each of them would take."""
+
+    runs: int
+    recipe: Recipe
+    each: RunEstimate
+
+    def row(self) -> dict[str, Any]:
+        """What is asked, and what it would take, as plain values: seconds of all of them, bytes of one."""
+        asked, each = self.recipe, self.each
+        return {
+            "prompts": asked.prompts,
+            "model": asked.model,
+            "method": asked.method,
+            "size": asked.size,
+            "runs": self.runs,
+            "memory": each.memory,
+            "seconds": self.runs * each.seconds,
+        }
+
+
+def estimate_many(recipes: Sequence[Recipe], root: str | os.PathLike[str], *, track: Track = silent) -> list[Alike]:
+    """What is missing of `run_many`, and what it would take; nothing is written. Raises what that would before it begins."""
+    alike: dict[str, list[Recipe]] = defaultdict(list)
+    for cell in _missing(_checked_cells(recipes, root)):
+        alike[cell.recipe.with_changes(seed=0).to_json()].append(cell.recipe)
+    return [Alike(len(group), group[0], dry_run(group[0], track=track)) for group in alike.values()]
+
+
+def _checked_cells(recipes: Sequence[Recipe], root: str | os.PathLike[str]) -> list[Cell]:
+    """A cell for each recipe; what is wrong with one of them is raised."""
+    cells = [Cell(recipe, Path(root) / folder_name(recipe)) for recipe in recipes]
+    for cell in cells:
+        prepare(cell.recipe)
+        _check(cell)
+    return cells
+
+
+def _missing(cells: Sequence[Cell]) -> list[Cell]:
+    """Those whose folder is not whole, each folder once."""
+    return list({cell.folder: cell for cell in cells if not cell.done}.values())
 
 
 def folder_name(recipe: Recipe) -> str:
