@@ -62,10 +62,19 @@ def test_what_fails_because_it_was_left_is_told_and_what_fails_anyway_is_raised(
         dry_run(recipe)
 
 
-def test_the_search_for_a_size_is_begun_and_left_too() -> None:
-    found = dry_run(Recipe.of(method="eap", **FEW))
-    assert {"evaluating 6 circuits", "evaluating a circuit"} <= {one.label for one in found.stages}
-    assert found.untold == ""
+def test_the_search_for_a_size_is_told_too_and_takes_no_more_loops() -> None:
+    steps = {one.label: one.steps for one in dry_run(Recipe.of(method="eap", **{**FEW, "curve": 6})).stages}
+    assert list(steps) == [
+        "scoring edges (eap)",
+        "evaluating the circuit",
+        "evaluating 12 circuits",
+        "looking for the size",
+    ]
+    assert steps["looking for the size"] == 8 * 3  # sizes beyond those of the curve, batches of the pairs held out
+    without = {one.label: one.steps for one in dry_run(Recipe.of(method="eap", **{**FEW, "curve": 0})).stages}
+    assert without["looking for the size"] == 14 * 3
+    asked = {one.label for one in dry_run(Recipe.of(method="eap", edges=20, **FEW)).stages}
+    assert "looking for the size" not in asked
 
 
 def test_several_processes_make_no_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, final
 
@@ -11,9 +11,10 @@ from edgewise.arguments import typed
 from edgewise.attribution.memory import Rehearsals, taken, without_files
 from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
+from edgewise.evaluation.by_faithfulness import MOST_TRIED, SIZES_AT_FIRST
 from edgewise.progress import Track, silent
 from edgewise.ranks import alone, current
-from edgewise.runs.job import prepare
+from edgewise.runs.job import Job, prepare
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.run import compute
 from edgewise.surroundings import neutrally
@@ -89,12 +90,14 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
         memory = taken(subject) + Rehearsals(method, request).estimate(at_once, tiling_for(subject.device)).peak
     begun, before, untold = _Begun(), time.perf_counter(), ""
     try:
-        compute(replace(job, method=method), begun, subject=subject)
+        # A search for the size would begin a loop for each size it tries; one of them is enough to know.
+        compute(replace(job, method=method, share=None), begun, subject=subject)
     except Exception as error:
         if not begun.left:
             raise
         untold = str(error)  # of numbers that are none, since the loops before were left
     besides = loading + time.perf_counter() - before - sum(begun.watched)
+    stages = (*begun.merged, *_size_search(job, begun.stages))
     return RunEstimate(
         model=subject.name,
         edges=subject.graph.n_edges,
@@ -107,10 +110,20 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
         batches=-(-len(pairs) // at_once),
         batch_size=at_once,
         memory=memory,
-        stages=begun.merged,
-        seconds=besides + sum(stage.seconds for stage in begun.stages),
+        stages=stages,
+        seconds=besides + sum(stage.seconds for stage in stages),
         untold=untold,
     )
+
+
+def _size_search(job: Job, begun: Sequence[Stage]) -> Iterator[Stage]:
+    """What the search for the size adds, where there is one: as many evaluations of a circuit as it makes at the most."""
+    one = next((stage for stage in begun if stage.label == "evaluating the circuit"), None)
+    if job.share is None or one is None:
+        return
+    on_the_curve = SIZES_AT_FIRST if job.recipe.curve == SIZES_AT_FIRST else 0
+    tries = MOST_TRIED - on_the_curve
+    yield Stage("looking for the size", tries * one.steps, tries * one.seconds)
 
 
 @final
