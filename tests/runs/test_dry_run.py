@@ -70,9 +70,9 @@ def test_the_search_for_a_size_is_told_too_and_takes_no_more_loops() -> None:
         "evaluating 12 circuits",
         "looking for the size",
     ]
-    assert steps["looking for the size"] == 8 * 3  # sizes beyond those of the curve, batches of the pairs held out
+    assert steps["looking for the size"] == 3 * 3  # rounds beyond the sizes on the curve, batches of the pairs held out
     without = {one.label: one.steps for one in dry_run(Recipe.of(method="eap", **{**FEW, "curve": 0})).stages}
-    assert without["looking for the size"] == 14 * 3
+    assert without["looking for the size"] == 4 * 3
     asked = {one.label for one in dry_run(Recipe.of(method="eap", edges=20, **FEW)).stages}
     assert "looking for the size" not in asked
 

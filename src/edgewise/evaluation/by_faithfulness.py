@@ -23,8 +23,9 @@ from edgewise.progress import Track, silent, watched
 from edgewise.scores import Scores
 from edgewise.surroundings import neutrally
 
-# How many circuits are evaluated: first some of every size together, then one after the other between two of them.
-SIZES_AT_FIRST, MOST_TRIED = 6, 14
+# How many circuits are evaluated: first some of every size together, then some between two of them, and so on. Together they
+# share the clean and the corrupted run, which cost more than a circuit.
+SIZES_AT_FIRST, ROUNDS, SIZES_IN_A_ROUND = 6, 3, 4
 
 
 @typed
@@ -54,7 +55,7 @@ def select(  # noqa: PLR0913  a public verb: keyword arguments
     `ablation`: what edges outside the circuit carry.
     `batch_size`, `track`, `progress`: as in `evaluate`.
 
-    At most 14 sizes are tried: some of every size, then ever nearer to the smallest of them that keeps enough.
+    At most 18 sizes are tried: some of every size, then ever nearer to the smallest of them that keeps enough.
     The circuit is the smallest of those tried; faithfulness need not rise with the size, so that there may be a smaller one.
     Its provenance says which were tried, under "selection", and what it keeps. Returns a Circuit without what is on no path.
     Raises InvalidValue if no size that was tried keeps enough, with the best of them, and NumericalError if the metric is the
@@ -75,6 +76,19 @@ def select(  # noqa: PLR0913  a public verb: keyword arguments
     return circuit.with_provenance(selection=search.told(circuit), faithfulness={**kept, **judged_on})
 
 
+def sizes_between(low: int, high: int) -> list[int]:
+    """At most so many sizes as a round has, each about the same multiple of the one before.
+
+    >>> sizes_between(100, 3200), sizes_between(0, 4)
+    ([200, 400, 800, 1600], [1, 2, 3])
+    """
+    if high - low <= SIZES_IN_A_ROUND + 1:
+        return list(range(low + 1, high))
+    start = max(low, 1)
+    steps = (round(start * (high / start) ** (i / (SIZES_IN_A_ROUND + 1))) for i in range(1, SIZES_IN_A_ROUND + 1))
+    return sorted({step for step in steps if low < step < high})
+
+
 @final
 @dataclass
 class SizeSearch:
@@ -89,14 +103,12 @@ class SizeSearch:
         """The smallest size tried, below `total`, that keeps enough; InvalidValue if there is none."""
         self._try(list(geometric_sizes(total, SIZES_AT_FIRST)))
         enough = min(filter(self._keeps, self.tried), default=total)
-        while len(self.tried) < MOST_TRIED:
+        for _ in range(ROUNDS):
             too_few = max((size for size in self.tried if size < enough), default=0)
             if enough - too_few <= 1:
                 break
-            middle = round(math.sqrt(max(too_few, 1) * enough))
-            between = max(too_few + 1, min(enough - 1, middle))
-            self._try([between])
-            enough = between if self._keeps(between) else enough
+            self._try(sizes_between(too_few, enough))
+            enough = min(filter(self._keeps, self.tried), default=total)
         if enough not in self.tried:
             raise self._refusal(level)
         return enough

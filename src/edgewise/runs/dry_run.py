@@ -11,7 +11,7 @@ from edgewise.arguments import typed
 from edgewise.attribution.memory import Rehearsals, taken, without_files
 from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
-from edgewise.evaluation.by_faithfulness import MOST_TRIED, SIZES_AT_FIRST
+from edgewise.evaluation.by_faithfulness import ROUNDS, SIZES_AT_FIRST, SIZES_IN_A_ROUND
 from edgewise.progress import Track, silent
 from edgewise.ranks import alone, current
 from edgewise.runs.job import Job, prepare
@@ -117,13 +117,15 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
 
 
 def _size_search(job: Job, begun: Sequence[Stage]) -> Iterator[Stage]:
-    """What the search for the size adds, where there is one: as many evaluations of a circuit as it makes at the most."""
-    one = next((stage for stage in begun if stage.label == "evaluating the circuit"), None)
-    if job.share is None or one is None:
+    """What the search for the size adds, where there is one: rounds of sizes, besides those that are on the curve."""
+    two = next((stage for stage in begun if stage.label == "evaluating the circuit"), None)
+    curve, masks = next((stage for stage in begun if stage.label.endswith("circuits")), None), 2 * job.recipe.curve
+    if job.share is None or two is None:
         return
-    on_the_curve = SIZES_AT_FIRST if job.recipe.curve == SIZES_AT_FIRST else 0
-    tries = MOST_TRIED - on_the_curve
-    yield Stage("looking for the size", tries * one.steps, tries * one.seconds)
+    # Two circuits were run there, and so many more for the curve, beside one clean and one corrupted run each.
+    each = max(0.0, curve.seconds - two.seconds) / (masks - 2) if curve and masks > 2 else two.seconds / 2
+    rounds = ROUNDS + (job.recipe.curve != SIZES_AT_FIRST)
+    yield Stage("looking for the size", rounds * two.steps, rounds * (two.seconds + (SIZES_IN_A_ROUND - 2) * each))
 
 
 @final
