@@ -10,6 +10,7 @@ from edgewise.ablations import Ablation
 from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.curve import Curve, CurvePoint
+from edgewise.errors import InvalidValue
 from edgewise.evaluation.faithfulness import evaluate_each, random_mask
 from edgewise.graph import Graph
 from edgewise.metrics import AnyMetric
@@ -41,6 +42,8 @@ def faithfulness_curve(  # noqa: PLR0913  a public verb: keyword arguments
     ordered the edges. Both ends need no run: no edges keep nothing, all keep everything.
     """
     chosen, graph, known = find_metric(metric), subject.graph, known or {}
+    if not all(type(size) is int and isinstance(share, int | float) for size, share in known.items()):
+        raise InvalidValue("known: give what circuits are known to keep by their numbers of edges, such as {48: 0.9}")
     sizes = sizes if sizes is not None else [len(circuit) for circuit in circuits]
     asked = {size: circuit for size, circuit in zip(sizes, circuits, strict=True) if size not in known}
     drawn = {size: Circuit(graph, random_mask(graph, size, random)) for size in sizes}
