@@ -116,3 +116,30 @@ def test_rows_of_a_file_are_split(tiny: str, tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         Recipe.of(**fields)
+
+
+def test_rows_that_share_their_prompts_are_not_held_out_and_that_is_said(tmp_path: Path) -> None:
+    names = ["Mary", "John", "Kate", "Paul"]
+    frames = ["When {} met Tom, Tom gave a book to", "After {} met Tom, Tom gave a ring to"]
+    rows = [
+        {"clean": frame.format(one), "corrupted": frame.format(other), "correct": f" {one}", "wrong": f" {other}"}
+        for frame in frames
+        for one in names
+        for other in names
+        if one != other
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked: dict[str, Any] = {
+        "data": str(tmp_path / "mine.jsonl"),
+        "model": "nano",
+        "edges": 20,
+        "method": "eap",
+        "curve": 0,
+    }
+    found = run(Recipe.of(**asked))
+    assert found.found_on is None
+    assert any("no rows are held out, since they share prompts" in said for said in found.report.warnings)
+    apart = run(Recipe.of(**asked, split=0.2))
+    assert apart.report.examples == len(rows) // 2  # one of the two frames
+    for report in (apart.report, run(Recipe.of(**asked, split=0)).report):
+        assert not any("no rows are held out" in said for said in report.warnings)

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 from edgewise.data.bad_rows import BadRows, sorted_out
 from edgewise.data.pair_files import rows_and_faults, to_pairs
 from edgewise.data.rows import Row
-from edgewise.data.splits import Share, Split, split_rows
+from edgewise.data.splits import ENOUGH_GROUPS, Share, Split, split_rows
 from edgewise.errors import FileError, InvalidValue, TooFewHeldOut, UnknownName
 from edgewise.pairs import NO_ANSWER, Pairs
 from edgewise.prompts.habits import with_warnings
@@ -19,6 +19,11 @@ from edgewise.runs.recipe import EXAMPLES_OF_A_TASK, Setting
 from edgewise.tasks import Task, task
 
 HELD_OUT_OF_A_TASK = 128
+# What is said of a file with enough rows, of which too many share prompts.
+NOTHING_APART = (
+    "no rows are held out, since they share prompts with one another: the circuit is judged on the pairs it was found on; "
+    "--split 0.2 holds out what can be, --split 0 does without"
+)
 
 # How many pairs to hold out: so many, as many as are usual, or none (0, None).
 Count = int | Literal["auto"] | None
@@ -100,7 +105,11 @@ class FileSource(Source):
         return split_rows(self.rows, self.share, self.seed, self.file)
 
     def pairs(self, tokenizer: Any) -> Pairs:
-        return self._pairs(self.split.found_on, tokenizer, self.examples)
+        pairs = self._pairs(self.split.found_on, tokenizer, self.examples)
+        usual = self.share == self.count == "auto"
+        if not usual or self.split.held_out or len(self.rows) < ENOUGH_GROUPS:
+            return pairs
+        return replace(pairs, source=with_warnings(dict(pairs.source), [NOTHING_APART]))
 
     def _pairs(self, rows: tuple[Row, ...], tokenizer: Any, n: int | None) -> Pairs:
         pairs = to_pairs(rows, tokenizer, self.file, n=n, bad_rows=self.bad_rows, **self.wording)
