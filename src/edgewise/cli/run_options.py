@@ -24,7 +24,7 @@ Edges = Annotated[
     str | None,
     typer.Option(
         help="how many edges to select, or a share such as 10%; several, separated by commas, for circuits of several "
-        "sizes [default: as few as keep --faithfulness 0.85; of methods that decide by themselves, a tenth]",
+        "sizes [default: as few as keep --faithfulness 0.85; where gates are trained, a tenth]",
         rich_help_panel=CIRCUIT_OPTIONS,
     ),
 ]

@@ -65,7 +65,7 @@ def asked_share(faithfulness: float | Literal["auto"] | None, wanted: Wanted, me
     if wanted.goal != "circuit" or wanted.level != "edges" or wanted.edges is not None:
         return None
     try:
-        method.refuse(Wanted("scores"))
+        refuse_unscored(method)
     except InvalidValue:
         return None
     return USUAL_FAITHFULNESS
