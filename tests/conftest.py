@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 # Set before transformers is imported anywhere: a test that would download something fails at once instead.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,7 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from support.browser import Opener, browser_path
-from support.families import SIBLINGS
+from support.families import FAMILIES, SIBLINGS
 
 # Workers of pytest-xdist share the cores; tiny tensors gain nothing from threads.
 torch.set_num_threads(1)
@@ -35,14 +36,22 @@ settings.load_profile("edgewise")
 
 # What runs on every family whenever tests run: that it loads, that its parts are right, and the first laws.
 ALWAYS = ("test_1_", "test_2_", "test_3_", "test_7_")
+# Those on which every test runs; the others take turns.
+EVERY_TEST = ("gpt2", "toy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as slow what tests a family that is put together like another one, unless it is short."""
+    """Marks as slow what tests a family that is put together like another one, or whose turn it is not.
+
+    Of the families, each meets every third of the long tests, another third than its neighbours.
+    """
     for item in items:
         family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
         short = item.name.startswith(ALWAYS) or item.path.parent.name == "models" or item.path.stem == "test_loading"
-        if family in SIBLINGS and not short:
+        if family not in FAMILIES or family in EVERY_TEST or short:
+            continue
+        turn = crc32(item.originalname.encode()) + FAMILIES.index(family)
+        if family in SIBLINGS or (turn % 3 and not item.get_closest_marker("chosen")):
             item.add_marker(pytest.mark.slow)
 
 

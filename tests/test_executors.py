@@ -170,6 +170,7 @@ class TestDask:
             found = dict(each_done(killing_once, flags, executor, silent, "dying"))
         assert found.keys() == set(flags)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore")
     def test_a_comparison_is_that_of_one_process(self, cluster: str, model: Path) -> None:
         on = ew.load(str(model), dtype="float64")

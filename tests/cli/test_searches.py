@@ -128,7 +128,14 @@ def test_what_makes_no_sense_is_refused(here: Path, model: Path, arguments: list
     assert not os.listdir(here)
 
 
-@pytest.mark.parametrize(("tau", "out"), [("0.02", "run"), ("0.02", None), ("0.02,0.01", "run")])
+ONE_AND_SEVERAL = [
+    pytest.param("0.02", "run", marks=pytest.mark.slow),
+    pytest.param("0.02", None, marks=pytest.mark.slow),
+    ("0.02,0.01", "run"),
+]
+
+
+@pytest.mark.parametrize(("tau", "out"), ONE_AND_SEVERAL)
 def test_a_killed_run_goes_on_and_ends_the_same(here: Path, deep: Path, tau: str, out: str | None) -> None:
     command = ["discover", "--model", str(deep), "--method", "acdc", "--tau", tau, "--examples", "60"]
     where = ["--out", out] if out else []

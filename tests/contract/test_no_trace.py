@@ -118,7 +118,7 @@ def walk(on: Subject, mask: Tensor) -> Tensor:
     return masked_forward(on, pairs().clean, pairs().positions, mask, corrupted_run(on, pairs()))
 
 
-@pytest.mark.parametrize("family", thinned([()], FAMILIES, one_in=2))
+@pytest.mark.parametrize("family", thinned([()], FAMILIES, one_in=4))
 def test_8_no_call_leaves_a_trace(family: str) -> None:
     on = lived_in(family)
     for call in CALLS.values():

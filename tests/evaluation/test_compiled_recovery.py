@@ -121,7 +121,7 @@ def test_acdc_with_averages_keeps_the_whole_circuit() -> None:
         assert found == ew.task(name).reference
 
 
-@every_program
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:2]), NAMES[2]])
 def test_trained_keep_probabilities_find_the_circuit_with_zeros(name: str) -> None:
     """Every true edge above every other, in induction-hidden too: training looks at more than the clean run."""
     how = {"method": "ugs", "ablation": "zero", "metric": ew.task(name).metric, "regularization": 0.01, "steps": 150}

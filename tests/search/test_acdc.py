@@ -37,7 +37,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("metric", "ablation", "options", "family"), thinned(CASES, FAMILIES, one_in=9))
+@pytest.mark.parametrize(("metric", "ablation", "options", "family"), thinned(CASES, FAMILIES, one_in=12))
 def test_same_decisions_as_one_edge_at_a_time(
     family: str, metric: str, ablation: str, options: dict[str, Any], tmp_path: Path
 ) -> None:

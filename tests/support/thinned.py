@@ -17,7 +17,7 @@ def thinned(cases: Sequence[tuple[Any, ...]], families: Sequence[str], *, one_in
         pytest.param(
             *case,
             family,
-            marks=() if (row + column) % one_in == 0 else pytest.mark.slow,
+            marks=pytest.mark.slow if (row + column) % one_in else pytest.mark.chosen,
             id="-".join(str(value) for value in (*case, family)),
         )
         for row, family in enumerate(families)
