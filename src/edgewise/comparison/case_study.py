@@ -88,10 +88,10 @@ def heads(outcomes: Sequence[MethodOutcome], size: int, request: Request, *, rep
         "ablation": request.ablation,
         "batch_size": request.batch_size,
         "metric": WORTH_METRIC,
+        "track": request.track,
     }
-    bases = request.track(list(circuits), len(circuits), "taking out heads")
     studies = [
-        study_heads(request.subject, circuits, request.pairs, base=base, roles=known, **conditions) for base in bases
+        study_heads(request.subject, circuits, request.pairs, base=base, roles=known, **conditions) for base in circuits
     ]
     searches = tuple(outcome.entry.name for outcome in outcomes if outcome.circuits)
     sizes = {name: len(circuit) for name, circuit in circuits.items()}

@@ -15,12 +15,11 @@ from edgewise.comparison.comparison import Comparison
 from edgewise.comparison.comparison_store import ComparisonStore
 from edgewise.comparison.method_run import MethodOutcome, run_entry
 from edgewise.comparison.mib_areas import areas_of, auroc_of
-from edgewise.comparison.reference import Reference, measured
+from edgewise.comparison.reference import Reference, measured, recovered
 from edgewise.comparison.result import Measured, Result
 from edgewise.comparison.sample import Sample
 from edgewise.errors import InvalidValue, NumericalError
-from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid, measure_recovery
-from edgewise.evaluation.universe import denominators
+from edgewise.evaluation import Grid, MetricReport, Report, evaluate, evaluate_each, measure_grid
 from edgewise.executors import each_done
 from edgewise.metrics import METRICS, Metric
 from edgewise.pairs import NO_ANSWER, Pairs
@@ -31,7 +30,6 @@ from edgewise.request import Request
 from edgewise.runs.judged import first_pairs
 from edgewise.scores import Scores
 
-RECOVERED = ("edges", "nodes")
 # The measured circuits of a method, and its areas.
 Measures = tuple[tuple[Measured, ...], Mapping[str, float | None]]
 EXACT = Entry(method="exact", label="exact effects")
@@ -71,7 +69,7 @@ class ComparisonJob:
             reference = self._settled(exact, found_on[self.request.metric.name])
         known = reference.circuit if reference is not None else None
         listed = sorted((outcome for outcome in outcomes if outcome.entry in self.entries), key=self._place)
-        sample = self.store.sample(self._sample) if self.exact_sample is not None else None
+        sample = self.store.sample(self.measure_sample) if self.exact_sample is not None else None
         measures = self._measures(listed)
         results = tuple(
             self._result(one, known, exact, sample, measured) for one, measured in zip(listed, measures, strict=True)
@@ -81,8 +79,16 @@ class ComparisonJob:
             if self.heads is not None
             else None
         )
-        grid = self.store.grid(lambda: self._grid(known)) if self.grid is not None else None
+        grid = self.store.grid(lambda: self.measure_thresholds(known)) if self.grid is not None else None
         return Comparison(self._facts(said), ends, self.sizes, reference, results, exact, studied, grid, sample)
+
+    @property
+    def planned(self) -> list[Entry]:
+        """The methods in the order they run in: exact effects first if the reference needs them."""
+        if not isinstance(self.reference, str) or self.reference == "none":
+            return list(self.entries)
+        exact = [entry for entry in self.entries if self._is_exact(entry)][:1] or [EXACT]
+        return [*exact, *(entry for entry in self.entries if entry not in exact)]
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -91,7 +97,8 @@ class ComparisonJob:
         """The request on the pairs that circuits are measured on."""
         return self.request if self.judged is None else replace(self.request, pairs=self.judged)
 
-    def _sample(self) -> Sample:
+    def measure_sample(self) -> Sample:
+        """The exact effects of some edges."""
         return Sample.measured(self.request, self.exact_sample or 0, seed=0)
 
     def _ends(self, request: Request) -> tuple[dict[str, MetricReport], tuple[str, ...]]:
@@ -107,32 +114,29 @@ class ComparisonJob:
         return dict(report.metrics), report.warnings
 
     def _outcomes(self) -> list[MethodOutcome]:
-        """Every method's, from the store where it is there already; exact effects first if the reference needs them."""
-        todo: list[Entry] = list(self.entries)
-        if isinstance(self.reference, str) and self.reference != "none":
-            exact = [entry for entry in todo if self._is_exact(entry)][:1] or [EXACT]
-            todo = [*exact, *(entry for entry in todo if entry not in exact)]
-        missing = [entry for entry in todo if not self.store.has(entry)]
-        find = self._find if self.executor is None else self._sent._find
+        """Every method's, from the store where it is there already."""
+        missing = [entry for entry in self.planned if not self.store.has(entry)]
+        find = self.find if self.executor is None else self._sent.find
         found: dict[str, MethodOutcome] = {}
         for entry, outcome in each_done(find, missing, self.executor, self.request.track, "comparing methods"):
             found[entry.folder] = self.store.outcome(entry, lambda _, outcome=outcome: outcome)
-        return [found.get(entry.folder) or self.store.outcome(entry, self._find) for entry in todo]
+        return [found.get(entry.folder) or self.store.outcome(entry, self.find) for entry in self.planned]
 
     def _measures(self, outcomes: Sequence[MethodOutcome]) -> list[Measures]:
         """What the circuits of every method keep, and its areas."""
         if self.executor is None:
-            return [self._measured(outcome) for outcome in outcomes]
+            return [self.measure(outcome) for outcome in outcomes]
         missing = [outcome for outcome in outcomes if not self.store.has_measures(outcome.entry)]
         measured: dict[str, Measures] = {}
-        track, work = self.request.track, self._sent._measured
+        track, work = self.request.track, self._sent.measure
         for outcome, (curve, areas) in each_done(work, missing, self.executor, track, "measuring their circuits"):
             of_curve = self.store.curve(outcome, lambda _, curve=curve: curve)
             of_areas = self.store.areas(outcome, lambda _, areas=areas: areas) if self.with_areas else areas
             measured[outcome.entry.folder] = of_curve, of_areas
-        return [measured.get(outcome.entry.folder) or self._measured(outcome) for outcome in outcomes]
+        return [measured.get(outcome.entry.folder) or self.measure(outcome) for outcome in outcomes]
 
-    def _measured(self, outcome: MethodOutcome) -> Measures:
+    def measure(self, outcome: MethodOutcome) -> Measures:
+        """What the circuits of a method keep, and its areas."""
         areas = self.store.areas(outcome, self._areas) if self.with_areas else {"cpr": None, "cmd": None}
         return self.store.curve(outcome, self._curve), areas
 
@@ -145,7 +149,8 @@ class ComparisonJob:
     def _place(self, outcome: MethodOutcome) -> int:
         return self.entries.index(outcome.entry)
 
-    def _find(self, entry: Entry) -> MethodOutcome:
+    def find(self, entry: Entry) -> MethodOutcome:
+        """What one method finds."""
         return run_entry(entry, self.request, self.sizes, partial=self.store.partial(entry))
 
     def _is_exact(self, entry: Entry) -> bool:
@@ -166,11 +171,7 @@ class ComparisonJob:
     ) -> Result:
         entry = outcome.entry
         found = outcome.circuits or outcome.scores
-        recovery = {
-            level: measure_recovery(found, reference, level=level, absolute=entry.absolute)
-            for level in RECOVERED
-            if reference is not None and _tells_apart(reference, level)
-        }
+        recovery = recovered(found, reference, absolute=entry.absolute)
         agreeing = None if exact is None or self._is_exact(entry) else agreement(outcome, exact)
         agreeing = sample.agreement(outcome) if agreeing is None and sample is not None else agreeing
         curve, areas = measured
@@ -195,7 +196,8 @@ class ComparisonJob:
     def _reports(self, circuits: Sequence[Circuit], request: Request) -> list[Report]:
         return evaluate_each(request.subject, circuits, request.pairs, **self._how(request.track))
 
-    def _grid(self, reference: Circuit | None) -> Grid:
+    def measure_thresholds(self, reference: Circuit | None) -> Grid:
+        """How `eap+acdc` does over both of its thresholds."""
         if reference is None or self.grid is None:
             raise InvalidValue("a grid of thresholds needs a reference, and this comparison has none; name one")
         request = self.request
@@ -233,12 +235,6 @@ def reported(request: Request) -> list[str | Metric]:
 
 def _described(pairs: Pairs) -> dict[str, Any]:
     return {**pairs.source, "sha256": pairs.fingerprint, "examples": len(pairs)}
-
-
-def _tells_apart(reference: Circuit, level: str) -> bool:
-    """Whether there is something in the reference at this level, and something out of it."""
-    present, total = denominators(reference)[level]
-    return 0 < present < total
 
 
 def _measured(report: Report) -> Measured:

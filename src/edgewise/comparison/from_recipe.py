@@ -72,9 +72,12 @@ def run_comparison(
     if current().count > 1:
         raise InvalidValue("a comparison is no work that ranks share: start it in one process, without torchrun")
     started, folder = time.perf_counter(), Path(out) if out is not None else None
-    setting = _prepare(recipe, folder)
+    setting = prepared(recipe, folder)
     with held_folder(folder) if folder is not None else nullcontext():
-        job = replace(_job(recipe, setting, folder, track), executor=executor)
+        job = job_of(recipe, setting, track)
+        store = ComparisonStore() if folder is None else open_store(folder, recipe, job.request.key)
+        check_given(recipe, store)
+        job = replace(job, store=store, executor=executor)
         try:
             comparison = job.comparison()
             files = write(recipe, comparison, insights(comparison, job.request), folder) if folder is not None else ()
@@ -102,7 +105,7 @@ def _usable(folder: Path, recipe: CompareRecipe) -> bool:
     return True
 
 
-def _prepare(recipe: CompareRecipe, out: Path | None) -> ResolvedSetting:
+def prepared(recipe: CompareRecipe, out: Path | None) -> ResolvedSetting:
     """What the recipe's setting names; all that can be refused before a model is loaded is."""
     setting = resolve(recipe)
     with_baseline(recipe.methods, recipe.seed)
@@ -114,15 +117,14 @@ def _prepare(recipe: CompareRecipe, out: Path | None) -> ResolvedSetting:
     return setting
 
 
-def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, track: Track) -> ComparisonJob:
+def job_of(recipe: CompareRecipe, setting: ResolvedSetting, track: Track) -> ComparisonJob:
+    """The comparison that a recipe asks for, on the model that it names; nothing of it is kept so far."""
     subject, source = setting.model.load(track), setting.source
     sizes = sizes_on(subject.graph, recipe.edges)
     reference = settle(recipe.reference, subject, recipe.task)
     pairs = source.pairs(subject.tokenizer)
     going_by = metric(setting.reported_metric(pairs))
     request = Request(subject, pairs, going_by, setting.ablation, setting.batch_size, track)
-    store = ComparisonStore() if out is None else open_store(out, recipe, request.key)
-    _check_given(recipe, store)
     heads = sizes_on(subject.graph, [recipe.heads])[0] if recipe.heads is not None else None
     judged = source.held_out(subject.tokenizer, pairs)
     return ComparisonJob(
@@ -130,7 +132,7 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
         with_baseline(entries_on(subject.graph, recipe.methods), recipe.seed),
         reference,
         sizes,
-        store,
+        ComparisonStore(),
         heads,
         recipe.grid,
         judged,
@@ -139,7 +141,7 @@ def _job(recipe: CompareRecipe, setting: ResolvedSetting, out: Path | None, trac
     )
 
 
-def _check_given(recipe: CompareRecipe, store: ComparisonStore) -> None:
+def check_given(recipe: CompareRecipe, store: ComparisonStore) -> None:
     """FileError if a file of scores holds others by now than those that were compared from it before."""
     for entry in recipe.methods:
         if entry.scores is None or not store.has(entry):

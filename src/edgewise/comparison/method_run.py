@@ -96,17 +96,21 @@ def run_entry(entry: Entry, request: Request, sizes: Sequence[int], *, partial: 
     """Runs one method of a comparison. `partial` is a folder in which a method that can keeps how far it has come."""
     if entry.scores is not None:
         return MethodOutcome(entry, Found(given_scores(entry, request.subject.graph)), 0.0)
+    request, started = request_of(entry, request, sizes), time.perf_counter()
+    found = run_method(_keeping(method(entry.method, entry.options), partial), request)
+    return MethodOutcome(entry, found, time.perf_counter() - started + request.seconds_before)
+
+
+def request_of(entry: Entry, request: Request, sizes: Sequence[int]) -> Request:
+    """What one method of a comparison is asked for."""
     chosen = method(entry.method, entry.options)
-    request = replace(
+    return replace(
         request,
         pairs=request.pairs if entry.examples is None else request.pairs[: entry.examples],
         metric=find_metric(entry.metric or chosen.metric or request.metric),
         wanted=Wanted("sizes", sizes=tuple(sizes), values=None if entry.values is None else tuple(entry.values)),
         notes={},
     )
-    started = time.perf_counter()
-    found = run_method(_keeping(chosen, partial), request)
-    return MethodOutcome(entry, found, time.perf_counter() - started + request.seconds_before)
 
 
 def _keeping(chosen: Any, folder: Path | None) -> Any:

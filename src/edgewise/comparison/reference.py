@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from edgewise.circuit import Circuit
 from edgewise.comparison.compare_recipe import is_small, threshold_of
 from edgewise.errors import FileError, GraphMismatch, InvalidValue
+from edgewise.evaluation import Recovery, measure_recovery
+from edgewise.evaluation.universe import denominators
 from edgewise.formats.reading import find
 from edgewise.models.subject import Subject
 from edgewise.scores import Scores
@@ -19,6 +21,7 @@ from edgewise.tasks.references import REFERENCES, reference_groups
 DEFAULT_THRESHOLD = "exact:1%"
 # Where there is no reference, scores are held against the effects of so many edges: as many runs as one of `exact` on a toy.
 AGREEMENT_SAMPLE = 100
+RECOVERED = ("edges", "nodes")
 
 
 @final
@@ -141,3 +144,11 @@ def _on(subject: Subject, reference: Reference) -> Reference:
         count = "no edge" if not len(reference.circuit) else "every edge"
         raise InvalidValue(f"the reference ({reference.text}) has {count}, so there is nothing to recover; {CURE}")
     return reference
+
+
+def recovered(found: Scores | Sequence[Circuit], reference: Circuit | None, *, absolute: bool) -> dict[str, Recovery]:
+    """What was recovered of a reference, at each level at which there is something in it and something out of it."""
+    if reference is None:
+        return {}
+    levels = [level for level in RECOVERED if 0 < denominators(reference)[level][0] < denominators(reference)[level][1]]
+    return {level: measure_recovery(found, reference, level=level, absolute=absolute) for level in levels}

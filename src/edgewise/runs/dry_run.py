@@ -9,11 +9,13 @@ from typing import Any, TypeVar, final
 
 from edgewise.arguments import typed
 from edgewise.attribution.memory import Rehearsals, taken, without_files
+from edgewise.contract import Method
 from edgewise.engine.tiling import tiling_for
 from edgewise.errors import InvalidValue
 from edgewise.evaluation.by_faithfulness import ROUNDS, SIZES_AT_FIRST, SIZES_IN_A_ROUND
 from edgewise.progress import Track, silent
 from edgewise.ranks import alone, current
+from edgewise.request import Request
 from edgewise.runs.job import Job, prepare
 from edgewise.runs.recipe import Recipe
 from edgewise.runs.run import compute
@@ -85,18 +87,9 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
     pairs = job.setting.source.pairs(subject.tokenizer)
     held_out = job.setting.source.held_out(subject.tokenizer, pairs)
     request, method = job.request(subject, pairs, silent), without_files(job.method)
-    at_once = min(request.batch_size, len(pairs))
-    with alone():
-        memory = taken(subject) + Rehearsals(method, request).estimate(at_once, tiling_for(subject.device)).peak
-    begun, before, untold = _Begun(), time.perf_counter(), ""
-    try:
-        # A search for the size would begin a loop for each size it tries; one of them is enough to know.
-        compute(replace(job, method=method, share=None), begun, subject=subject)
-    except Exception as error:
-        if not begun.left:
-            raise
-        untold = str(error)  # of numbers that are none, since the loops before were left
-    besides = loading + time.perf_counter() - before - sum(begun.watched)
+    memory = memory_of(method, request)
+    # A search for the size would begin a loop for each size it tries; one of them is enough to know.
+    begun = Begun.of(lambda track: compute(replace(job, method=method, share=None), track, subject=subject))
     stages = (*begun.merged, *_size_search(job, begun.stages))
     return RunEstimate(
         model=subject.name,
@@ -107,13 +100,25 @@ def dry_run(recipe: Recipe, *, track: Track = silent) -> RunEstimate:
         held_out=0 if held_out is None else len(held_out),
         method=method.name,
         cost=method.cost,
-        batches=-(-len(pairs) // at_once),
-        batch_size=at_once,
+        batches=-(-len(pairs) // pairs_at_once(request)),
+        batch_size=pairs_at_once(request),
         memory=memory,
         stages=stages,
-        seconds=besides + sum(stage.seconds for stage in stages),
-        untold=untold,
+        seconds=loading + begun.besides + sum(stage.seconds for stage in stages),
+        untold=begun.untold,
     )
+
+
+def pairs_at_once(request: Request) -> int:
+    """How many pairs the largest batch of a request has."""
+    return min(request.batch_size, len(request.pairs))
+
+
+def memory_of(method: Method, request: Request) -> int:
+    """Bytes that a method takes at the most, model included."""
+    with alone():
+        estimate = Rehearsals(method, request).estimate(pairs_at_once(request), tiling_for(request.subject.device))
+        return taken(request.subject) + estimate.peak
 
 
 def _size_search(job: Job, begun: Sequence[Stage]) -> Iterator[Stage]:
@@ -130,12 +135,30 @@ def _size_search(job: Job, begun: Sequence[Stage]) -> Iterator[Stage]:
 
 @final
 @dataclass
-class _Begun:
-    """A Track that takes the first steps of each loop, and leaves it."""
+class Begun:
+    """A Track that takes the first steps of each loop, and leaves it.
+
+    `besides`: seconds that the work took outside of its loops. `untold`: why it ended after a loop that was left, if it did.
+    """
 
     stages: list[Stage] = field(default_factory=list)
     watched: list[float] = field(default_factory=list)
     left: bool = False
+    besides: float = 0.0
+    untold: str = ""
+
+    @classmethod
+    def of(cls, work: Callable[[Begun], object]) -> Begun:
+        """The beginnings of the loops of a piece of work; what it raises before one is left is raised."""
+        begun, before = cls(), time.perf_counter()
+        try:
+            work(begun)
+        except Exception as error:
+            if not begun.left:
+                raise
+            begun.untold = str(error)  # of numbers that are none, since the loops before were left
+        begun.besides = time.perf_counter() - before - sum(begun.watched)
+        return begun
 
     def __call__(
         self, steps: Iterable[T], total: int, label: str, detail: Callable[[T], str] | None = None
