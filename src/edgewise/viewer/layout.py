@@ -167,7 +167,6 @@ def _nodes(grid: Grid, kept: frozenset[str]) -> Iterator[Box]:
 
 def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Position]]:
     group = graph.heads // graph.kv_heads
-    kv = "h" if group == 1 else "kv"
     for place, layer in enumerate(grid.layers):
         y = grid.y(place) + BOX[1] / 2 + 3
         for column, head in enumerate(grid.heads):
@@ -175,8 +174,9 @@ def _ports(grid: Grid, graph: Graph) -> Iterator[tuple[str, Position]]:
             yield f"a{layer}.h{head}<q>", Position(x + (PORT_OFFSETS["q"] if group == 1 else 0.0), y)
             if head % group == 0:
                 middle, below = x + grid.column * (group - 1) / 2, y if group == 1 else y + 15
-                yield f"a{layer}.{kv}{head // group}<k>", Position(middle + PORT_OFFSETS["k"] - (group > 1) * 9, below)
-                yield f"a{layer}.{kv}{head // group}<v>", Position(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
+                key, value = (of(layer).start + head // group for of in (graph.k_readers, graph.v_readers))
+                yield graph.readers[key], Position(middle + PORT_OFFSETS["k"] - (group > 1) * 9, below)
+                yield graph.readers[value], Position(middle + PORT_OFFSETS["v"] - (group > 1) * 5, below)
         if grid.graph.mlps:
             yield f"m{layer}", Position(grid.mlp_x, grid.y(place) - MLP_RISE * grid.row + BOX[1] / 2)
     yield "logits", Position((LAYOUT_MARGIN + LABELS + _right(grid)) / 2, BAR + 4)
