@@ -108,8 +108,14 @@ def study_heads(  # noqa: PLR0913  a public verb: keyword arguments
     chosen, known = find_metric(metric), dict(roles or {})
     masks = [_without(circuits[base], head) for head in sorted(kept[base])]
     replacer = find_ablation(ablation).prepared(subject, pairs, batch_size)
-    batches = track(pairs.batches(batch_size), -(-len(pairs) // batch_size), f"taking {len(masks)} heads out of {base}")
-    drops = _drops(subject, [circuits[base].mask, *masks], batches, chosen, replacer)
+    label, batches = f"taking {len(masks)} heads out of {base}", -(-len(pairs) // batch_size)
+    masks = [circuits[base].mask, *masks]
+    sums = torch.zeros(len(masks), dtype=torch.float64)
+    with subject.at_work(), steady(subject.model):
+        runs = _runs(subject, masks, pairs.batches(batch_size), chosen, replacer)
+        for number, total in track(runs, batches * len(masks), label):
+            sums[number] += total
+    drops = ((sums[0] - sums[1:]) / len(pairs)).tolist()
     worth = dict(zip(sorted(kept[base]), drops, strict=True))
     rows = [
         HeadRow(head, known.get(head, ""), tuple(name for name in circuits if head in kept[name]), worth.get(head))
@@ -129,19 +135,15 @@ def _without(circuit: Circuit, head: str) -> Tensor:
     return mask
 
 
-def _drops(
+def _runs(
     subject: Subject, masks: list[Tensor], batches: Iterable[Pairs], metric: Metric, replacer: Replacer
-) -> list[float]:
-    """How much lower the metric is under each mask than under the first, mean over pairs."""
-    workspace, count = Workspace(), 0
-    totals = torch.zeros(len(masks), dtype=torch.float64)
-    with subject.at_work(), steady(subject.model):
-        for batch in batches:
-            ready = subject.ready(batch)
-            replacement, answers = replacer(ready), Answers(ready.correct, ready.wrong)
-            clean = subject.logits(ready.clean, ready.positions)
-            count += len(batch)
-            for number, mask in enumerate(masks):
-                logits = masked_forward(subject, ready.clean, ready.positions, mask, replacement, workspace=workspace)
-                totals[number] += float(metric.objective(logits, answers, clean).double().sum())
-    return ((totals[0] - totals[1:]) / count).tolist()
+) -> Iterator[tuple[int, float]]:
+    """The number of each mask, and the sum of the metric under it, for one batch after the other."""
+    workspace = Workspace()
+    for batch in batches:
+        ready = subject.ready(batch)
+        replacement, answers = replacer(ready), Answers(ready.correct, ready.wrong)
+        clean = subject.logits(ready.clean, ready.positions)
+        for number, mask in enumerate(masks):
+            logits = masked_forward(subject, ready.clean, ready.positions, mask, replacement, workspace=workspace)
+            yield number, float(metric.objective(logits, answers, clean).double().sum())
