@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, final
@@ -12,9 +14,11 @@ from edgewise.prompts.habits import warn_of
 T = TypeVar("T")
 # What is done about bad rows.
 BadRows = Literal["refuse", "skip"]
-MOST_LISTED, ROOM_FOR_ROWS, LEAST_OF_A_ROW = 20, 760, 38
+MOST_LISTED, MOST_WARNED_OF, ROOM_FOR_ROWS, LEAST_OF_A_ROW = 20, 3, 640, 32
 CURE_OF_ROWS = "mend the file, or go on without bad rows by --skip-bad-rows (bad_rows='skip')"
 NONE_LEFT = "no row is left"
+# What differs between two faults of one kind: what is quoted, and numbers; and what stands behind a colon.
+_VARYING = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d+")
 
 
 @final
@@ -37,17 +41,17 @@ def rows_or_faults(line: int, place: str, read: Callable[[], Iterable[T]]) -> It
 
 
 def refusal(name: str, bad: Sequence[BadRow], total: int, cure: str) -> str:
-    """One sentence that lists bad rows of a file, those beyond the first twenty by their number."""
+    """One sentence that says what is wrong with rows of a file, and where; beyond twenty lines how many more."""
     if len(bad) == 1:
         return f"{bad[0].place}: {bad[0].problem}; {cure}"
-    return f"{name}: {len(bad):,} of {total:,} rows are bad: {_listing(bad)}; {cure}"
+    return f"{name}: {len(bad):,} of {total:,} rows are bad: {_listing(bad, MOST_LISTED)}; {cure}"
 
 
 def warnings_about(name: str, bad: Sequence[BadRow], total: int) -> list[str]:
     """The warning about rows that are left out; none if none are."""
     if not bad:
         return []
-    return [f"{name}: {len(bad):,} of {total:,} rows are bad and left out: {_listing(bad[:3], more=len(bad) - 3)}"]
+    return [f"{name}: {len(bad):,} of {total:,} rows are bad and left out: {_listing(bad, MOST_WARNED_OF)}"]
 
 
 def sorted_out(
@@ -64,12 +68,26 @@ def sorted_out(
     return good, said
 
 
-def _listing(bad: Sequence[BadRow], more: int | None = None) -> str:
-    shown = bad[:MOST_LISTED]
-    room = max(LEAST_OF_A_ROW, ROOM_FOR_ROWS // len(shown))
-    parts = [_cut(f"line {row.line}: {row.problem}", room) for row in shown]
-    rest = len(bad) - len(shown) if more is None else more
+def _listing(bad: Sequence[BadRow], lines: int) -> str:
+    """What is wrong, each kind of fault once, with the numbers of so many lines in all."""
+    alike: dict[str, list[BadRow]] = defaultdict(list)
+    for row in bad:
+        alike[_VARYING.sub("", row.problem).partition(":")[0]].append(row)
+    shown = list(alike.values())[:lines]
+    room, named = max(LEAST_OF_A_ROW, ROOM_FOR_ROWS // len(shown)), lines // len(shown)
+    parts = [_cut(f"line {first.line}: {first.problem}", room) + _also(more, named - 1) for first, *more in shown]
+    rest = len(bad) - sum(map(len, shown))
     return "; ".join(parts) + (f"; and {rest:,} more" if rest > 0 else "")
+
+
+def _also(rows: Sequence[BadRow], named: int) -> str:
+    """In brackets, the lines in which it is the same."""
+    if not rows:
+        return ""
+    numbers, rest = ", ".join(str(row.line) for row in rows[:named]), len(rows) - named
+    if rest <= 0:
+        return f" (so too line{'s' if len(rows) > 1 else ''} {numbers})"
+    return f" (so too lines {numbers} and {rest:,} more)" if named > 0 else f" (so too {rest:,} more)"
 
 
 def _cut(text: str, room: int) -> str:
