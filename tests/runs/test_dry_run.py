@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,18 @@ def test_the_search_for_a_size_is_told_too_and_takes_no_more_loops() -> None:
     assert without["looking for the size"] == 4 * 3
     asked = {one.label for one in dry_run(Recipe.of(method="eap", edges=20, **FEW)).stages}
     assert "looking for the size" not in asked
+
+
+def test_of_many_steps_two_are_watched_since_the_first_may_make_ready_for_all() -> None:
+    def steps() -> Iterator[int]:
+        time.sleep(0.05)
+        yield from range(1000)
+
+    few, many = module.Begun(), module.Begun()
+    assert list(few(steps(), 10, "few")) == [0]
+    assert list(many(steps(), 1000, "many")) == [0, 1]
+    assert few.stages[0].seconds > 10 * 0.04
+    assert 0.05 < many.stages[0].seconds < 1000 * 0.04
 
 
 def test_several_processes_make_no_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,9 @@ from edgewise.runs.run import compute
 from edgewise.surroundings import neutrally
 
 T = TypeVar("T")
-# How long a loop is watched, unless its first step takes longer.
-SECONDS_WATCHED = 2.0
+# How long a loop is watched, unless its first step takes longer. A first step may also make ready what the others need, and
+# tell nothing of them: where there are more than so many, a second one is watched.
+SECONDS_WATCHED, FEW_STEPS = 2.0, 40
 
 
 @final
@@ -168,11 +169,10 @@ class Begun:
             yield step
             done, passed = done + 1, time.perf_counter() - started
             first = first or passed
-            if passed > SECONDS_WATCHED and done < total:
+            if passed > SECONDS_WATCHED and done < total and (done > 1 or total <= FEW_STEPS):
                 self.left = True
                 break
         passed = time.perf_counter() - started
-        # The first step may take longer than the others: what is loaded then stays.
         rest = (passed - first) / (done - 1) * (total - 1) if done > 1 else first * (total - 1)
         self.stages.append(Stage(label, total, first + rest))
         self.watched.append(passed)
