@@ -60,9 +60,10 @@ def test_its_steps_are_those_of_the_comparison(monkeypatch: pytest.MonkeyPatch) 
     assert left["besides"] == [("patching edges one by one", 15)]
 
 
-def test_what_is_done_is_not_told_again(tmp_path: Path) -> None:
-    recipe, folder = few(), tmp_path / "one"
-    assert [part.name for part in estimate_comparison(recipe, folder).parts] == ["eap", "random"]
+@pytest.mark.parametrize("how", [{}, {"areas": "none"}, {"reference": "exact:1%"}])
+def test_what_is_done_is_not_told_again(tmp_path: Path, how: dict[str, Any]) -> None:
+    recipe, folder = few(**how), tmp_path / "one"
+    assert [part.name for part in estimate_comparison(recipe, folder).parts][-2:] == ["eap", "random"]
     assert not folder.exists()
     run_comparison(recipe, folder)
     assert estimate_comparison(recipe, folder).parts == ()

@@ -126,7 +126,7 @@ class ComparisonJob:
         """What the circuits of every method keep, and its areas."""
         if self.executor is None:
             return [self.measure(outcome) for outcome in outcomes]
-        missing = [outcome for outcome in outcomes if not self.store.has_measures(outcome.entry)]
+        missing = [outcome for outcome in outcomes if not self._is_measured(outcome)]
         measured: dict[str, Measures] = {}
         track, work = self.request.track, self._sent.measure
         for outcome, (curve, areas) in each_done(work, missing, self.executor, track, "measuring their circuits"):
@@ -134,6 +134,9 @@ class ComparisonJob:
             of_areas = self.store.areas(outcome, lambda _, areas=areas: areas) if self.with_areas else areas
             measured[outcome.entry.folder] = of_curve, of_areas
         return [measured.get(outcome.entry.folder) or self.measure(outcome) for outcome in outcomes]
+
+    def _is_measured(self, outcome: MethodOutcome) -> bool:
+        return self.store.has_measures(outcome.entry, areas=self.with_areas)
 
     def measure(self, outcome: MethodOutcome) -> Measures:
         """What the circuits of a method keep, and its areas."""

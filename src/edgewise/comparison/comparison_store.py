@@ -48,12 +48,12 @@ class ComparisonStore:
         """Whether the method is done."""
         return self.folder is not None and (self.folder / METHODS_FOLDER / entry.folder / FOUND_FILE).is_file()
 
-    def has_measures(self, entry: Entry) -> bool:
-        """Whether its circuits are measured."""
+    def has_measures(self, entry: Entry, *, areas: bool) -> bool:
+        """Whether its circuits are measured, and its areas where these are wanted."""
         if self.folder is None:
             return False
         place = self.folder / METHODS_FOLDER / entry.folder
-        return (place / CURVE_FILE).is_file() and (place / AREAS_FILE).is_file()
+        return (place / CURVE_FILE).is_file() and (not areas or (place / AREAS_FILE).is_file())
 
     def kept(self, entry: Entry) -> MethodOutcome:
         """What a method that is done found."""

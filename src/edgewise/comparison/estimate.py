@@ -86,7 +86,7 @@ def estimate_comparison(
     kept = ComparisonStore(folder, job.request.key)
     check_given(recipe, kept)
     before = time.perf_counter() - started
-    parts = [_of_entry(job, entry) for entry in job.planned if not (kept.has(entry) and kept.has_measures(entry))]
+    parts = [_of_entry(job, entry) for entry in job.planned if not _is_done(job, kept, entry)]
     if job.exact_sample is not None or job.grid is not None:
         parts.append(PartEstimate.of("besides", "", 0, Begun.of(lambda track: _besides(_timed(job, track)))))
     return ComparisonEstimate(
@@ -98,6 +98,10 @@ def estimate_comparison(
         parts=tuple(parts),
         seconds=before + sum(part.seconds for part in parts),
     )
+
+
+def _is_done(job: ComparisonJob, kept: ComparisonStore, entry: Entry) -> bool:
+    return kept.has(entry) and (entry not in job.entries or kept.has_measures(entry, areas=job.with_areas))
 
 
 def _of_entry(job: ComparisonJob, entry: Entry) -> PartEstimate:
@@ -112,8 +116,10 @@ def _of_entry(job: ComparisonJob, entry: Entry) -> PartEstimate:
 
 def _find_and_measure(job: ComparisonJob, entry: Entry) -> None:
     outcome = job.find(entry)
+    if entry not in job.entries:  # exact effects that a reference needs
+        return
     job.measure(outcome)
-    if job.heads is not None and entry in job.entries:
+    if job.heads is not None:
         heads([outcome], job.heads, job.request, replaced=1.0)
 
 
