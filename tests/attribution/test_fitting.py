@@ -113,7 +113,7 @@ def test_training_goes_through_a_batch_in_parts(method: str, monkeypatch: pytest
         file = tmp_path / name
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            how: dict[str, Any] = {"steps": 2, "batch": 5, "history": str(file)}
+            how: dict[str, Any] = {"steps": 4, "batch": 5, "history": str(file)}
             found = ew.discover(on, pairs(), method=method, preset="published", edges=40, **how)
         assert any("not enough memory for a batch" in str(one.message) for one in said) == (name == "parts")
         assert (found.provenance.get("fitting_batch_size", 5) <= 2) == (name == "parts")

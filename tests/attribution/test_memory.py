@@ -169,7 +169,7 @@ LONG = pytest.param("eap+acdc", marks=pytest.mark.slow)
 @pytest.mark.usefixtures("nothing_taken")
 def test_what_is_found_is_what_is_found_without_a_limit(name: str) -> None:
     on, of = subject("gpt2", torch.float64), pairs()
-    options = {"acdc": {"tau": 0.02}, "eap+acdc": {"tau": 0.02}}
+    options = {"acdc": {"tau": 0.0005}, "eap+acdc": {"tau": 0.0005}}
     free = request(name, on, of, 4)
     # A search that keeps all pairs under one trial would still fit into what two pairs need under several.
     sizes = replace(PROCESSOR, removals=1)

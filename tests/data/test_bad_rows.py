@@ -51,9 +51,7 @@ def test_all_bad_rows_are_listed_in_one_sentence(tmp_path: Path, suffix: str) ->
 def test_fields_of_a_csv_file_are_counted_row_by_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("clean,corrupted,correct\n1,2, 3\n1,2\n1,2,\n1,2, 3, 4\n1,2, 3\n")
-    with pytest.raises(
-        FileError, match=r"3 of 5 rows are bad: line 3: this row has 2 .* \(so too line 5\); line 4: an"
-    ):
+    with pytest.raises(FileError, match=r"3 of 5 rows are bad: line 3: .*; line 4: .*; line 5: this row has 4 fields"):
         read_rows(path)
     with pytest.warns(EdgewiseWarning, match="3 of 5 rows are bad and left out"):
         assert [row.line for row in read_rows(path, bad_rows="skip")] == [2, 6]

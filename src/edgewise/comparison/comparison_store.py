@@ -55,6 +55,10 @@ class ComparisonStore:
         place = self.folder / METHODS_FOLDER / entry.folder
         return (place / CURVE_FILE).is_file() and (not areas or (place / AREAS_FILE).is_file())
 
+    def has_file(self, name: str) -> bool:
+        """Whether a part that is measured once for all methods is there: SAMPLE_FILE, GRID_FILE."""
+        return self.folder is not None and (self.folder / name).is_file()
+
     def kept(self, entry: Entry) -> MethodOutcome:
         """What a method that is done found."""
         return self.outcome(entry, _nothing)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from edgewise.arguments import typed
 from edgewise.circuit import Circuit
 from edgewise.comparison.case_study import heads
 from edgewise.comparison.compare_recipe import CompareRecipe
 from edgewise.comparison.comparison_job import ComparisonJob
-from edgewise.comparison.comparison_store import ComparisonStore
+from edgewise.comparison.comparison_store import GRID_FILE, SAMPLE_FILE, ComparisonStore
 from edgewise.comparison.entry import Entry
 from edgewise.comparison.from_recipe import check_given, job_of, prepared
 from edgewise.comparison.method_run import request_of
@@ -72,6 +73,7 @@ class ComparisonEstimate:
         return {**vars(self), "parts": [part.to_dict() for part in self.parts]}
 
 
+@typed
 @neutrally
 def estimate_comparison(
     recipe: CompareRecipe, out: str | os.PathLike[str] | None = None, *, track: Track = silent
@@ -86,9 +88,14 @@ def estimate_comparison(
     kept = ComparisonStore(folder, job.request.key)
     check_given(recipe, kept)
     before = time.perf_counter() - started
-    parts = [_of_entry(job, entry) for entry in job.planned if not _is_done(job, kept, entry)]
+    parts = [_of_entry(job, kept, entry) for entry in job.planned if not _is_done(job, kept, entry)]
+    job = replace(
+        job,
+        exact_sample=None if kept.has_file(SAMPLE_FILE) else job.exact_sample,
+        grid=None if kept.has_file(GRID_FILE) else job.grid,
+    )
     if job.exact_sample is not None or job.grid is not None:
-        parts.append(PartEstimate.of("besides", "", 0, Begun.of(lambda track: _besides(_timed(job, track)))))
+        parts.append(PartEstimate.of("for all methods", "", 0, Begun.of(lambda track: _for_all(_timed(job, track)))))
     return ComparisonEstimate(
         model=job.request.subject.name,
         edges=job.request.subject.graph.n_edges,
@@ -101,12 +108,15 @@ def estimate_comparison(
 
 
 def _is_done(job: ComparisonJob, kept: ComparisonStore, entry: Entry) -> bool:
-    return kept.has(entry) and (entry not in job.entries or kept.has_measures(entry, areas=job.with_areas))
+    """Whether nothing of it is missing; the heads of circuits are studied each time."""
+    if not kept.has(entry) or entry not in job.entries:
+        return kept.has(entry)
+    return kept.has_measures(entry, areas=job.with_areas) and (job.heads is None or entry.method == "random")
 
 
-def _of_entry(job: ComparisonJob, entry: Entry) -> PartEstimate:
-    """What it takes to find what one method finds, and to measure that."""
-    begun = Begun.of(lambda track: _find_and_measure(_timed(job, track), entry))
+def _of_entry(job: ComparisonJob, kept: ComparisonStore, entry: Entry) -> PartEstimate:
+    """What it takes to find what one method finds, and to measure that, where it is not done yet."""
+    begun = Begun.of(lambda track: _find_and_measure(_timed(job, track), kept, entry))
     if entry.scores is not None:
         return PartEstimate.of(entry.name, "given", 0, begun)
     chosen = method(entry.method, entry.options)
@@ -114,16 +124,17 @@ def _of_entry(job: ComparisonJob, entry: Entry) -> PartEstimate:
     return PartEstimate.of(entry.name, chosen.cost, memory, begun)
 
 
-def _find_and_measure(job: ComparisonJob, entry: Entry) -> None:
-    outcome = job.find(entry)
+def _find_and_measure(job: ComparisonJob, kept: ComparisonStore, entry: Entry) -> None:
+    outcome = kept.kept(entry) if kept.has(entry) else job.find(entry)
     if entry not in job.entries:  # exact effects that a reference needs
         return
-    job.measure(outcome)
+    if not kept.has_measures(entry, areas=job.with_areas):
+        job.measure(outcome)
     if job.heads is not None:
         heads([outcome], job.heads, job.request, replaced=1.0)
 
 
-def _besides(job: ComparisonJob) -> None:
+def _for_all(job: ComparisonJob) -> None:
     """What is measured once, for all methods."""
     if job.exact_sample is not None:
         job.measure_sample()

@@ -17,8 +17,8 @@ BadRows = Literal["refuse", "skip"]
 MOST_LISTED, MOST_WARNED_OF, ROOM_FOR_ROWS, LEAST_OF_A_ROW = 20, 3, 640, 32
 CURE_OF_ROWS = "mend the file, or go on without bad rows by --skip-bad-rows (bad_rows='skip')"
 NONE_LEFT = "no row is left"
-# What differs between two faults of one kind: what is quoted, and numbers; and what stands behind a colon.
-_VARYING = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d+")
+# What differs between two faults of one kind: what is quoted, and what stands behind a colon.
+_VARYING = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"")
 
 
 @final
